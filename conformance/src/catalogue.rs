@@ -1,0 +1,83 @@
+//! All requirements, chapter by chapter.
+
+use crate::requirement::{Req, Requirement};
+use crate::rules;
+
+/// How many requirements there are.
+pub const LEN: usize = rules::END as usize;
+
+/// The chapters, in catalogue order.
+fn chapters() -> &'static [&'static [Requirement]] {
+    &rules::CHAPTERS
+}
+
+/// Every requirement, in catalogue order.
+pub fn iter() -> impl Iterator<Item = (Req, &'static Requirement)> {
+    chapters()
+        .iter()
+        .flat_map(|c| c.iter())
+        .enumerate()
+        .map(|(i, r)| (Req(i as u16), r))
+}
+
+/// The row of `requirement`.
+pub fn get(requirement: Req) -> &'static Requirement {
+    let mut index = requirement.index();
+    for chapter in chapters() {
+        match chapter.get(index) {
+            Some(row) => return row,
+            None => index -= chapter.len(),
+        }
+    }
+    unreachable!("a Req is only made from a catalogue index")
+}
+
+/// The requirement called `name`.
+pub fn find(name: &str) -> Option<Req> {
+    iter().find(|(_, row)| row.name == name).map(|(req, _)| req)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_indices_agree() {
+        let mut names = std::collections::HashSet::new();
+        for (req, row) in iter() {
+            assert!(names.insert(row.name), "{} stands twice", row.name);
+            assert!(std::ptr::eq(get(req), row));
+            assert_eq!(find(row.name), Some(req));
+        }
+        assert_eq!(names.len(), LEN);
+    }
+
+    #[test]
+    fn names_and_clauses_are_well_formed() {
+        for (_, row) in iter() {
+            assert!(
+                row.name.split('.').count() >= 2
+                    && row
+                        .name
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)),
+                "{}",
+                row.name
+            );
+            for clause in row.clauses {
+                let (section, row_number) = match clause.split_once('-') {
+                    Some((section, number)) => (section, Some(number)),
+                    None => (*clause, None),
+                };
+                assert!(
+                    section.split('.').all(|n| n.parse::<u32>().is_ok()),
+                    "{clause}"
+                );
+                assert!(
+                    row_number.is_none_or(|n| n.parse::<u32>().is_ok()),
+                    "{clause}"
+                );
+            }
+        }
+    }
+}

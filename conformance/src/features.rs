@@ -1,0 +1,84 @@
+//! Feature bits (§2.2, §5, §6), as masks of the 64-bit feature word.
+
+/// Buffers may use indirect descriptors (§2.4.5.3).
+pub const RING_INDIRECT_DESC: u64 = 1 << 28;
+/// `used_event` and `avail_event` are in use (§2.4.7, §2.4.9).
+pub const RING_EVENT_IDX: u64 = 1 << 29;
+/// The device complies with version 1.0 (§6).
+pub const VERSION_1: u64 = 1 << 32;
+
+/// Network device feature bits (§5.1.3).
+pub mod net {
+    /// Device handles packets with partial checksum.
+    pub const CSUM: u64 = 1 << 0;
+    /// Driver handles packets with partial checksum.
+    pub const GUEST_CSUM: u64 = 1 << 1;
+    /// Control channel offloads reconfiguration support.
+    pub const CTRL_GUEST_OFFLOADS: u64 = 1 << 2;
+    /// Device has given MAC address.
+    pub const MAC: u64 = 1 << 5;
+    /// Driver can receive TSOv4.
+    pub const GUEST_TSO4: u64 = 1 << 7;
+    /// Driver can receive TSOv6.
+    pub const GUEST_TSO6: u64 = 1 << 8;
+    /// Driver can receive TSO with ECN.
+    pub const GUEST_ECN: u64 = 1 << 9;
+    /// Driver can receive UFO.
+    pub const GUEST_UFO: u64 = 1 << 10;
+    /// Device can receive TSOv4.
+    pub const HOST_TSO4: u64 = 1 << 11;
+    /// Device can receive TSOv6.
+    pub const HOST_TSO6: u64 = 1 << 12;
+    /// Device can receive TSO with ECN.
+    pub const HOST_ECN: u64 = 1 << 13;
+    /// Device can receive UFO.
+    pub const HOST_UFO: u64 = 1 << 14;
+    /// Driver can merge receive buffers.
+    pub const MRG_RXBUF: u64 = 1 << 15;
+    /// Configuration status field is available.
+    pub const STATUS: u64 = 1 << 16;
+    /// Control channel is available.
+    pub const CTRL_VQ: u64 = 1 << 17;
+    /// Control channel RX mode support.
+    pub const CTRL_RX: u64 = 1 << 18;
+    /// Control channel VLAN filtering.
+    pub const CTRL_VLAN: u64 = 1 << 19;
+    /// Control channel RX extra mode support.
+    pub const CTRL_RX_EXTRA: u64 = 1 << 20;
+    /// Driver can send gratuitous packets.
+    pub const GUEST_ANNOUNCE: u64 = 1 << 21;
+    /// Device supports multiqueue with automatic receive steering.
+    pub const MQ: u64 = 1 << 22;
+    /// Set MAC address through control channel.
+    pub const CTRL_MAC_ADDR: u64 = 1 << 23;
+}
+
+/// Block device feature bits (§5.2.3).
+pub mod block {
+    /// Maximum size of any single segment is in `size_max`.
+    pub const SIZE_MAX: u64 = 1 << 1;
+    /// Maximum number of segments in a request is in `seg_max`.
+    pub const SEG_MAX: u64 = 1 << 2;
+    /// Disk-style geometry specified in `geometry`.
+    pub const GEOMETRY: u64 = 1 << 4;
+    /// Device is read-only.
+    pub const RO: u64 = 1 << 5;
+    /// Block size of disk is in `blk_size`.
+    pub const BLK_SIZE: u64 = 1 << 6;
+    /// Cache flush command support.
+    pub const FLUSH: u64 = 1 << 9;
+    /// Device exports information on optimal I/O alignment.
+    pub const TOPOLOGY: u64 = 1 << 10;
+    /// Device can toggle its cache between writeback and writethrough modes.
+    pub const CONFIG_WCE: u64 = 1 << 11;
+}
+
+/// Console device feature bits (§5.3.3).
+pub mod console {
+    /// Configuration `cols` and `rows` are valid.
+    pub const SIZE: u64 = 1 << 0;
+    /// Device has support for multiple ports.
+    pub const MULTIPORT: u64 = 1 << 1;
+    /// Device has support for emergency write.
+    pub const EMERG_WRITE: u64 = 1 << 2;
+}

@@ -1,0 +1,39 @@
+//! Findings: violations, told as data.
+
+use crate::layout::DeviceKind;
+use crate::requirement::Req;
+
+/// Which device a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceId {
+    /// PCI slot (device number) on bus 0.
+    pub slot: u8,
+    /// Device type.
+    pub kind: DeviceKind,
+}
+
+/// A requirement was violated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which requirement.
+    pub requirement: Req,
+    /// On which device.
+    pub device: DeviceId,
+    /// On which virtqueue, where it concerns one.
+    pub queue: Option<u16>,
+    /// What the driver did, with all values one needs to see why it is wrong; one sentence.
+    pub message: String,
+}
+
+/// Takes findings as they are made. When and under which mark it happened, and at which guest
+/// instruction, is for the recorder to add: this crate has no clock and no vCPU.
+pub trait Recorder {
+    /// A violation was found.
+    fn record(&mut self, finding: Finding);
+}
+
+impl Recorder for Vec<Finding> {
+    fn record(&mut self, finding: Finding) {
+        self.push(finding);
+    }
+}

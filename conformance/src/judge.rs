@@ -1,0 +1,184 @@
+//! Hands each event to the rules and keeps the counts.
+
+use crate::catalogue;
+use crate::event::Event;
+use crate::finding::{DeviceId, Finding, Recorder};
+use crate::requirement::Req;
+use crate::rules::Rules;
+use crate::session::Session;
+
+/// Sees what a driver does with one device. Devices are generic over it, so that judging compiles
+/// away where nobody judges.
+pub trait Witness: Send + 'static {
+    /// Whether anything is made of the events; where not, a device need not gather what only rules
+    /// look at.
+    const JUDGING: bool;
+
+    /// The driver, or the device, did this.
+    fn see(&mut self, event: &Event<'_>);
+
+    /// The counts so far, where counts are kept.
+    fn tallies(&self) -> Option<&Tallies>;
+}
+
+/// A witness that sees nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unjudged;
+
+impl Witness for Unjudged {
+    const JUDGING: bool = false;
+
+    #[inline(always)]
+    fn see(&mut self, _event: &Event<'_>) {}
+
+    fn tallies(&self) -> Option<&Tallies> {
+        None
+    }
+}
+
+/// How often a requirement was put to the test, and how that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Opportunities at which the driver did right.
+    pub held: u64,
+    /// Opportunities at which it did not.
+    pub violated: u64,
+}
+
+/// One [`Tally`] a requirement, by catalogue index.
+#[derive(Clone, Debug)]
+pub struct Tallies(Box<[Tally; catalogue::LEN]>);
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Tallies(Box::new([Tally::default(); catalogue::LEN]))
+    }
+}
+
+impl Tallies {
+    /// The tally of one requirement.
+    pub fn get(&self, requirement: Req) -> Tally {
+        self.0[requirement.index()]
+    }
+
+    /// Adds another device's counts to these.
+    pub fn merge(&mut self, other: &Tallies) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
+            mine.held += theirs.held;
+            mine.violated += theirs.violated;
+        }
+    }
+
+    /// Every requirement with its tally, in catalogue order.
+    pub fn iter(&self) -> impl Iterator<Item = (Req, Tally)> + '_ {
+        self.0.iter().enumerate().map(|(i, t)| (Req(i as u16), *t))
+    }
+}
+
+/// At most so many findings of one requirement on one device are recorded in full; the rest is only
+/// counted, so that a driver that errs a million times costs no more memory than one that errs twice.
+pub const FINDINGS_PER_REQUIREMENT: u64 = 16;
+
+/// Where rules put their verdicts.
+pub struct Verdicts {
+    tallies: Tallies,
+    device: DeviceId,
+    recorder: Box<dyn Recorder + Send>,
+}
+
+impl Verdicts {
+    /// The driver had an opportunity to break `requirement` and did not.
+    #[inline(always)]
+    pub fn held(&mut self, requirement: Req) {
+        self.tallies.0[requirement.index()].held += 1;
+    }
+
+    /// As [`held`](Self::held), `times` over.
+    #[inline(always)]
+    pub fn held_times(&mut self, requirement: Req, times: u64) {
+        self.tallies.0[requirement.index()].held += times;
+    }
+
+    /// The driver broke `requirement`; `message` says by what.
+    #[cold]
+    #[inline(never)]
+    pub fn violated(&mut self, requirement: Req, queue: Option<u16>, message: String) {
+        let tally = &mut self.tallies.0[requirement.index()];
+        tally.violated += 1;
+        if tally.violated <= FINDINGS_PER_REQUIREMENT {
+            self.recorder.record(Finding {
+                requirement,
+                device: self.device,
+                queue,
+                message,
+            });
+        }
+    }
+
+    /// [`held`](Self::held) if `ok`, else [`violated`](Self::violated) with what `message` says.
+    /// Gives `ok` back.
+    #[inline(always)]
+    pub fn check(
+        &mut self,
+        requirement: Req,
+        ok: bool,
+        queue: Option<u16>,
+        message: impl FnOnce() -> String,
+    ) -> bool {
+        if ok {
+            self.held(requirement);
+        } else {
+            self.violated(requirement, queue, message());
+        }
+        ok
+    }
+}
+
+/// Judges the driver of one device.
+pub struct Judge {
+    session: Session,
+    rules: Rules,
+    verdicts: Verdicts,
+}
+
+impl Judge {
+    /// A judge of the driver of `device`, which offers the feature bits `offered` (all of them,
+    /// those of the transport included) and is fresh from reset.
+    pub fn new(device: DeviceId, offered: u64, recorder: Box<dyn Recorder + Send>) -> Self {
+        Judge {
+            session: Session::new(device.kind, offered),
+            rules: Rules::new(device.kind),
+            verdicts: Verdicts {
+                tallies: Tallies::default(),
+                device,
+                recorder,
+            },
+        }
+    }
+
+    /// The state the events so far amount to.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Witness for Judge {
+    const JUDGING: bool = true;
+
+    #[inline(always)]
+    fn see(&mut self, event: &Event<'_>) {
+        // The frequent events change no session state and concern few chapters; the match is decided
+        // at compile time where the caller builds the event.
+        if event.is_frequent() {
+            self.rules
+                .see_frequent(event, &self.session, &mut self.verdicts);
+        } else {
+            self.rules.see(event, &self.session, &mut self.verdicts);
+            self.session.apply(event);
+        }
+    }
+
+    fn tallies(&self) -> Option<&Tallies> {
+        Some(&self.verdicts.tallies)
+    }
+}

@@ -1,0 +1,165 @@
+//! A requirement: one row of the catalogue.
+
+/// Whom the specification addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The driver, which is judged.
+    Driver,
+    /// The device, which is built.
+    Device,
+}
+
+impl Role {
+    /// The role as the report spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Driver => "driver",
+            Role::Device => "device",
+        }
+    }
+}
+
+/// How strongly the specification demands it (its key words are those of RFC 2119).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// An absolute demand.
+    Must,
+    /// An absolute prohibition.
+    MustNot,
+    /// A recommendation.
+    Should,
+    /// A recommendation against.
+    ShouldNot,
+    /// A permission: its conforming use is never a violation.
+    May,
+}
+
+impl Level {
+    /// The level as the specification and the report spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Must => "MUST",
+            Level::MustNot => "MUST NOT",
+            Level::Should => "SHOULD",
+            Level::ShouldNot => "SHOULD NOT",
+            Level::May => "MAY",
+        }
+    }
+
+    /// Whether breaking it makes a driver non-conforming outright (MUST, MUST NOT).
+    pub const fn is_absolute(self) -> bool {
+        matches!(self, Level::Must | Level::MustNot)
+    }
+}
+
+/// How it is established whether the requirement holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum How {
+    /// A rule decides it from events alone.
+    Asserted,
+    /// The device first does something unusual that the specification allows; named is the latitude.
+    Provoked(&'static str),
+    /// A device requirement: we implement it.
+    Built,
+    /// No device can see it, and this is why.
+    Unobservable(&'static str),
+}
+
+impl How {
+    /// One word for lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            How::Asserted => "asserted",
+            How::Provoked(_) => "provoked",
+            How::Built => "built",
+            How::Unobservable(_) => "unobservable",
+        }
+    }
+}
+
+/// One row of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Requirement {
+    /// Stable name, from general to special: `status.no-clear`.
+    pub name: &'static str,
+    /// Whom it addresses.
+    pub role: Role,
+    /// How strong it is.
+    pub level: Level,
+    /// Where virtio 1.0 (cs04) says so. A row id is the section and the how-manieth normative
+    /// statement in it (`2.1.1-2`); a bare section (`2.4.6`) cites descriptive text.
+    pub clauses: &'static [&'static str],
+    /// How it is established.
+    pub how: How,
+    /// The requirement in our own words.
+    pub text: &'static str,
+}
+
+/// Identifies a requirement: its place in the [catalogue](crate::catalogue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Req(pub(crate) u16);
+
+impl Req {
+    /// The place in the catalogue, from 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The row itself.
+    pub fn requirement(self) -> &'static Requirement {
+        crate::catalogue::get(self)
+    }
+
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        self.requirement().name
+    }
+}
+
+impl std::fmt::Display for Req {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Declares the requirements of one chapter beside the rules that judge them.
+///
+/// Each entry becomes a constant of type [`Req`]; the chapter becomes `CHAPTER`, a slice of rows, and
+/// `END`, the catalogue index behind its last row, from which the next chapter counts on
+/// (`after super::previous::END`).
+#[macro_export]
+macro_rules! requirements {
+    (
+        after $start:expr;
+        $(
+            $id:ident = $name:literal, $role:ident $level:ident [$($clause:literal),+ $(,)?], $how:expr,
+                $text:literal;
+        )+
+    ) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[repr(u16)]
+        enum Place { $($id,)+ Count }
+        $(
+            #[doc = concat!("`", $name, "`: ", $text)]
+            pub const $id: $crate::requirement::Req =
+                $crate::requirement::Req($start + Place::$id as u16);
+        )+
+        /// The catalogue index behind this chapter's last requirement.
+        pub const END: u16 = $start + Place::Count as u16;
+        /// This chapter's requirements, in the order of their indices.
+        pub static CHAPTER: &[$crate::requirement::Requirement] = {
+            #[allow(unused_imports)]
+            use $crate::requirement::How::{Asserted, Built, Provoked, Unobservable};
+            &[
+                $($crate::requirement::Requirement {
+                    name: $name,
+                    role: $crate::requirement::Role::$role,
+                    level: $crate::requirement::Level::$level,
+                    clauses: &[$($clause),+],
+                    how: $how,
+                    text: $text,
+                },)+
+            ]
+        };
+    };
+}

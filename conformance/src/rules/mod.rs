@@ -1,0 +1,66 @@
+//! The rules, one file a chapter. Each declares its requirements and judges events against them.
+//!
+//! A new chapter is one line in `chapters!`. A rule sees the [session](crate::session) as it was
+//! before the event.
+
+use crate::event::Event;
+use crate::judge::Verdicts;
+use crate::layout::DeviceKind;
+use crate::requirement::Requirement;
+use crate::session::Session;
+
+pub mod status;
+
+/// What a chapter's rules do with an event that is not of the rings.
+pub(crate) trait Chapter {
+    /// Judges one event.
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts);
+}
+
+macro_rules! chapters {
+    ($($chapter:ident),+ $(,)?; last $last:ident) => {
+        /// Every chapter's requirements, in catalogue order.
+        pub(crate) static CHAPTERS: [&[Requirement]; [$(stringify!($chapter)),+].len()] =
+            [$($chapter::CHAPTER),+];
+        /// How many requirements there are in all.
+        pub(crate) const END: u16 = $last::END;
+
+        /// The rules of all chapters for one device.
+        pub(crate) struct Rules {
+            $($chapter: $chapter::Rules,)+
+        }
+
+        impl Rules {
+            pub(crate) fn new(kind: DeviceKind) -> Self {
+                Rules { $($chapter: $chapter::Rules::new(kind),)+ }
+            }
+
+            /// Events that come with every register access.
+            #[inline(never)]
+            pub(crate) fn see(
+                &mut self,
+                event: &Event<'_>,
+                session: &Session,
+                verdicts: &mut Verdicts,
+            ) {
+                $(self.$chapter.see(event, session, verdicts);)+
+            }
+        }
+    };
+}
+
+// In the order of the specification; each counts its catalogue indices on from the one before.
+chapters!(status; last status);
+
+impl Rules {
+    /// Events that come with every buffer.
+    #[inline(always)]
+    pub(crate) fn see_frequent(
+        &mut self,
+        event: &Event<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let _ = (event, session, verdicts);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the events so far say about the state of a device and its driver.
+//!
+//! Rules of several chapters need to know whether the device is live, which features were negotiated
+//! and how its queues stand. That is kept here, once; a rule keeps only what it alone needs.
+
+use crate::event::Event;
+use crate::layout::{DeviceKind, status};
+
+/// The state between two events. While a rule looks at an event, this is the state *before* it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Device type.
+    pub kind: DeviceKind,
+    /// Device status as the device presents it.
+    pub status: u8,
+    /// Features the device offers, as far as they have been told.
+    pub offered: u64,
+    /// Features negotiated: those accepted when the device kept FEATURES_OK; 0 before.
+    pub negotiated: u64,
+    /// A reset has been asked for and has not been seen to be complete by the driver (it has not read
+    /// a device status of 0 since).
+    pub reset_unconfirmed: bool,
+    /// The queues that have been enabled since the last reset, by index.
+    pub enabled: u64,
+    /// How many resets the driver has asked for.
+    pub resets: u32,
+}
+
+impl Session {
+    /// A device of type `kind` that offers `offered`, fresh from reset.
+    pub fn new(kind: DeviceKind, offered: u64) -> Self {
+        Session {
+            kind,
+            status: 0,
+            offered,
+            negotiated: 0,
+            reset_unconfirmed: false,
+            enabled: 0,
+            resets: 0,
+        }
+    }
+
+    /// DRIVER_OK is set: the device may use its queues.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        self.status & status::DRIVER_OK != 0
+    }
+
+    /// All of `bits` have been negotiated.
+    #[inline]
+    pub fn has(&self, bits: u64) -> bool {
+        self.negotiated & bits == bits
+    }
+
+    /// Queue `index` has been enabled. Queues above 63 do not exist here.
+    #[inline]
+    pub fn is_enabled(&self, index: u16) -> bool {
+        index < 64 && self.enabled & (1 << index) != 0
+    }
+
+    pub(crate) fn apply(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::StatusWritten { to: 0, .. } => {
+                self.reset_unconfirmed = true;
+                self.resets += 1;
+            }
+            Event::StatusWritten { to, .. } => self.status |= to,
+            Event::StatusRead { value } => {
+                self.status = value;
+                self.reset_unconfirmed &= value != 0;
+            }
+            Event::ResetDone => {
+                self.status = 0;
+                self.negotiated = 0;
+                self.enabled = 0;
+            }
+            Event::NeedsReset => self.status |= status::DEVICE_NEEDS_RESET,
+            Event::FeaturesDecided {
+                offered,
+                accepted,
+                kept,
+            } => {
+                self.offered = offered;
+                self.negotiated = if kept { accepted } else { 0 };
+                if !kept {
+                    self.status &= !status::FEATURES_OK;
+                }
+            }
+            Event::QueueEnableWritten {
+                queue,
+                value: 1,
+                setup: Some(_),
+            } if queue < 64 => {
+                self.enabled |= 1 << queue;
+            }
+            _ => {}
+        }
+    }
+}

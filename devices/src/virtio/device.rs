@@ -1,0 +1,125 @@
+//! What a device type implements, and what it is given to work with.
+
+use std::os::fd::RawFd;
+
+use stickler_conformance::{DeviceKind, Witness};
+
+use super::queue::Queue;
+use crate::memory::GuestRam;
+
+/// A device type: network, block, console, entropy.
+///
+/// The transport calls these methods under the device's lock, one at a time; those that look at
+/// queues are called only while DRIVER_OK is set. They never block: what takes long is handed to the
+/// host and comes back through a [host file descriptor](Self::host_fds).
+pub trait VirtioDevice<W: Witness>: Send + 'static {
+    /// Which device type this is.
+    fn kind(&self) -> DeviceKind;
+
+    /// The feature bits of the device type that are offered (bits 0 to 23). The transport adds the
+    /// reserved ones (§6). Constant while a driver may look.
+    fn features(&self) -> u64;
+
+    /// The size of each virtqueue on reset, by index: powers of two from 1 to 32768, or 0 for a queue
+    /// that does not exist (§4.1.4.3). At most 64 queues.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// The device-specific configuration as it stands (§2.3). Its length is constant.
+    fn config(&self) -> &[u8];
+
+    /// The driver wrote `data` at `offset` of the device-specific configuration; both lie within
+    /// [`config`](Self::config). Read-only fields keep their value.
+    fn write_config(&mut self, offset: u32, data: &[u8], io: &mut Io<'_, W>) {
+        let _ = (offset, data, io);
+    }
+
+    /// Whether the device can work with the accepted features (§2.2.2); if not, it will not keep
+    /// FEATURES_OK set.
+    fn accepts(&self, features: u64) -> bool {
+        let _ = features;
+        true
+    }
+
+    /// FEATURES_OK has been set and kept; `features` is what was negotiated.
+    fn negotiated(&mut self, features: u64) {
+        let _ = features;
+    }
+
+    /// DRIVER_OK has been set: the queues in `io` may be used from now on.
+    fn activate(&mut self, io: &mut Io<'_, W>);
+
+    /// The driver has asked for a reset. When this returns, no buffer of any queue is touched any
+    /// more, and the device's state is that of a fresh device (§2.1.2).
+    fn reset(&mut self);
+
+    /// The driver has notified `queue`, or there is more to do on it after [`Progress::More`]. Does a
+    /// bounded amount of work.
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress;
+
+    /// File descriptors of the host whose becoming readable (edge-triggered) the device wants to
+    /// know. Constant; valid as long as the device lives.
+    fn host_fds(&self) -> Vec<RawFd> {
+        Vec::new()
+    }
+
+    /// The `index`th of [`host_fds`](Self::host_fds) may have become readable, or there is more to do
+    /// on it after [`Progress::More`]. Called once for each after [`activate`](Self::activate), so
+    /// that what arrived before is seen. Does a bounded amount of work. Called with no queues when
+    /// the device is not live: `io.queue(_)` is `None` then.
+    fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
+        let _ = (index, io);
+        Progress::Done
+    }
+}
+
+/// Whether a device has done all there was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// All there was to do is done.
+    Done,
+    /// The call's share of work is used up: call again.
+    More,
+}
+
+/// What a device is given for the length of one call.
+pub struct Io<'a, W> {
+    /// The guest's memory.
+    pub ram: &'a GuestRam,
+    /// The enabled virtqueues, by index; `None` where a queue is not enabled or the device not live.
+    pub queues: &'a mut [Option<Queue>],
+    /// Where to tell what the driver did.
+    pub witness: &'a mut W,
+    /// What the device wants to signal to the driver.
+    pub signals: &'a mut Signals,
+}
+
+impl<W: Witness> Io<'_, W> {
+    /// The virtqueue, if it is enabled and the device live.
+    #[inline]
+    pub fn queue(&mut self, index: u16) -> Option<&mut Queue> {
+        self.queues.get_mut(usize::from(index))?.as_mut()
+    }
+}
+
+/// What a device wants to signal to the driver. The transport turns it into interrupts and status
+/// after the call, under the same lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// Queues that need a virtqueue notification (§4.1.5.3), by index. Set it when
+    /// [`Queue::publish`] says so.
+    pub queues: u64,
+    /// The device-specific configuration has changed (§4.1.5.4): the generation moves on and the
+    /// driver is told.
+    pub config_changed: bool,
+    /// The device has entered an error state that only a reset ends (§2.1.2).
+    pub needs_reset: bool,
+}
+
+impl Signals {
+    /// The driver is to be told of used buffers on `queue`.
+    #[inline]
+    pub fn used(&mut self, queue: u16) {
+        self.queues |= 1 << (queue & 63);
+    }
+}

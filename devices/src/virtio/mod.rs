@@ -1,0 +1,45 @@
+//! What is common to all virtio devices.
+//!
+//! * [`device`]: what a device type implements.
+//! * [`queue`]: split virtqueues (§2.4).
+//! * [`pci`]: the virtio-pci transport (§4.1).
+
+use std::os::fd::RawFd;
+
+use stickler_conformance::DeviceId;
+use stickler_conformance::judge::Tallies;
+
+pub mod device;
+pub mod queue;
+
+pub use device::{Io, Progress, Signals, VirtioDevice};
+
+/// A virtio device on its transport, as the worker thread that serves it sees it. The worker waits
+/// for the file descriptors (edge-triggered) and calls [`service`](Self::service).
+pub trait Serviced: Send + Sync {
+    /// Slot and type.
+    fn id(&self) -> DeviceId;
+
+    /// An eventfd that is signalled when there is work for the device: a queue was notified, or the
+    /// device went live.
+    fn kick_fd(&self) -> RawFd;
+
+    /// What the device wants to know of on the host, see [`VirtioDevice::host_fds`].
+    fn host_fds(&self) -> Vec<RawFd>;
+
+    /// Does a bounded amount of the work that waits: for `Wake::Kick` on the notified queues, for
+    /// `Wake::Host(i)` on the `i`th host file descriptor. Call again after [`Progress::More`].
+    fn service(&self, wake: Wake) -> Progress;
+
+    /// What has been counted of the driver so far, where anyone judges.
+    fn tallies(&self) -> Option<Tallies>;
+}
+
+/// Why the worker was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The kick eventfd.
+    Kick,
+    /// A host file descriptor, by index.
+    Host(usize),
+}

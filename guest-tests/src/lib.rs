@@ -1,0 +1,1 @@
+//! Guests and end-to-end tests of stickler.

@@ -1,0 +1,1 @@
+//! What stands behind the devices on the host.

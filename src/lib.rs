@@ -1,0 +1,16 @@
+//! stickler: a lightweight hypervisor that plays virtio strictly by the book and judges guest
+//! drivers.
+//!
+//! * [`cli`]: the command line.
+//! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices, device workers.
+//! * [`backends`]: what stands behind the devices on the host: files, taps, terminals.
+//! * [`doctor`]: what this host offers.
+//! * [`journal`]: what happened in a run, and when: marks and findings.
+//! * [`report`]: what the user gets to read of it.
+
+pub mod backends;
+pub mod cli;
+pub mod doctor;
+pub mod journal;
+pub mod machine;
+pub mod report;

@@ -1,0 +1,1 @@
+//! What the user gets to read of a run.
