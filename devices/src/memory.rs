@@ -1,19 +1,21 @@
 //! The guest's memory, as devices reach it.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
 };
 
-/// Guest RAM: at most a few regions of guest-physical address space, each contiguous in ours.
+/// Guest RAM: a few regions of guest-physical address space, each contiguous in ours.
 ///
 /// Cloning is cheap; the mappings live as long as any clone. Every slice handed out lies in one
-/// region: guests cannot make a buffer span the hole below 4 GiB.
+/// region: a buffer cannot span the hole below 4 GiB.
 #[derive(Clone, Debug)]
 pub struct GuestRam {
     memory: Arc<GuestMemoryMmap>,
-    /// The regions again, in a form that is quick to search.
+    /// The regions again, in a form that is quick to search: the look-up stands in the path of every
+    /// buffer, and there are two regions at most in a machine.
     spans: Arc<[Span]>,
 }
 
@@ -21,19 +23,27 @@ pub struct GuestRam {
 struct Span {
     start: u64,
     len: u64,
-    index: usize,
+    host: NonNull<u8>,
 }
+
+// SAFETY: the pointer is into memory that `GuestRam::memory` keeps mapped, and is only used to make
+// `VolatileSlice`s, which are made for memory that others change at the same time.
+unsafe impl Send for Span {}
+// SAFETY: as above.
+unsafe impl Sync for Span {}
 
 impl GuestRam {
     /// Wraps the machine's memory.
     pub fn new(memory: GuestMemoryMmap) -> Self {
         let spans = memory
             .iter()
-            .enumerate()
-            .map(|(index, r)| Span {
-                start: r.start_addr().0,
-                len: r.len(),
-                index,
+            .filter_map(|region| {
+                let host = region.as_volatile_slice().ok()?.ptr_guard_mut().as_ptr();
+                Some(Span {
+                    start: region.start_addr().0,
+                    len: region.len(),
+                    host: NonNull::new(host)?,
+                })
             })
             .collect();
         GuestRam {
@@ -43,6 +53,9 @@ impl GuestRam {
     }
 
     /// Anonymous memory of `len` bytes from guest-physical 0, for tests and benchmarks.
+    ///
+    /// # Panics
+    /// If the host has no memory to give.
     pub fn anonymous(len: usize) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)])
             .expect("anonymous memory of a test's size can be mapped");
@@ -57,27 +70,66 @@ impl GuestRam {
     /// The `len` bytes at guest-physical `address`, if all of them are RAM of one region.
     #[inline]
     pub fn slice(&self, address: u64, len: usize) -> Option<VolatileSlice<'_>> {
-        let span = self
-            .spans
-            .iter()
-            .find(|s| address.wrapping_sub(s.start) < s.len)?;
-        let offset = address - span.start;
-        if len as u64 > span.len - offset {
-            return None;
-        }
-        let region = self.memory.iter().nth(span.index)?;
-        region
-            .as_volatile_slice()
-            .ok()?
-            .subslice(offset as usize, len)
-            .ok()
+        let host = self.host(address, len as u64)?;
+        // SAFETY: `host` gave the address of `len` bytes that are mapped for as long as `self` lives,
+        // to which the slice's lifetime is tied.
+        Some(unsafe { VolatileSlice::new(host.as_ptr(), len) })
     }
 
     /// Whether all `len` bytes at `address` are RAM of one region.
     #[inline]
     pub fn contains(&self, address: u64, len: u64) -> bool {
-        self.spans
-            .iter()
-            .any(|s| address.wrapping_sub(s.start) < s.len && len <= s.len - (address - s.start))
+        self.host(address, len).is_some()
+    }
+
+    /// Our address of the `len` bytes at guest-physical `address`, if all of them are RAM of one
+    /// region. Valid as long as any clone of `self` lives.
+    #[inline]
+    pub(crate) fn host(&self, address: u64, len: u64) -> Option<NonNull<u8>> {
+        for span in self.spans.iter() {
+            let offset = address.wrapping_sub(span.start);
+            if offset < span.len {
+                if len > span.len - offset {
+                    return None;
+                }
+                // SAFETY: `offset` is less than the span's length, which is mapped at `host`.
+                return Some(unsafe { span.host.add(offset as usize) });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::Bytes;
+
+    #[test]
+    fn slices_stay_inside_one_region() {
+        let memory = GuestMemoryMmap::from_ranges(&[
+            (GuestAddress(0), 0x1_0000),
+            (GuestAddress(0x1_0000_0000), 0x1_0000),
+        ])
+        .expect("small");
+        let ram = GuestRam::new(memory);
+        assert!(ram.slice(0, 0x1_0000).is_some());
+        assert!(ram.slice(0, 0x1_0001).is_none());
+        assert!(ram.slice(0x1_0000, 1).is_none());
+        assert!(ram.slice(0xffff_ffff, 2).is_none());
+        assert!(ram.slice(0x1_0000_fff0, 0x10).is_some());
+        assert!(ram.slice(0x1_0000_fff0, 0x11).is_none());
+        assert!(ram.slice(u64::MAX, 2).is_none());
+        assert!(!ram.contains(0xfff0, u64::MAX));
+    }
+
+    #[test]
+    fn slices_reach_the_memory_they_name() {
+        let ram = GuestRam::anonymous(0x1_0000);
+        ram.inner()
+            .write_obj(0x1234_5678_u32, GuestAddress(0x8004))
+            .expect("in memory");
+        let slice = ram.slice(0x8000, 8).expect("in memory");
+        assert_eq!(slice.read_obj::<u32>(4).expect("in slice"), 0x1234_5678);
     }
 }

@@ -1,0 +1,279 @@
+//! Split virtqueues, the device's side (§2.4).
+//!
+//! virtio-queue's iterators end silently where a chain is bad; what a driver put there is just what
+//! we are here to see. So chains are walked here, and told as they were found.
+
+mod ring;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::sync::atomic::{Ordering, fence};
+
+use stickler_conformance::event::{AvailableRead, ChainEnd, Element, RingPart};
+use stickler_conformance::{Event, Witness, event};
+
+use crate::memory::GuestRam;
+use ring::Rings;
+
+/// Where a driver has put a virtqueue, and what was negotiated for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Its index.
+    pub index: u16,
+    /// Number of descriptors.
+    pub size: u16,
+    /// Guest-physical address of the descriptor table.
+    pub desc: u64,
+    /// Guest-physical address of the available ring.
+    pub avail: u64,
+    /// Guest-physical address of the used ring.
+    pub used: u64,
+    /// VIRTIO_F_RING_EVENT_IDX was negotiated.
+    pub event_idx: bool,
+}
+
+/// A live split virtqueue.
+pub struct Queue {
+    index: u16,
+    event_idx: bool,
+    rings: Rings,
+    /// The available ring's position the device takes next; runs freely.
+    next_available: u16,
+    /// `idx` of the available ring when the device last looked.
+    available_idx: u16,
+    /// The used ring's position the device fills next; runs freely.
+    next_used: u16,
+    /// `idx` of the used ring as the driver sees it.
+    published: u16,
+    /// The chain taken last; its capacity is that of the longest walk, so that taking one allocates
+    /// nothing.
+    elements: Vec<Element>,
+    /// Heads taken and not returned, a bit each. Kept only while someone judges.
+    in_flight: Vec<u64>,
+}
+
+/// A descriptor chain that the device has taken and has yet to return.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'q> {
+    /// Index of its first descriptor: what the used ring wants back.
+    pub head: u16,
+    /// Its buffers in order, all of them within the guest's memory: first the device-readable, then
+    /// the device-writable ones where the driver keeps to §2.4.4.2. A descriptor that refers to an
+    /// indirect table is not among them. Buffers may be empty.
+    pub buffers: &'q [Element],
+    /// Bytes in device-readable buffers.
+    pub readable: u64,
+    /// Bytes in device-writable buffers.
+    pub writable: u64,
+}
+
+/// The queue cannot be worked any more: what the driver put there cannot be made sense of. The device
+/// sets DEVICE_NEEDS_RESET (§2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// Bytes that one part of a virtqueue of `size` descriptors takes (§2.4), the event fields included.
+pub const fn part_len(part: RingPart, size: u16) -> u64 {
+    match part {
+        RingPart::Descriptor => ring::table_len(size),
+        RingPart::Available => ring::available_len(size),
+        RingPart::Used => ring::used_len(size),
+    }
+}
+
+/// `flags` of the used ring: the device needs no notifications (§2.4.9).
+const USED_F_NO_NOTIFY: u16 = 1;
+/// `flags` of the available ring: the driver needs no interrupts (§2.4.7).
+const AVAIL_F_NO_INTERRUPT: u16 = 1;
+
+impl Queue {
+    /// Maps a queue's rings. `None` if they cannot be used: a size that is no power of two, a part
+    /// that is misaligned or not in memory.
+    pub fn new(config: &QueueConfig, ram: &GuestRam) -> Option<Self> {
+        let rings = Rings::map(ram, config.size, config.desc, config.avail, config.used)?;
+        Some(Queue {
+            index: config.index,
+            event_idx: config.event_idx,
+            rings,
+            next_available: 0,
+            available_idx: 0,
+            next_used: 0,
+            published: 0,
+            elements: Vec::with_capacity(walk::capacity(config.size)),
+            in_flight: vec![0; usize::from(config.size).div_ceil(64)],
+        })
+    }
+
+    /// The queue's index.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Number of descriptors.
+    pub fn size(&self) -> u16 {
+        self.rings.size()
+    }
+
+    /// How many chains have been taken and not returned.
+    pub fn outstanding(&self) -> u16 {
+        self.next_available.wrapping_sub(self.next_used)
+    }
+
+    /// Takes the next available chain and tells the witness what was found. Chains that no device
+    /// can act on (a loop, buffers outside memory, a table that cannot be walked) break the queue;
+    /// those it can make sense of come through, whatever rules they break.
+    ///
+    /// # Errors
+    /// [`Broken`] if the ring or the chain makes no sense.
+    #[inline]
+    pub fn pop<W: Witness>(
+        &mut self,
+        ram: &GuestRam,
+        witness: &mut W,
+    ) -> Result<Option<Chain<'_>>, Broken> {
+        if self.next_available == self.available_idx && !self.look(witness)? {
+            return Ok(None);
+        }
+        let head = self.rings.available_entry(self.next_available);
+        self.next_available = self.next_available.wrapping_add(1);
+
+        let walk = walk::walk(&self.rings, ram, head, &mut self.elements);
+        if W::JUDGING {
+            let head_in_flight = self.take_in_flight(head);
+            witness.see(&Event::Chain(event::Chain {
+                queue: self.index,
+                size: self.rings.size(),
+                head,
+                elements: &self.elements,
+                end: walk.end,
+                head_in_flight,
+            }));
+        }
+        if walk.end != ChainEnd::Complete {
+            return Err(Broken);
+        }
+        let buffers = match walk.referrer {
+            None => &self.elements[..],
+            Some(0) => self.elements.get(1..).unwrap_or_default(),
+            Some(position) => {
+                self.elements.remove(position);
+                &self.elements[..]
+            }
+        };
+        Ok(Some(Chain {
+            head,
+            buffers,
+            readable: walk.readable,
+            writable: walk.writable,
+        }))
+    }
+
+    /// Looks at the available ring's `idx`. Gives whether there is something to take.
+    #[inline]
+    fn look<W: Witness>(&mut self, witness: &mut W) -> Result<bool, Broken> {
+        let previous = self.available_idx;
+        let idx = self.rings.available_idx();
+        if idx == previous {
+            return Ok(false);
+        }
+        if W::JUDGING {
+            witness.see(&Event::AvailableRead(AvailableRead {
+                queue: self.index,
+                size: self.rings.size(),
+                flags: self.rings.available_flags(),
+                previous,
+                idx,
+                taken: self.next_available,
+            }));
+        }
+        // The driver cannot make more chains available than there are descriptors; if it seems to,
+        // `idx` has gone backwards or is wild, and the entries below it mean nothing.
+        if idx.wrapping_sub(self.next_available) > self.rings.size() {
+            return Err(Broken);
+        }
+        self.available_idx = idx;
+        Ok(true)
+    }
+
+    /// Returns a chain to the driver: `len` bytes were written to its device-writable buffers,
+    /// beginning with the first (§2.4.8.2). The driver sees it after the next
+    /// [`publish`](Self::publish).
+    #[inline]
+    pub fn add_used<W: Witness>(&mut self, head: u16, len: u32, witness: &mut W) {
+        self.rings
+            .set_used_entry(self.next_used, u32::from(head), len);
+        self.next_used = self.next_used.wrapping_add(1);
+        if W::JUDGING {
+            if let Some(word) = self.in_flight.get_mut(usize::from(head / 64)) {
+                *word &= !(1 << (head % 64));
+            }
+            witness.see(&Event::Used {
+                queue: self.index,
+                head,
+                len,
+            });
+        }
+    }
+
+    /// Makes all chains returned since the last call visible to the driver at once and says whether
+    /// it wants an interrupt for them.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        let old = self.published;
+        let new = self.next_used;
+        if old == new {
+            return false;
+        }
+        // §2.4.8.2: entries before idx.
+        self.rings.set_used_idx(new);
+        self.published = new;
+        // The new idx must be out before the driver's wishes are read: it writes its wish and then
+        // looks at idx.
+        fence(Ordering::SeqCst);
+        if self.event_idx {
+            // §2.4.7.2: an interrupt when the entry at used_event is among the new ones.
+            let after_event = new.wrapping_sub(self.rings.used_event()).wrapping_sub(1);
+            after_event < new.wrapping_sub(old)
+        } else {
+            // §2.4.7.2: an interrupt unless flags is 1.
+            self.rings.available_flags() & AVAIL_F_NO_INTERRUPT == 0
+        }
+    }
+
+    /// Asks the driver to notify (`true`), or not to bother to notify (`false`), of new buffers
+    /// (§2.4.9.2). After asking for notifications the device looks at the ring once more: gives
+    /// whether there is something there that may not have been notified.
+    #[inline]
+    pub fn want_notifications(&mut self, want: bool) -> bool {
+        if self.event_idx {
+            // §2.4.9.2: flags stays 0. An avail_event that lies behind asks for nothing.
+            if want {
+                self.rings.set_avail_event(self.next_available);
+            }
+        } else {
+            self.rings
+                .set_used_flags(if want { 0 } else { USED_F_NO_NOTIFY });
+        }
+        if !want {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        self.rings.available_idx() != self.next_available
+    }
+
+    /// Notes that `head` is taken; gives whether it was already.
+    #[inline(always)]
+    fn take_in_flight(&mut self, head: u16) -> bool {
+        match self.in_flight.get_mut(usize::from(head / 64)) {
+            Some(word) => {
+                let bit = 1 << (head % 64);
+                let taken = *word & bit != 0;
+                *word |= bit;
+                taken
+            }
+            // No descriptor of this table: told as HeadOutOfRange.
+            None => false,
+        }
+    }
+}
