@@ -1,4 +1,18 @@
 //! The PCI bus.
+//!
+//! * [`bus`]: reaches functions through configuration mechanism #1, ECAM and their BARs.
+//! * [`config`]: a function's configuration space: header, BARs, capability list.
+//! * [`msix`]: message-signalled interrupts.
+//! * [`host_bridge`]: the function at 00:00.0.
+
+pub mod bus;
+pub mod config;
+pub mod host_bridge;
+pub mod msix;
+#[cfg(test)]
+mod tests;
+
+pub use bus::{ECAM_LEN, PciBus, PciLayout};
 
 /// What one function on the bus does when it is addressed. The bus calls these from any vCPU thread;
 /// functions lock for themselves.
@@ -7,16 +21,17 @@ pub trait PciFunction: Send + Sync {
     /// aligned).
     fn config_read(&self, offset: u16, data: &mut [u8]);
 
-    /// Writes `data.len()` (1, 2 or 4) bytes of configuration space at `offset`.
+    /// Writes `data.len()` (1, 2 or 4) bytes of configuration space at `offset` (naturally aligned).
     fn config_write(&self, offset: u16, data: &[u8]);
 
-    /// The memory ranges its BARs decode at present (memory space enabled, BAR programmed).
+    /// The memory ranges its BARs decode at present (memory space enabled, BAR programmed). The bus
+    /// asks again after each write to the command register, a BAR or the capabilities.
     fn decoded(&self) -> Vec<Decoded>;
 
-    /// Reads 1 to 8 bytes at `offset` in BAR `bar`.
+    /// Reads 1 to 8 bytes at `offset` in BAR `bar`; all of them lie within the BAR.
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]);
 
-    /// Writes 1 to 8 bytes at `offset` in BAR `bar`.
+    /// Writes 1 to 8 bytes at `offset` in BAR `bar`; all of them lie within the BAR.
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
 }
 
