@@ -10,8 +10,9 @@
 //! * [`interrupt`]: how devices interrupt the guest.
 //! * [`pci`]: bus, configuration space, BARs, capabilities, MSI-X.
 //! * [`virtio`]: what is common to all virtio devices: transport and queues.
-//! * one folder a device type.
+//! * one folder a device type: [`block`].
 
+pub mod block;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;

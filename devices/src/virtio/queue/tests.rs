@@ -390,10 +390,7 @@ fn rings_that_cannot_be_used_are_refused() {
             avail: RAM as u64 - 4,
             ..good
         },
-        QueueConfig {
-            used: !3,
-            ..good
-        },
+        QueueConfig { used: !3, ..good },
     ] {
         assert!(Queue::new(&bad, &ram).is_none(), "{bad:?}");
     }

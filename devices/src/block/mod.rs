@@ -1,0 +1,436 @@
+//! The block device (§5.2).
+//!
+//! * [`disk`]: the interface to what stands behind the device.
+//! * `config`: what the driver reads of the disk (§5.2.3, §5.2.4).
+//! * `request`: how a descriptor chain becomes a request (§5.2.6).
+//! * `flight`: requests that wait for the disk, and how flushes keep behind writes.
+//!
+//! Requests are served as they come and returned as they complete, in whatever order.
+
+#![forbid(unsafe_code)]
+
+mod config;
+pub mod disk;
+mod flight;
+mod request;
+
+use std::os::fd::RawFd;
+
+use stickler_conformance::event::BlockRequest;
+use stickler_conformance::features::block as feature;
+use stickler_conformance::{DeviceKind, Event, Witness};
+use vm_memory::Bytes;
+
+use crate::memory::GuestRam;
+use crate::virtio::queue::Queue;
+use crate::virtio::{Io, Progress, Signals, VirtioDevice};
+use disk::{Disk, Operation, Properties, SECTOR, Segment, Submitted};
+use flight::{Barriers, Flights, Kind};
+use request::{Data, Request, kind, status};
+
+/// The one virtqueue (§5.2.2).
+const REQUESTQ: u16 = 0;
+
+/// The queue's size unless another is asked for.
+const QUEUE_SIZE: u16 = 256;
+
+/// Requests taken, and requests completed, in one call.
+const REQUESTS_PER_CALL: u32 = 64;
+
+/// Bytes moved while the driver's vCPU may wait for the device, in one call and for one request that
+/// fails.
+const BYTES_PER_CALL: u64 = 4 << 20;
+
+/// A block device with a disk behind it.
+pub struct Block<D> {
+    disk: D,
+    properties: Properties,
+    queue_sizes: [u16; 1],
+    config: [u8; config::LEN],
+    /// Features negotiated.
+    negotiated: u64,
+    flights: Flights,
+    barriers: Barriers,
+    /// The data of the request being taken; kept for its allocations.
+    data: Data,
+    /// The queue cannot be worked any more.
+    broken: bool,
+}
+
+impl<D: Disk> Block<D> {
+    /// A device for `disk`.
+    pub fn new(disk: D) -> Self {
+        Block::with_queue_size(disk, QUEUE_SIZE)
+    }
+
+    /// A device for `disk` whose queue has `queue_size` descriptors, a power of two to 32768.
+    pub fn with_queue_size(disk: D, queue_size: u16) -> Self {
+        let properties = disk.properties();
+        Block {
+            disk,
+            properties,
+            queue_sizes: [queue_size],
+            config: config::config(&properties, queue_size),
+            negotiated: 0,
+            flights: Flights::new(queue_size),
+            barriers: Barriers::default(),
+            data: Data::default(),
+            broken: false,
+        }
+    }
+}
+
+impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Block
+    }
+
+    fn features(&self) -> u64 {
+        config::features(&self.properties)
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn write_config(&mut self, offset: u32, data: &[u8], _io: &mut Io<'_, W>) {
+        // §5.2.6.1: with CONFIG_WCE the driver sets the cache mode, to 0 or 1; no other value has a
+        // meaning, and no other field can be written.
+        let index = config::WRITEBACK.checked_sub(offset as usize);
+        if let Some(&value @ 0..=1) = index.and_then(|i| data.get(i))
+            && self.negotiated & feature::CONFIG_WCE != 0
+        {
+            self.config[config::WRITEBACK] = value;
+        }
+    }
+
+    fn negotiated(&mut self, features: u64) {
+        self.negotiated = features;
+        // §5.2.5.2: with CONFIG_WCE and without FLUSH the mode is writethrough to begin with.
+        if features & feature::CONFIG_WCE != 0 && features & feature::FLUSH == 0 {
+            self.config[config::WRITEBACK] = 0;
+        }
+    }
+
+    fn activate(&mut self, _io: &mut Io<'_, W>) {}
+
+    fn reset(&mut self) {
+        self.disk.cancel();
+        let [queue_size] = self.queue_sizes;
+        self.config = config::config(&self.properties, queue_size);
+        self.negotiated = 0;
+        self.flights = Flights::new(queue_size);
+        self.barriers = Barriers::default();
+        self.broken = false;
+    }
+
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
+        match queue {
+            REQUESTQ => self.serve(io),
+            _ => Progress::Done,
+        }
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        vec![self.disk.completion_fd()]
+    }
+
+    fn host_ready(&mut self, _index: usize, io: &mut Io<'_, W>) -> Progress {
+        self.disk.acknowledge();
+        self.serve(io)
+    }
+}
+
+impl<D: Disk> Block<D> {
+    /// Returns what is complete and takes what is available.
+    fn serve<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        let Some(queue) = io
+            .queues
+            .get_mut(usize::from(REQUESTQ))
+            .and_then(Option::as_mut)
+        else {
+            return Progress::Done;
+        };
+        let mut line = Line {
+            ram: io.ram,
+            queue,
+            witness: io.witness,
+        };
+        let returned = self.return_completed(&mut line);
+        let taken = self.take_available(&mut line, io.signals);
+        self.disk.start();
+        if line.queue.publish() {
+            io.signals.used(REQUESTQ);
+        }
+        match (returned, taken) {
+            (Progress::Done, Progress::Done) => Progress::Done,
+            _ => Progress::More,
+        }
+    }
+
+    fn take_available<W: Witness>(
+        &mut self,
+        line: &mut Line<'_, W>,
+        signals: &mut Signals,
+    ) -> Progress {
+        if self.broken {
+            return Progress::Done;
+        }
+        line.queue.want_notifications(false);
+        let mut bytes = 0;
+        for _ in 0..REQUESTS_PER_CALL {
+            if self.flights.is_full() {
+                // Goes on when a request completes; until then notifications are of no use.
+                return Progress::Done;
+            }
+            if bytes >= BYTES_PER_CALL {
+                return Progress::More;
+            }
+            let (head, request) = match line.queue.pop(line.ram, line.witness) {
+                Ok(Some(chain)) => (
+                    chain.head,
+                    request::parse(line.ram, chain.buffers, &mut self.data),
+                ),
+                Ok(None) => {
+                    if line.queue.want_notifications(true) {
+                        continue;
+                    }
+                    return Progress::Done;
+                }
+                Err(_) => {
+                    self.broken = true;
+                    signals.needs_reset = true;
+                    return Progress::Done;
+                }
+            };
+            if W::JUDGING {
+                line.witness.see(&Event::BlockRequest(self.told(&request)));
+            }
+            bytes += request.writable;
+            self.begin(line, head, &request);
+        }
+        Progress::More
+    }
+
+    /// The request as an event.
+    fn told(&self, request: &Request) -> BlockRequest {
+        BlockRequest {
+            queue: REQUESTQ,
+            header: request.header,
+            readable: request.readable,
+            writable: request.writable,
+            has_status: request.status.is_some(),
+            capacity: self.properties.capacity,
+            segments: (self.data.readable.len() + self.data.writable.len()) as u32,
+            longest_segment: request.longest,
+            seg_max: config::seg_max(self.queue_sizes[0]),
+            size_max: config::SIZE_MAX,
+        }
+    }
+
+    /// Serves a request, as far as that is possible at once.
+    fn begin<W: Witness>(&mut self, line: &mut Line<'_, W>, head: u16, request: &Request) {
+        // Without a byte for the status nobody could be told whether the request was served.
+        let Some(status_at) = request.status else {
+            return line.queue.add_used(head, 0, line.witness);
+        };
+        let Some(header) = request.header else {
+            line.put_status(status_at, status::IOERR);
+            return line.queue.add_used(head, 0, line.witness);
+        };
+        let Some(token) = self.flights.next_token() else {
+            return line.fail(head, status_at, &self.data, status::IOERR);
+        };
+        let stable = self.writes_are_stable();
+        // §5.2.6
+        let (kind, operation) = match header.kind {
+            kind::IN => match self.offset(header.sector, request.writable) {
+                None => return line.fail(head, status_at, &self.data, status::IOERR),
+                Some(_) if request.writable == 0 => {
+                    return line.succeed(head, status_at, &self.data, Kind::Read);
+                }
+                Some(offset) => {
+                    let into = &self.data.writable[..];
+                    (Kind::Read, Operation::Read { offset, into })
+                }
+            },
+            // §5.2.6.2: with RO offered, writes fail and nothing is written.
+            kind::OUT if self.properties.read_only => {
+                return line.fail(head, status_at, &self.data, status::IOERR);
+            }
+            kind::OUT => match self.offset(header.sector, request.readable) {
+                None => return line.fail(head, status_at, &self.data, status::IOERR),
+                Some(_) if request.readable == 0 => {
+                    let epoch = 0;
+                    return line.succeed(head, status_at, &self.data, Kind::Write { epoch });
+                }
+                Some(offset) => {
+                    let from = &self.data.readable[..];
+                    let epoch = self.barriers.epoch();
+                    let operation = Operation::Write {
+                        offset,
+                        from,
+                        stable,
+                    };
+                    (Kind::Write { epoch }, operation)
+                }
+            },
+            kind::FLUSH if self.barriers.must_wait() => {
+                self.flights
+                    .insert(Kind::Flush, head, status_at, &mut self.data);
+                return self.barriers.wait(token);
+            }
+            kind::FLUSH => (Kind::Flush, Operation::Flush),
+            kind::GET_ID => return line.identify(head, status_at, &self.data, &self.properties.id),
+            _ => return line.fail(head, status_at, &self.data, status::UNSUPP),
+        };
+        match self.disk.submit(line.ram, token, operation) {
+            Submitted::Done(Ok(())) => line.succeed(head, status_at, &self.data, kind),
+            Submitted::Done(Err(_)) => line.fail(head, status_at, &self.data, status::IOERR),
+            Submitted::Pending => {
+                if let Kind::Write { .. } = kind {
+                    self.barriers.write_submitted();
+                }
+                self.flights.insert(kind, head, status_at, &mut self.data);
+            }
+        }
+    }
+
+    /// Byte offset of `len` bytes from `sector` on, if they are whole sectors within the capacity.
+    fn offset(&self, sector: u64, len: u64) -> Option<u64> {
+        let end = sector.checked_add(len / SECTOR)?;
+        if !len.is_multiple_of(SECTOR) || end > self.properties.capacity {
+            return None;
+        }
+        sector.checked_mul(SECTOR)
+    }
+
+    /// Whether a write has to be on persistent storage when it completes (§5.2.6.2).
+    fn writes_are_stable(&self) -> bool {
+        // Case 1 is that of neither feature. With CONFIG_WCE and without FLUSH a driver could choose
+        // writeback, but never make a write stable; so we do it then, too.
+        let no_flush = self.negotiated & feature::FLUSH == 0;
+        // Case 2.
+        let writethrough =
+            self.negotiated & feature::CONFIG_WCE != 0 && self.config[config::WRITEBACK] == 0;
+        no_flush || writethrough
+    }
+
+    fn return_completed<W: Witness>(&mut self, line: &mut Line<'_, W>) -> Progress {
+        if self.flights.is_empty() {
+            return Progress::Done;
+        }
+        for _ in 0..REQUESTS_PER_CALL {
+            let Some(completion) = self.disk.next_completion() else {
+                return Progress::Done;
+            };
+            self.complete(line, completion.token, completion.result.is_ok());
+            while let Some(token) = self.barriers.ready() {
+                match self.disk.submit(line.ram, token, Operation::Flush) {
+                    Submitted::Done(result) => self.complete(line, token, result.is_ok()),
+                    Submitted::Pending => {}
+                }
+            }
+        }
+        Progress::More
+    }
+
+    fn complete<W: Witness>(&mut self, line: &mut Line<'_, W>, token: u16, ok: bool) {
+        let Some(flight) = self.flights.remove(token) else {
+            return;
+        };
+        if let Kind::Write { epoch } = flight.kind {
+            self.barriers.write_completed(epoch);
+        }
+        if ok {
+            line.succeed(flight.head, flight.status, &flight.data, flight.kind);
+        } else {
+            line.fail(flight.head, flight.status, &flight.data, status::IOERR);
+        }
+        self.flights.recycle(flight.data);
+    }
+}
+
+/// The way back to the driver.
+struct Line<'a, W> {
+    ram: &'a GuestRam,
+    queue: &'a mut Queue,
+    witness: &'a mut W,
+}
+
+impl<W: Witness> Line<'_, W> {
+    /// The request was served; what a read was to bring is in its buffers.
+    fn succeed(&mut self, head: u16, status_at: u64, data: &Data, kind: Kind) {
+        let whole = kind == Kind::Read || self.fill(&data.writable, &[]);
+        self.finish(head, status_at, data, status::OK, whole);
+    }
+
+    /// The request was not served.
+    fn fail(&mut self, head: u16, status_at: u64, data: &Data, status: u8) {
+        let whole = self.fill(&data.writable, &[]);
+        self.finish(head, status_at, data, status, whole);
+    }
+
+    /// The request was for the device id string (§5.2.6 (1.2)).
+    fn identify(&mut self, head: u16, status_at: u64, data: &Data, id: &[u8]) {
+        let whole = self.fill(&data.writable, id);
+        self.finish(head, status_at, data, status::OK, whole);
+    }
+
+    /// Writes the status byte and returns the chain; `whole` says whether all data buffers were
+    /// written.
+    fn finish(&mut self, head: u16, status_at: u64, data: &Data, status: u8, whole: bool) {
+        self.put_status(status_at, status);
+        // §2.4.8.2: the first `len` device-writable bytes have been written, no less.
+        let len = if whole { sum(&data.writable) + 1 } else { 0 };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.queue.add_used(head, len, self.witness);
+    }
+
+    fn put_status(&self, at: u64, status: u8) {
+        if let Some(slice) = self.ram.slice(at, 1) {
+            slice.copy_from(&[status]);
+        }
+    }
+
+    /// Writes `start`, as far as there is room, and zeros behind it. A driver may rely on no byte
+    /// beyond the used `len` (§2.4.8.3), and `len` counts from the first byte: to tell it of the
+    /// status, all data before it has to be written, whatever became of the request. Gives whether
+    /// that was done; for more data than a disk would transfer in one piece it is not.
+    fn fill(&self, segments: &[Segment], start: &[u8]) -> bool {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        if sum(segments) > BYTES_PER_CALL {
+            return false;
+        }
+        let mut start = start;
+        for s in segments {
+            let Some(slice) = self.ram.slice(s.addr, s.len as usize) else {
+                return false;
+            };
+            let (now, later) = start.split_at(start.len().min(slice.len()));
+            start = later;
+            let mut at = 0;
+            while at < slice.len() {
+                let from = if at < now.len() {
+                    &now[at..]
+                } else {
+                    &ZEROS[..]
+                };
+                match slice.write(from, at) {
+                    Ok(n) if n > 0 => at += n,
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Bytes in all of `segments`.
+fn sum(segments: &[Segment]) -> u64 {
+    segments.iter().map(|s| u64::from(s.len)).sum()
+}
