@@ -1,5 +1,7 @@
 //! Feature bits (§2.2, §5, §6), as masks of the 64-bit feature word.
 
+use crate::layout::DeviceKind;
+
 /// Buffers may use indirect descriptors (§2.4.5.3).
 pub const RING_INDIRECT_DESC: u64 = 1 << 28;
 /// `used_event` and `avail_event` are in use (§2.4.7, §2.4.9).
@@ -81,4 +83,35 @@ pub mod console {
     pub const MULTIPORT: u64 = 1 << 1;
     /// Device has support for emergency write.
     pub const EMERG_WRITE: u64 = 1 << 2;
+}
+
+/// Feature bits that need another one, each with those of which one must be there too.
+pub const fn dependencies(kind: DeviceKind) -> &'static [(u64, u64)] {
+    match kind {
+        // §5.1.3.1
+        DeviceKind::Net => &[
+            (net::GUEST_TSO4, net::GUEST_CSUM),
+            (net::GUEST_TSO6, net::GUEST_CSUM),
+            (net::GUEST_ECN, net::GUEST_TSO4 | net::GUEST_TSO6),
+            (net::GUEST_UFO, net::GUEST_CSUM),
+            (net::HOST_TSO4, net::CSUM),
+            (net::HOST_TSO6, net::CSUM),
+            (net::HOST_ECN, net::HOST_TSO4 | net::HOST_TSO6),
+            (net::HOST_UFO, net::CSUM),
+            (net::CTRL_RX, net::CTRL_VQ),
+            (net::CTRL_VLAN, net::CTRL_VQ),
+            (net::GUEST_ANNOUNCE, net::CTRL_VQ),
+            (net::MQ, net::CTRL_VQ),
+            (net::CTRL_MAC_ADDR, net::CTRL_VQ),
+        ],
+        DeviceKind::Block | DeviceKind::Console | DeviceKind::Entropy => &[],
+    }
+}
+
+/// The bits of `features` that need another one which is not there (§2.2.1).
+pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
+    dependencies(kind)
+        .iter()
+        .filter(|(bit, needs)| features & bit != 0 && features & needs == 0)
+        .fold(0, |unmet, (bit, _)| unmet | bit)
 }

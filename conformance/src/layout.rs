@@ -264,6 +264,8 @@ pub mod status {
     pub const DEVICE_NEEDS_RESET: u8 = 64;
     /// Something went wrong in the guest, and it has given up on the device.
     pub const FAILED: u8 = 128;
+    /// The bits a driver sets.
+    pub const DRIVERS: u8 = ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | FAILED;
 
     /// The set bits by name, for messages: `ACKNOWLEDGE|DRIVER`.
     pub fn names(bits: u8) -> String {

@@ -64,7 +64,9 @@ impl Session {
                 self.reset_unconfirmed = true;
                 self.resets += 1;
             }
-            Event::StatusWritten { to, .. } => self.status |= to,
+            // Bits that are set stay set, and DEVICE_NEEDS_RESET is not the driver's to set. Whether
+            // FEATURES_OK stays is told next.
+            Event::StatusWritten { to, .. } => self.status |= to & status::DRIVERS,
             Event::StatusRead { value } => {
                 self.status = value;
                 self.reset_unconfirmed &= value != 0;
