@@ -192,6 +192,8 @@ pub enum Event<'a> {
         queue: u16,
         /// Device-writable bytes.
         len: u64,
+        /// Device-readable bytes.
+        readable: u64,
     },
     /// The driver sent a command on the network device's control queue (§5.1.6.5).
     NetCommand(NetCommand<'a>),
@@ -419,6 +421,8 @@ pub struct NetTransmit<'a> {
     pub header: Option<NetHeader>,
     /// Bytes of the packet behind the header.
     pub len: u64,
+    /// Device-writable bytes in the chain.
+    pub writable: u64,
     /// The packet's first bytes (all of it, or what the device has at hand contiguously).
     pub bytes: &'a [u8],
 }
@@ -436,7 +440,7 @@ pub struct NetCommand<'a> {
     pub len: u64,
     /// Device-writable bytes (for `ack`).
     pub writable: u64,
-    /// The packets' limit the device presents in `max_virtqueue_pairs`.
+    /// `max_virtqueue_pairs` as presented.
     pub max_virtqueue_pairs: u16,
 }
 

@@ -3,7 +3,7 @@
 use crate::catalogue;
 use crate::event::Event;
 use crate::finding::{DeviceId, Finding, Recorder};
-use crate::requirement::Req;
+use crate::requirement::{How, Req};
 use crate::rules::Rules;
 use crate::session::Session;
 
@@ -18,7 +18,7 @@ pub trait Witness: Send + 'static {
     fn see(&mut self, event: &Event<'_>);
 
     /// The counts so far, where counts are kept.
-    fn tallies(&self) -> Option<&Tallies>;
+    fn tallies(&self) -> Option<Tallies>;
 }
 
 /// A witness that sees nothing.
@@ -31,7 +31,7 @@ impl Witness for Unjudged {
     #[inline(always)]
     fn see(&mut self, _event: &Event<'_>) {}
 
-    fn tallies(&self) -> Option<&Tallies> {
+    fn tallies(&self) -> Option<Tallies> {
         None
     }
 }
@@ -43,6 +43,43 @@ pub struct Tally {
     pub held: u64,
     /// Opportunities at which it did not.
     pub violated: u64,
+}
+
+/// How a requirement came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Put to the test, and the driver did right every time.
+    Held,
+    /// The driver did not do right at least once.
+    Violated,
+    /// Never put to the test.
+    NotExercised,
+    /// No device can see it.
+    Unobservable,
+}
+
+impl Outcome {
+    /// The outcome as reports spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Held => "held",
+            Outcome::Violated => "violated",
+            Outcome::NotExercised => "not-exercised",
+            Outcome::Unobservable => "unobservable",
+        }
+    }
+}
+
+impl Tally {
+    /// What these counts say of `requirement`.
+    pub fn outcome(self, requirement: Req) -> Outcome {
+        match (requirement.requirement().how, self) {
+            (How::Unobservable(_), _) => Outcome::Unobservable,
+            (_, Tally { violated: 1.., .. }) => Outcome::Violated,
+            (_, Tally { held: 1.., .. }) => Outcome::Held,
+            _ => Outcome::NotExercised,
+        }
+    }
 }
 
 /// One [`Tally`] a requirement, by catalogue index.
@@ -59,6 +96,16 @@ impl Tallies {
     /// The tally of one requirement.
     pub fn get(&self, requirement: Req) -> Tally {
         self.0[requirement.index()]
+    }
+
+    /// How one requirement came out.
+    pub fn outcome(&self, requirement: Req) -> Outcome {
+        self.get(requirement).outcome(requirement)
+    }
+
+    /// Adds `times` opportunities at which the driver did right.
+    pub fn add_held(&mut self, requirement: Req, times: u64) {
+        self.0[requirement.index()].held += times;
     }
 
     /// Adds another device's counts to these.
@@ -178,7 +225,9 @@ impl Witness for Judge {
         }
     }
 
-    fn tallies(&self) -> Option<&Tallies> {
-        Some(&self.verdicts.tallies)
+    fn tallies(&self) -> Option<Tallies> {
+        let mut tallies = self.verdicts.tallies.clone();
+        self.rules.tally(&mut tallies);
+        Some(tallies)
     }
 }

@@ -24,6 +24,6 @@ pub mod session;
 
 pub use event::Event;
 pub use finding::{DeviceId, Finding, Recorder};
-pub use judge::{Judge, Unjudged, Witness};
+pub use judge::{Judge, Outcome, Tallies, Tally, Unjudged, Witness};
 pub use layout::DeviceKind;
 pub use requirement::{Req, Requirement};

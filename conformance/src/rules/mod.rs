@@ -4,7 +4,7 @@
 //! before the event.
 
 use crate::event::Event;
-use crate::judge::Verdicts;
+use crate::judge::{Tallies, Verdicts};
 use crate::layout::DeviceKind;
 use crate::requirement::Requirement;
 use crate::session::Session;
@@ -15,6 +15,12 @@ pub mod status;
 pub(crate) trait Chapter {
     /// Judges one event.
     fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts);
+
+    /// Adds what this chapter counted by itself: where something frequent stands for several
+    /// requirements that held, it is counted once and spelled out here.
+    fn tally(&self, tallies: &mut Tallies) {
+        let _ = tallies;
+    }
 }
 
 macro_rules! chapters {
@@ -44,6 +50,11 @@ macro_rules! chapters {
                 verdicts: &mut Verdicts,
             ) {
                 $(self.$chapter.see(event, session, verdicts);)+
+            }
+
+            /// Adds what the chapters counted by themselves.
+            pub(crate) fn tally(&self, tallies: &mut Tallies) {
+                $(self.$chapter.tally(tallies);)+
             }
         }
     };

@@ -96,7 +96,7 @@ impl Witness for Seen {
         }
     }
 
-    fn tallies(&self) -> Option<&Tallies> {
+    fn tallies(&self) -> Option<Tallies> {
         None
     }
 }
