@@ -1,1 +1,3 @@
 //! What stands behind the devices on the host.
+
+pub mod disk;

@@ -1,0 +1,209 @@
+//! Disk images: raw files and block devices of the host behind the guest's block devices.
+//!
+//! * `open`: from the command line's words to an open and locked image.
+//! * `transfer`: data between image and guest memory.
+//! * `ring`, `pool`: two ways to do that without blocking the device: io_uring where the host has
+//!   it, else threads.
+
+mod open;
+mod pool;
+mod ring;
+mod transfer;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use stickler_devices::block::disk::{Completion, Disk, Operation, Properties, Segment, Submitted};
+use stickler_devices::memory::GuestRam;
+
+pub use open::{DiskSpec, OpenError};
+use pool::Pool;
+use ring::Ring;
+use transfer::{Buffers, Direction, Transfer};
+
+/// Reads of up to so many bytes are first tried on the spot, from the page cache: copying them takes
+/// less than handing them over, and the driver's vCPU never has to wait long.
+const READ_NOW: u64 = 128 << 10;
+
+/// An open disk image.
+pub struct DiskImage {
+    file: Arc<File>,
+    properties: Properties,
+    engine: Engine,
+    /// Whether the image can be read from the page cache without blocking, as far as is known.
+    reads_now: bool,
+    /// For reads on the spot; kept for its allocation.
+    buffers: Buffers,
+}
+
+/// How operations are done that may block.
+enum Engine {
+    Ring(Box<Ring>),
+    Pool(Pool),
+}
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// io_uring.
+    Ring,
+    /// A few threads.
+    Pool,
+}
+
+/// What an engine has to do.
+enum Work {
+    Transfer(Transfer),
+    Flush,
+}
+
+impl DiskImage {
+    /// Opens and locks the image; a writable one for us alone.
+    ///
+    /// # Errors
+    /// [`OpenError`] if it cannot be opened, is no image, or is in use.
+    pub fn open(spec: &DiskSpec) -> Result<Self, OpenError> {
+        let (file, properties) = open::open(spec)?;
+        let file = Arc::new(file);
+        // Containers often forbid io_uring.
+        Self::with_engine(file.clone(), properties, EngineKind::Ring)
+            .or_else(|_| Self::with_engine(file, properties, EngineKind::Pool))
+            .map_err(|e| OpenError::no_threads(spec, &e))
+    }
+
+    /// As [`open`](Self::open), with an engine of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or if the host does not have the engine.
+    pub fn open_with(spec: &DiskSpec, engine: EngineKind) -> Result<Self, OpenError> {
+        let (file, properties) = open::open(spec)?;
+        Self::with_engine(Arc::new(file), properties, engine)
+            .map_err(|e| OpenError::no_threads(spec, &e))
+    }
+
+    fn with_engine(
+        file: Arc<File>,
+        properties: Properties,
+        engine: EngineKind,
+    ) -> io::Result<Self> {
+        let engine = match engine {
+            EngineKind::Ring => Engine::Ring(Box::new(Ring::new(file.clone())?)),
+            EngineKind::Pool => Engine::Pool(Pool::new(file.clone())?),
+        };
+        Ok(DiskImage {
+            file,
+            properties,
+            engine,
+            reads_now: true,
+            buffers: Buffers::default(),
+        })
+    }
+
+    /// Which engine is in use.
+    pub fn engine(&self) -> EngineKind {
+        match self.engine {
+            Engine::Ring(_) => EngineKind::Ring,
+            Engine::Pool(_) => EngineKind::Pool,
+        }
+    }
+
+    /// Reads from the page cache. Gives whether that has been done.
+    fn read_now(&mut self, ram: &GuestRam, offset: u64, into: &[Segment]) -> bool {
+        let bytes = into.iter().map(|s| u64::from(s.len)).sum::<u64>();
+        if !self.reads_now || bytes > READ_NOW {
+            return false;
+        }
+        match transfer::read_now(&self.file, ram, offset, into, &mut self.buffers) {
+            Ok(done) => done,
+            Err(_) => {
+                self.reads_now = false;
+                false
+            }
+        }
+    }
+
+    fn transfer(
+        &mut self,
+        ram: &GuestRam,
+        token: u16,
+        direction: Direction,
+        offset: u64,
+        segments: &[Segment],
+    ) -> Submitted {
+        let buffers = match &mut self.engine {
+            Engine::Ring(ring) => ring.spare_buffers(),
+            Engine::Pool(pool) => pool.spare_buffers(),
+        };
+        match Transfer::new(ram, direction, offset, segments, buffers) {
+            Ok(transfer) => self.begin(token, Work::Transfer(transfer)),
+            Err(e) => Submitted::Done(Err(e)),
+        }
+    }
+
+    fn begin(&mut self, token: u16, work: Work) -> Submitted {
+        match &mut self.engine {
+            Engine::Ring(ring) => ring.submit(token, work),
+            Engine::Pool(pool) => pool.submit(token, work),
+        }
+        Submitted::Pending
+    }
+}
+
+impl Disk for DiskImage {
+    fn properties(&self) -> Properties {
+        self.properties
+    }
+
+    fn completion_fd(&self) -> RawFd {
+        match &self.engine {
+            Engine::Ring(ring) => ring.completion_fd(),
+            Engine::Pool(pool) => pool.completion_fd(),
+        }
+    }
+
+    fn submit(&mut self, ram: &GuestRam, token: u16, operation: Operation<'_>) -> Submitted {
+        match operation {
+            Operation::Read { offset, into } => {
+                if self.read_now(ram, offset, into) {
+                    return Submitted::Done(Ok(()));
+                }
+                self.transfer(ram, token, Direction::Read, offset, into)
+            }
+            Operation::Write {
+                offset,
+                from,
+                stable,
+            } => self.transfer(ram, token, Direction::Write { stable }, offset, from),
+            Operation::Flush => self.begin(token, Work::Flush),
+        }
+    }
+
+    fn start(&mut self) {
+        if let Engine::Ring(ring) = &mut self.engine {
+            ring.start();
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        match &mut self.engine {
+            Engine::Ring(ring) => ring.acknowledge(),
+            Engine::Pool(pool) => pool.acknowledge(),
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        match &mut self.engine {
+            Engine::Ring(ring) => ring.next_completion(),
+            Engine::Pool(pool) => pool.next_completion(),
+        }
+    }
+
+    fn cancel(&mut self) {
+        match &mut self.engine {
+            Engine::Ring(ring) => ring.cancel(),
+            Engine::Pool(pool) => pool.cancel(),
+        }
+    }
+}
