@@ -1,10 +1,10 @@
 //! What happened in a run, and when: marks and findings.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use stickler_conformance::requirement::Level;
 use stickler_conformance::{Finding, Recorder};
 
 /// The run's journal. Clones share it; any thread may write to it.
@@ -13,23 +13,33 @@ pub struct Journal(Arc<Shared>);
 
 struct Shared {
     start: Instant,
-    stop_at_violation: AtomicBool,
     entries: Mutex<Entries>,
-    /// Called at the first violation if the run is to stop there.
-    stop: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Called at the first finding that counts, if the run is to stop there.
+    stop: Mutex<Option<Stop>>,
 }
 
 #[derive(Default)]
 struct Entries {
     marks: Vec<Mark>,
     findings: Vec<Noted>,
+    /// The latest mark, also where it was one too many to be kept in `marks`.
+    current: Option<Arc<str>>,
+    /// Marks that were not kept.
+    marks_dropped: u64,
+    /// Findings that were not kept.
+    findings_dropped: u64,
+}
+
+struct Stop {
+    counts: Box<dyn Fn(Level) -> bool + Send>,
+    stop: Box<dyn Fn() + Send>,
 }
 
 /// A step the guest marked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The guest's name for it.
-    pub name: String,
+    pub name: Arc<str>,
     /// Microseconds since the run began.
     pub time_us: u64,
 }
@@ -42,16 +52,20 @@ pub struct Noted {
     /// Microseconds since the run began.
     pub time_us: u64,
     /// The mark under which it happened.
-    pub mark: Option<String>,
+    pub mark: Option<Arc<str>>,
     /// Guest instruction pointer of the access, where it trapped.
     pub rip: Option<u64>,
 }
 
 /// At most so many marks are kept; a guest cannot fill our memory with them.
-const MARKS: usize = 10_000;
+pub const MARKS: usize = 10_000;
 
-/// Bytes of a mark's name that are kept.
-const MARK_NAME: usize = 128;
+/// At most so many findings are kept. The judges bound what one requirement on one device can give
+/// (`FINDINGS_PER_REQUIREMENT`); this bounds the whole.
+pub const FINDINGS: usize = 20_000;
+
+/// Characters of a mark's name that are kept.
+pub const MARK_NAME: usize = 128;
 
 impl Default for Journal {
     fn default() -> Self {
@@ -64,25 +78,41 @@ impl Journal {
     pub fn new() -> Self {
         Journal(Arc::new(Shared {
             start: Instant::now(),
-            stop_at_violation: AtomicBool::new(false),
             entries: Mutex::default(),
             stop: Mutex::new(None),
         }))
     }
 
-    /// From the first violation on, calls `stop` (once).
-    pub fn stop_at_violation(&self, stop: Box<dyn Fn() + Send>) {
-        *lock(&self.0.stop) = Some(stop);
-        self.0.stop_at_violation.store(true, Ordering::Release);
+    /// At the first finding from now on of a requirement whose level `counts`, calls `stop`, once.
+    /// It is called on the thread that made the finding, which may hold a device's lock.
+    pub fn stop_at_violation(
+        &self,
+        counts: impl Fn(Level) -> bool + Send + 'static,
+        stop: impl Fn() + Send + 'static,
+    ) {
+        *lock(&self.0.stop) = Some(Stop {
+            counts: Box::new(counts),
+            stop: Box::new(stop),
+        });
     }
 
-    /// The guest marked a step.
+    /// The guest marked a step. Control characters in the name, which could act on the terminal of
+    /// whoever reads the report, are left out.
     pub fn mark(&self, name: &str) {
         let time_us = self.now_us();
+        let name: Arc<str> = name
+            .trim()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MARK_NAME)
+            .collect::<String>()
+            .into();
         let mut entries = lock(&self.0.entries);
+        entries.current = Some(name.clone());
         if entries.marks.len() < MARKS {
-            let name = name.chars().take(MARK_NAME).collect();
             entries.marks.push(Mark { name, time_us });
+        } else {
+            entries.marks_dropped += 1;
         }
     }
 
@@ -91,38 +121,55 @@ impl Journal {
         Box::new(self.clone())
     }
 
-    /// The marks so far.
+    /// The marks so far, by rising time.
     pub fn marks(&self) -> Vec<Mark> {
         lock(&self.0.entries).marks.clone()
     }
 
-    /// The findings so far.
+    /// The findings so far, in the order they were made.
     pub fn findings(&self) -> Vec<Noted> {
         lock(&self.0.entries).findings.clone()
     }
 
+    /// How many marks and findings, in this order, were one too many to be kept.
+    pub fn dropped(&self) -> (u64, u64) {
+        let entries = lock(&self.0.entries);
+        (entries.marks_dropped, entries.findings_dropped)
+    }
+
+    /// Time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.0.start.elapsed()
+    }
+
     fn now_us(&self) -> u64 {
-        u64::try_from(self.0.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
 impl Recorder for Journal {
     fn record(&mut self, finding: Finding) {
         let rip = trapped_rip();
-        let time_us = self.now_us();
-        let mut entries = lock(&self.0.entries);
-        let mark = entries.marks.last().map(|m| m.name.clone());
-        entries.findings.push(Noted {
-            finding,
-            time_us,
-            mark,
-            rip,
-        });
-        drop(entries);
-        if self.0.stop_at_violation.swap(false, Ordering::AcqRel)
-            && let Some(stop) = lock(&self.0.stop).take()
+        let level = finding.requirement.requirement().level;
         {
-            stop();
+            let mut entries = lock(&self.0.entries);
+            if entries.findings.len() < FINDINGS {
+                // Under the lock, so that times rise in the order of the entries.
+                let time_us = self.now_us();
+                let mark = entries.current.clone();
+                entries.findings.push(Noted {
+                    finding,
+                    time_us,
+                    mark,
+                    rip,
+                });
+            } else {
+                entries.findings_dropped += 1;
+            }
+        }
+        let stop = lock(&self.0.stop).take_if(|stop| (stop.counts)(level));
+        if let Some(stop) = stop {
+            (stop.stop)();
         }
     }
 }
@@ -145,4 +192,115 @@ pub fn set_rip_source(source: RipSource) {
 
 fn trapped_rip() -> Option<u64> {
     RIP_SOURCE.get().and_then(|source| source())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use stickler_conformance::{DeviceId, DeviceKind, Req, catalogue};
+
+    use super::*;
+
+    fn finding(requirement: Req) -> Finding {
+        Finding {
+            requirement,
+            device: DeviceId {
+                slot: 1,
+                kind: DeviceKind::Net,
+            },
+            queue: None,
+            message: "it did".into(),
+        }
+    }
+
+    fn any(pick: impl Fn(Level) -> bool) -> Req {
+        catalogue::iter()
+            .find(|(_, row)| pick(row.level))
+            .expect("the catalogue has such a level")
+            .0
+    }
+
+    #[test]
+    fn findings_carry_the_latest_mark() {
+        let journal = Journal::new();
+        let mut recorder = journal.recorder();
+        let req = any(|_| true);
+        recorder.record(finding(req));
+        journal.mark("one");
+        journal.mark("two");
+        recorder.record(finding(req));
+        let marks: Vec<_> = journal.findings().into_iter().map(|f| f.mark).collect();
+        assert_eq!(marks, [None, Some("two".into())]);
+        let times: Vec<_> = journal.marks().iter().map(|m| m.time_us).collect();
+        assert!(times.is_sorted());
+    }
+
+    #[test]
+    fn marks_are_bounded_but_never_lost_to_findings() {
+        let journal = Journal::new();
+        for i in 0..=MARKS {
+            journal.mark(&format!("m{i}"));
+        }
+        journal.clone().record(finding(any(|_| true)));
+        assert_eq!(journal.marks().len(), MARKS);
+        assert_eq!(journal.dropped(), (1, 0));
+        let expected = format!("m{MARKS}");
+        assert_eq!(journal.findings()[0].mark.as_deref(), Some(&*expected));
+    }
+
+    #[test]
+    fn mark_names_are_short_and_harmless() {
+        let journal = Journal::new();
+        journal.mark(&"x".repeat(10 * MARK_NAME));
+        journal.mark(" \u{1b}[31mred\u{7}\r");
+        let names: Vec<_> = journal.marks().into_iter().map(|m| m.name).collect();
+        assert_eq!(names[0].len(), MARK_NAME);
+        assert_eq!(&*names[1], "[31mred");
+    }
+
+    #[test]
+    fn findings_are_bounded() {
+        let mut journal = Journal::new();
+        let req = any(|_| true);
+        for _ in 0..FINDINGS + 3 {
+            journal.record(finding(req));
+        }
+        assert_eq!(journal.findings().len(), FINDINGS);
+        assert_eq!(journal.dropped(), (0, 3));
+    }
+
+    #[test]
+    fn stops_once_and_only_for_what_counts() {
+        let mut journal = Journal::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = calls.clone();
+        journal.stop_at_violation(Level::is_absolute, move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        if let Some((weak, _)) = catalogue::iter().find(|(_, r)| !r.level.is_absolute()) {
+            journal.record(finding(weak));
+            assert_eq!(calls.load(Ordering::Relaxed), 0);
+        }
+        let strong = any(Level::is_absolute);
+        journal.record(finding(strong));
+        journal.record(finding(strong));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_rip_is_that_of_the_thread() {
+        let journal = Journal::new();
+        let mut recorder = journal.recorder();
+        let req = any(|_| true);
+        std::thread::spawn(move || {
+            set_rip_source(|| Some(0xffff_ffff_8100_0000));
+            recorder.record(finding(req));
+        })
+        .join()
+        .unwrap();
+        journal.clone().record(finding(req));
+        let rips: Vec<_> = journal.findings().into_iter().map(|f| f.rip).collect();
+        assert_eq!(rips, [Some(0xffff_ffff_8100_0000), None]);
+    }
 }

@@ -1,1 +1,131 @@
 //! What the user gets to read of a run.
+//!
+//! A [`Report`] is put together once, when the guest has ended, and shown as [`text`] for people or
+//! [`json`] for programs. [`output`] brings it to where the user wants it.
+
+pub mod json;
+pub mod output;
+pub mod text;
+
+use std::time::Duration;
+
+use stickler_conformance::catalogue;
+use stickler_conformance::judge::{Outcome, Tallies, Tally};
+use stickler_conformance::requirement::{How, Level, Requirement};
+use stickler_conformance::{DeviceId, Req};
+
+use crate::journal::{Journal, Mark, Noted};
+use crate::machine::GuestEnd;
+
+/// The version of the specification by which a run is judged.
+pub const SPEC: &str = "1.0";
+
+/// Everything there is to say about a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The devices whose drivers were judged, by slot.
+    pub devices: Vec<DeviceId>,
+    /// How the guest ended.
+    pub end: GuestEnd,
+    /// How long it ran.
+    pub duration: Duration,
+    /// The steps it marked, by rising time.
+    pub marks: Vec<Mark>,
+    /// Every requirement the run could say something about, in catalogue order.
+    pub rows: Vec<Row>,
+    /// The violations, in the order they happened.
+    pub findings: Vec<Noted>,
+}
+
+/// What became of one requirement.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which.
+    pub req: Req,
+    /// How often it was put to the test, and how that ended.
+    pub tally: Tally,
+    /// What that amounts to.
+    pub outcome: Outcome,
+}
+
+impl Row {
+    /// Its row in the catalogue.
+    pub fn requirement(&self) -> &'static Requirement {
+        self.req.requirement()
+    }
+}
+
+/// All outcomes, in the order in which a text report lists them.
+pub const OUTCOMES: [Outcome; 4] = [
+    Outcome::Violated,
+    Outcome::Held,
+    Outcome::NotExercised,
+    Outcome::Unobservable,
+];
+
+impl Report {
+    /// Puts a report together from what the judges of `devices` counted, and from the journal.
+    pub fn new(
+        end: GuestEnd,
+        devices: Vec<DeviceId>,
+        tallies: &Tallies,
+        journal: &Journal,
+    ) -> Report {
+        let rows = catalogue::iter()
+            .filter_map(|(req, requirement)| {
+                let tally = tallies.get(req);
+                // A run says nothing about what we built and nobody counted.
+                let counted = requirement.how != How::Built || tally != Tally::default();
+                counted.then(|| Row {
+                    req,
+                    tally,
+                    outcome: tallies.outcome(req),
+                })
+            })
+            .collect();
+        Report {
+            devices,
+            end,
+            duration: journal.elapsed(),
+            marks: journal.marks(),
+            rows,
+            findings: journal.findings(),
+        }
+    }
+
+    /// How many requirements ended so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.rows.iter().filter(|r| r.outcome == outcome).count()
+    }
+
+    /// Whether a requirement of a level that `counts` was violated.
+    pub fn violates(&self, counts: impl Fn(Level) -> bool) -> bool {
+        self.rows
+            .iter()
+            .any(|r| r.outcome == Outcome::Violated && counts(r.requirement().level))
+    }
+}
+
+/// The guest's end in one word, as the JSON report spells it.
+pub fn end_name(end: &GuestEnd) -> &'static str {
+    match end {
+        GuestEnd::PowerOff => "power-off",
+        GuestEnd::Reset => "reset",
+        GuestEnd::Panic(_) => "panic",
+        GuestEnd::TripleFault => "triple-fault",
+        GuestEnd::Timeout => "timeout",
+        GuestEnd::Violation => "violation",
+        GuestEnd::Interrupted => "interrupted",
+    }
+}
+
+/// What the guest itself said about its end.
+pub fn end_message(end: &GuestEnd) -> Option<&str> {
+    match end {
+        GuestEnd::Panic(message) if !message.is_empty() => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Where reports go. All is opened before the guest boots, so that no run is lost to a report that
+//! cannot be written; a file changes only when the whole report is there.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tempfile::NamedTempFile;
+
+use super::{Report, json, text};
+
+/// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportSpec {
+    /// In which form.
+    pub format: Format,
+    /// To which file; standard output if there is none.
+    pub file: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl FromStr for ReportSpec {
+    type Err = String;
+
+    fn from_str(spec: &str) -> Result<Self, String> {
+        let (format, file) = match spec.split_once('=') {
+            Some((format, file)) => (format, Some(file)),
+            None => (spec, None),
+        };
+        let format = match format {
+            "text" => Format::Text,
+            "json" => Format::Json,
+            _ => return Err("a report is text, json, text=FILE or json=FILE".into()),
+        };
+        let file = match file {
+            Some("") => return Err("the name of the file is missing after '='".into()),
+            None | Some("-") => None,
+            Some(file) => Some(PathBuf::from(file)),
+        };
+        Ok(ReportSpec { format, file })
+    }
+}
+
+/// A report cannot be written to where the user wants it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It has no directory to be in.
+    #[error(
+        "cannot write a report to {path}: there is no directory {directory}; create it, or name another file"
+    )]
+    NoDirectory {
+        /// The report's file.
+        path: String,
+        /// Its directory.
+        directory: String,
+    },
+    /// A directory has its name.
+    #[error("cannot write a report to {0}: it is a directory; name a file in it")]
+    IsDirectory(String),
+    /// Two reports have its name.
+    #[error("two reports cannot go to {0}: name another file for one of them")]
+    Twice(String),
+    /// The system said no.
+    #[error("cannot write a report to {path}: {cause}")]
+    Io {
+        /// The report's file, or what stands for it.
+        path: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the reader of our standard output went away, which is his choice and no error.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The opened destinations of a run's reports.
+#[derive(Debug)]
+pub struct Outputs(Vec<Output>);
+
+#[derive(Debug)]
+struct Output {
+    format: Format,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stdout,
+    Stderr,
+    /// Becomes `path` when it is complete.
+    Replace {
+        temporary: NamedTempFile,
+        path: PathBuf,
+    },
+    /// A device, pipe or socket, which is written as it is.
+    Direct {
+        file: File,
+        path: PathBuf,
+    },
+}
+
+impl Outputs {
+    /// Opens all destinations; without any, the report is text on standard output. JSON on standard
+    /// output has it for itself, and a text report goes to standard error then.
+    pub fn open(specs: &[ReportSpec]) -> Result<Outputs, Error> {
+        const DEFAULT: &[ReportSpec] = &[ReportSpec {
+            format: Format::Text,
+            file: None,
+        }];
+        let specs = if specs.is_empty() { DEFAULT } else { specs };
+        let json = json_on_stdout(specs);
+        let mut outputs: Vec<Output> = Vec::new();
+        for spec in specs {
+            let sink = match &spec.file {
+                Some(file) => Sink::open(file)?,
+                None if json && spec.format == Format::Text => Sink::Stderr,
+                None => Sink::Stdout,
+            };
+            if outputs.iter().any(|other| other.sink.is_same(&sink)) {
+                return Err(Error::Twice(sink.name()));
+            }
+            outputs.push(Output {
+                format: spec.format,
+                sink,
+            });
+        }
+        Ok(Outputs(outputs))
+    }
+
+    /// Writes the report everywhere. Where that fails the others are still written; gives what
+    /// failed.
+    pub fn write(self, report: &Report) -> Vec<Error> {
+        self.0
+            .into_iter()
+            .filter_map(|output| {
+                let text = match output.format {
+                    Format::Json => json::render(report),
+                    Format::Text => text::render(report, output.sink.wants_colour()),
+                };
+                let path = output.sink.name();
+                let written = output.sink.write(&text);
+                written.err().map(|cause| Error::Io { path, cause })
+            })
+            .collect()
+    }
+}
+
+/// Whether JSON goes to standard output, which then carries nothing else.
+pub fn json_on_stdout(specs: &[ReportSpec]) -> bool {
+    specs
+        .iter()
+        .any(|spec| spec.format == Format::Json && spec.file.is_none())
+}
+
+impl Sink {
+    fn open(file: &Path) -> Result<Sink, Error> {
+        let name = || file.display().to_string();
+        let io = |cause| Error::Io {
+            path: name(),
+            cause,
+        };
+        // Follow links, so that the file they lead to is replaced and not the link.
+        let (path, metadata) = match fs::canonicalize(file) {
+            Ok(path) => {
+                let metadata = fs::metadata(&path).map_err(io)?;
+                (path, Some(metadata))
+            }
+            Err(_) => (file.to_owned(), None),
+        };
+        let permissions = match &metadata {
+            Some(metadata) => {
+                let kind = metadata.file_type();
+                if kind.is_dir() {
+                    return Err(Error::IsDirectory(name()));
+                }
+                if kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
+                    let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
+                    return Ok(Sink::Direct { file, path });
+                }
+                // A file one may not write is not to be replaced either.
+                OpenOptions::new().write(true).open(&path).map_err(io)?;
+                Some(metadata.permissions())
+            }
+            None => None,
+        };
+        let directory = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Err(Error::IsDirectory(name())),
+        };
+        if path.file_name().is_none() || file.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(Error::IsDirectory(name()));
+        }
+        if !directory.is_dir() {
+            return Err(Error::NoDirectory {
+                path: name(),
+                directory: directory.display().to_string(),
+            });
+        }
+        let path = fs::canonicalize(directory)
+            .map_err(io)?
+            .join(path.file_name().unwrap_or_default());
+        let temporary = tempfile::Builder::new()
+            .prefix(".stickler-report-")
+            // As any new file: the umask takes from it.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            .map_err(io)?;
+        if let Some(permissions) = permissions {
+            temporary
+                .as_file()
+                .set_permissions(permissions)
+                .map_err(io)?;
+        }
+        Ok(Sink::Replace { temporary, path })
+    }
+
+    fn is_same(&self, other: &Sink) -> bool {
+        match (self, other) {
+            (Sink::Stdout, Sink::Stdout) | (Sink::Stderr, Sink::Stderr) => true,
+            (Sink::Replace { path: a, .. }, Sink::Replace { path: b, .. }) => a == b,
+            _ => false,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Sink::Stdout => "standard output".into(),
+            Sink::Stderr => "standard error".into(),
+            Sink::Replace { path, .. } | Sink::Direct { path, .. } => path.display().to_string(),
+        }
+    }
+
+    /// Colours are for terminals whose user wants them (`NO_COLOR`, `CLICOLOR`, `TERM`).
+    fn wants_colour(&self) -> bool {
+        let choice = match self {
+            Sink::Stdout => anstream::AutoStream::choice(&io::stdout()),
+            Sink::Stderr => anstream::AutoStream::choice(&io::stderr()),
+            Sink::Replace { .. } | Sink::Direct { .. } => anstream::ColorChoice::Never,
+        };
+        choice != anstream::ColorChoice::Never
+    }
+
+    fn write(self, text: &str) -> io::Result<()> {
+        match self {
+            Sink::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(text.as_bytes())?;
+                out.flush()
+            }
+            Sink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+            Sink::Direct { mut file, .. } => file.write_all(text.as_bytes()),
+            Sink::Replace {
+                mut temporary,
+                path,
+            } => {
+                temporary.write_all(text.as_bytes())?;
+                temporary.as_file().sync_all()?;
+                temporary.persist(&path).map_err(|error| error.error)?;
+                Ok(())
+            }
+        }
+    }
+}

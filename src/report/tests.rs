@@ -1,0 +1,350 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use stickler_conformance::event::Event;
+use stickler_conformance::layout::status;
+use stickler_conformance::requirement::{Level, Role};
+use stickler_conformance::{DeviceKind, Judge, Witness};
+
+use super::output::{Format, Outputs, ReportSpec};
+use super::*;
+
+const BLOCK: DeviceId = DeviceId {
+    slot: 2,
+    kind: DeviceKind::Block,
+};
+
+/// What a judge and a journal make of these moves of a block driver.
+fn judged(end: GuestEnd, moves: &[Event<'_>]) -> Report {
+    let journal = Journal::new();
+    let mut judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
+    journal.mark("probe");
+    for event in moves {
+        judge.see(event);
+    }
+    Report::new(end, vec![BLOCK], &judge.tallies().unwrap(), &journal)
+}
+
+fn write(from: u8, to: u8) -> Event<'static> {
+    Event::StatusWritten { from, to }
+}
+
+/// A driver that starts well and then clears a status bit, twice.
+fn clears_status() -> Report {
+    const A: u8 = status::ACKNOWLEDGE;
+    const D: u8 = status::DRIVER;
+    judged(
+        GuestEnd::PowerOff,
+        &[
+            write(0, 0),
+            Event::ResetDone,
+            Event::StatusRead { value: 0 },
+            write(0, A),
+            write(A, A | D),
+            write(A | D, A),
+            write(A | D, A),
+        ],
+    )
+}
+
+fn schema() -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(json::SCHEMA).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+/// Checks the JSON of `report` against the schema and gives it.
+fn valid_json(report: &Report) -> Value {
+    let value: Value = serde_json::from_str(&json::render(report)).unwrap();
+    let errors: Vec<String> = schema()
+        .iter_errors(&value)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    value
+}
+
+fn ends() -> Vec<GuestEnd> {
+    vec![
+        GuestEnd::PowerOff,
+        GuestEnd::Reset,
+        GuestEnd::Panic("Attempted to kill init!".into()),
+        GuestEnd::Panic(String::new()),
+        GuestEnd::TripleFault,
+        GuestEnd::Timeout,
+        GuestEnd::Violation,
+        GuestEnd::Interrupted,
+    ]
+}
+
+#[test]
+fn json_keeps_to_the_schema_however_the_guest_ends() {
+    for end in ends() {
+        let name = end_name(&end);
+        let json = valid_json(&judged(end, &[]));
+        assert_eq!(json["guest"]["end"], name);
+    }
+    let json = valid_json(&judged(GuestEnd::Panic("no init".into()), &[]));
+    assert_eq!(json["guest"]["message"], "no init");
+}
+
+#[test]
+fn the_schema_refuses_what_is_no_report() {
+    let good = valid_json(&clears_status());
+    let breakages: [(&str, Value); 8] = [
+        ("/spec", "1.1".into()),
+        ("/guest/end", "fine".into()),
+        ("/requirements/0/outcome", "passed".into()),
+        ("/requirements/0/clauses", Value::Object(Default::default())),
+        ("/findings/0/rip", Value::from(7)),
+        ("/findings/0/device/type", "gpu".into()),
+        ("/findings/0/message", "".into()),
+        ("/marks/0/time_us", Value::from(-1)),
+    ];
+    let schema = schema();
+    for (pointer, value) in breakages {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).expect(pointer) = value;
+        assert!(!schema.is_valid(&bad), "{pointer}");
+    }
+    let mut contradiction = good.clone();
+    let row = contradiction["requirements"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .find(|row| row["outcome"] == "violated")
+        .unwrap();
+    row["outcome"] = "held".into();
+    assert!(!schema.is_valid(&contradiction));
+}
+
+#[test]
+fn a_violation_is_in_the_json_with_all_that_is_known() {
+    let json = valid_json(&clears_status());
+    let findings = json["findings"].as_array().unwrap();
+    let finding = findings
+        .iter()
+        .find(|f| f["requirement"] == "status.no-clear")
+        .expect("the judge found it");
+    assert_eq!(finding["device"]["slot"], 2);
+    assert_eq!(finding["device"]["type"], "block");
+    assert_eq!(finding["mark"], "probe");
+    assert_eq!(finding["queue"], Value::Null);
+    assert_eq!(finding["rip"], Value::Null);
+    let row = json["requirements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"] == "status.no-clear")
+        .unwrap();
+    assert_eq!(row["outcome"], "violated");
+    assert_eq!(row["violated"], 2);
+    assert!(row["held"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn every_driver_requirement_has_a_row_and_nothing_is_held_unexercised() {
+    let report = judged(GuestEnd::PowerOff, &[]);
+    for (req, requirement) in catalogue::iter().filter(|(_, r)| r.role == Role::Driver) {
+        let row = report.rows.iter().find(|row| row.req == req);
+        let row = row.unwrap_or_else(|| panic!("{} is missing", requirement.name));
+        assert!(
+            matches!(row.outcome, Outcome::NotExercised | Outcome::Unobservable),
+            "{} is {:?} though nothing happened",
+            requirement.name,
+            row.outcome
+        );
+    }
+}
+
+#[test]
+fn only_levels_that_count_make_a_violation() {
+    let report = clears_status();
+    assert!(report.violates(Level::is_absolute));
+    assert!(!report.violates(|_| false));
+    assert!(!judged(GuestEnd::PowerOff, &[]).violates(|_| true));
+}
+
+/// A report with rows and findings of every sort, all of whose text the test controls but for the
+/// catalogue's.
+fn sample() -> Report {
+    let journal = Journal::new();
+    let must = catalogue::find("status.no-clear").unwrap();
+    journal.mark("boot");
+    let mut recorder = journal.recorder();
+    for queue in [None, None, Some(1)] {
+        recorder.record(stickler_conformance::Finding {
+            requirement: must,
+            device: BLOCK,
+            queue,
+            message: "wrote device_status ACKNOWLEDGE over ACKNOWLEDGE|DRIVER".into(),
+        });
+    }
+    let mut findings = journal.findings();
+    for (i, finding) in findings.iter_mut().enumerate() {
+        finding.time_us = 1_203_456 + 1_000_000 * i as u64;
+    }
+    findings[2].rip = Some(0xffff_ffff_8123_4567);
+    findings[2].mark = Some("evil \u{1b}[2J".into());
+    let tally = |held, violated| Tally { held, violated };
+    let row = |req, tally, outcome| Row {
+        req,
+        tally,
+        outcome,
+    };
+    Report {
+        devices: vec![
+            DeviceId {
+                slot: 1,
+                kind: DeviceKind::Net,
+            },
+            BLOCK,
+        ],
+        end: GuestEnd::Panic("Attempted to kill init!".into()),
+        duration: Duration::from_micros(12_345_678),
+        marks: journal.marks(),
+        rows: vec![
+            row(must, tally(40, 20), Outcome::Violated),
+            row(must, tally(12, 0), Outcome::Held),
+            row(must, tally(0, 0), Outcome::NotExercised),
+        ],
+        findings,
+    }
+}
+
+#[test]
+fn text_as_a_person_reads_it() {
+    insta::assert_snapshot!(text::render(&sample(), false));
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let plain = text::render(&sample(), false);
+    let coloured = text::render(&sample(), true);
+    assert!(coloured.contains("\u{1b}["));
+    assert!(!plain.contains('\u{1b}'));
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
+}
+
+#[test]
+fn text_has_one_line_a_requirement_violations_first() {
+    let report = clears_status();
+    let text = text::render(&report, false);
+    for row in &report.rows {
+        let lines = text
+            .lines()
+            .filter(|l| !l.starts_with(' '))
+            .filter(|l| l.split_whitespace().any(|w| w == row.requirement().name))
+            .count();
+        assert_eq!(lines, 1, "{}", row.requirement().name);
+    }
+    let first = text.lines().skip(1).find(|line| !line.is_empty()).unwrap();
+    assert!(first.starts_with("VIOLATED"), "{first}");
+}
+
+#[test]
+fn text_shows_every_end() {
+    let feet: std::collections::BTreeSet<String> = ends()
+        .into_iter()
+        .map(|end| {
+            let text = text::render(&judged(end, &[]), false);
+            let foot = text.lines().rev().nth(1).unwrap();
+            assert!(foot.starts_with("guest "), "{foot}");
+            // All but the time.
+            foot.split_whitespace()
+                .filter(|w| !w.contains('.'))
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(feet.len(), ends().len());
+}
+
+fn to(format: Format, file: impl Into<PathBuf>) -> ReportSpec {
+    ReportSpec {
+        format,
+        file: Some(file.into()),
+    }
+}
+
+#[test]
+fn specs_of_reports() {
+    let stdout = |format| ReportSpec { format, file: None };
+    assert_eq!("text".parse(), Ok(stdout(Format::Text)));
+    assert_eq!("json".parse(), Ok(stdout(Format::Json)));
+    assert_eq!("json=-".parse(), Ok(stdout(Format::Json)));
+    assert_eq!("json=a=b".parse(), Ok(to(Format::Json, "a=b")));
+    assert_eq!("text=r".parse(), Ok(to(Format::Text, "r")));
+    for bad in ["", "xml", "json=", "JSON", "=f"] {
+        assert!(bad.parse::<ReportSpec>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_report_file_changes_only_when_the_report_is_complete() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.json");
+    fs::write(&path, "old").unwrap();
+    let outputs = Outputs::open(&[to(Format::Json, &path)]).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    assert!(outputs.write(&clears_status()).is_empty());
+    let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(value["spec"], "1.0");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
+
+#[test]
+fn a_run_that_never_ends_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.json");
+    drop(Outputs::open(&[to(Format::Json, &path)]).unwrap());
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_to_a_report_stays_a_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let link = directory.path().join("link");
+    fs::write(&file, "old").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let outputs = Outputs::open(&[to(Format::Text, &link)]).unwrap();
+    assert!(outputs.write(&clears_status()).is_empty());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&file).unwrap().starts_with("stickler"));
+}
+
+#[test]
+fn what_cannot_be_written_is_found_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = |name: &str| directory.path().join(name);
+    let fails = |specs: &[ReportSpec]| Outputs::open(specs).unwrap_err().to_string();
+    let missing = fails(&[to(Format::Json, inside("no/such/report.json"))]);
+    assert!(missing.contains("there is no directory"), "{missing}");
+    let taken = fails(&[to(Format::Json, directory.path())]);
+    assert!(taken.contains("is a directory"), "{taken}");
+    let slash = fails(&[to(Format::Json, inside("new/"))]);
+    assert!(slash.contains("directory"), "{slash}");
+    let twice = fails(&[
+        to(Format::Json, inside("r")),
+        to(Format::Text, inside("./r")),
+    ]);
+    assert!(twice.contains("two reports"), "{twice}");
+    let stdout = ReportSpec {
+        format: Format::Json,
+        file: None,
+    };
+    assert!(fails(&[stdout.clone(), stdout]).contains("standard output"));
+}
+
+#[test]
+fn a_device_is_written_and_not_replaced() {
+    let outputs = Outputs::open(&[to(Format::Text, "/dev/full")]).unwrap();
+    let errors = outputs.write(&clears_status());
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].to_string().contains("/dev/full"), "{}", errors[0]);
+    let outputs = Outputs::open(&[to(Format::Text, "/dev/null")]).unwrap();
+    assert!(outputs.write(&clears_status()).is_empty());
+}

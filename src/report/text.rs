@@ -1,0 +1,281 @@
+//! The report for people: violations first, then a line for each requirement, then the sum.
+
+use std::fmt::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use stickler_conformance::judge::Outcome;
+use stickler_conformance::requirement::{How, Requirement};
+
+use super::{OUTCOMES, Report, Row, SPEC, end_message};
+use crate::journal::Noted;
+use crate::machine::GuestEnd;
+
+/// The report as text, with colours (ANSI escape sequences) if `colour`.
+pub fn render(report: &Report, colour: bool) -> String {
+    let mut text = Text {
+        out: String::new(),
+        colour,
+        columns: Columns::of(report),
+    };
+    // A String takes whatever is written to it.
+    let _ = text.report(report);
+    text.out
+}
+
+struct Text {
+    out: String,
+    colour: bool,
+    columns: Columns,
+}
+
+/// How wide the columns of the requirements' lines are.
+#[derive(Default)]
+struct Columns {
+    name: usize,
+    level: usize,
+    clauses: usize,
+}
+
+impl Columns {
+    fn of(report: &Report) -> Columns {
+        let mut columns = Columns::default();
+        for row in &report.rows {
+            let requirement = row.requirement();
+            columns.name = columns.name.max(requirement.name.len());
+            columns.level = columns.level.max(requirement.level.name().len());
+            columns.clauses = columns.clauses.max(sections(requirement).chars().count());
+        }
+        columns
+    }
+}
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WEAK: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const FAINT: Style = Style::new().dimmed();
+const STRONG: Style = Style::new().bold();
+
+/// Width of the outcome's column.
+const OUTCOME: usize = "not observable".len();
+
+impl Text {
+    fn report(&mut self, report: &Report) -> fmt::Result {
+        self.head(report)?;
+        for outcome in OUTCOMES {
+            let mut rows: Vec<&Row> = report
+                .rows
+                .iter()
+                .filter(|row| row.outcome == outcome)
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            // What is absolute before what is recommended; else the catalogue's order stays.
+            rows.sort_by_key(|row| !row.requirement().level.is_absolute());
+            writeln!(self.out)?;
+            for row in rows {
+                self.row(row)?;
+                if outcome == Outcome::Violated {
+                    self.violations(row, &report.findings)?;
+                }
+            }
+        }
+        self.foot(report)
+    }
+
+    fn head(&mut self, report: &Report) -> fmt::Result {
+        let devices = match report.devices.as_slice() {
+            [] => "no devices".to_owned(),
+            devices => devices
+                .iter()
+                .map(|d| format!("{} (slot {})", d.kind.name(), d.slot))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let title = format!("stickler {}", env!("CARGO_PKG_VERSION"));
+        let title = self.paint(STRONG, &title);
+        writeln!(self.out, "{title}: virtio {SPEC}, judged on {devices}")
+    }
+
+    /// One line a requirement.
+    fn row(&mut self, row: &Row) -> fmt::Result {
+        let requirement = row.requirement();
+        let (word, style) = match row.outcome {
+            Outcome::Violated if requirement.level.is_absolute() => ("VIOLATED", BAD),
+            Outcome::Violated => ("violated", WEAK),
+            Outcome::Held => ("held", GOOD),
+            Outcome::NotExercised => ("not exercised", FAINT),
+            Outcome::Unobservable => ("not observable", FAINT),
+        };
+        let word = self.paint(style, &format!("{word:OUTCOME$}"));
+        let count = match (row.outcome, requirement.how) {
+            (Outcome::Violated, _) => format!(
+                "{} of {}",
+                row.tally.violated,
+                times(row.tally.violated.saturating_add(row.tally.held))
+            ),
+            (Outcome::Held, _) => times(row.tally.held),
+            (_, How::Unobservable(why)) => why.to_owned(),
+            _ => String::new(),
+        };
+        let line = format!(
+            "{:name$}  {:level$}  {:clauses$}  {count}",
+            requirement.name,
+            requirement.level.name(),
+            sections(requirement),
+            name = self.columns.name,
+            level = self.columns.level,
+            clauses = self.columns.clauses,
+        );
+        writeln!(self.out, "{word}  {}", line.trim_end())
+    }
+
+    /// What the requirement says, and what was done instead, on which device and when.
+    fn violations(&mut self, row: &Row, findings: &[Noted]) -> fmt::Result {
+        let requirement = row.requirement();
+        writeln!(self.out, "  {}", self.paint(FAINT, requirement.text))?;
+        let mut shown = 0u64;
+        for group in groups(row, findings) {
+            let first = group.first;
+            write!(
+                self.out,
+                "  - {}, slot {}",
+                first.finding.device.kind.name(),
+                first.finding.device.slot
+            )?;
+            if let Some(queue) = first.finding.queue {
+                write!(self.out, ", queue {queue}")?;
+            }
+            writeln!(self.out, ": {}", printable(&first.finding.message))?;
+            let mut place = format!("at {}", seconds(first.time_us));
+            if let Some(mark) = &first.mark {
+                write!(place, ", mark {}", printable(mark))?;
+            }
+            if let Some(rip) = first.rip {
+                write!(place, ", rip {rip:#018x}")?;
+            }
+            if group.count > 1 {
+                write!(
+                    place,
+                    "; {} in all, the last at {}",
+                    times(group.count),
+                    seconds(group.last_us)
+                )?;
+            }
+            writeln!(self.out, "    {}", self.paint(FAINT, &place))?;
+            shown += group.count;
+        }
+        if let Some(more @ 1..) = row.tally.violated.checked_sub(shown) {
+            writeln!(self.out, "  - and {more} more that were only counted")?;
+        }
+        Ok(())
+    }
+
+    fn foot(&mut self, report: &Report) -> fmt::Result {
+        let end = match &report.end {
+            GuestEnd::PowerOff => "powered off",
+            GuestEnd::Reset => "reset itself",
+            GuestEnd::Panic(_) => "panicked",
+            GuestEnd::TripleFault => "crashed (triple fault)",
+            GuestEnd::Timeout => "ran out of its time",
+            GuestEnd::Violation => "was stopped at a violation",
+            GuestEnd::Interrupted => "was interrupted",
+        };
+        let micros = u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX);
+        write!(self.out, "\nguest {end} after {}", seconds(micros))?;
+        match end_message(&report.end) {
+            Some(message) => writeln!(self.out, ": {}", printable(message))?,
+            None => writeln!(self.out)?,
+        }
+        let sum: Vec<String> = OUTCOMES
+            .into_iter()
+            .map(|outcome| {
+                let count = report.count(outcome);
+                match outcome {
+                    Outcome::Violated if count > 0 => self.paint(BAD, &format!("{count} violated")),
+                    Outcome::Violated => "0 violated".to_owned(),
+                    Outcome::Held => format!("{count} held"),
+                    Outcome::NotExercised => format!("{count} not exercised"),
+                    Outcome::Unobservable => format!("{count} not observable"),
+                }
+            })
+            .collect();
+        writeln!(self.out, "requirements: {}", sum.join(", "))
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Findings of one requirement that say the same.
+struct Group<'a> {
+    first: &'a Noted,
+    last_us: u64,
+    count: u64,
+}
+
+/// The findings of `row`'s requirement; those that differ only in when and where the guest did it
+/// come together.
+fn groups<'a>(row: &Row, findings: &'a [Noted]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for noted in findings
+        .iter()
+        .filter(|noted| noted.finding.requirement == row.req)
+    {
+        match groups
+            .iter_mut()
+            .find(|group| group.first.finding == noted.finding)
+        {
+            Some(group) => {
+                group.count += 1;
+                group.last_us = noted.time_us;
+            }
+            None => groups.push(Group {
+                first: noted,
+                last_us: noted.time_us,
+                count: 1,
+            }),
+        }
+    }
+    groups
+}
+
+/// The sections that state it, each once: `§2.1.1, §3.1.1`.
+fn sections(requirement: &Requirement) -> String {
+    let mut sections: Vec<&str> = Vec::new();
+    for clause in requirement.clauses {
+        let section = clause.split('-').next().unwrap_or(clause);
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
+    }
+    sections
+        .iter()
+        .map(|section| format!("§{section}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "1 time".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+fn seconds(micros: u64) -> String {
+    format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
+}
+
+/// Guests can put words into a report (panics, marks, port names); they cannot put escape sequences
+/// into the reader's terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
