@@ -39,7 +39,7 @@ struct Stop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The guest's name for it.
-    pub name: Arc<str>,
+    pub name: String,
     /// Microseconds since the run began.
     pub time_us: u64,
 }
@@ -100,15 +100,14 @@ impl Journal {
     /// whoever reads the report, are left out.
     pub fn mark(&self, name: &str) {
         let time_us = self.now_us();
-        let name: Arc<str> = name
+        let name: String = name
             .trim()
             .chars()
             .filter(|c| !c.is_control())
             .take(MARK_NAME)
-            .collect::<String>()
-            .into();
+            .collect();
         let mut entries = lock(&self.0.entries);
-        entries.current = Some(name.clone());
+        entries.current = Some(name.as_str().into());
         if entries.marks.len() < MARKS {
             entries.marks.push(Mark { name, time_us });
         } else {
@@ -256,7 +255,7 @@ mod tests {
         journal.mark(" \u{1b}[31mred\u{7}\r");
         let names: Vec<_> = journal.marks().into_iter().map(|m| m.name).collect();
         assert_eq!(names[0].len(), MARK_NAME);
-        assert_eq!(&*names[1], "[31mred");
+        assert_eq!(names[1], "[31mred");
     }
 
     #[test]
