@@ -1,2 +1,39 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
+
+#![allow(dead_code)]
+
+mod cpio;
+mod debian;
+mod host;
+mod kernel;
+mod lab;
+mod process;
+mod progress;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::workspace::Workspace;
+
+/// Development tasks of stickler.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Task {
+    Lab(lab::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = Workspace::find().and_then(|workspace| match Task::parse() {
+        Task::Lab(arguments) => lab::command(arguments, &workspace),
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // Apart from what a command or stickler itself may say.
+            ExitCode::from(125)
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Debian's stock cloud kernels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::cpio::Archive;
+use crate::debian::{Suite, cached};
+use crate::workspace::Workspace;
+
+/// A kernel as Debian ships it, unpacked.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// The suite it is from.
+    pub(crate) suite: String,
+    /// Its version, as `uname -r` says it.
+    pub(crate) release: String,
+    /// The bzImage.
+    pub(crate) image: PathBuf,
+    /// The directory with `modules.dep` and the modules.
+    modules: PathBuf,
+}
+
+impl Kernel {
+    /// The cloud kernel of a suite, downloaded the first time.
+    pub(crate) fn of_suite(suite: &str, workspace: &Workspace) -> Result<Self> {
+        let dir = workspace.cache().join("kernels").join(suite);
+        cached(&dir, |dir| {
+            let archive = Suite::open(suite, &workspace.cache().join("apt"))?;
+            // A metapackage leads to the package of one version; since 7.x that again is one, and
+            // image and modules are packages of their own.
+            let packages: Vec<String> = archive
+                .dependencies("linux-image-cloud-amd64")?
+                .into_iter()
+                .filter(|name| {
+                    ["linux-image-", "linux-binary-", "linux-modules-"]
+                        .iter()
+                        .any(|prefix| name.starts_with(prefix))
+                        && !name.contains("unsigned")
+                })
+                .collect();
+            archive.unpack(&packages, dir)?;
+            Self::unpacked(suite, dir)?;
+            Ok(())
+        })
+        .with_context(|| format!("cannot get the cloud kernel of Debian's {suite}"))?;
+        Self::unpacked(suite, &dir)
+    }
+
+    /// Finds the kernel among the files of its packages, which have been at several places over
+    /// the years.
+    fn unpacked(suite: &str, dir: &Path) -> Result<Self> {
+        for modules_dir in ["usr/lib/modules", "lib/modules"] {
+            let Ok(entries) = fs::read_dir(dir.join(modules_dir)) else {
+                continue;
+            };
+            for entry in entries {
+                let modules = entry?.path();
+                let Some(release) = modules.file_name().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                let image = [
+                    dir.join(format!("boot/vmlinuz-{release}")),
+                    modules.join("vmlinuz"),
+                ];
+                let Some(image) = image.into_iter().find(|path| path.is_file()) else {
+                    continue;
+                };
+                return Ok(Self {
+                    suite: suite.to_owned(),
+                    release: release.to_owned(),
+                    image,
+                    modules,
+                });
+            }
+        }
+        bail!(
+            "no kernel was found in {}: delete that directory and try again",
+            dir.display()
+        )
+    }
+
+    /// Puts the modules `names` and all they depend on into `archive`, unpacked, below
+    /// `/lib/modules`, and `/lib/modules/order`: their paths in the order in which to load them.
+    /// Names without a module are taken for built in.
+    pub(crate) fn add_modules<W: std::io::Write>(
+        &self,
+        names: &[&str],
+        archive: &mut Archive<W>,
+    ) -> Result<()> {
+        let mut order = String::new();
+        for module in self.closure(names)? {
+            let path = format!("/lib/modules/{}.ko", module.name);
+            archive.file(&path, 0o644, &module.content)?;
+            order.push_str(&path);
+            order.push('\n');
+        }
+        archive.file("/lib/modules/order", 0o644, order.as_bytes())?;
+        Ok(())
+    }
+
+    /// The modules `names` and those they depend on, each after what it depends on.
+    ///
+    /// Debian's packages leave `modules.dep` to the installed system's depmod; the modules
+    /// themselves name what they need just as well.
+    fn closure(&self, names: &[&str]) -> Result<Vec<Module>> {
+        let mut paths = BTreeMap::new();
+        find_modules(&self.modules.join("kernel"), &mut paths)?;
+        ensure!(
+            !paths.is_empty(),
+            "no modules in {}: delete that directory and try again",
+            self.modules.display()
+        );
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for name in names {
+            add_after_dependencies(&canonical(name), &paths, &mut seen, &mut order)?;
+        }
+        Ok(order)
+    }
+
+    /// The kernel as an ELF file, as it stands compressed in the bzImage.
+    pub(crate) fn elf(&self) -> Result<Vec<u8>> {
+        let image = fs::read(&self.image)?;
+        payload(&image)
+            .with_context(|| format!("cannot get the ELF kernel out of {}", self.image.display()))
+    }
+}
+
+/// A module, uncompressed.
+struct Module {
+    name: String,
+    content: Vec<u8>,
+}
+
+fn add_after_dependencies(
+    name: &str,
+    paths: &BTreeMap<String, PathBuf>,
+    seen: &mut BTreeSet<String>,
+    order: &mut Vec<Module>,
+) -> Result<()> {
+    let Some(path) = paths.get(name) else {
+        return Ok(());
+    };
+    if !seen.insert(name.to_owned()) {
+        return Ok(());
+    }
+    let content = read_module(path)?;
+    for dependency in dependencies(&content) {
+        add_after_dependencies(&dependency, paths, seen, order)?;
+    }
+    order.push(Module {
+        name: name.to_owned(),
+        content,
+    });
+    Ok(())
+}
+
+/// The module's name as the kernel has it: with underscores.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// Collects the modules below `dir` by name.
+fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_modules(&path, found)?;
+        } else if let Some((name, _)) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.split_once(".ko"))
+        {
+            found.insert(canonical(name), path);
+        }
+    }
+    Ok(())
+}
+
+fn read_module(path: &Path) -> Result<Vec<u8>> {
+    let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if path.extension().is_some_and(|extension| extension == "xz") {
+        let mut plain = Vec::new();
+        lzma_rs::xz_decompress(&mut Cursor::new(content), &mut plain)
+            .map_err(|error| anyhow!("cannot unpack {}: {error}", path.display()))?;
+        return Ok(plain);
+    }
+    Ok(content)
+}
+
+/// The names in the `depends=` entry of a module's information section.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else {
+        return Vec::new();
+    };
+    let value = &module[at + KEY.len()..];
+    let end = value.iter().position(|&b| b == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end])
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(canonical)
+        .collect()
+}
+
+/// The decompressed payload of a bzImage, found through its setup header.
+fn payload(image: &[u8]) -> Result<Vec<u8>> {
+    let field = |at: usize| -> Result<usize> {
+        let bytes = image.get(at..at + 4).context("the file is too short")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?) as usize)
+    };
+    ensure!(
+        image.get(0x202..0x206) == Some(b"HdrS"),
+        "it is not a bzImage"
+    );
+    let sectors = match image[0x1f1] {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    let start = (sectors + 1) * 512 + field(0x248)?;
+    let end = start + field(0x24c)?;
+    let compressed = image
+        .get(start..end)
+        .context("its payload lies outside the file")?;
+    // Before the last four bytes, which give the size, stands the compressor's own output.
+    let (stream, size) = compressed
+        .split_last_chunk::<4>()
+        .context("it has no payload")?;
+    let size = u32::from_le_bytes(*size) as usize;
+    let kernel = match stream {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let mut kernel = Vec::with_capacity(size);
+            ruzstd::decoding::StreamingDecoder::new(stream)?.read_to_end(&mut kernel)?;
+            kernel
+        }
+        [0x02, 0x21, 0x4c, 0x18, blocks @ ..] => lz4_blocks(blocks, size)?,
+        _ => bail!("its compression is neither lz4 nor zstd"),
+    };
+    ensure!(kernel.starts_with(b"\x7fELF"), "its payload is not ELF");
+    Ok(kernel)
+}
+
+/// Decompresses the blocks of lz4's legacy frame format: each with its compressed size before it.
+fn lz4_blocks(mut blocks: &[u8], size: usize) -> Result<Vec<u8>> {
+    const LARGEST_BLOCK: usize = 8 << 20;
+    let mut plain = Vec::with_capacity(size);
+    while let Some((length, rest)) = blocks.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let block = rest.get(..length).context("a block is cut short")?;
+        plain.extend(lz4_flex::block::decompress(block, LARGEST_BLOCK)?);
+        blocks = &rest[length..];
+    }
+    ensure!(plain.len() == size, "a block is missing");
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dependencies, payload};
+
+    #[test]
+    fn a_module_names_what_it_depends_on() {
+        let module = b"\x7fELF..\0license=GPL\0depends=net-failover,virtio\0name=x\0";
+        assert_eq!(dependencies(module), ["net_failover", "virtio"]);
+        assert!(dependencies(b"license=GPL\0depends=\0").is_empty());
+    }
+
+    #[test]
+    fn a_payload_is_found_through_the_setup_header() {
+        let kernel = [b"\x7fELF".as_slice(), &[7; 5000]].concat();
+        let block = lz4_flex::block::compress(&kernel);
+        let mut stream = vec![0x02, 0x21, 0x4c, 0x18];
+        stream.extend((block.len() as u32).to_le_bytes());
+        stream.extend(block);
+        stream.extend((kernel.len() as u32).to_le_bytes());
+
+        let mut image = vec![0; 0x600];
+        image[0x1f1] = 2;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x248..0x24c].copy_from_slice(&16u32.to_le_bytes());
+        image[0x24c..0x250].copy_from_slice(&(stream.len() as u32).to_le_bytes());
+        image.extend([0; 16]);
+        image.extend(&stream);
+        assert_eq!(payload(&image).unwrap(), kernel);
+
+        image.truncate(image.len() - 1);
+        assert!(payload(&image).is_err());
+        assert!(payload(b"not a kernel").is_err());
+    }
+}

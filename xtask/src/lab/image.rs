@@ -1,0 +1,88 @@
+//! The initial RAM file system of the lab's machine.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::cpio::Archive;
+use crate::kernel::Kernel;
+use crate::process::output_of;
+use crate::workspace::Programs;
+
+/// What the lab's machine needs of its kernel: KVM, the disk and the port to the host, and what
+/// commands may want: taps, bridges, loop devices.
+const MODULES: [&str; 9] = [
+    "kvm-amd",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_console",
+    "virtio_rng",
+    "tun",
+    "bridge",
+    "loop",
+    "vhost_net",
+];
+
+/// Programs of the host that commands in the lab find there too, if the host has them.
+const HOST_PROGRAMS: [&str; 4] = [
+    "/usr/sbin/mke2fs",
+    "/usr/sbin/e2fsck",
+    "/usr/sbin/debugfs",
+    "/usr/bin/strace",
+];
+
+/// Writes the image to `path`.
+pub(super) fn write(
+    path: &Path,
+    kernel: &Kernel,
+    busybox: &Path,
+    programs: &Programs,
+) -> Result<()> {
+    let mut archive = Archive::create(path)?;
+    archive.copy("/init", &programs.path("lab-init"))?;
+    archive.copy("/usr/bin/stickler", &programs.path("stickler"))?;
+    archive.copy("/boot/vmlinuz", &kernel.image)?;
+    kernel.add_modules(&MODULES, &mut archive)?;
+
+    archive.copy("/bin/busybox", busybox)?;
+    let applets = output_of(Command::new(busybox).arg("--list-full"))?;
+    for applet in applets.lines().filter(|&applet| applet != "bin/busybox") {
+        archive.link(&format!("/{applet}"), "/bin/busybox")?;
+    }
+    let mut libraries = std::collections::BTreeSet::new();
+    for program in HOST_PROGRAMS.map(Path::new) {
+        if program.is_file() {
+            let name = program
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("a program has a name")?;
+            archive.copy(&format!("/usr/local/bin/{name}"), program)?;
+            libraries.extend(libraries_of(program)?);
+        }
+    }
+    for library in libraries {
+        archive.copy(&library, Path::new(&library))?;
+    }
+
+    archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
+    archive.file("/etc/group", 0o644, b"root:x:0:\nkvm:x:104:\n")?;
+    archive.file("/etc/hosts", 0o644, b"127.0.0.1 localhost lab\n")?;
+    archive.directory("/root")?;
+    archive.directory("/files")?;
+    archive.finish()?;
+    Ok(())
+}
+
+/// The shared libraries a program of the host needs, its loader among them.
+fn libraries_of(program: &Path) -> Result<Vec<String>> {
+    let listing = output_of(Command::new("ldd").arg(program))?;
+    Ok(listing
+        .lines()
+        .filter_map(|line| {
+            let line = line.split_once("=>").map_or(line, |(_, path)| path);
+            let path = line.split_whitespace().next()?;
+            path.starts_with('/').then(|| path.to_owned())
+        })
+        .collect())
+}

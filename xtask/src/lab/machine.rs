@@ -1,0 +1,371 @@
+//! The emulated machine while it runs, and what passes between it and us.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use stickler_guest_programs::link::{CHUNK, Message, PORT};
+use stickler_guest_programs::tree::Receiver;
+use tempfile::TempDir;
+
+use super::{files, image};
+use crate::kernel::Kernel;
+use crate::process::last_lines;
+use crate::workspace::{Programs, Workspace};
+
+/// How long the machine may take from its start to its first message. It is up in less than ten
+/// seconds where nothing else runs.
+const BOOT_TIME: Duration = Duration::from_secs(300);
+
+/// How long a command that is told to end may take to do so.
+const KILL_TIME: Duration = Duration::from_secs(20);
+
+/// The first process is told nothing: what it needs to know it finds. Without a reliable TSC the
+/// machine falls back to a slow clock, on which the guests' clocks are unstable.
+const COMMAND_LINE: &str = "console=ttyS0 panic=-1 mitigations=off quiet tsc=reliable \
+                            transparent_hugepage=always";
+
+/// Set when the user asks us to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What to boot.
+pub(crate) struct Boot<'a> {
+    pub(crate) qemu: &'a Path,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) busybox: &'a Path,
+    pub(crate) programs: &'a Programs,
+    pub(crate) files: Option<PathBuf>,
+    /// How long the commands may take together.
+    pub(crate) timeout: Duration,
+    pub(crate) workspace: &'a Workspace,
+}
+
+/// What to do with a command's output.
+pub(crate) enum Output<'a> {
+    /// Pass it through, and our standard input to the command.
+    Pass,
+    /// Hand it to this, standard output and standard error alike.
+    See(&'a mut dyn FnMut(&[u8])),
+}
+
+/// The machine, booted.
+pub(crate) struct Lab {
+    emulator: Child,
+    host: Arc<Mutex<UnixStream>>,
+    messages: mpsc::Receiver<io::Result<Message>>,
+    files: Option<PathBuf>,
+    deadline: Instant,
+    dir: TempDir,
+    last_console: PathBuf,
+}
+
+impl Lab {
+    /// Boots the machine and waits until it is up.
+    pub(crate) fn boot(boot: Boot<'_>) -> Result<Self> {
+        handle_interrupts()?;
+        let cache = boot.workspace.cache();
+        fs::create_dir_all(&cache)?;
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&cache)?;
+        let initrd = dir.path().join("initrd");
+        image::write(&initrd, boot.kernel, boot.busybox, boot.programs)?;
+
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(boot.qemu);
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-machine", "pc", "-accel", "tcg,thread=multi"])
+            .args(["-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "3072"])
+            .args(["-nic", "none", "-display", "none", "-monitor", "none"])
+            .arg("-serial")
+            .arg(prefixed("file:", &dir.path().join("console")))
+            .arg("-kernel")
+            .arg(&boot.kernel.image)
+            .arg("-initrd")
+            .arg(&initrd)
+            .args(["-append", COMMAND_LINE])
+            .args(["-device", "virtio-serial-pci"])
+            .arg("-chardev")
+            .arg(format!("socket,id=lab,fd={}", theirs.as_raw_fd()))
+            .arg("-device")
+            .arg(format!("virtserialport,chardev=lab,name={PORT}"))
+            .args(["-device", "virtio-rng-pci"]);
+        let mut shared = None;
+        if let Some(files) = boot.files {
+            let disk = dir.path().join("files");
+            files::make_disk(&files, &disk)?;
+            command
+                .arg("-drive")
+                .arg(prefixed(
+                    "if=none,id=files,format=raw,cache=unsafe,file=",
+                    &disk,
+                ))
+                .args(["-device", "virtio-blk-pci,drive=files"]);
+            shared = Some(fs::canonicalize(files)?);
+        }
+        rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
+        let emulator = command
+            // Of its own process group, so that the terminal's ^C reaches us alone.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(dir.path().join("emulator"))?)
+            .stderr(fs::File::create(dir.path().join("errors"))?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", boot.qemu.display()))?;
+        drop(theirs);
+
+        let messages = receive(ours.try_clone()?);
+        let mut lab = Self {
+            emulator,
+            host: Arc::new(Mutex::new(ours)),
+            messages,
+            files: shared,
+            deadline: Instant::now() + BOOT_TIME,
+            dir,
+            last_console: cache.join("console.log"),
+        };
+        match lab.next()? {
+            Next::Message(Message::Ready(_)) => {}
+            Next::Message(other) => bail!("the lab starts with an unexpected message: {other:?}"),
+            Next::Late => bail!(
+                "the machine has not come up in {} seconds{}",
+                BOOT_TIME.as_secs(),
+                lab.keep_console()
+            ),
+            Next::Interrupted => bail!("interrupted"),
+        }
+        lab.deadline = Instant::now() + boot.timeout;
+        Ok(lab)
+    }
+
+    /// Runs a command and returns its exit code.
+    pub(crate) fn run(&mut self, command: &[OsString], mut output: Output<'_>) -> Result<u8> {
+        let words = command.iter().cloned().map(OsString::into_vec).collect();
+        self.send(&Message::Run(words))?;
+        match output {
+            Output::Pass => forward_input(Arc::clone(&self.host)),
+            Output::See(_) => self.send(&Message::InputEnd)?,
+        }
+        let mut ending: Option<&str> = None;
+        loop {
+            match self.next()? {
+                Next::Message(Message::Exit(code)) => {
+                    return match ending {
+                        None => Ok(code),
+                        Some("interrupted") => Ok(130),
+                        Some(reason) => bail!("the command was ended: {reason}"),
+                    };
+                }
+                Next::Message(Message::Output(bytes)) => match &mut output {
+                    Output::Pass => write_all(&mut io::stdout(), &bytes)?,
+                    Output::See(see) => see(&bytes),
+                },
+                Next::Message(Message::Error(bytes)) => match &mut output {
+                    Output::Pass => write_all(&mut io::stderr(), &bytes)?,
+                    Output::See(see) => see(&bytes),
+                },
+                Next::Message(other) => bail!("the lab sent an unexpected message: {other:?}"),
+                Next::Interrupted | Next::Late if ending.is_some() => {
+                    bail!("the command cannot be ended{}", self.keep_console());
+                }
+                Next::Interrupted => {
+                    ending = Some("interrupted");
+                    self.kill()?;
+                }
+                Next::Late => {
+                    ending = Some("its time has run out");
+                    self.kill()?;
+                }
+            }
+        }
+    }
+
+    /// Brings the changed files back and ends the machine.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let Some(files) = self.files.clone() else {
+            return Ok(());
+        };
+        self.send(&Message::Collect)?;
+        self.deadline = Instant::now() + BOOT_TIME;
+        let mut receiver = Receiver::new(&files);
+        let mut failed = None;
+        loop {
+            match self.next()? {
+                Next::Message(Message::Failed(reason)) => {
+                    failed = Some(String::from_utf8_lossy(&reason).into_owned());
+                }
+                Next::Message(message) => {
+                    let ours = receiver
+                        .receive(&message)
+                        .with_context(|| format!("cannot write to {}", files.display()))?;
+                    match message {
+                        Message::Collected => break,
+                        Message::Output(_) | Message::Error(_) | Message::Exit(_) => {}
+                        other if !ours => bail!("the lab sent an unexpected message: {other:?}"),
+                        _ => self.deadline = Instant::now() + BOOT_TIME,
+                    }
+                }
+                Next::Interrupted => bail!("interrupted: not all changed files have come back"),
+                Next::Late => bail!(
+                    "the lab is silent: not all changed files have come back{}",
+                    self.keep_console()
+                ),
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(reason) => bail!("not all changed files have come back: {reason}"),
+        }
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.deadline = Instant::now() + KILL_TIME;
+        self.send(&Message::Kill)
+    }
+
+    fn send(&self, message: &Message) -> Result<()> {
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        message
+            .write_to(&mut *host)
+            .with_context(|| format!("the lab's machine has ended{}", self.keep_console()))
+    }
+
+    /// Waits for the next message, the deadline or an interrupt.
+    fn next(&self) -> Result<Next> {
+        loop {
+            if INTERRUPTED.swap(false, Ordering::Relaxed) {
+                return Ok(Next::Interrupted);
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Next::Late);
+            }
+            match self
+                .messages
+                .recv_timeout(left.min(Duration::from_millis(100)))
+            {
+                Ok(Ok(message)) => return Ok(Next::Message(message)),
+                Ok(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(error).context("cannot read from the lab's machine");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the lab's machine has ended{}", self.keep_console())
+                }
+            }
+        }
+    }
+
+    /// Keeps the machine's console for the user to read, and returns its end as part of a message.
+    fn keep_console(&self) -> String {
+        // What the emulator writes last may still be on its way.
+        thread::sleep(Duration::from_millis(200));
+        let read = |name: &str| {
+            let bytes = fs::read(self.dir.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let errors: String = read("errors")
+            .lines()
+            .filter(|line| !line.contains("TCG doesn't support requested feature"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let text = format!("{}{errors}", read("console"));
+        if fs::write(&self.last_console, &text).is_err() || text.trim().is_empty() {
+            return String::new();
+        }
+        format!(
+            "; its console (all of it in {}) ends:\n{}",
+            self.last_console.display(),
+            last_lines(&text, 12)
+        )
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.emulator.kill().ok();
+        self.emulator.wait().ok();
+    }
+}
+
+enum Next {
+    Message(Message),
+    Late,
+    Interrupted,
+}
+
+/// Reads messages until the machine ends.
+fn receive(socket: UnixStream) -> mpsc::Receiver<io::Result<Message>> {
+    // Bounded, so that a command that writes faster than we can pass on is slowed down.
+    let (sender, receiver) = mpsc::sync_channel(64);
+    thread::spawn(move || {
+        let mut input = BufReader::with_capacity(CHUNK, socket);
+        loop {
+            let message = Message::read_from(&mut input);
+            let last = message.is_err();
+            if sender.send(message).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Passes our standard input on to the command.
+fn forward_input(host: Arc<Mutex<UnixStream>>) {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    if STARTED.set(()).is_err() {
+        return;
+    }
+    thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let message = match io::stdin().lock().read(&mut buffer) {
+                Ok(count @ 1..) => Message::Input(buffer[..count].to_vec()),
+                _ => Message::InputEnd,
+            };
+            let last = message == Message::InputEnd;
+            let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
+            if message.write_to(&mut *host).is_err() || last {
+                return;
+            }
+        }
+    });
+}
+
+fn handle_interrupts() -> Result<()> {
+    static HANDLED: OnceLock<()> = OnceLock::new();
+    if HANDLED.set(()).is_ok() {
+        ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
+            .context("cannot handle interrupts")?;
+    }
+    Ok(())
+}
+
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// An option of the emulator with a path in it, whose commas count double.
+fn prefixed(prefix: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(prefix).into_vec();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        option.push(byte);
+        if byte == b',' {
+            option.push(byte);
+        }
+    }
+    OsString::from_vec(option)
+}

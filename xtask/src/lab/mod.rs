@@ -1,0 +1,96 @@
+//! The lab: an emulated PC with AMD's virtualization extension, running Debian's cloud kernel and
+//! its KVM, for hosts without a usable one of their own.
+
+mod files;
+mod image;
+mod machine;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub(crate) use machine::{Boot, Lab, Output};
+
+use crate::host;
+use crate::kernel::Kernel;
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+
+/// The suite whose kernel the lab runs unless told otherwise.
+pub(crate) const DEFAULT_SUITE: &str = "trixie";
+
+/// Run a command in the lab: an emulated PC whose KVM stickler can use.
+///
+/// The command finds stickler on its path, a shell and the usual small tools, Debian's kernel as
+/// /boot/vmlinuz, and the shared directory as /files, its working directory.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A directory to share with the command as /files; what it changes there comes back when it
+    /// has ended
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+
+    /// The Debian suite whose cloud kernel the lab runs and has as /boot/vmlinuz: bullseye
+    /// (5.10), bookworm (6.1), trixie (6.12), sid (7.x), …
+    #[arg(long, value_name = "DEBIAN-SUITE", default_value = DEFAULT_SUITE)]
+    kernel: String,
+
+    /// The most time the command may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// `cargo xtask lab`
+pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<ExitCode> {
+    let progress = Progress::new();
+    let mut lab = start(
+        &arguments.kernel,
+        arguments.files,
+        Duration::from_secs(arguments.timeout),
+        workspace,
+        &progress,
+    )?;
+    progress.finish();
+    let run = lab.run(&arguments.command, Output::Pass);
+    // What changed comes back however the command ended.
+    let collected = lab.finish();
+    let code = run?;
+    collected?;
+    Ok(ExitCode::from(code))
+}
+
+/// Sets up what the lab needs and boots it.
+pub(crate) fn start(
+    suite: &str,
+    files: Option<PathBuf>,
+    timeout: Duration,
+    workspace: &Workspace,
+    progress: &Progress,
+) -> Result<Lab> {
+    progress.step("looking for what the lab needs");
+    progress.suspended(host::set_up_tools)?;
+    let qemu = progress.suspended(|| host::set_up_qemu(workspace))?;
+    progress.step("getting Debian's kernel and busybox");
+    let kernel = Kernel::of_suite(suite, workspace)?;
+    let busybox = host::busybox(workspace)?;
+    progress.step("building stickler");
+    let programs = workspace.build_programs()?;
+    progress.step(&format!("booting the lab (Linux {})", kernel.release));
+    Lab::boot(Boot {
+        qemu: &qemu,
+        kernel: &kernel,
+        busybox: &busybox,
+        programs: &programs,
+        files,
+        timeout,
+        workspace,
+    })
+    .context("the lab does not start")
+}
