@@ -10,10 +10,11 @@
 //! * [`interrupt`]: how devices interrupt the guest.
 //! * [`pci`]: bus, configuration space, BARs, capabilities, MSI-X.
 //! * [`virtio`]: what is common to all virtio devices: transport and queues.
-//! * one folder a device type: [`block`].
+//! * one folder a device type: [`net`], [`block`].
 
 pub mod block;
 pub mod interrupt;
 pub mod memory;
+pub mod net;
 pub mod pci;
 pub mod virtio;

@@ -1,0 +1,348 @@
+//! The network device (§5.1).
+//!
+//! * [`header`]: the header of each packet (§5.1.6).
+//! * [`transmit`]: packets from the driver (§5.1.6.2).
+//! * [`receive`]: packets to the driver (§5.1.6.3, §5.1.6.4).
+//! * [`control`]: the control virtqueue (§5.1.6.5), with [`filter`] and [`steering`], which it sets.
+//! * [`offload`]: checksums and segmentation in software.
+//! * [`backend`]: what stands behind the device.
+//! * [`link`]: the cable.
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+mod control;
+mod filter;
+pub mod header;
+mod link;
+pub mod offload;
+mod receive;
+mod steering;
+mod transmit;
+
+use std::io;
+use std::os::fd::RawFd;
+
+use stickler_conformance::features::{self, net as feature};
+use stickler_conformance::{DeviceKind, Witness};
+
+pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
+pub use filter::Mac;
+pub use link::LinkHandle;
+
+use crate::virtio::{Io, Progress, Signals, VirtioDevice};
+use filter::Filter;
+use receive::Receiver;
+use steering::Flows;
+use transmit::Peek;
+
+/// Queue pairs at most: the transport has 64 queues, and one is the control virtqueue.
+pub const MAX_QUEUE_PAIRS: u16 = 31;
+
+/// The size of each virtqueue.
+const QUEUE_SIZE: u16 = 256;
+
+/// Packets, or commands, that one call handles.
+const BUDGET: usize = 256;
+
+/// VIRTIO_NET_S_LINK_UP
+const S_LINK_UP: u16 = 1;
+/// VIRTIO_NET_S_ANNOUNCE
+const S_ANNOUNCE: u16 = 2;
+
+/// What the device does itself, whatever is behind it.
+const OWN_FEATURES: u64 = feature::MAC
+    | feature::MRG_RXBUF
+    | feature::STATUS
+    | feature::CTRL_VQ
+    | feature::CTRL_RX
+    | feature::CTRL_RX_EXTRA
+    | feature::CTRL_VLAN
+    | feature::CTRL_MAC_ADDR
+    | feature::GUEST_ANNOUNCE;
+
+/// The offloads for packets to the driver, which it can turn on and off while it runs (§5.1.6.5.6).
+const GUEST_OFFLOADS: u64 =
+    feature::GUEST_CSUM | feature::GUEST_TSO4 | feature::GUEST_TSO6 | feature::GUEST_ECN;
+
+/// The offloads a backend may offer.
+const BACKEND_FEATURES: u64 =
+    GUEST_OFFLOADS | feature::CSUM | feature::HOST_TSO4 | feature::HOST_TSO6 | feature::HOST_ECN;
+
+/// A network device.
+pub struct Net<B> {
+    backend: B,
+    link: LinkHandle,
+    /// The address of the card, which it has again after a reset.
+    permanent_mac: Mac,
+    offered: u64,
+    queue_sizes: Vec<u16>,
+    max_pairs: u16,
+    config: Config,
+
+    negotiated: u64,
+    /// The GUEST_ offloads in force.
+    offloads: u64,
+    /// Queue pairs in use (§5.1.6.5.5).
+    pairs: u16,
+    filter: Filter,
+    flows: Flows,
+    receiver: Receiver,
+    peek: Peek,
+    /// A command's data.
+    command: Box<[u8]>,
+}
+
+/// `struct virtio_net_config` (§5.1.4).
+struct Config {
+    bytes: [u8; 10],
+    /// `max_virtqueue_pairs` exists only if VIRTIO_NET_F_MQ is offered.
+    len: usize,
+}
+
+impl Config {
+    fn new(mac: Mac, max_pairs: u16) -> Self {
+        let mut config = Config {
+            bytes: [0; 10],
+            len: if max_pairs > 1 { 10 } else { 8 },
+        };
+        config.set_mac(mac);
+        // §5.1.4.1: between 1 and 0x8000.
+        let [low, high] = max_pairs.to_le_bytes();
+        config.bytes[8] = low;
+        config.bytes[9] = high;
+        config
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn mac(&self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.bytes;
+        [a, b, c, d, e, f]
+    }
+
+    fn set_mac(&mut self, mac: Mac) {
+        self.bytes[..6].copy_from_slice(&mac);
+    }
+
+    fn status(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[6], self.bytes[7]])
+    }
+
+    fn set_status(&mut self, status: u16) {
+        self.bytes[6..8].copy_from_slice(&status.to_le_bytes());
+    }
+}
+
+/// Which virtqueue an index is (§5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// receiveq of the pair, counted from 0.
+    Receive(u16),
+    /// transmitq of the pair, counted from 0.
+    Transmit(u16),
+    Control,
+}
+
+impl<B: NetBackend> Net<B> {
+    /// A network device with this address and what is behind it, and the handle of its link.
+    ///
+    /// # Errors
+    /// If no eventfd can be had.
+    pub fn new(backend: B, mac: Mac) -> io::Result<(Self, LinkHandle)> {
+        let link = LinkHandle::new()?;
+        let max_pairs = backend.queue_pairs().clamp(1, MAX_QUEUE_PAIRS);
+        let mut offered = OWN_FEATURES | backend.features() & BACKEND_FEATURES;
+        if offered & GUEST_OFFLOADS != 0 {
+            offered |= feature::CTRL_GUEST_OFFLOADS;
+        }
+        if max_pairs > 1 {
+            offered |= feature::MQ;
+        }
+        // §2.2.2: nothing is offered without what it requires; what is taken away may be what another
+        // feature requires.
+        while features::unmet(DeviceKind::Net, offered) != 0 {
+            offered &= !features::unmet(DeviceKind::Net, offered);
+        }
+        let mut net = Net {
+            backend,
+            link: link.clone(),
+            permanent_mac: mac,
+            offered,
+            queue_sizes: vec![QUEUE_SIZE; usize::from(2 * max_pairs + 1)],
+            max_pairs,
+            config: Config::new(mac, max_pairs),
+            negotiated: 0,
+            offloads: 0,
+            pairs: 1,
+            filter: Filter::new(mac, 0),
+            flows: Flows::new(),
+            receiver: Receiver::new(max_pairs),
+            peek: Peek::new(),
+            command: vec![0; control::MAX_COMMAND].into_boxed_slice(),
+        };
+        net.restart();
+        Ok((net, link))
+    }
+
+    /// What is behind the device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Makes the device one fresh from reset.
+    fn restart(&mut self) {
+        self.config = Config::new(self.permanent_mac, self.max_pairs);
+        if self.link.is_up() {
+            self.config.set_status(S_LINK_UP);
+        }
+        self.set_features(0);
+        self.flows.clear();
+        self.receiver.clear();
+        // §5.1.6.5.5: multiqueue is disabled by default.
+        self.pairs = 1;
+    }
+
+    fn set_features(&mut self, features: u64) {
+        self.negotiated = features;
+        // §5.1.6.5.2.1: the filtering table is empty on reset.
+        self.filter = Filter::new(self.permanent_mac, features);
+        // §5.1.6.5.6: upon negotiation each offload is on.
+        self.set_offloads(features & GUEST_OFFLOADS);
+    }
+
+    fn set_offloads(&mut self, offloads: u64) {
+        // A packet to be segmented is one to be checksummed, too.
+        self.offloads = if offloads & feature::GUEST_CSUM == 0 {
+            0
+        } else {
+            offloads
+        };
+        self.backend.set_offloads(self.offloads);
+    }
+
+    fn has(&self, features: u64) -> bool {
+        self.negotiated & features == features
+    }
+
+    /// Which virtqueue `index` is. §5.1.2: receive and transmit queues take turns, the control
+    /// virtqueue comes behind the last pair. (The text numbers the pairs from 1 and yet says 2N for
+    /// receiveqN; every driver has receiveq1 at 0.)
+    fn role(&self, index: u16) -> Option<Role> {
+        let pairs = if self.has(feature::MQ) {
+            self.max_pairs
+        } else {
+            1
+        };
+        if index == 2 * pairs {
+            self.has(feature::CTRL_VQ).then_some(Role::Control)
+        } else if index > 2 * pairs {
+            None
+        } else if index.is_multiple_of(2) {
+            Some(Role::Receive(index / 2))
+        } else {
+            Some(Role::Transmit(index / 2))
+        }
+    }
+
+    /// The host has done something to the link.
+    fn link_changed(&mut self, signals: &mut Signals) {
+        let announce = self.link.take_announce();
+        let old = self.config.status();
+        let mut status = old & !S_LINK_UP;
+        if self.link.is_up() {
+            status |= S_LINK_UP;
+        }
+        // §5.1.6.5.4: a driver can be asked to announce itself if it knows how to, and how to be
+        // asked.
+        if announce && self.has(feature::GUEST_ANNOUNCE | feature::STATUS) {
+            status |= S_ANNOUNCE;
+        }
+        if status != old {
+            self.config.set_status(status);
+            signals.config_changed = true;
+        }
+    }
+}
+
+impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Net
+    }
+
+    fn features(&self) -> u64 {
+        self.offered
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn config(&self) -> &[u8] {
+        self.config.bytes()
+    }
+
+    fn accepts(&self, features: u64) -> bool {
+        // §2.2.2: a feature without one that it requires (§5.1.3.1) makes the set no valid subset.
+        features::unmet(DeviceKind::Net, features) == 0
+    }
+
+    fn negotiated(&mut self, features: u64) {
+        self.set_features(features);
+    }
+
+    fn activate(&mut self, io: &mut Io<'_, W>) {
+        // Buffers in the receive queues are looked for when there is a packet to put in them.
+        for pair in 0..self.max_pairs {
+            if self.role(2 * pair) == Some(Role::Receive(pair))
+                && let Some(queue) = io.queue(2 * pair)
+            {
+                queue.want_notifications(false);
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        self.restart();
+    }
+
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
+        match self.role(queue) {
+            Some(Role::Transmit(pair)) => {
+                let sent = self.transmit(queue, pair, io);
+                // An answer may be there already.
+                let received = self.receive(io);
+                sent.and(received)
+            }
+            Some(Role::Receive(_)) => self.receive(io),
+            Some(Role::Control) => self.control(queue, io),
+            None => Progress::Done,
+        }
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        let mut fds = vec![self.link.fd()];
+        fds.extend(self.backend.host_fds());
+        fds
+    }
+
+    fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
+        match index.checked_sub(1) {
+            None => self.link_changed(io.signals),
+            Some(index) => self.backend.host_ready(index),
+        }
+        self.receive(io)
+    }
+}
+
+impl Progress {
+    /// Done only if both are.
+    fn and(self, other: Progress) -> Progress {
+        match (self, other) {
+            (Progress::Done, Progress::Done) => Progress::Done,
+            _ => Progress::More,
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Packets to the driver (§5.1.6.3, §5.1.6.4).
+
+use std::collections::VecDeque;
+
+use stickler_conformance::event::{Element, NetHeader};
+use stickler_conformance::features::net as feature;
+use stickler_conformance::layout::desc;
+use stickler_conformance::{Event, Witness};
+
+use super::backend::{MAX_PACKET, NetBackend, Received};
+use super::header::{self, F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
+use super::{BUDGET, Net, offload};
+use crate::memory::GuestRam;
+use crate::virtio::queue::{Broken, Chain, Queue};
+use crate::virtio::{Io, Progress};
+
+/// A packet is spread over at most about so many buffers: fifty times what a driver needs.
+const MAX_STOCKED: usize = 4096;
+
+/// What is under way to the driver.
+pub(super) struct Receiver {
+    /// Room for a header and a packet.
+    frame: Box<[u8]>,
+    /// The packet in `frame` waits for buffers.
+    held: Option<Held>,
+    /// The buffers taken from each receive queue and not used yet.
+    stocks: Vec<Stock>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    /// Bytes of header and packet.
+    len: usize,
+    /// The queue pair of its flow.
+    pair: u16,
+}
+
+/// Buffers taken from a receive queue. They are taken before it is known how many a packet needs, and
+/// stay here if they are too few.
+#[derive(Default)]
+struct Stock {
+    chains: VecDeque<Stocked>,
+    /// The chains' buffers, one chain behind the other.
+    buffers: VecDeque<Element>,
+    /// Bytes in all of them.
+    room: u64,
+}
+
+struct Stocked {
+    head: u16,
+    /// How many of [`Stock::buffers`] are its.
+    buffers: usize,
+    /// Bytes in them.
+    room: u64,
+}
+
+/// What became of a packet.
+enum Delivery {
+    Delivered,
+    /// It can never be delivered.
+    Dropped,
+    /// There are no buffers for it.
+    Starved,
+}
+
+impl Receiver {
+    pub(super) fn new(pairs: u16) -> Self {
+        Receiver {
+            frame: vec![0; header::LEN + MAX_PACKET].into_boxed_slice(),
+            held: None,
+            stocks: (0..pairs).map(|_| Stock::default()).collect(),
+        }
+    }
+
+    /// Forgets packets and buffers.
+    pub(super) fn clear(&mut self) {
+        self.held = None;
+        for stock in &mut self.stocks {
+            *stock = Stock::default();
+        }
+    }
+}
+
+impl Stock {
+    fn put(&mut self, chain: &Chain<'_>) {
+        let before = self.buffers.len();
+        self.buffers.extend(
+            chain
+                .buffers
+                .iter()
+                .filter(|buffer| buffer.flags & desc::WRITE != 0),
+        );
+        self.chains.push_back(Stocked {
+            head: chain.head,
+            buffers: self.buffers.len() - before,
+            room: chain.writable,
+        });
+        self.room = self.room.saturating_add(chain.writable);
+    }
+
+    /// How many of the chains a message of `len` bytes takes, if it fits.
+    fn chains_for(&self, len: u64, mergeable: bool) -> Option<u16> {
+        // §5.1.6.3.2: a single one if VIRTIO_NET_F_MRG_RXBUF was not negotiated.
+        let limit = if mergeable { usize::from(u16::MAX) } else { 1 };
+        let mut room = 0_u64;
+        for (index, chain) in self.chains.iter().take(limit).enumerate() {
+            room = room.saturating_add(chain.room);
+            if room >= len {
+                return u16::try_from(index + 1).ok();
+            }
+        }
+        None
+    }
+
+    /// Whether no more chains are to be taken: what these cannot hold is not delivered.
+    fn is_full(&self, queue_size: u16, mergeable: bool) -> bool {
+        if mergeable {
+            self.chains.len() >= usize::from(queue_size) || self.buffers.len() >= MAX_STOCKED
+        } else {
+            !self.chains.is_empty()
+        }
+    }
+
+    /// Takes the first chain out after writing to it what fits of `message`; gives its head and how
+    /// much that was.
+    fn fill_first(&mut self, ram: &GuestRam, message: &[u8]) -> Option<(u16, usize)> {
+        let chain = self.chains.pop_front()?;
+        self.room = self.room.saturating_sub(chain.room);
+        let mut written = 0;
+        for _ in 0..chain.buffers {
+            let Some(buffer) = self.buffers.pop_front() else {
+                break;
+            };
+            let rest = message.get(written..).unwrap_or_default();
+            let len = rest.len().min(buffer.len as usize);
+            if let (Some(slice), Some(bytes)) = (ram.slice(buffer.addr, len), rest.get(..len)) {
+                slice.copy_from(bytes);
+                written += len;
+            }
+        }
+        Some((chain.head, written))
+    }
+}
+
+impl<B: NetBackend> Net<B> {
+    /// Hands the driver the packets that wait for it, as far as there are buffers.
+    pub(super) fn receive<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        if io.queue(0).is_none() {
+            // The device is not live. What has come waits.
+            return Progress::Done;
+        }
+        let progress = self.receive_some(io);
+        for pair in 0..self.max_pairs {
+            let index = 2 * pair;
+            if let Some(queue) = io.queue(index)
+                && self.receiver.stocks.len() > usize::from(pair)
+                && self.role(index) == Some(super::Role::Receive(pair))
+                // §5.1.6.4.1: all buffers of a packet are used together.
+                && queue.publish()
+            {
+                io.signals.used(index);
+            }
+        }
+        progress
+    }
+
+    fn receive_some<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        let mut budget = BUDGET;
+        for source in 0..self.backend.sources() {
+            loop {
+                if self.receiver.held.is_none() && !self.take(source, &mut budget) {
+                    break;
+                }
+                match self.deliver(io) {
+                    Delivery::Delivered | Delivery::Dropped => self.receiver.held = None,
+                    // The others' queues must not wait for this one.
+                    Delivery::Starved if self.pairs > 1 => self.receiver.held = None,
+                    Delivery::Starved => return Progress::Done,
+                }
+                if budget == 0 {
+                    return Progress::More;
+                }
+            }
+        }
+        if budget == 0 {
+            Progress::More
+        } else {
+            Progress::Done
+        }
+    }
+
+    /// Gets the next packet the driver is to have. Gives whether there is one.
+    fn take(&mut self, source: u16, budget: &mut usize) -> bool {
+        while *budget > 0 {
+            *budget -= 1;
+            let Some((head, room)) = self.receiver.frame.split_at_mut_checked(header::LEN) else {
+                return false;
+            };
+            let Some(Received { header, len }) = self.backend.receive(source, room) else {
+                // Not used up: there is nothing more.
+                *budget += 1;
+                return false;
+            };
+            let Some(packet) = room.get_mut(..len) else {
+                continue;
+            };
+            if !self.link.is_up() || !self.filter.accepts(packet) {
+                continue;
+            }
+            let Some(header) = present(&header, packet, self.offloads) else {
+                continue;
+            };
+            let pair = if self.pairs > 1 {
+                self.flows.pair(packet, self.pairs)
+            } else {
+                0
+            };
+            head.copy_from_slice(&header::encode(&header));
+            self.receiver.held = Some(Held {
+                len: header::LEN + len,
+                pair,
+            });
+            return true;
+        }
+        false
+    }
+
+    /// Puts the held packet into buffers.
+    fn deliver<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Delivery {
+        let Some(held) = self.receiver.held else {
+            return Delivery::Delivered;
+        };
+        // §5.1.6.5.5.2: only on receiveq1 before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, and on none beyond
+        // virtqueue_pairs after it.
+        let pair = if held.pair < self.pairs { held.pair } else { 0 };
+        let index = 2 * pair;
+        let mergeable = self.has(feature::MRG_RXBUF);
+        let (Some(queue), Some(stock)) = (
+            io.queues
+                .get_mut(usize::from(index))
+                .and_then(Option::as_mut),
+            self.receiver.stocks.get_mut(usize::from(pair)),
+        ) else {
+            return Delivery::Dropped;
+        };
+        let chains = loop {
+            if let Some(chains) = stock.chains_for(held.len as u64, mergeable) {
+                break chains;
+            }
+            if stock.is_full(queue.size(), mergeable) {
+                return Delivery::Dropped;
+            }
+            match stock_up(stock, queue, io.ram, io.witness) {
+                Ok(true) => {}
+                Ok(false) => return Delivery::Starved,
+                Err(Broken) => {
+                    io.signals.needs_reset = true;
+                    return Delivery::Dropped;
+                }
+            }
+        };
+        let Some(mut message) = self.receiver.frame.get_mut(..held.len) else {
+            return Delivery::Dropped;
+        };
+        // §5.1.6.3.2, §5.1.6.4.1: how many buffers the packet is spread over; 1 if they are not
+        // merged.
+        if let Some(num_buffers) = message.get_mut(10..12) {
+            num_buffers.copy_from_slice(&chains.to_le_bytes());
+        }
+        for _ in 0..chains {
+            let Some((head, written)) = stock.fill_first(io.ram, message) else {
+                break;
+            };
+            queue.add_used(head, u32::try_from(written).unwrap_or(u32::MAX), io.witness);
+            message = message.get_mut(written..).unwrap_or_default();
+        }
+        Delivery::Delivered
+    }
+}
+
+/// Takes one more chain from a receive queue; false if there is none.
+fn stock_up<W: Witness>(
+    stock: &mut Stock,
+    queue: &mut Queue,
+    ram: &GuestRam,
+    witness: &mut W,
+) -> Result<bool, Broken> {
+    let index = queue.index();
+    loop {
+        if let Some(chain) = queue.pop(ram, witness)? {
+            stock.put(&chain);
+            if W::JUDGING {
+                witness.see(&Event::NetReceiveBuffer {
+                    queue: index,
+                    len: chain.writable,
+                    readable: chain.readable,
+                });
+            }
+            queue.want_notifications(false);
+            return Ok(true);
+        }
+        if !queue.want_notifications(true) {
+            return Ok(false);
+        }
+    }
+}
+
+/// The header under which a packet is handed to a driver that has these offloads on; what it cannot
+/// take is done to the packet before. `None` if it cannot be had at all.
+fn present(given: &NetHeader, packet: &mut [u8], offloads: u64) -> Option<NetHeader> {
+    let mut header = NetHeader::default();
+    let needs_csum = given.flags & F_NEEDS_CSUM != 0;
+    if offloads & feature::GUEST_CSUM == 0 {
+        // §5.1.6.4.1: flags is 0, and the packet fully checksummed.
+        if needs_csum && !offload::complete_checksum(packet, given) {
+            return None;
+        }
+    } else if needs_csum {
+        // §5.1.6.4.1: the backend has validated, or made, all up to the checksum.
+        header.flags = F_NEEDS_CSUM;
+        header.csum_start = given.csum_start;
+        header.csum_offset = given.csum_offset;
+    } else {
+        header.flags = given.flags & F_DATA_VALID;
+    }
+    // §5.1.6.4.1: no gso_type but those the driver takes. A backend segments by itself; here are
+    // packets that were under way when an offload was turned off.
+    let needs = match given.gso_type & !GSO_ECN {
+        GSO_NONE => return Some(header),
+        GSO_TCPV4 => feature::GUEST_TSO4,
+        GSO_TCPV6 => feature::GUEST_TSO6,
+        _ => return None,
+    };
+    let takes_ecn = given.gso_type & GSO_ECN == 0 || offloads & feature::GUEST_ECN != 0;
+    if offloads & needs == 0 || !takes_ecn {
+        return None;
+    }
+    // §5.1.6.4.1: with NEEDS_CSUM and gso_size.
+    if !needs_csum || given.gso_size == 0 {
+        return None;
+    }
+    header.gso_type = given.gso_type;
+    header.gso_size = given.gso_size;
+    // §5.1.6.4.1: not less than the length of the headers.
+    header.hdr_len = offload::header_len(packet)?;
+    Some(header)
+}
