@@ -8,6 +8,8 @@
 mod open;
 mod pool;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::fs::File;

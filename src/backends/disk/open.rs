@@ -131,7 +131,7 @@ pub(super) fn open(spec: &DiskSpec) -> Result<(File, Properties), OpenError> {
     Ok((file, properties))
 }
 
-fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
+pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
     use io::ErrorKind::{ExecutableFileBusy, PermissionDenied, ReadOnlyFilesystem};
     let cause = describe(error);
     match error.kind() {

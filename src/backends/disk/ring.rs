@@ -223,7 +223,13 @@ impl Ring {
     /// The next completion of an operation: its token, and what the kernel says.
     fn next_entry(&mut self) -> Option<(u16, io::Result<usize>)> {
         loop {
-            let entry = self.ring.completion().next()?;
+            let Some(entry) = self.ring.completion().next() else {
+                // Completions that found no room wait in the kernel to be called for.
+                if self.ring.submission().cq_overflow() && self.ring.submit().is_ok() {
+                    continue;
+                }
+                return None;
+            };
             self.outstanding = self.outstanding.saturating_sub(1);
             if entry.user_data() != CANCEL {
                 let result = usize::try_from(entry.result())

@@ -1,0 +1,460 @@
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stickler_devices::block::disk::ID_LEN;
+use tempfile::{NamedTempFile, TempDir};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const RAM: usize = 32 << 20;
+
+/// An image of `len` bytes whose every 8 bytes are their own offset.
+fn image(len: u64) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..len / 8).flat_map(|i| (8 * i).to_le_bytes()).collect();
+    file.write_all(&bytes).unwrap();
+    file.as_file().sync_all().unwrap();
+    file
+}
+
+fn writable(path: &Path) -> DiskSpec {
+    DiskSpec {
+        path: path.into(),
+        read_only: false,
+    }
+}
+
+fn read_only(path: &Path) -> DiskSpec {
+    DiskSpec {
+        path: path.into(),
+        read_only: true,
+    }
+}
+
+/// Runs a test with each engine. A host without io_uring has only one.
+fn with_engines(len: u64, test: impl Fn(&mut DiskImage, &Path)) {
+    for kind in [EngineKind::Ring, EngineKind::Pool] {
+        let file = image(len);
+        match DiskImage::open_with(&writable(file.path()), kind) {
+            Ok(mut disk) => {
+                assert_eq!(disk.engine(), kind);
+                test(&mut disk, file.path());
+            }
+            Err(_) if kind == EngineKind::Ring => {
+                eprintln!("this host has no io_uring");
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+/// Does an operation and waits for its end.
+fn run(disk: &mut DiskImage, ram: &GuestRam, operation: Operation<'_>) -> io::Result<()> {
+    match disk.submit(ram, 3, operation) {
+        Submitted::Done(result) => result,
+        Submitted::Pending => {
+            disk.start();
+            let completion = wait(disk);
+            assert_eq!(completion.token, 3);
+            completion.result
+        }
+    }
+}
+
+/// Waits as a worker does: for the descriptor.
+fn wait(disk: &mut DiskImage) -> Completion {
+    loop {
+        if let Some(completion) = disk.next_completion() {
+            return completion;
+        }
+        // SAFETY: the descriptor is open as long as `disk` lives.
+        let fd = unsafe { BorrowedFd::borrow_raw(disk.completion_fd()) };
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        let patience = Timespec {
+            tv_sec: 60,
+            tv_nsec: 0,
+        };
+        assert_ne!(poll(&mut fds, Some(&patience)).unwrap(), 0, "no completion");
+        disk.acknowledge();
+    }
+}
+
+fn segments(list: &[(u64, u32)]) -> Vec<Segment> {
+    list.iter()
+        .map(|&(addr, len)| Segment { addr, len })
+        .collect()
+}
+
+/// The 8 bytes of guest memory at `addr`.
+fn word(ram: &GuestRam, addr: u64) -> u64 {
+    ram.inner().read_obj(GuestAddress(addr)).unwrap()
+}
+
+#[test]
+fn reads_go_to_the_segments_in_order() {
+    with_engines(MIB, |disk, _| {
+        let ram = GuestRam::anonymous(RAM);
+        let into = segments(&[(0x5000, 512), (0x1001, 24), (0x9000, 488)]);
+        let offset = 4096;
+        run(
+            disk,
+            &ram,
+            Operation::Read {
+                offset,
+                into: &into,
+            },
+        )
+        .unwrap();
+        assert_eq!(word(&ram, 0x5000), 4096);
+        assert_eq!(word(&ram, 0x5000 + 504), 4600);
+        assert_eq!(word(&ram, 0x1001), 4608);
+        assert_eq!(word(&ram, 0x1001 + 16), 4624);
+        assert_eq!(word(&ram, 0x1001 + 24), 0);
+        assert_eq!(word(&ram, 0x9000), 4632);
+        assert_eq!(word(&ram, 0x9000 + 480), 5112);
+        assert_eq!(word(&ram, 0x9000 + 488), 0);
+    });
+}
+
+#[test]
+fn reads_that_would_block_complete_later() {
+    with_engines(MIB, |disk, _| {
+        let ram = GuestRam::anonymous(RAM);
+        // As where the file system cannot say what would block.
+        disk.reads_now = false;
+        let into = segments(&[(0x5000, 4096)]);
+        let operation = Operation::Read {
+            offset: 8192,
+            into: &into,
+        };
+        assert!(matches!(
+            disk.submit(&ram, 7, operation),
+            Submitted::Pending
+        ));
+        disk.start();
+        let completion = wait(disk);
+        assert_eq!(completion.token, 7);
+        completion.result.unwrap();
+        assert_eq!(word(&ram, 0x5000), 8192);
+        assert!(disk.next_completion().is_none());
+    });
+}
+
+#[test]
+fn transfers_larger_than_a_window_arrive_whole() {
+    with_engines(16 * MIB, |disk, path| {
+        let ram = GuestRam::anonymous(RAM);
+        // One segment larger than a window, small ones around it, and more in number than the
+        // kernel takes at once.
+        let mut list = vec![(0x1000, 512), (MIB, 9 << 20)];
+        list.extend((0..1500).map(|i| (12 * MIB + 1024 * i, 512)));
+        let list = segments(&list);
+        let bytes: u64 = list.iter().map(|s| u64::from(s.len)).sum();
+        let operation = Operation::Read {
+            offset: 512,
+            into: &list,
+        };
+        run(disk, &ram, operation).unwrap();
+        assert_eq!(word(&ram, 0x1000), 512);
+        for at in [0, 4 * MIB - 8, 4 * MIB, 9 * MIB - 8] {
+            assert_eq!(word(&ram, MIB + at), 1024 + at);
+        }
+        for i in [0, 1023, 1024, 1499] {
+            let at = word(&ram, 12 * MIB + 1024 * i);
+            assert_eq!(at, 1024 + 9 * MIB + 512 * i);
+        }
+        for stable in [false, true] {
+            let operation = Operation::Write {
+                offset: 0,
+                from: &list,
+                stable,
+            };
+            run(disk, &ram, operation).unwrap();
+        }
+        let now = std::fs::read(path).unwrap();
+        let end = bytes as usize;
+        for at in (0..end).step_by(8) {
+            assert_eq!(now[at..at + 8], (at as u64 + 512).to_le_bytes());
+        }
+        assert_eq!(now[end..end + 8], bytes.to_le_bytes());
+        assert_eq!(now.len() as u64, 16 * MIB);
+    });
+}
+
+#[test]
+fn writes_and_flushes_reach_the_file() {
+    with_engines(MIB, |disk, path| {
+        let ram = GuestRam::anonymous(RAM);
+        ram.inner()
+            .write_slice(&[0xa5; 1024], GuestAddress(0x3000))
+            .unwrap();
+        let from = segments(&[(0x3000, 100), (0x3064, 412)]);
+        for stable in [false, true] {
+            let operation = Operation::Write {
+                offset: 512 + 512 * u64::from(stable),
+                from: &from,
+                stable,
+            };
+            run(disk, &ram, operation).unwrap();
+        }
+        run(disk, &ram, Operation::Flush).unwrap();
+        let now = std::fs::read(path).unwrap();
+        assert_eq!(now[504..512], 504u64.to_le_bytes());
+        assert!(now[512..1536].iter().all(|&b| b == 0xa5));
+        assert_eq!(now[1536..1544], 1536u64.to_le_bytes());
+    });
+}
+
+#[test]
+fn many_operations_are_in_flight_at_once() {
+    with_engines(MIB, |disk, _| {
+        let ram = GuestRam::anonymous(RAM);
+        disk.reads_now = false;
+        // More than the ring has entries.
+        for token in 0..1000u16 {
+            let at = u64::from(token);
+            let into = segments(&[(MIB + 512 * at, 512)]);
+            let operation = Operation::Read {
+                offset: 512 * at,
+                into: &into,
+            };
+            assert!(matches!(
+                disk.submit(&ram, token, operation),
+                Submitted::Pending
+            ));
+        }
+        disk.start();
+        let mut tokens: Vec<u16> = (0..1000)
+            .map(|_| {
+                let completion = wait(disk);
+                completion.result.unwrap();
+                completion.token
+            })
+            .collect();
+        tokens.sort_unstable();
+        assert!(tokens.into_iter().eq(0..1000));
+        for at in 0..1000 {
+            assert_eq!(word(&ram, MIB + 512 * at), 512 * at);
+        }
+        assert!(disk.next_completion().is_none());
+    });
+}
+
+#[test]
+fn after_cancel_memory_is_left_alone_and_nothing_is_reported() {
+    with_engines(16 * MIB, |disk, _| {
+        let ram = GuestRam::anonymous(RAM);
+        disk.reads_now = false;
+        for round in 0..8 {
+            for token in 0..100 {
+                let into = segments(&[(4096, 15 << 20)]);
+                let operation = Operation::Read {
+                    offset: MIB,
+                    into: &into,
+                };
+                let submitted = disk.submit(&ram, token, operation);
+                assert!(matches!(submitted, Submitted::Pending));
+            }
+            // Half of the rounds before anything has begun.
+            if round % 2 == 0 {
+                disk.start();
+            }
+            disk.cancel();
+            ram.inner()
+                .write_slice(&vec![0xee; 15 << 20], GuestAddress(4096))
+                .unwrap();
+            let mut now = vec![0; 15 << 20];
+            ram.inner()
+                .read_slice(&mut now, GuestAddress(4096))
+                .unwrap();
+            assert!(now.iter().all(|&b| b == 0xee), "written after cancel");
+            assert!(disk.next_completion().is_none());
+            // And the disk goes on working.
+            let into = segments(&[(4096, 512)]);
+            let operation = Operation::Read {
+                offset: MIB,
+                into: &into,
+            };
+            run(disk, &ram, operation).unwrap();
+            assert_eq!(word(&ram, 4096), MIB);
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_goes_away_with_operations_in_flight_waits_for_them() {
+    with_engines(16 * MIB, |disk, _| {
+        let other = DiskImage::open_with(&writable(image(4096).path()), disk.engine()).unwrap();
+        let mut disk = std::mem::replace(disk, other);
+        let ram = GuestRam::anonymous(RAM);
+        disk.reads_now = false;
+        for token in 0..50 {
+            let into = segments(&[(4096, 15 << 20)]);
+            let operation = Operation::Read {
+                offset: MIB,
+                into: &into,
+            };
+            let submitted = disk.submit(&ram, token, operation);
+            assert!(matches!(submitted, Submitted::Pending));
+        }
+        disk.start();
+        drop(disk);
+        ram.inner()
+            .write_slice(&vec![0xee; 15 << 20], GuestAddress(4096))
+            .unwrap();
+        let mut now = vec![0; 15 << 20];
+        ram.inner()
+            .read_slice(&mut now, GuestAddress(4096))
+            .unwrap();
+        assert!(now.iter().all(|&b| b == 0xee), "written after drop");
+    });
+}
+
+#[test]
+fn an_image_that_has_shrunk_fails_reads_beyond_its_end() {
+    with_engines(MIB, |disk, path| {
+        let ram = GuestRam::anonymous(RAM);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(8192)
+            .unwrap();
+        let into = segments(&[(0x1000, 8192)]);
+        let operation = Operation::Read {
+            offset: 4096,
+            into: &into,
+        };
+        let error = run(disk, &ram, operation).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    });
+}
+
+#[test]
+fn a_read_only_image_cannot_be_written() {
+    for kind in [EngineKind::Ring, EngineKind::Pool] {
+        let file = image(4096);
+        let Ok(mut disk) = DiskImage::open_with(&read_only(file.path()), kind) else {
+            assert_eq!(kind, EngineKind::Ring, "threads are always there");
+            continue;
+        };
+        assert!(disk.properties().read_only);
+        let ram = GuestRam::anonymous(RAM);
+        let from = segments(&[(0x1000, 512)]);
+        let operation = Operation::Write {
+            offset: 0,
+            from: &from,
+            stable: false,
+        };
+        assert!(run(&mut disk, &ram, operation).is_err());
+        run(&mut disk, &ram, Operation::Flush).unwrap();
+    }
+}
+
+#[test]
+fn segments_outside_memory_are_refused() {
+    with_engines(MIB, |disk, _| {
+        let ram = GuestRam::anonymous(RAM);
+        let into = segments(&[(0x1000, 256), (RAM as u64 - 8, 256)]);
+        let operation = Operation::Read {
+            offset: 0,
+            into: &into,
+        };
+        let error = run(disk, &ram, operation).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn properties_are_those_of_the_file() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a root, really large.img");
+    File::create(&path).unwrap().set_len(3 * MIB).unwrap();
+    let disk = DiskImage::open(&writable(&path)).unwrap();
+    let properties = disk.properties();
+    assert_eq!(properties.capacity, 3 * MIB / 512);
+    assert!(!properties.read_only);
+    assert!(properties.physical_block.is_power_of_two());
+    assert_eq!(&properties.id, b"a_root__really_large");
+    let short = dir.path().join("x.img");
+    File::create(&short).unwrap().set_len(512).unwrap();
+    let disk = DiskImage::open(&read_only(&short)).unwrap();
+    let mut id = [0; ID_LEN];
+    id[..5].copy_from_slice(b"x.img");
+    assert_eq!(disk.properties().id, id);
+}
+
+#[test]
+fn the_command_line_names_file_and_mode() {
+    let parse = |text: &str| text.parse::<DiskSpec>().unwrap();
+    assert_eq!(parse("a.img"), writable(Path::new("a.img")));
+    assert_eq!(parse("a.img,ro"), read_only(Path::new("a.img")));
+    assert_eq!(parse("a,b"), writable(Path::new("a,b")));
+    assert_eq!(parse("a,ro,ro"), read_only(Path::new("a,ro")));
+}
+
+fn open_error(spec: &DiskSpec) -> String {
+    match DiskImage::open(spec) {
+        Ok(_) => panic!("{spec:?} opened"),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn what_is_no_image_is_told_in_one_sentence() {
+    let dir = TempDir::new().unwrap();
+    let missing = dir.path().join("missing.img");
+    let said = open_error(&writable(&missing));
+    assert!(
+        said.contains("missing.img: there is no such file"),
+        "{said}"
+    );
+    let said = open_error(&writable(dir.path()));
+    assert!(said.contains("is a directory"), "{said}");
+    let said = open_error(&writable(Path::new("/dev/null")));
+    assert!(said.contains("neither a file nor a block device"), "{said}");
+    let empty = NamedTempFile::new().unwrap();
+    let said = open_error(&writable(empty.path()));
+    assert!(said.contains("is empty"), "{said}");
+    empty.as_file().set_len(1000).unwrap();
+    let said = open_error(&writable(empty.path()));
+    assert!(said.contains("1000 bytes"), "{said}");
+    for said in [open_error(&writable(&missing)), said] {
+        assert_eq!(said.lines().count(), 1);
+    }
+}
+
+#[test]
+fn an_image_has_one_writer_or_many_readers() {
+    let file = image(4096);
+    let writer = DiskImage::open(&writable(file.path())).unwrap();
+    let said = open_error(&writable(file.path()));
+    assert!(said.contains("already a disk of a running guest"), "{said}");
+    let said = open_error(&read_only(file.path()));
+    assert!(said.contains("is written by a running guest"), "{said}");
+    drop(writer);
+    let first = DiskImage::open(&read_only(file.path())).unwrap();
+    let second = DiskImage::open(&read_only(file.path())).unwrap();
+    assert!(open_error(&writable(file.path())).contains(",ro"));
+    drop((first, second));
+    DiskImage::open(&writable(file.path())).unwrap();
+}
+
+#[test]
+fn an_image_that_may_not_be_written_suggests_ro() {
+    let spec = writable(Path::new("x.img"));
+    for kind in [
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::ReadOnlyFilesystem,
+    ] {
+        let said = open::cannot_open(&spec, &kind.into()).to_string();
+        assert!(said.contains("give it as x.img,ro"), "{said}");
+    }
+    let spec = read_only(Path::new("x.img"));
+    let said = open::cannot_open(&spec, &io::ErrorKind::PermissionDenied.into()).to_string();
+    assert!(said.contains("cannot be read"), "{said}");
+}
