@@ -10,11 +10,14 @@
 //! * [`interrupt`]: how devices interrupt the guest.
 //! * [`pci`]: bus, configuration space, BARs, capabilities, MSI-X.
 //! * [`virtio`]: what is common to all virtio devices: transport and queues.
-//! * one folder a device type: [`net`], [`block`].
+//! * one folder a device type: [`net`], [`block`], [`entropy`].
 
 pub mod block;
+pub mod entropy;
 pub mod interrupt;
 pub mod memory;
 pub mod net;
 pub mod pci;
+#[cfg(test)]
+mod testing;
 pub mod virtio;

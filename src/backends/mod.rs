@@ -1,3 +1,4 @@
 //! What stands behind the devices on the host.
 
 pub mod disk;
+pub mod entropy;

@@ -2,6 +2,7 @@
 //!
 //! * [`device`]: what a device type implements.
 //! * [`queue`]: split virtqueues (§2.4).
+//! * [`stream`]: the bytes of a descriptor chain, as one stream.
 //! * [`pci`]: the virtio-pci transport (§4.1).
 
 use std::os::fd::RawFd;
@@ -11,6 +12,7 @@ use stickler_conformance::judge::Tallies;
 
 pub mod device;
 pub mod queue;
+pub mod stream;
 
 pub use device::{Io, Progress, Signals, VirtioDevice};
 

@@ -1,0 +1,364 @@
+//! A small driver for tests of device types: it lays virtqueues out in guest memory, offers chains
+//! and collects what the device returns; and a witness that keeps what it was told.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::layout::desc;
+use stickler_conformance::{Event, Witness};
+use vm_memory::{ByteValued, Bytes, GuestAddress};
+
+use crate::memory::GuestRam;
+use crate::virtio::queue::{Queue, QueueConfig};
+use crate::virtio::{Io, Progress, Signals, VirtioDevice};
+
+const RAM: usize = 1 << 22;
+/// Guest memory for each queue's rings.
+const RINGS: u64 = 0x1_0000;
+/// Guest memory for buffers and indirect tables begins here.
+const BUFFERS: u64 = 0x10_0000;
+
+/// Keeps events as text.
+#[derive(Default)]
+pub(crate) struct VecWitness(pub(crate) Vec<String>);
+
+impl Witness for VecWitness {
+    const JUDGING: bool = true;
+
+    fn see(&mut self, event: &Event<'_>) {
+        self.0.push(format!("{event:?}"));
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        None
+    }
+}
+
+impl VecWitness {
+    /// The events of the kind `name`, in order.
+    pub(crate) fn of(&self, name: &str) -> Vec<&str> {
+        let of_kind = |e: &&String| {
+            e.strip_prefix(name)
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+        };
+        self.0.iter().filter(of_kind).map(String::as_str).collect()
+    }
+}
+
+/// One buffer of a chain, the driver's side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Buffer<'a> {
+    /// Device-readable, with this content.
+    Out(&'a [u8]),
+    /// Device-writable, of so many bytes.
+    In(u32),
+}
+
+/// A chain the device has returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    /// The head the driver gave it.
+    pub(crate) head: u16,
+    /// `len` of the used ring.
+    pub(crate) len: u32,
+    /// The device-writable bytes, up to `len`.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The driver's side of one virtqueue.
+#[derive(Clone, Debug)]
+struct Ring {
+    size: u16,
+    desc: u64,
+    avail: u64,
+    used: u64,
+    avail_idx: u16,
+    used_idx: u16,
+    free: VecDeque<u16>,
+    /// The chains the device holds, by head.
+    chains: BTreeMap<u16, Held>,
+}
+
+/// A chain the device holds.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// Its descriptors in the queue's table.
+    descriptors: Vec<u16>,
+    /// Address and length of its device-writable buffers.
+    writable: Vec<(u64, u32)>,
+}
+
+/// A driver, the device it drives, and all that lies between.
+pub(crate) struct Bench<D> {
+    pub(crate) device: D,
+    pub(crate) ram: GuestRam,
+    pub(crate) witness: VecWitness,
+    pub(crate) signals: Signals,
+    queues: Vec<Option<Queue>>,
+    rings: Vec<Option<Ring>>,
+    next_buffer: u64,
+}
+
+impl<D: VirtioDevice<VecWitness>> Bench<D> {
+    /// A device fresh from reset, and no queue enabled.
+    pub(crate) fn new(device: D) -> Self {
+        Bench {
+            device,
+            ram: GuestRam::anonymous(RAM),
+            witness: VecWitness::default(),
+            signals: Signals::default(),
+            queues: Vec::new(),
+            rings: Vec::new(),
+            next_buffer: BUFFERS,
+        }
+    }
+
+    /// Negotiates `features`, enables all queues with `size` descriptors each and sets DRIVER_OK.
+    pub(crate) fn start(&mut self, features: u64, size: u16) {
+        let count = self.device.queue_sizes().len();
+        let enabled: Vec<u16> = (0..count as u16)
+            .filter(|i| self.device.queue_sizes()[usize::from(*i)] != 0)
+            .collect();
+        self.start_with(features, size, &enabled);
+    }
+
+    /// As [`start`](Self::start), with only the queues `enabled`.
+    pub(crate) fn start_with(&mut self, features: u64, size: u16, enabled: &[u16]) {
+        assert!(self.device.accepts(features));
+        self.device.negotiated(features);
+        let count = self.device.queue_sizes().len() as u16;
+        self.queues.clear();
+        self.rings.clear();
+        for index in 0..count {
+            let (queue, ring) = match enabled.contains(&index) {
+                true => self.lay_out(index, size),
+                false => (None, None),
+            };
+            self.queues.push(queue);
+            self.rings.push(ring);
+        }
+        self.with(|device, io| device.activate(io));
+        for index in 0..self.device.host_fds().len() {
+            self.host_ready(index);
+        }
+    }
+
+    fn lay_out(&self, index: u16, size: u16) -> (Option<Queue>, Option<Ring>) {
+        let desc = RINGS * u64::from(index);
+        let avail = desc + 0x8000;
+        let used = desc + 0xc000;
+        assert!(size <= 0x800 && used < BUFFERS, "room for the rings");
+        for at in [avail, avail + 2, used, used + 2] {
+            self.put(at, 0_u16);
+        }
+        let config = QueueConfig {
+            index,
+            size,
+            desc,
+            avail,
+            used,
+            event_idx: false,
+        };
+        let ring = Ring {
+            size,
+            desc,
+            avail,
+            used,
+            avail_idx: 0,
+            used_idx: 0,
+            free: (0..size).collect(),
+            chains: BTreeMap::new(),
+        };
+        (Queue::new(&config, &self.ram), Some(ring))
+    }
+
+    /// Resets the device; its queues are gone.
+    pub(crate) fn reset(&mut self) {
+        self.device.reset();
+        self.queues.clear();
+        self.rings.clear();
+        self.signals = Signals::default();
+    }
+
+    /// Makes a chain of `buffers` available on `queue`, without notifying. Gives its head.
+    pub(crate) fn offer(&mut self, queue: u16, buffers: &[Buffer<'_>]) -> u16 {
+        let placed: Vec<_> = buffers.iter().map(|b| self.place(*b)).collect();
+        let ram = self.ram.clone();
+        let ring = self.ring(queue);
+        let taken: Vec<u16> = placed
+            .iter()
+            .map(|_| ring.free.pop_front().expect("a free descriptor"))
+            .collect();
+        for (i, (addr, len, flags)) in placed.iter().enumerate() {
+            let next = taken.get(i + 1).copied();
+            let at = ring.desc + 16 * u64::from(taken[i]);
+            write_descriptor(&ram, at, *addr, *len, *flags, next);
+        }
+        let head = taken[0];
+        ring.expose(&ram, head, taken, &placed);
+        head
+    }
+
+    /// As [`offer`](Self::offer), with the buffers in an indirect table.
+    pub(crate) fn offer_indirect(&mut self, queue: u16, buffers: &[Buffer<'_>]) -> u16 {
+        let placed: Vec<_> = buffers.iter().map(|b| self.place(*b)).collect();
+        let table = self.allocate(16 * buffers.len() as u64);
+        for (i, (addr, len, flags)) in placed.iter().enumerate() {
+            let next = (i + 1 < placed.len()).then_some(i as u16 + 1);
+            write_descriptor(&self.ram, table + 16 * i as u64, *addr, *len, *flags, next);
+        }
+        let ram = self.ram.clone();
+        let ring = self.ring(queue);
+        let head = ring.free.pop_front().expect("a free descriptor");
+        let at = ring.desc + 16 * u64::from(head);
+        let len = 16 * buffers.len() as u32;
+        write_descriptor(&ram, at, table, len, desc::INDIRECT, None);
+        ring.expose(&ram, head, vec![head], &placed);
+        head
+    }
+
+    /// Writes `head` to the next entry of the available ring as it is.
+    pub(crate) fn offer_head(&mut self, queue: u16, head: u16) {
+        let ram = self.ram.clone();
+        self.ring(queue).expose(&ram, head, Vec::new(), &[]);
+    }
+
+    /// Notifies `queue` until the device says that it is done.
+    pub(crate) fn notify(&mut self, queue: u16) {
+        for _ in 0..10_000 {
+            if self.with(|device, io| device.notified(queue, io)) == Progress::Done {
+                return;
+            }
+        }
+        panic!("the device never finds an end");
+    }
+
+    /// Tells the device that a host file descriptor is readable, until it says that it is done.
+    pub(crate) fn host_ready(&mut self, index: usize) {
+        for _ in 0..10_000 {
+            if self.with(|device, io| device.host_ready(index, io)) == Progress::Done {
+                return;
+            }
+        }
+        panic!("the device never finds an end");
+    }
+
+    /// The chains returned on `queue` since the last call.
+    pub(crate) fn collect(&mut self, queue: u16) -> Vec<Returned> {
+        let ram = self.ram.clone();
+        let ring = self.ring(queue);
+        let idx: u16 = get(&ram, ring.used + 2);
+        let mut returned = Vec::new();
+        while ring.used_idx != idx {
+            let at = ring.used + 4 + 8 * u64::from(ring.used_idx % ring.size);
+            let (head, len) = (get::<u32>(&ram, at) as u16, get::<u32>(&ram, at + 4));
+            ring.used_idx = ring.used_idx.wrapping_add(1);
+            let held = ring.chains.remove(&head).unwrap_or_default();
+            ring.free.extend(held.descriptors);
+            let mut bytes = Vec::new();
+            for (addr, room) in held.writable {
+                let count = (len as usize - bytes.len()).min(room as usize);
+                let mut part = vec![0; count];
+                ram.inner()
+                    .read_slice(&mut part, GuestAddress(addr))
+                    .expect("in memory");
+                bytes.extend(part);
+            }
+            returned.push(Returned { head, len, bytes });
+        }
+        returned
+    }
+
+    /// Calls the device with everything it may use.
+    pub(crate) fn with<R>(&mut self, call: impl FnOnce(&mut D, &mut Io<'_, VecWitness>) -> R) -> R {
+        let mut io = Io {
+            ram: &self.ram,
+            queues: &mut self.queues,
+            witness: &mut self.witness,
+            signals: &mut self.signals,
+        };
+        call(&mut self.device, &mut io)
+    }
+
+    /// Writes to guest memory.
+    pub(crate) fn put<T: ByteValued>(&self, at: u64, value: T) {
+        self.ram
+            .inner()
+            .write_obj(value, GuestAddress(at))
+            .expect("in memory");
+    }
+
+    fn ring(&mut self, queue: u16) -> &mut Ring {
+        self.rings[usize::from(queue)]
+            .as_mut()
+            .expect("an enabled queue")
+    }
+
+    /// Puts a buffer somewhere in memory. Gives address, length and flags.
+    fn place(&mut self, buffer: Buffer<'_>) -> (u64, u32, u16) {
+        match buffer {
+            Buffer::Out(bytes) => {
+                let addr = self.allocate(bytes.len() as u64);
+                self.ram
+                    .inner()
+                    .write_slice(bytes, GuestAddress(addr))
+                    .expect("in memory");
+                (addr, bytes.len() as u32, 0)
+            }
+            Buffer::In(len) => (self.allocate(u64::from(len)), len, desc::WRITE),
+        }
+    }
+
+    /// Fresh memory. It comes round again after a while: tests hold few buffers at a time.
+    fn allocate(&mut self, len: u64) -> u64 {
+        let len = len.next_multiple_of(16);
+        if self.next_buffer + len > RAM as u64 {
+            self.next_buffer = BUFFERS;
+        }
+        let at = self.next_buffer;
+        self.next_buffer += len;
+        at
+    }
+}
+
+impl Ring {
+    fn expose(
+        &mut self,
+        ram: &GuestRam,
+        head: u16,
+        descriptors: Vec<u16>,
+        placed: &[(u64, u32, u16)],
+    ) {
+        let writable = placed
+            .iter()
+            .filter(|(_, _, flags)| flags & desc::WRITE != 0)
+            .map(|(addr, len, _)| (*addr, *len))
+            .collect();
+        self.chains.insert(
+            head,
+            Held {
+                descriptors,
+                writable,
+            },
+        );
+        let entry = self.avail + 4 + 2 * u64::from(self.avail_idx % self.size);
+        self.avail_idx = self.avail_idx.wrapping_add(1);
+        for (at, value) in [(entry, head), (self.avail + 2, self.avail_idx)] {
+            ram.inner()
+                .write_obj(value, GuestAddress(at))
+                .expect("in memory");
+        }
+    }
+}
+
+fn get<T: ByteValued>(ram: &GuestRam, at: u64) -> T {
+    ram.inner().read_obj(GuestAddress(at)).expect("in memory")
+}
+
+fn write_descriptor(ram: &GuestRam, at: u64, addr: u64, len: u32, flags: u16, next: Option<u16>) {
+    let flags = flags | if next.is_some() { desc::NEXT } else { 0 };
+    let low = u64::from(len) | u64::from(flags) << 32 | u64::from(next.unwrap_or(0)) << 48;
+    ram.inner()
+        .write_obj([addr.to_le(), low.to_le()], GuestAddress(at))
+        .expect("in memory");
+}
