@@ -11,10 +11,12 @@ use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
 
 pub mod device;
+pub mod pci;
 pub mod queue;
 pub mod stream;
 
 pub use device::{Io, Progress, Signals, VirtioDevice};
+pub use pci::VirtioPci;
 
 /// A virtio device on its transport, as the worker thread that serves it sees it. The worker waits
 /// for the file descriptors (edge-triggered) and calls [`service`](Self::service).

@@ -1,0 +1,604 @@
+//! The state of a device on its transport, and what moves it: status, queues, interrupts, service.
+
+use std::io;
+use std::sync::Arc;
+
+use stickler_conformance::event::RingPart;
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::layout::{NO_VECTOR, status};
+use stickler_conformance::{DeviceId, Event, Witness, features};
+
+use super::Options;
+use super::capabilities::{Capabilities, identity};
+use super::layout::{Layout, Part};
+use crate::interrupt::InterruptController;
+use crate::memory::GuestRam;
+use crate::pci::Decoded;
+use crate::pci::config::ConfigSpace;
+use crate::pci::msix::Msix;
+use crate::virtio::queue::{Queue, QueueConfig, part_len};
+use crate::virtio::{Io, Progress, Signals, VirtioDevice, Wake};
+
+/// Bits of ISR status (§4.1.4.5).
+const ISR_QUEUE: u8 = 1;
+const ISR_CONFIG: u8 = 2;
+
+/// How many virtqueues a device can have here.
+const MAX_QUEUES: usize = 64;
+
+/// All of a device, under its lock.
+pub(super) struct Core<D, W> {
+    id: DeviceId,
+    ram: GuestRam,
+    interrupts: Arc<dyn InterruptController>,
+    pub(super) device: D,
+    pub(super) witness: W,
+
+    // What the function is on the bus.
+    pub(super) config: ConfigSpace,
+    pub(super) layout: Layout,
+    pub(super) capabilities: Capabilities,
+    msix: Option<Msix>,
+    /// The level of the interrupt pin.
+    intx: bool,
+
+    // The common configuration structure (§4.1.4.3).
+    pub(super) device_feature_select: u32,
+    pub(super) driver_feature_select: u32,
+    /// What the driver wrote to `driver_feature`, the 64 bits that may mean something.
+    pub(super) driver_features: u64,
+    pub(super) msix_config: u16,
+    pub(super) status: u8,
+    pub(super) config_generation: u8,
+    pub(super) queue_select: u16,
+    pub(super) registers: Vec<QueueRegisters>,
+    /// ISR status (§4.1.4.5).
+    isr: u8,
+
+    offered: u64,
+    /// The features in use, from FEATURES_OK on.
+    negotiated: u64,
+    /// The driver has read device-specific configuration since `config_generation` last changed.
+    config_seen: bool,
+    /// Queues may be worked: DRIVER_OK is set, features were negotiated and no reset is needed.
+    live: bool,
+    /// The live queues, by index.
+    queues: Vec<Option<Queue>>,
+    /// Queues that were notified, by index.
+    pending_queues: u64,
+    /// Host file descriptors that may have become readable, by index.
+    pending_hosts: Vec<bool>,
+    /// The worker has to be woken.
+    kick: bool,
+}
+
+/// What the common configuration structure holds of one virtqueue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueRegisters {
+    /// `queue_size` on reset; 0 if the queue is unavailable.
+    pub(super) max: u16,
+    pub(super) size: u16,
+    pub(super) vector: u16,
+    pub(super) enabled: bool,
+    pub(super) desc: u64,
+    pub(super) avail: u64,
+    pub(super) used: u64,
+}
+
+impl QueueRegisters {
+    fn fresh(max: u16) -> Self {
+        QueueRegisters {
+            max,
+            size: max,
+            // §4.1.5.1.2.1: unmapped upon reset.
+            vector: NO_VECTOR,
+            // §4.1.4.3.1
+            enabled: false,
+            desc: 0,
+            avail: 0,
+            used: 0,
+        }
+    }
+
+    /// Whether all three parts lie in the guest's memory.
+    pub(super) fn in_memory(&self, ram: &GuestRam) -> bool {
+        [
+            (RingPart::Descriptor, self.desc),
+            (RingPart::Available, self.avail),
+            (RingPart::Used, self.used),
+        ]
+        .into_iter()
+        .all(|(part, address)| ram.contains(address, part_len(part, self.size)))
+    }
+}
+
+impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
+    pub(super) fn new(
+        device: D,
+        id: DeviceId,
+        ram: GuestRam,
+        interrupts: Arc<dyn InterruptController>,
+        options: &Options,
+        witness: impl FnOnce(DeviceId, u64) -> W,
+    ) -> io::Result<Self> {
+        let sizes = device.queue_sizes();
+        if sizes.len() > MAX_QUEUES {
+            return Err(io::Error::other(format!(
+                "{} virtqueues are more than the {MAX_QUEUES} that can be",
+                sizes.len()
+            )));
+        }
+        let registers: Vec<_> = sizes
+            .iter()
+            .map(|max| QueueRegisters::fresh(*max))
+            .collect();
+        let mut config = ConfigSpace::new(identity(id.kind));
+        config.add_interrupt_pin();
+        let layout = Layout::place(
+            options,
+            registers.len() as u16,
+            device.config().len(),
+            &mut config,
+        )?;
+        let capabilities = Capabilities::add(&layout, &mut config)?;
+        let msix = capabilities
+            .msix
+            .map(|capability| Msix::new(layout.vectors, capability));
+        // §6.2: VERSION_1 is offered. §2.2.2: what the device type offers is complete in itself.
+        let offered = device.features()
+            | features::VERSION_1
+            | features::RING_INDIRECT_DESC
+            | features::RING_EVENT_IDX;
+        let pending_hosts = vec![false; device.host_fds().len()];
+        Ok(Core {
+            id,
+            ram,
+            interrupts,
+            device,
+            witness: witness(id, offered),
+            config,
+            layout,
+            capabilities,
+            msix,
+            intx: false,
+            device_feature_select: 0,
+            driver_feature_select: 0,
+            driver_features: 0,
+            msix_config: NO_VECTOR,
+            status: 0,
+            config_generation: 0,
+            queue_select: 0,
+            queues: registers.iter().map(|_| None).collect(),
+            registers,
+            isr: 0,
+            offered,
+            negotiated: 0,
+            config_seen: false,
+            live: false,
+            pending_queues: 0,
+            pending_hosts,
+            kick: false,
+        })
+    }
+
+    pub(super) fn take_kick(&mut self) -> bool {
+        std::mem::take(&mut self.kick)
+    }
+
+    pub(super) fn tallies(&self) -> Option<Tallies> {
+        self.witness.tallies()
+    }
+
+    pub(super) fn decoded(&self) -> Vec<Decoded> {
+        self.config.decoded()
+    }
+
+    pub(super) fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    // ---- Device status (§2.1)
+
+    /// The driver writes `device_status`.
+    pub(super) fn write_status(&mut self, to: u8) {
+        let from = self.status;
+        self.witness.see(&Event::StatusWritten { from, to });
+        // §4.1.4.3.1: writing 0 asks for a reset.
+        if to == 0 {
+            self.reset();
+            return;
+        }
+        // Bits that are set stay set until a reset. DEVICE_NEEDS_RESET is the device's, and the
+        // reserved bits are nobody's.
+        let new = to & status::DRIVERS & !from;
+        self.status |= new & !status::FEATURES_OK;
+        if new & status::FEATURES_OK != 0 {
+            self.decide_features();
+        }
+        if new & status::DRIVER_OK != 0 {
+            self.go_live();
+        }
+    }
+
+    /// §2.2.2: the device accepts what it can work with, else FEATURES_OK does not stay.
+    fn decide_features(&mut self) {
+        let accepted = self.driver_features;
+        // §2.2.1 binds the driver to what was offered, and to whole sets. §6.2: without VERSION_1
+        // there is no use of a device that knows nothing else.
+        let kept = accepted & !self.offered == 0
+            && accepted & features::VERSION_1 != 0
+            && features::unmet(self.id.kind, accepted) == 0
+            && self.device.accepts(accepted);
+        if kept {
+            self.status |= status::FEATURES_OK;
+            self.negotiated = accepted;
+        }
+        self.witness.see(&Event::FeaturesDecided {
+            offered: self.offered,
+            accepted,
+            kept,
+        });
+        if kept {
+            self.device.negotiated(accepted);
+        }
+    }
+
+    /// DRIVER_OK has been set.
+    fn go_live(&mut self) {
+        if self.status & status::DEVICE_NEEDS_RESET != 0 {
+            return;
+        }
+        if self.status & status::FEATURES_OK == 0 {
+            // Nothing was negotiated, so nothing can be understood.
+            self.need_reset();
+            return;
+        }
+        self.live = true;
+        for index in 0..self.registers.len() {
+            self.open_queue(index);
+        }
+        if !self.live {
+            return;
+        }
+        self.call(|device, io| device.activate(io));
+        // What is available already, or came from the host before, is looked at once.
+        self.pending_hosts.fill(true);
+        self.kick = true;
+    }
+
+    /// Makes an enabled queue of a live device usable.
+    pub(super) fn open_queue(&mut self, index: usize) {
+        let (Some(registers), Some(queue)) =
+            (self.registers.get(index), self.queues.get_mut(index))
+        else {
+            return;
+        };
+        if !self.live || !registers.enabled {
+            return;
+        }
+        *queue = Queue::new(
+            &QueueConfig {
+                index: index as u16,
+                size: registers.size,
+                desc: registers.desc,
+                avail: registers.avail,
+                used: registers.used,
+                event_idx: self.negotiated & features::RING_EVENT_IDX != 0,
+            },
+            &self.ram,
+        );
+        if queue.is_some() {
+            self.pending_queues |= 1 << index;
+            self.kick = true;
+        } else {
+            // Its rings are not in memory, or nowhere a ring can be.
+            self.need_reset();
+        }
+    }
+
+    /// §2.1.2: the device is in an error state that only a reset ends.
+    fn need_reset(&mut self) {
+        if self.status & status::DEVICE_NEEDS_RESET != 0 {
+            return;
+        }
+        self.status |= status::DEVICE_NEEDS_RESET;
+        self.close_queues();
+        self.witness.see(&Event::NeedsReset);
+        // §2.1.2: the driver is told if DRIVER_OK is set.
+        self.interrupt_config();
+    }
+
+    fn close_queues(&mut self) {
+        self.live = false;
+        self.queues.fill_with(|| None);
+        self.pending_queues = 0;
+    }
+
+    /// §2.1.2, §4.1.4.3.1: when this returns, the device is as fresh.
+    fn reset(&mut self) {
+        let before = self.device.config().to_vec();
+        self.device.reset();
+        self.close_queues();
+        self.negotiated = 0;
+        self.device_feature_select = 0;
+        self.driver_feature_select = 0;
+        self.driver_features = 0;
+        self.queue_select = 0;
+        // §4.1.5.1.2.1: all events are unmapped.
+        self.msix_config = NO_VECTOR;
+        // §4.1.4.3.1: no queue is enabled, and queue_size is what the device supports.
+        self.registers.clear();
+        let sizes = self.device.queue_sizes().iter().take(self.queues.len());
+        self.registers
+            .extend(sizes.map(|max| QueueRegisters::fresh(*max)));
+        self.isr = 0;
+        if let Some(msix) = &mut self.msix {
+            msix.clear_pending();
+        }
+        self.update_pin();
+        self.note_config_change(&before);
+        self.status = 0;
+        self.witness.see(&Event::ResetDone);
+    }
+
+    // ---- Work
+
+    /// Calls the device and does what it wants done.
+    pub(super) fn call<R>(&mut self, f: impl FnOnce(&mut D, &mut Io<'_, W>) -> R) -> R {
+        let mut signals = Signals::default();
+        let mut io = Io {
+            ram: &self.ram,
+            queues: &mut self.queues,
+            witness: &mut self.witness,
+            signals: &mut signals,
+        };
+        let result = f(&mut self.device, &mut io);
+        self.deliver(signals);
+        result
+    }
+
+    fn deliver(&mut self, signals: Signals) {
+        let mut queues = if self.live { signals.queues } else { 0 };
+        while queues != 0 {
+            self.interrupt_queue(queues.trailing_zeros() as usize);
+            queues &= queues - 1;
+        }
+        if signals.config_changed {
+            self.move_generation();
+            self.witness.see(&Event::ConfigChanged {
+                generation: self.config_generation,
+            });
+            self.interrupt_config();
+        }
+        if signals.needs_reset {
+            self.need_reset();
+        }
+    }
+
+    /// The driver has notified `queue`, which exists.
+    pub(super) fn notified(&mut self, queue: u16) {
+        // §2.1.2: nothing is consumed before DRIVER_OK. §2.4.9.2: spurious ones do no harm.
+        let live = matches!(self.queues.get(usize::from(queue)), Some(Some(_)));
+        let bit = 1u64.checked_shl(queue.into()).unwrap_or(0);
+        if live && self.pending_queues & bit == 0 {
+            self.pending_queues |= bit;
+            self.kick = true;
+        }
+    }
+
+    /// Works once on all that waits.
+    pub(super) fn service(&mut self, wake: Wake) -> Progress {
+        if let Wake::Host(index) = wake
+            && let Some(pending) = self.pending_hosts.get_mut(index)
+        {
+            *pending = true;
+        }
+        if self.is_held() {
+            return Progress::Done;
+        }
+        let mut queues = std::mem::take(&mut self.pending_queues);
+        while queues != 0 {
+            let index = queues.trailing_zeros() as u16;
+            queues &= queues - 1;
+            if self.live && self.call(|device, io| device.notified(index, io)) == Progress::More {
+                self.note_more(index);
+            }
+        }
+        for index in 0..self.pending_hosts.len() {
+            if std::mem::take(&mut self.pending_hosts[index])
+                && self.call(|device, io| device.host_ready(index, io)) == Progress::More
+            {
+                self.pending_hosts[index] = true;
+            }
+        }
+        if self.pending_queues != 0 || self.pending_hosts.contains(&true) {
+            Progress::More
+        } else {
+            Progress::Done
+        }
+    }
+
+    fn note_more(&mut self, queue: u16) {
+        if self.live {
+            self.pending_queues |= 1 << queue;
+        }
+    }
+
+    /// A live device may not touch memory until it may be bus master; what waits goes on waiting.
+    fn is_held(&self) -> bool {
+        self.live && !self.config.bus_master()
+    }
+
+    // ---- Device-specific configuration (§2.3, §4.1.4.6)
+
+    /// The driver reads device-specific configuration.
+    pub(super) fn read_device_config(&mut self, offset: u32, data: &mut [u8]) {
+        let from = self
+            .device
+            .config()
+            .get(offset as usize..)
+            .unwrap_or_default();
+        for (byte, value) in data.iter_mut().zip(from) {
+            *byte = *value;
+        }
+        self.config_seen = true;
+    }
+
+    /// The driver writes device-specific configuration.
+    pub(super) fn write_device_config(&mut self, offset: u32, data: &[u8]) {
+        let before = self.device.config().to_vec();
+        let room = before.len().saturating_sub(offset as usize);
+        let data = &data[..data.len().min(room)];
+        if !data.is_empty() {
+            self.call(|device, io| device.write_config(offset, data, io));
+            self.note_config_change(&before);
+        }
+    }
+
+    fn note_config_change(&mut self, before: &[u8]) {
+        if self.device.config() != before {
+            self.move_generation();
+        }
+    }
+
+    /// §4.1.4.3.1: config_generation differs after the driver has read a value that changed since it
+    /// last read any. It moves only if the driver has read since it moved last: what nobody saw
+    /// needs no other number, and the eight bits do not wrap within one reading.
+    fn move_generation(&mut self) {
+        if std::mem::take(&mut self.config_seen) {
+            self.config_generation = self.config_generation.wrapping_add(1);
+        }
+    }
+
+    // ---- Interrupts (§4.1.4.5, §4.1.5.3, §4.1.5.4)
+
+    pub(super) fn msix_enabled(&self) -> bool {
+        self.msix.as_ref().is_some_and(Msix::enabled)
+    }
+
+    /// Number of vectors in the MSI-X table.
+    pub(super) fn vectors(&self) -> u16 {
+        self.msix.as_ref().map_or(0, Msix::vectors)
+    }
+
+    /// §4.1.5.1.2.1: every vector of the table can be mapped; what is beyond cannot, and then nothing
+    /// is.
+    pub(super) fn mapped(&self, vector: u16) -> u16 {
+        if vector < self.vectors() {
+            vector
+        } else {
+            NO_VECTOR
+        }
+    }
+
+    fn interrupt_queue(&mut self, index: usize) {
+        let Some(vector) = self.registers.get(index).map(|q| q.vector) else {
+            return;
+        };
+        if self.msix_enabled() {
+            self.send(vector);
+        } else {
+            // §4.1.4.5.1: the bit first.
+            self.isr |= ISR_QUEUE;
+            self.update_pin();
+        }
+    }
+
+    fn interrupt_config(&mut self) {
+        // §2.1.2: nothing is sent before DRIVER_OK.
+        if self.status & status::DRIVER_OK == 0 {
+            return;
+        }
+        // §4.1.4.5.1: the bit first, whichever way the notification goes.
+        self.isr |= ISR_CONFIG;
+        if self.msix_enabled() {
+            self.send(self.msix_config);
+        } else {
+            self.update_pin();
+        }
+    }
+
+    /// §4.1.5.3.1, §4.1.5.4.1: NO_VECTOR, which no table has, sends nothing.
+    fn send(&mut self, vector: u16) {
+        if let Some(msix) = &mut self.msix {
+            msix.request(vector, self.interrupts.as_ref());
+        }
+    }
+
+    /// §4.1.4.5.1: reading ISR status resets it.
+    pub(super) fn take_isr(&mut self) -> u8 {
+        let isr = std::mem::take(&mut self.isr);
+        self.update_pin();
+        isr
+    }
+
+    pub(super) fn isr(&self) -> u8 {
+        self.isr
+    }
+
+    /// §4.1.4.5.1: without MSI-X, Interrupt Status is whether any bit of ISR status is set, and the
+    /// pin follows unless PCI forbids it.
+    fn update_pin(&mut self) {
+        let wanted = self.isr != 0 && !self.msix_enabled();
+        self.config.set_interrupt_status(wanted);
+        let asserted = wanted && self.config.intx_allowed();
+        if asserted != self.intx {
+            self.intx = asserted;
+            self.interrupts.set_intx(self.id.slot, asserted);
+        }
+    }
+
+    // ---- The function on the bus
+
+    /// Follows what was written to configuration space.
+    pub(super) fn follow_config(&mut self) {
+        if let Some(msix) = &mut self.msix {
+            msix.refresh(&self.config, self.interrupts.as_ref());
+        }
+        self.update_pin();
+        let waits = self.pending_queues != 0 || self.pending_hosts.contains(&true);
+        if waits && !self.is_held() {
+            self.kick = true;
+        }
+    }
+
+    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8], through_window: bool) {
+        data.fill(0);
+        match (self.layout.at(bar, offset), &self.msix) {
+            (Some((Part::Virtio(structure), at)), _) => {
+                self.structure_read(structure, at, data, through_window);
+            }
+            (Some((Part::MsixTable, at)), Some(msix)) => msix.read_table(u64::from(at), data),
+            (Some((Part::MsixPending, at)), Some(msix)) => msix.read_pending(u64::from(at), data),
+            _ => {}
+        }
+    }
+
+    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8], through_window: bool) {
+        match (self.layout.at(bar, offset), &mut self.msix) {
+            (Some((Part::Virtio(structure), at)), _) => {
+                self.structure_write(structure, at, data, through_window);
+            }
+            (Some((Part::MsixTable, at)), Some(msix)) => {
+                msix.write_table(u64::from(at), data, self.interrupts.as_ref());
+            }
+            _ => {}
+        }
+    }
+
+    /// `flags` of the selected queue's used ring, for those who judge; the device reads it only if it
+    /// may read memory at all.
+    pub(super) fn used_flags(&self, registers: &QueueRegisters) -> Option<u16> {
+        if !self.config.bus_master() {
+            return None;
+        }
+        let mut flags = [0; 2];
+        let slice = self.ram.slice(registers.used, flags.len())?;
+        slice.copy_to(&mut flags);
+        Some(u16::from_le_bytes(flags))
+    }
+
+    pub(super) fn in_memory(&self, registers: &QueueRegisters) -> bool {
+        registers.in_memory(&self.ram)
+    }
+}

@@ -1,0 +1,177 @@
+//! Where the structures are: what the transport is free to choose, and what it chose (§4.1.4).
+
+use std::io;
+
+use stickler_conformance::layout::{Structure, common};
+
+use crate::pci::config::{BAR_COUNT, ConfigSpace};
+use crate::pci::msix::Msix;
+
+/// What the specification leaves to the device about its transport. The default is a plain device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Number of MSI-X vectors, at most 0x800 (§4.1.5.1.2.1); 0 for no MSI-X capability. `None`: one
+    /// for each virtqueue and one for configuration changes.
+    pub vectors: Option<u16>,
+    /// `notify_off_multiplier` (§4.1.4.4.1): 0, or a power of two from 2 to 4096.
+    pub notify_off_multiplier: u32,
+    /// BAR of the common configuration structure.
+    pub common_bar: u8,
+    /// BAR of ISR status.
+    pub isr_bar: u8,
+    /// BAR of the device-specific configuration.
+    pub device_bar: u8,
+    /// BAR of the notification structure.
+    pub notify_bar: u8,
+    /// BAR of MSI-X table and pending bits.
+    pub msix_bar: u8,
+    /// Which BARs are 64 bits wide; such a one takes the next BAR register as well.
+    pub wide_bars: [bool; BAR_COUNT],
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            vectors: None,
+            notify_off_multiplier: 4,
+            common_bar: 0,
+            isr_bar: 0,
+            device_bar: 0,
+            notify_bar: 0,
+            msix_bar: 2,
+            wide_bars: [true, false, false, false, false, false],
+        }
+    }
+}
+
+/// Each part of a BAR starts on a page of its own, so that a guest can map it alone.
+const PAGE: u64 = 4096;
+
+/// At most as many vectors as a driver has to support (§4.1.5.1.2.1).
+const MAX_VECTORS: u16 = 0x800;
+
+/// What a part of a BAR holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A structure of §4.1.4.
+    Virtio(Structure),
+    MsixTable,
+    MsixPending,
+}
+
+/// A part of a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Region {
+    pub(super) part: Part,
+    pub(super) bar: u8,
+    pub(super) offset: u32,
+    pub(super) len: u32,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) regions: Vec<Region>,
+    pub(super) vectors: u16,
+    pub(super) notify_off_multiplier: u32,
+}
+
+impl Layout {
+    /// Places the structures of a device with `queues` virtqueues and `config_len` bytes of
+    /// device-specific configuration, and gives `config` the BARs for them.
+    pub(super) fn place(
+        options: &Options,
+        queues: u16,
+        config_len: usize,
+        config: &mut ConfigSpace,
+    ) -> io::Result<Self> {
+        let vectors = match options.vectors {
+            Some(vectors) => vectors,
+            None => (queues + 1).max(2),
+        };
+        if vectors > MAX_VECTORS {
+            return Err(io::Error::other(format!(
+                "{vectors} MSI-X vectors are more than the {MAX_VECTORS} a driver supports"
+            )));
+        }
+        // §4.1.4.4.1
+        let multiplier = options.notify_off_multiplier;
+        if multiplier != 0
+            && !(multiplier.is_power_of_two() && (2..=PAGE as u32).contains(&multiplier))
+        {
+            return Err(io::Error::other(format!(
+                "a notify_off_multiplier of {multiplier} is neither 0 nor a power of two from 2 to {PAGE}"
+            )));
+        }
+        let notify_len = (u32::from(queues) * multiplier).max(2);
+
+        use Structure::{Common, Device, Isr, Notify};
+        let mut parts = vec![
+            // §4.1.4.3.1, §4.1.4.5.1, §4.1.4.6.1, §4.1.4.4.1: all aligned to pages.
+            (Part::Virtio(Common), options.common_bar, common::LEN),
+            (Part::Virtio(Isr), options.isr_bar, 1),
+            (Part::Virtio(Device), options.device_bar, config_len as u32),
+            (Part::Virtio(Notify), options.notify_bar, notify_len),
+        ];
+        if vectors > 0 {
+            let bar = options.msix_bar;
+            parts.push((Part::MsixTable, bar, Msix::table_len(vectors) as u32));
+            parts.push((Part::MsixPending, bar, Msix::pending_len(vectors) as u32));
+        }
+        let mut ends = [0u64; BAR_COUNT];
+        let mut regions = Vec::new();
+        // §4.1.4.6: a device type without device-specific configuration has no structure for it.
+        for (part, bar, len) in parts.into_iter().filter(|(_, _, len)| *len != 0) {
+            let end = ends
+                .get_mut(usize::from(bar))
+                .ok_or_else(|| io::Error::other(format!("there is no BAR {bar}")))?;
+            regions.push(Region {
+                part,
+                bar,
+                offset: *end as u32,
+                len,
+            });
+            *end = (*end + u64::from(len)).next_multiple_of(PAGE);
+        }
+        for (index, end) in ends.into_iter().enumerate().filter(|(_, end)| *end != 0) {
+            let wide = options.wide_bars[index];
+            if !config.add_bar(index, wide, end.next_power_of_two()) {
+                return Err(io::Error::other(format!(
+                    "BAR {index} cannot be used: it is the upper half of another or has none itself"
+                )));
+            }
+        }
+        Ok(Layout {
+            regions,
+            vectors,
+            notify_off_multiplier: multiplier,
+        })
+    }
+
+    /// The part of BAR `bar` in which `offset` lies, and the offset in it.
+    pub(super) fn at(&self, bar: u8, offset: u64) -> Option<(Part, u32)> {
+        self.regions
+            .iter()
+            .filter(|r| r.bar == bar)
+            .find_map(|region| {
+                let within = offset.checked_sub(u64::from(region.offset))?;
+                (within < u64::from(region.len)).then_some((region.part, within as u32))
+            })
+    }
+
+    /// The structure in which all of these bytes lie.
+    pub(super) fn structure_of(&self, bar: u8, offset: u32, len: u32) -> Option<Structure> {
+        self.regions.iter().find_map(|region| {
+            let Part::Virtio(structure) = region.part else {
+                return None;
+            };
+            let within = offset.checked_sub(region.offset)?;
+            let inside = within.checked_add(len).is_some_and(|end| end <= region.len);
+            (region.bar == bar && inside).then_some(structure)
+        })
+    }
+
+    pub(super) fn region(&self, part: Part) -> Option<Region> {
+        self.regions.iter().find(|r| r.part == part).copied()
+    }
+}
