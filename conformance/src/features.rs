@@ -115,3 +115,79 @@ pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
         .filter(|(bit, needs)| features & bit != 0 && features & needs == 0)
         .fold(0, |unmet, (bit, _)| unmet | bit)
 }
+
+/// The set bits by name, for messages: `VIRTIO_NET_F_CSUM|VIRTIO_F_VERSION_1`.
+pub fn names(kind: DeviceKind, bits: u64) -> String {
+    let (prefix, own): (&str, &[(u64, &str)]) = match kind {
+        DeviceKind::Net => ("VIRTIO_NET_F_", &NET_NAMES),
+        DeviceKind::Block => ("VIRTIO_BLK_F_", &BLOCK_NAMES),
+        DeviceKind::Console => ("VIRTIO_CONSOLE_F_", &CONSOLE_NAMES),
+        DeviceKind::Entropy => ("", &[]),
+    };
+    let parts: Vec<String> = (0..64)
+        .filter(|bit| bits >> bit & 1 != 0)
+        .map(|bit| {
+            let named = |(prefix, names): (&str, &[(u64, &str)])| {
+                names
+                    .iter()
+                    .find(|(mask, _)| *mask == 1 << bit)
+                    .map(|(_, name)| format!("{prefix}{name}"))
+            };
+            named((prefix, own))
+                .or_else(|| named(("VIRTIO_F_", &RESERVED_NAMES)))
+                .unwrap_or_else(|| format!("bit {bit}"))
+        })
+        .collect();
+    if parts.is_empty() {
+        "no feature".to_owned()
+    } else {
+        parts.join("|")
+    }
+}
+
+const RESERVED_NAMES: [(u64, &str); 3] = [
+    (RING_INDIRECT_DESC, "RING_INDIRECT_DESC"),
+    (RING_EVENT_IDX, "RING_EVENT_IDX"),
+    (VERSION_1, "VERSION_1"),
+];
+
+const NET_NAMES: [(u64, &str); 21] = [
+    (net::CSUM, "CSUM"),
+    (net::GUEST_CSUM, "GUEST_CSUM"),
+    (net::CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS"),
+    (net::MAC, "MAC"),
+    (net::GUEST_TSO4, "GUEST_TSO4"),
+    (net::GUEST_TSO6, "GUEST_TSO6"),
+    (net::GUEST_ECN, "GUEST_ECN"),
+    (net::GUEST_UFO, "GUEST_UFO"),
+    (net::HOST_TSO4, "HOST_TSO4"),
+    (net::HOST_TSO6, "HOST_TSO6"),
+    (net::HOST_ECN, "HOST_ECN"),
+    (net::HOST_UFO, "HOST_UFO"),
+    (net::MRG_RXBUF, "MRG_RXBUF"),
+    (net::STATUS, "STATUS"),
+    (net::CTRL_VQ, "CTRL_VQ"),
+    (net::CTRL_RX, "CTRL_RX"),
+    (net::CTRL_VLAN, "CTRL_VLAN"),
+    (net::CTRL_RX_EXTRA, "CTRL_RX_EXTRA"),
+    (net::GUEST_ANNOUNCE, "GUEST_ANNOUNCE"),
+    (net::MQ, "MQ"),
+    (net::CTRL_MAC_ADDR, "CTRL_MAC_ADDR"),
+];
+
+const BLOCK_NAMES: [(u64, &str); 8] = [
+    (block::SIZE_MAX, "SIZE_MAX"),
+    (block::SEG_MAX, "SEG_MAX"),
+    (block::GEOMETRY, "GEOMETRY"),
+    (block::RO, "RO"),
+    (block::BLK_SIZE, "BLK_SIZE"),
+    (block::FLUSH, "FLUSH"),
+    (block::TOPOLOGY, "TOPOLOGY"),
+    (block::CONFIG_WCE, "CONFIG_WCE"),
+];
+
+const CONSOLE_NAMES: [(u64, &str); 3] = [
+    (console::SIZE, "SIZE"),
+    (console::MULTIPORT, "MULTIPORT"),
+    (console::EMERG_WRITE, "EMERG_WRITE"),
+];

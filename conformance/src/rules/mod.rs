@@ -5,11 +5,17 @@
 
 use crate::event::Event;
 use crate::judge::{Tallies, Verdicts};
-use crate::layout::DeviceKind;
+use crate::layout::{self, DeviceKind};
 use crate::requirement::Requirement;
 use crate::session::Session;
 
+pub mod config;
+pub mod features;
+pub mod notify;
+pub mod registers;
+pub mod setup;
 pub mod status;
+pub mod vectors;
 
 /// What a chapter's rules do with an event that is not of the rings.
 pub(crate) trait Chapter {
@@ -21,6 +27,12 @@ pub(crate) trait Chapter {
     fn tally(&self, tallies: &mut Tallies) {
         let _ = tallies;
     }
+}
+
+/// Whether the driver sets DRIVER_OK by this event: its initialization is complete, and what it must
+/// not have done until then can be said to have held.
+fn goes_live(event: &Event<'_>) -> bool {
+    matches!(*event, Event::StatusWritten { from, to } if to & !from & layout::status::DRIVER_OK != 0)
 }
 
 macro_rules! chapters {
@@ -61,7 +73,10 @@ macro_rules! chapters {
 }
 
 // In the order of the specification; each counts its catalogue indices on from the one before.
-chapters!(status; last status);
+chapters!(
+    status, features, config, registers, setup, vectors, notify;
+    last notify
+);
 
 impl Rules {
     /// Events that come with every buffer.

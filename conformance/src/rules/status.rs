@@ -1,4 +1,4 @@
-//! Device status and initialization (§2.1, §3.1).
+//! Device status and the sequence of initialization (§2.1, §3.1).
 
 use super::Chapter;
 use crate::event::Event;
@@ -10,34 +10,188 @@ use crate::session::Session;
 requirements! {
     after 0;
 
-    STATUS_NO_CLEAR = "status.no-clear", Driver MustNot ["2.1.1-2"], Asserted,
+    RESET_FIRST = "status.sequence.reset", Driver Must ["3.1.1-1"], Asserted,
+        "Initialization begins with a reset: the driver writes 0 to device status before it sets any bit.";
+    ACKNOWLEDGE = "status.sequence.acknowledge", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
+        "ACKNOWLEDGE is set before, or at the latest together with, DRIVER.";
+    DRIVER = "status.sequence.driver", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
+        "DRIVER is set before, or at the latest together with, FEATURES_OK.";
+    FEATURES_OK = "status.sequence.features-ok", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
+        "FEATURES_OK is set before DRIVER_OK.";
+    RE_READ = "status.features-ok.re-read", Driver Must ["3.1.1-3", "3.1.1-1"], Asserted,
+        "Between setting FEATURES_OK and setting DRIVER_OK the driver reads device status to see whether the device kept FEATURES_OK.";
+    REFUSAL = "status.features-ok.refusal", Driver MustNot ["3.1.1-5", "3.1.1-3"], Asserted,
+        "When the device has not kept FEATURES_OK, the driver does not go on to DRIVER_OK.";
+    NO_CLEAR = "status.no-clear", Driver MustNot ["2.1.1-2"], Asserted,
         "A driver only ever adds bits to device status; the one way to take bits back is a reset, by writing 0.";
+    FAILED_RESET = "status.failed.reset", Driver Must ["2.1.1-3"], Asserted,
+        "A driver that has set FAILED resets the device before it initializes it again.";
+    FAILED_STOP = "status.failed.stop", Driver MustNot ["3.1.1-5"], Asserted,
+        "A driver that has set FAILED goes on with no further step of initialization.";
+    RESET_WAIT = "status.reset.wait", Driver Must ["4.1.4.3.2-4"], Asserted,
+        "After writing 0 to device status, the driver reads it until it is 0 before it sets bits again.";
+    UNDEFINED = "status.undefined-bits", Driver ShouldNot ["2.1"], Asserted,
+        "The driver sets no bit of device status that has no meaning.";
+    NEEDS_RESET = "status.needs-reset.by-device", Driver ShouldNot ["2.1"], Asserted,
+        "DEVICE_NEEDS_RESET is the device's to set: the driver does not set it by itself.";
+    RELIANCE = "status.needs-reset.no-reliance", Driver ShouldNot ["2.1.1-4"],
+        Unobservable("what a driver expects of requests in flight shows in nothing it does to the device"),
+        "While DEVICE_NEEDS_RESET is set, the driver does not count on requests in flight being completed.";
 }
 
-/// What this chapter remembers.
-pub(crate) struct Rules;
+/// Every bit that §2.1 defines.
+const DEFINED: u8 = status::ACKNOWLEDGE
+    | status::DRIVER
+    | status::DRIVER_OK
+    | status::FEATURES_OK
+    | status::DEVICE_NEEDS_RESET
+    | status::FAILED;
+
+/// What this chapter remembers of one initialization; a reset begins a new one.
+#[derive(Default)]
+pub(crate) struct Rules {
+    /// FEATURES_OK has been written.
+    asked: bool,
+    /// The device did not keep it.
+    refused: bool,
+    /// Device status has been read since it was written.
+    re_read: bool,
+    /// The driver went on regardless of the refusal.
+    ignored_refusal: bool,
+    /// The driver went on after FAILED.
+    went_on: bool,
+    /// Whether it waited for the reset has been judged.
+    wait_judged: bool,
+}
 
 impl Rules {
     pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules
+        Rules::default()
+    }
+
+    fn reset(&mut self, from: u8, verdicts: &mut Verdicts) {
+        if from & status::FAILED != 0 {
+            verdicts.held(FAILED_RESET);
+            if !self.went_on {
+                verdicts.held(FAILED_STOP);
+            }
+        }
+        if self.refused && !self.ignored_refusal {
+            verdicts.held(REFUSAL);
+        }
+        *self = Rules::default();
+    }
+
+    fn written(&mut self, from: u8, to: u8, session: &Session, verdicts: &mut Verdicts) {
+        let says = || {
+            format!(
+                "device status written as {} while it was {}",
+                status::names(to),
+                status::names(from)
+            )
+        };
+        let added = to & !from;
+        if from == 0 {
+            verdicts.check(RESET_FIRST, session.resets > 0, None, || {
+                format!("{}, without a reset before", says())
+            });
+        }
+        if session.resets > 0 && !self.wait_judged {
+            self.wait_judged = true;
+            verdicts.check(RESET_WAIT, !session.reset_unconfirmed, None, || {
+                format!(
+                    "{}, before device status was read as 0 after the reset",
+                    says()
+                )
+            });
+        }
+        // DEVICE_NEEDS_RESET is the device's to set: a driver that writes back what it read before
+        // the device set it does not clear it.
+        let cleared = from & !to & !status::DEVICE_NEEDS_RESET;
+        verdicts.check(NO_CLEAR, cleared == 0, None, || {
+            format!("{}: this clears {}", says(), status::names(cleared))
+        });
+        // Reading: writing further bits beside FAILED is going on; taking FAILED back is the attempt
+        // to initialize again.
+        if cleared & status::FAILED != 0 {
+            verdicts.violated(FAILED_RESET, None, says());
+        } else if from & status::FAILED != 0
+            && added & (status::FEATURES_OK | status::DRIVER_OK) != 0
+        {
+            self.goes_on(verdicts, says);
+        }
+        // Reading: several steps may be told in one write as long as their order is not reversed.
+        if added & status::DRIVER != 0 {
+            verdicts.check(ACKNOWLEDGE, to & status::ACKNOWLEDGE != 0, None, says);
+        }
+        if added & status::FEATURES_OK != 0 {
+            self.asked = true;
+            self.re_read = false;
+            verdicts.check(DRIVER, to & status::DRIVER != 0, None, says);
+        }
+        if added & status::DRIVER_OK != 0 {
+            self.driver_ok(from, to, verdicts, says);
+        }
+        let undefined = added & !DEFINED;
+        verdicts.check(UNDEFINED, undefined == 0, None, || {
+            format!("{}: {} has no meaning", says(), status::names(undefined))
+        });
+        verdicts.check(
+            NEEDS_RESET,
+            added & status::DEVICE_NEEDS_RESET == 0,
+            None,
+            says,
+        );
+    }
+
+    fn driver_ok(&mut self, from: u8, to: u8, verdicts: &mut Verdicts, says: impl Fn() -> String) {
+        if self.refused {
+            self.ignored_refusal = true;
+            verdicts.violated(
+                REFUSAL,
+                None,
+                format!("{}, though the device had not kept FEATURES_OK", says()),
+            );
+        } else if verdicts.check(FEATURES_OK, to & status::FEATURES_OK != 0, None, || {
+            format!("{}, without FEATURES_OK", says())
+        }) {
+            let re_read = from & status::FEATURES_OK != 0 && self.re_read;
+            verdicts.check(RE_READ, re_read, None, || {
+                format!(
+                    "{}, without reading device status after setting FEATURES_OK",
+                    says()
+                )
+            });
+        }
+    }
+
+    fn goes_on(&mut self, verdicts: &mut Verdicts, says: impl Fn() -> String) {
+        if !self.went_on {
+            self.went_on = true;
+            verdicts.violated(
+                FAILED_STOP,
+                None,
+                format!("{} after the driver had set FAILED", says()),
+            );
+        }
     }
 }
 
 impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, _session: &Session, verdicts: &mut Verdicts) {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        let failed = session.status & status::FAILED != 0;
         match *event {
-            Event::StatusWritten { from, to } if to != 0 => {
-                // DEVICE_NEEDS_RESET is the device's to set: a driver that writes back what it read
-                // before the device set it does not clear it.
-                let cleared = from & !to & !status::DEVICE_NEEDS_RESET;
-                verdicts.check(STATUS_NO_CLEAR, cleared == 0, None, || {
-                    format!(
-                        "device status written as {} while it was {}: this clears {}",
-                        status::names(to),
-                        status::names(from),
-                        status::names(cleared)
-                    )
-                });
+            Event::StatusWritten { from, to: 0 } => self.reset(from, verdicts),
+            Event::StatusWritten { from, to } => self.written(from, to, session, verdicts),
+            Event::StatusRead { .. } => self.re_read |= self.asked,
+            Event::FeaturesDecided { kept, .. } => self.refused = !kept,
+            Event::DriverFeaturesWritten { .. } if failed => {
+                self.goes_on(verdicts, || "driver_feature written".to_owned());
+            }
+            Event::QueueEnableWritten {
+                queue, value: 1, ..
+            } if failed => {
+                self.goes_on(verdicts, || format!("queue {queue} enabled"));
             }
             _ => {}
         }

@@ -1,0 +1,181 @@
+//! Capabilities in configuration space, the window through it, and registers that are only read
+//! (§4.1.4).
+
+use super::{Chapter, goes_live};
+use crate::event::{Event, Register};
+use crate::judge::Verdicts;
+use crate::layout::{DeviceKind, NO_VECTOR, Structure, common};
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::config::END;
+
+    CAPABILITY = "pci.capability.read-only", Driver MustNot ["4.1.4.1-7"], Asserted,
+        "The driver writes into no virtio structure capability, but for the writable fields of the PCI configuration access capability.";
+    WINDOW_LENGTH = "pci.window.length", Driver Must ["4.1.4.7"], Asserted,
+        "An access through the PCI configuration access capability is 1, 2 or 4 bytes long.";
+    WINDOW_ALIGNED = "pci.window.aligned", Driver MustNot ["4.1.4.7.2-1"], Asserted,
+        "An access through the PCI configuration access capability is at a multiple of its length.";
+    WINDOW_TARGET = "pci.window.target", Driver MustNot ["4.1.4.7.2-2"], Asserted,
+        "An access through the PCI configuration access capability lies within a structure that another capability presents.";
+    DEVICE_FEATURE = "common.device-feature.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
+        "device_feature is not written.";
+    NUM_QUEUES = "common.num-queues.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
+        "num_queues is not written.";
+    CONFIG_GENERATION = "common.config-generation.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
+        "config_generation is not written.";
+    QUEUE_NOTIFY_OFF = "common.queue-notify-off.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
+        "queue_notify_off is not written.";
+    ISR_WITH_MSIX = "isr.unused-with-msi-x", Driver ShouldNot ["4.1.4.5.2-1"], Asserted,
+        "With MSI-X enabled, the driver does not read ISR status for a queue's interrupt.";
+}
+
+/// The registers of the common configuration that a driver only reads: offset and width.
+static READ_ONLY: [(Req, u32, u32, &str); 4] = [
+    (DEVICE_FEATURE, common::DEVICE_FEATURE, 4, "device_feature"),
+    (NUM_QUEUES, common::NUM_QUEUES, 2, "num_queues"),
+    (
+        CONFIG_GENERATION,
+        common::CONFIG_GENERATION,
+        1,
+        "config_generation",
+    ),
+    (
+        QUEUE_NOTIFY_OFF,
+        common::QUEUE_NOTIFY_OFF,
+        2,
+        "queue_notify_off",
+    ),
+];
+
+/// Where the fields of the PCI configuration access capability begin that a driver may write: `bar`.
+const WINDOW_FIELDS: u8 = 4;
+
+/// What this chapter remembers since the last reset.
+#[derive(Default)]
+pub(crate) struct Rules {
+    capability_written: bool,
+    /// Which of [`READ_ONLY`] have been written.
+    written: [bool; READ_ONLY.len()],
+    /// A queue has been mapped to a vector.
+    vectors: bool,
+    /// ISR status has been read for a queue's interrupt.
+    isr_read: bool,
+}
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules::default()
+    }
+
+    fn common_written(&mut self, register: &Register, verdicts: &mut Verdicts) {
+        let (start, end) = (
+            register.offset,
+            register.offset.saturating_add(register.width.into()),
+        );
+        for ((requirement, offset, width, name), written) in READ_ONLY.iter().zip(&mut self.written)
+        {
+            if start < offset + width && *offset < end {
+                *written = true;
+                verdicts.violated(
+                    *requirement,
+                    None,
+                    format!(
+                        "{name} written: {} bytes at offset {start:#x} of the common configuration",
+                        register.width
+                    ),
+                );
+            }
+        }
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            Event::CapabilityWritten {
+                cfg_type,
+                offset,
+                width,
+            } if cfg_type != Structure::PciCfg.cfg_type() || offset < WINDOW_FIELDS => {
+                self.capability_written = true;
+                verdicts.violated(
+                    CAPABILITY,
+                    None,
+                    format!(
+                        "{width} bytes written at offset {offset} of a capability with cfg_type {cfg_type}"
+                    ),
+                );
+            }
+            // A length of 0 is the capability as it was at reset: whoever reads the whole of
+            // configuration space (lspci does) reads pci_cfg_data too and means no access.
+            Event::WindowAccessed {
+                write: false,
+                length: 0,
+                ..
+            } => {}
+            // Reading: bar, offset and length may be written in any order, so it is the access that
+            // must be aligned, not each state between the writes.
+            Event::WindowAccessed {
+                bar,
+                offset,
+                length,
+                target,
+                ..
+            } => {
+                let says = || {
+                    format!(
+                        "pci_cfg_data accessed with bar {bar}, offset {offset:#x}, length {length}"
+                    )
+                };
+                if verdicts.check(WINDOW_LENGTH, matches!(length, 1 | 2 | 4), None, says) {
+                    verdicts.check(WINDOW_ALIGNED, offset % length == 0, None, says);
+                    let inside = target.is_some_and(|t| t != Structure::PciCfg);
+                    verdicts.check(WINDOW_TARGET, inside, None, || {
+                        format!("{}: no structure is there", says())
+                    });
+                }
+            }
+            Event::RegisterWritten(register) if register.structure == Structure::Common => {
+                self.common_written(&register, verdicts);
+            }
+            Event::VectorWritten {
+                queue: Some(_),
+                value,
+                ..
+            } => self.vectors |= value != NO_VECTOR,
+            // Reading: a configuration change is no queue interrupt, and its bit in ISR status is
+            // set with MSI-X as well.
+            Event::IsrRead {
+                value,
+                msix_enabled: true,
+            } if session.is_live() && value & 2 == 0 => {
+                self.isr_read = true;
+                verdicts.violated(
+                    ISR_WITH_MSIX,
+                    None,
+                    format!("ISR status read as {value} while MSI-X is enabled"),
+                );
+            }
+            Event::StatusWritten { to: 0, .. } => {
+                if session.is_live() && self.vectors && !self.isr_read {
+                    verdicts.held(ISR_WITH_MSIX);
+                }
+                *self = Rules::default();
+            }
+            _ if goes_live(event) => {
+                if !self.capability_written {
+                    verdicts.held(CAPABILITY);
+                }
+                for ((requirement, ..), written) in READ_ONLY.iter().zip(self.written) {
+                    if !written {
+                        verdicts.held(*requirement);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3).
+
+use super::{Chapter, goes_live};
+use crate::event::{Event, QueueSetup, RingPart};
+use crate::features::{RING_EVENT_IDX, console, net};
+use crate::judge::Verdicts;
+use crate::layout::{DeviceKind, desc, status};
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::registers::END;
+
+    EXISTS = "queue.exists", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
+        "Only queues that exist are configured: a queue whose queue_size reads as 0 does not.";
+    SIZE_POWER = "queue.size.power-of-two", Driver MustNot ["4.1.4.3.2-2"], Asserted,
+        "What is written to queue_size is a power of two.";
+    SIZE_MAX = "queue.size.at-most-offered", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
+        "queue_size is made smaller than what the device presented, never larger.";
+    SIZE_SET = "queue.size.not-zero", Driver Must ["2.4", "4.1.4.3"], Asserted,
+        "A queue that is enabled has a size.";
+    ALIGN_DESC = "queue.align.descriptor-table", Driver Must ["2.4.1-1"], Asserted,
+        "The descriptor table begins at a multiple of 16 bytes.";
+    ALIGN_AVAIL = "queue.align.available-ring", Driver Must ["2.4.1-1"], Asserted,
+        "The available ring begins at a multiple of 2 bytes.";
+    ALIGN_USED = "queue.align.used-ring", Driver Must ["2.4.1-1"], Asserted,
+        "The used ring begins at a multiple of 4 bytes.";
+    IN_MEMORY = "queue.in-memory", Driver Must ["2.4"], Asserted,
+        "Each part of a virtqueue lies, contiguous, in the guest's memory.";
+    PARTS_APART = "queue.parts-apart", Driver Must ["2.4", "2.4.6", "2.4.8"], Asserted,
+        "The descriptor table, the available ring and the used ring of a queue do not overlap.";
+    QUEUES_APART = "queue.queues-apart", Driver Must ["2.4", "4.1.5.1.3"], Asserted,
+        "The rings of one queue do not overlap those of another.";
+    USED_FLAGS = "queue.used-flags-zero", Driver Must ["2.4.9.1-1"], Asserted,
+        "flags of the used ring is 0 when the queue is enabled.";
+    CONFIGURED = "queue.enable.configured", Driver Must ["4.1.4.3.2-3"], Asserted,
+        "The addresses of a queue's three parts are written before the queue is enabled.";
+    SIZE_FIXED = "queue.enable.size-fixed", Driver Must ["4.1.4.3.2-3"], Asserted,
+        "The size of an enabled queue is not changed.";
+    ADDRESS_FIXED = "queue.enable.address-fixed", Driver Must ["4.1.4.3.2-3"], Asserted,
+        "The addresses of an enabled queue are not changed.";
+    NOT_DISABLED = "queue.enable.not-zero", Driver MustNot ["4.1.4.3.2-5"], Asserted,
+        "The driver does not write 0 to queue_enable.";
+    ENABLE_VALUE = "queue.enable.value", Driver Must ["4.1.4.3"], Asserted,
+        "What enables a queue is a 1 in queue_enable, and no other value.";
+    ENABLE_ONCE = "queue.enable.once", Driver ShouldNot ["4.1.5.1.3"], Asserted,
+        "A queue that is enabled is not enabled again.";
+    ENABLE_AFTER = "queue.enable.after-features-ok", Driver Must ["3.1.1-1", "3.1.1-3"], Asserted,
+        "Queues are enabled after FEATURES_OK has been set.";
+    ENABLE_BEFORE = "queue.enable.before-driver-ok", Driver Must ["3.1.1-1"], Asserted,
+        "Queues are enabled before DRIVER_OK is set.";
+    CONTROLQ = "net.queue.negotiated", Driver MustNot ["5.1.2"], Asserted,
+        "A network device's queues beyond the first pair are enabled only with VIRTIO_NET_F_CTRL_VQ or MQ.";
+    PORTS = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
+        "A console's queues beyond port 0's are enabled only with VIRTIO_CONSOLE_F_MULTIPORT.";
+}
+
+/// Queues beyond these do not exist here.
+const QUEUES: usize = 64;
+
+/// What this chapter remembers since the last reset.
+pub(crate) struct Rules {
+    queues: Box<[Queue; QUEUES]>,
+    /// queue_size of an enabled queue was changed.
+    size_changed: bool,
+    /// An address of an enabled queue was changed.
+    address_changed: bool,
+    /// An enabled queue was to be disabled.
+    disabled: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Queue {
+    /// Which of the three addresses have been written.
+    written: [bool; 3],
+    /// As it was enabled.
+    setup: Option<QueueSetup>,
+    /// The bytes its parts take, if it is enabled: start and end.
+    parts: [(u64, u64); 3],
+}
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules {
+            queues: Box::new([Queue::default(); QUEUES]),
+            size_changed: false,
+            address_changed: false,
+            disabled: false,
+        }
+    }
+
+    fn queue(&mut self, index: u16) -> Option<&mut Queue> {
+        self.queues.get_mut(usize::from(index))
+    }
+
+    fn size_written(&mut self, index: u16, value: u16, max: u16, verdicts: &mut Verdicts) {
+        let queue = Some(index);
+        if !verdicts.check(EXISTS, max != 0, queue, || {
+            format!("queue_size written as {value}, but queue {index} does not exist")
+        }) {
+            return;
+        }
+        // Reading: the layout of the structure allows 0 as well.
+        if value != 0 {
+            verdicts.check(SIZE_POWER, value.is_power_of_two(), queue, || {
+                format!("queue_size written as {value}")
+            });
+        }
+        verdicts.check(SIZE_MAX, value <= max, queue, || {
+            format!("queue_size written as {value}; the device presented {max}")
+        });
+        let enabled = self.queue(index).and_then(|q| q.setup);
+        if let Some(setup) = enabled
+            && setup.size != value
+        {
+            self.size_changed = true;
+            verdicts.violated(
+                SIZE_FIXED,
+                queue,
+                format!(
+                    "queue_size written as {value}, while the queue is enabled with {}",
+                    setup.size
+                ),
+            );
+        }
+    }
+
+    fn address_written(
+        &mut self,
+        index: u16,
+        part: RingPart,
+        address: u64,
+        verdicts: &mut Verdicts,
+    ) {
+        let Some(queue) = self.queue(index) else {
+            return;
+        };
+        queue.written[part as usize] = true;
+        let Some(setup) = queue.setup else {
+            return;
+        };
+        let enabled_with = match part {
+            RingPart::Descriptor => setup.desc,
+            RingPart::Available => setup.avail,
+            RingPart::Used => setup.used,
+        };
+        if enabled_with != address {
+            self.address_changed = true;
+            verdicts.violated(
+                ADDRESS_FIXED,
+                Some(index),
+                format!(
+                    "{} written as {address:#x}, while the queue is enabled with {enabled_with:#x}",
+                    part.register()
+                ),
+            );
+        }
+    }
+
+    fn enable_written(
+        &mut self,
+        index: u16,
+        value: u16,
+        setup: Option<QueueSetup>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let queue = Some(index);
+        if value == 0 {
+            // Reading: writing 0 to what is 0 disables nothing.
+            if setup.is_some_and(|s| s.enabled) {
+                self.disabled = true;
+                verdicts.violated(
+                    NOT_DISABLED,
+                    queue,
+                    "0 written to queue_enable of an enabled queue".to_owned(),
+                );
+            }
+            return;
+        }
+        if !verdicts.check(ENABLE_VALUE, value == 1, queue, || {
+            format!("{value:#x} written to queue_enable")
+        }) {
+            return;
+        }
+        verdicts.check(EXISTS, setup.is_some(), queue, || {
+            format!("queue {index} enabled, but it does not exist")
+        });
+        let Some(setup) = setup else {
+            return;
+        };
+        if !verdicts.check(ENABLE_ONCE, !setup.enabled, queue, || {
+            "1 written to queue_enable of an enabled queue".to_owned()
+        }) {
+            return;
+        }
+        self.enabled(index, &setup, session, verdicts);
+    }
+
+    fn enabled(
+        &mut self,
+        index: u16,
+        setup: &QueueSetup,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let queue = Some(index);
+        let when = || {
+            format!(
+                "enabled while device status is {}",
+                status::names(session.status)
+            )
+        };
+        if session.is_live() {
+            // Reading: §5.1.6.5.5.1 has a driver configure further pairs before it asks for them,
+            // which it may do at any time.
+            if !(session.kind == DeviceKind::Net && session.has(net::MQ) && index >= 2) {
+                verdicts.violated(ENABLE_BEFORE, queue, when());
+            }
+        } else {
+            verdicts.held(ENABLE_BEFORE);
+            let negotiated = session.status & status::FEATURES_OK != 0;
+            verdicts.check(ENABLE_AFTER, negotiated, queue, when);
+        }
+        if let Some((requirement, any_of)) = beyond_the_first(session.kind) {
+            // Without FEATURES_OK it is the time that is wrong, and told as that.
+            if index >= 2 && session.status & status::FEATURES_OK != 0 {
+                let negotiated = session.negotiated & any_of != 0;
+                verdicts.check(requirement, negotiated, queue, || {
+                    format!(
+                        "enabled without {}",
+                        crate::features::names(session.kind, any_of)
+                    )
+                });
+            }
+        }
+        if !verdicts.check(SIZE_SET, setup.size != 0, queue, || {
+            "enabled with a queue_size of 0".to_owned()
+        }) {
+            return;
+        }
+        let Some(state) = self.queue(index) else {
+            return;
+        };
+        let missing = [RingPart::Descriptor, RingPart::Available, RingPart::Used]
+            .into_iter()
+            .find(|part| !state.written[*part as usize]);
+        state.setup = Some(*setup);
+        let configured = verdicts.check(CONFIGURED, missing.is_none(), queue, || {
+            let part = missing.map_or("", RingPart::register);
+            format!("enabled before {part} was written")
+        });
+        if !configured {
+            return;
+        }
+        for (requirement, part, address) in [
+            (ALIGN_DESC, RingPart::Descriptor, setup.desc),
+            (ALIGN_AVAIL, RingPart::Available, setup.avail),
+            (ALIGN_USED, RingPart::Used, setup.used),
+        ] {
+            let aligned = address % part.alignment() == 0;
+            verdicts.check(requirement, aligned, queue, || {
+                format!("enabled with {} at {address:#x}", part.register())
+            });
+        }
+        if let Some(flags) = setup.used_flags {
+            verdicts.check(USED_FLAGS, flags == 0, queue, || {
+                format!("enabled while flags of the used ring is {flags:#x}")
+            });
+        }
+        let inside = verdicts.check(IN_MEMORY, setup.in_memory, queue, || {
+            format!(
+                "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}: not all of it is memory",
+                setup.desc, setup.avail, setup.used, setup.size
+            )
+        });
+        if inside {
+            self.apart(index, setup, session, verdicts);
+        }
+    }
+
+    fn apart(
+        &mut self,
+        index: u16,
+        setup: &QueueSetup,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let parts = extents(setup, session.has(RING_EVENT_IDX));
+        let [table, available, used] = parts;
+        let ok = !overlap(table, available) && !overlap(available, used) && !overlap(table, used);
+        let says = || {
+            format!(
+                "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}",
+                setup.desc, setup.avail, setup.used, setup.size
+            )
+        };
+        verdicts.check(PARTS_APART, ok, Some(index), || {
+            format!("{}: these overlap", says())
+        });
+        let neighbour = self.queues.iter().enumerate().position(|(other, queue)| {
+            other != usize::from(index)
+                && queue
+                    .parts
+                    .iter()
+                    .any(|theirs| parts.iter().any(|ours| overlap(*theirs, *ours)))
+        });
+        verdicts.check(QUEUES_APART, neighbour.is_none(), Some(index), || {
+            format!(
+                "{}: this overlaps queue {}",
+                says(),
+                neighbour.unwrap_or_default()
+            )
+        });
+        if let Some(state) = self.queue(index) {
+            state.parts = parts;
+        }
+    }
+
+    fn went_live(&mut self, verdicts: &mut Verdicts) {
+        if self.queues.iter().any(|q| q.setup.is_some()) {
+            for (requirement, broken) in [
+                (SIZE_FIXED, self.size_changed),
+                (ADDRESS_FIXED, self.address_changed),
+                (NOT_DISABLED, self.disabled),
+            ] {
+                if !broken {
+                    verdicts.held(requirement);
+                }
+            }
+        }
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            Event::QueueSizeWritten { queue, value, max } => {
+                self.size_written(queue, value, max, verdicts);
+            }
+            Event::QueueAddressWritten {
+                queue,
+                part,
+                address,
+            } => self.address_written(queue, part, address, verdicts),
+            Event::QueueEnableWritten {
+                queue,
+                value,
+                setup,
+            } => self.enable_written(queue, value, setup, session, verdicts),
+            Event::StatusWritten { to: 0, .. } => {
+                self.queues.fill(Queue::default());
+                self.size_changed = false;
+                self.address_changed = false;
+                self.disabled = false;
+            }
+            _ if goes_live(event) => self.went_live(verdicts),
+            _ => {}
+        }
+    }
+}
+
+/// Who says that queues beyond the first two need a feature, and which.
+fn beyond_the_first(kind: DeviceKind) -> Option<(Req, u64)> {
+    match kind {
+        DeviceKind::Net => Some((CONTROLQ, net::CTRL_VQ | net::MQ)),
+        DeviceKind::Console => Some((PORTS, console::MULTIPORT)),
+        DeviceKind::Block | DeviceKind::Entropy => None,
+    }
+}
+
+/// The bytes that the three parts take (§2.4). Reading: used_event and avail_event are there only
+/// with the feature that uses them.
+fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
+    let size = u64::from(setup.size);
+    let event = if event_idx { 2 } else { 0 };
+    [
+        (setup.desc, u64::from(desc::LEN) * size),
+        (setup.avail, 4 + 2 * size + event),
+        (setup.used, 4 + 8 * size + event),
+    ]
+    .map(|(start, len)| (start, start.saturating_add(len)))
+}
+
+/// Whether two ranges, each start and end, have bytes in common.
+fn overlap((start, end): (u64, u64), (other_start, other_end): (u64, u64)) -> bool {
+    start < other_end && other_start < end
+}

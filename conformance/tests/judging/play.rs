@@ -1,0 +1,353 @@
+//! A driver's moves on one device, told as the events a device would tell. The conforming ones are
+//! here; tests deviate from them.
+
+use std::sync::{Arc, Mutex};
+
+use stickler_conformance::event::{QueueSetup, Register, RingPart};
+use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, status};
+use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
+use stickler_conformance::{Tallies, features};
+
+/// Descriptors in each queue.
+pub const SIZE: u16 = 16;
+/// The size the device presents.
+pub const MAX_SIZE: u16 = 64;
+/// Vectors in the MSI-X table.
+pub const VECTORS: u16 = 4;
+
+#[derive(Clone, Default)]
+struct Findings(Arc<Mutex<Vec<Finding>>>);
+
+impl Recorder for Findings {
+    fn record(&mut self, finding: Finding) {
+        self.0.lock().unwrap().push(finding);
+    }
+}
+
+/// What the device offers, and where the play stands.
+pub struct Play {
+    judge: Judge,
+    findings: Findings,
+    pub kind: DeviceKind,
+    pub offered: u64,
+    pub accepted: u64,
+    pub status: u8,
+    /// Whether the device keeps FEATURES_OK.
+    pub keeps: bool,
+    enabled: u64,
+}
+
+/// Where a conforming driver puts queue `index`.
+pub fn setup(index: u16) -> QueueSetup {
+    let base = 0x10_0000 + u64::from(index) * 0x1_0000;
+    QueueSetup {
+        size: SIZE,
+        max: MAX_SIZE,
+        desc: base,
+        avail: base + 0x4000,
+        used: base + 0x8000,
+        enabled: false,
+        used_flags: Some(0),
+        in_memory: true,
+    }
+}
+
+impl Play {
+    /// A fresh device that offers `offered` besides the reserved bits.
+    pub fn offering(kind: DeviceKind, offered: u64) -> Self {
+        let offered =
+            offered | features::VERSION_1 | features::RING_INDIRECT_DESC | features::RING_EVENT_IDX;
+        let findings = Findings::default();
+        let id = DeviceId { slot: 1, kind };
+        Play {
+            judge: Judge::new(id, offered, Box::new(findings.clone())),
+            findings,
+            kind,
+            offered,
+            accepted: 0,
+            status: 0,
+            keeps: true,
+            enabled: 0,
+        }
+    }
+
+    /// A fresh device that offers all its type knows.
+    pub fn new(kind: DeviceKind) -> Self {
+        let own = match kind {
+            DeviceKind::Net => {
+                0x00f0_ffa7
+                    | features::net::CTRL_VQ
+                    | features::net::CTRL_RX
+                    | features::net::CTRL_VLAN
+                    | features::net::STATUS
+            }
+            DeviceKind::Block => 0x0e76,
+            DeviceKind::Console => 0b111,
+            DeviceKind::Entropy => 0,
+        };
+        Play::offering(kind, own)
+    }
+
+    pub fn see(&mut self, event: Event<'_>) {
+        self.judge.see(&event);
+    }
+
+    /// The names of the requirements found violated, sorted.
+    pub fn found(&self) -> Vec<&'static str> {
+        let findings = self.findings.0.lock().unwrap();
+        let mut names: Vec<_> = findings.iter().map(|f| f.requirement.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    pub fn messages(&self) -> Vec<String> {
+        let findings = self.findings.0.lock().unwrap();
+        findings
+            .iter()
+            .map(|f| format!("{}: {}", f.requirement, f.message))
+            .collect()
+    }
+
+    pub fn tallies(&self) -> Tallies {
+        self.judge.tallies().expect("a judge counts")
+    }
+
+    // ---- Device status
+
+    pub fn write_status(&mut self, to: u8) {
+        let from = self.status;
+        self.see(Event::StatusWritten { from, to });
+        if to == 0 {
+            self.see(Event::ResetDone);
+            self.status = 0;
+            self.accepted = 0;
+            self.enabled = 0;
+            return;
+        }
+        self.status |= to & status::DRIVERS;
+        if to & !from & status::FEATURES_OK != 0 {
+            let (offered, accepted, kept) = (self.offered, self.accepted, self.keeps);
+            self.see(Event::FeaturesDecided {
+                offered,
+                accepted,
+                kept,
+            });
+            if !kept {
+                self.status &= !status::FEATURES_OK;
+            }
+        }
+    }
+
+    pub fn add_status(&mut self, bits: u8) {
+        self.write_status(self.status | bits);
+    }
+
+    pub fn read_status(&mut self) -> u8 {
+        let value = self.status;
+        self.see(Event::StatusRead { value });
+        value
+    }
+
+    pub fn reset(&mut self) {
+        self.write_status(0);
+        self.read_status();
+    }
+
+    // ---- Features
+
+    pub fn read_features(&mut self) {
+        for select in 0..2 {
+            self.see(Event::DeviceFeaturesRead { select });
+        }
+    }
+
+    pub fn write_features(&mut self, accepted: u64) {
+        self.accepted = accepted;
+        for select in 0..2 {
+            let value = (accepted >> (32 * select)) as u32;
+            self.see(Event::DriverFeaturesWritten { select, value });
+        }
+    }
+
+    // ---- Initialization (§3.1.1)
+
+    /// Up to DRIVER.
+    pub fn found_device(&mut self) {
+        self.reset();
+        self.add_status(status::ACKNOWLEDGE);
+        self.add_status(status::DRIVER);
+    }
+
+    /// Up to FEATURES_OK, accepting `accepted`.
+    pub fn negotiate(&mut self, accepted: u64) {
+        self.found_device();
+        self.read_features();
+        self.write_features(accepted);
+        self.add_status(status::FEATURES_OK);
+        self.read_status();
+    }
+
+    /// To DRIVER_OK, accepting `accepted`.
+    pub fn boot_with(&mut self, accepted: u64) {
+        self.negotiate(accepted);
+        self.read_config(|f| f.name != "writeback");
+        self.map_vector(None, 0);
+        for queue in self.queues() {
+            self.configure(queue);
+        }
+        for queue in self.queues() {
+            self.enable(setup(queue), queue);
+        }
+        self.add_status(status::DRIVER_OK);
+    }
+
+    /// To DRIVER_OK, accepting all that is offered.
+    pub fn boot(&mut self) {
+        self.boot_with(self.offered);
+    }
+
+    // ---- Registers
+
+    pub fn read(&mut self, structure: Structure, offset: u32, width: u8) {
+        self.see(Event::RegisterRead(register(structure, offset, width, 0)));
+    }
+
+    pub fn write(&mut self, structure: Structure, offset: u32, width: u8, value: u64) {
+        let register = register(structure, offset, width, value);
+        self.see(Event::RegisterWritten(register));
+    }
+
+    pub fn read_generation(&mut self) {
+        self.read(Structure::Common, common::CONFIG_GENERATION, 1);
+    }
+
+    /// Reads the configuration as one should, as far as it is offered and `wanted`.
+    pub fn read_config(&mut self, wanted: fn(&Field) -> bool) {
+        for field in self.kind.config_fields() {
+            if wanted(field) && (field.feature == 0 || self.offered & field.feature != 0) {
+                self.read_generation();
+                self.read_field(field);
+                self.read_generation();
+            }
+        }
+    }
+
+    pub fn read_field(&mut self, field: &Field) {
+        let width = field.width.min(4);
+        for part in 0..field.len() / u32::from(width) {
+            let offset = field.offset + part * u32::from(width);
+            self.read(Structure::Device, offset, width);
+        }
+    }
+
+    /// The configuration field called `name`.
+    pub fn field(&self, name: &str) -> &'static Field {
+        let fields = self.kind.config_fields();
+        fields.iter().find(|f| f.name == name).expect("a field")
+    }
+
+    // ---- Queues
+
+    /// The queues the driver uses, given what it accepted.
+    pub fn queues(&self) -> std::ops::Range<u16> {
+        match self.kind {
+            DeviceKind::Net if self.accepted & features::net::MQ != 0 => 0..5,
+            DeviceKind::Net if self.accepted & features::net::CTRL_VQ != 0 => 0..3,
+            DeviceKind::Net => 0..2,
+            DeviceKind::Console if self.accepted & features::console::MULTIPORT != 0 => 0..6,
+            DeviceKind::Console => 0..2,
+            DeviceKind::Block | DeviceKind::Entropy => 0..1,
+        }
+    }
+
+    pub fn map_vector(&mut self, queue: Option<u16>, value: u16) {
+        let vectors = VECTORS;
+        self.see(Event::VectorWritten {
+            queue,
+            value,
+            vectors,
+        });
+        self.see(Event::VectorRead { queue, value });
+    }
+
+    pub fn write_size(&mut self, queue: u16, value: u16) {
+        let max = MAX_SIZE;
+        self.see(Event::QueueSizeWritten { queue, value, max });
+    }
+
+    pub fn write_address(&mut self, queue: u16, part: RingPart, address: u64) {
+        for address in [address & 0xffff_ffff, address] {
+            self.see(Event::QueueAddressWritten {
+                queue,
+                part,
+                address,
+            });
+        }
+    }
+
+    /// Everything but queue_enable.
+    pub fn configure(&mut self, queue: u16) {
+        let setup = setup(queue);
+        self.write_size(queue, setup.size);
+        self.write_address(queue, RingPart::Descriptor, setup.desc);
+        self.write_address(queue, RingPart::Available, setup.avail);
+        self.write_address(queue, RingPart::Used, setup.used);
+        self.map_vector(Some(queue), 1 + queue % (VECTORS - 1));
+    }
+
+    pub fn write_enable(&mut self, queue: u16, value: u16, setup: Option<QueueSetup>) {
+        self.see(Event::QueueEnableWritten {
+            queue,
+            value,
+            setup,
+        });
+    }
+
+    pub fn enable(&mut self, setup: QueueSetup, queue: u16) {
+        self.write_enable(queue, 1, Some(setup));
+        self.enabled |= 1 << queue;
+    }
+
+    pub fn notify(&mut self, queue: u16) {
+        self.see(Event::Notified {
+            queue: Some(queue),
+            value: queue.into(),
+            width: 2,
+            enabled: self.enabled & 1 << queue != 0,
+        });
+    }
+
+    // ---- All of it
+
+    /// What a driver does while it is at work.
+    pub fn work(&mut self) {
+        for queue in self.queues() {
+            self.notify(queue);
+        }
+    }
+
+    /// A driver's life: initialization, work, removal, and again.
+    pub fn life(&mut self) {
+        for _ in 0..2 {
+            self.boot();
+            self.work();
+            self.reset();
+            self.see(Event::VectorWritten {
+                queue: Some(0),
+                value: NO_VECTOR,
+                vectors: VECTORS,
+            });
+        }
+    }
+}
+
+pub fn register(structure: Structure, offset: u32, width: u8, value: u64) -> Register {
+    Register {
+        structure,
+        offset,
+        width,
+        value,
+        through_window: false,
+    }
+}
