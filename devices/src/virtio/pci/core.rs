@@ -1,4 +1,4 @@
-//! The state of a device on its transport, and what moves it: status, queues, interrupts, service.
+//! The state of a device on its transport, and what moves it: status, queues, service.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use stickler_conformance::{DeviceId, Event, Witness, features};
 
 use super::Options;
 use super::capabilities::{Capabilities, identity};
-use super::layout::{Layout, Part};
+use super::layout::Layout;
 use crate::interrupt::InterruptController;
 use crate::memory::GuestRam;
 use crate::pci::Decoded;
@@ -19,18 +19,14 @@ use crate::pci::msix::Msix;
 use crate::virtio::queue::{Queue, QueueConfig, part_len};
 use crate::virtio::{Io, Progress, Signals, VirtioDevice, Wake};
 
-/// Bits of ISR status (§4.1.4.5).
-const ISR_QUEUE: u8 = 1;
-const ISR_CONFIG: u8 = 2;
-
 /// How many virtqueues a device can have here.
 const MAX_QUEUES: usize = 64;
 
 /// All of a device, under its lock.
 pub(super) struct Core<D, W> {
-    id: DeviceId,
+    pub(super) id: DeviceId,
     ram: GuestRam,
-    interrupts: Arc<dyn InterruptController>,
+    pub(super) interrupts: Arc<dyn InterruptController>,
     pub(super) device: D,
     pub(super) witness: W,
 
@@ -38,9 +34,9 @@ pub(super) struct Core<D, W> {
     pub(super) config: ConfigSpace,
     pub(super) layout: Layout,
     pub(super) capabilities: Capabilities,
-    msix: Option<Msix>,
+    pub(super) msix: Option<Msix>,
     /// The level of the interrupt pin.
-    intx: bool,
+    pub(super) intx: bool,
 
     // The common configuration structure (§4.1.4.3).
     pub(super) device_feature_select: u32,
@@ -53,7 +49,7 @@ pub(super) struct Core<D, W> {
     pub(super) queue_select: u16,
     pub(super) registers: Vec<QueueRegisters>,
     /// ISR status (§4.1.4.5).
-    isr: u8,
+    pub(super) isr: u8,
 
     offered: u64,
     /// The features in use, from FEATURES_OK on.
@@ -65,11 +61,11 @@ pub(super) struct Core<D, W> {
     /// The live queues, by index.
     queues: Vec<Option<Queue>>,
     /// Queues that were notified, by index.
-    pending_queues: u64,
+    pub(super) pending_queues: u64,
     /// Host file descriptors that may have become readable, by index.
-    pending_hosts: Vec<bool>,
+    pub(super) pending_hosts: Vec<bool>,
     /// The worker has to be woken.
-    kick: bool,
+    pub(super) kick: bool,
 }
 
 /// What the common configuration structure holds of one virtqueue.
@@ -425,7 +421,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     /// A live device may not touch memory until it may be bus master; what waits goes on waiting.
-    fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.live && !self.config.bus_master()
     }
 
@@ -470,124 +466,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
     }
 
-    // ---- Interrupts (§4.1.4.5, §4.1.5.3, §4.1.5.4)
+    // ---- For those who judge
 
-    pub(super) fn msix_enabled(&self) -> bool {
-        self.msix.as_ref().is_some_and(Msix::enabled)
-    }
-
-    /// Number of vectors in the MSI-X table.
-    pub(super) fn vectors(&self) -> u16 {
-        self.msix.as_ref().map_or(0, Msix::vectors)
-    }
-
-    /// §4.1.5.1.2.1: every vector of the table can be mapped; what is beyond cannot, and then nothing
-    /// is.
-    pub(super) fn mapped(&self, vector: u16) -> u16 {
-        if vector < self.vectors() {
-            vector
-        } else {
-            NO_VECTOR
-        }
-    }
-
-    fn interrupt_queue(&mut self, index: usize) {
-        let Some(vector) = self.registers.get(index).map(|q| q.vector) else {
-            return;
-        };
-        if self.msix_enabled() {
-            self.send(vector);
-        } else {
-            // §4.1.4.5.1: the bit first.
-            self.isr |= ISR_QUEUE;
-            self.update_pin();
-        }
-    }
-
-    fn interrupt_config(&mut self) {
-        // §2.1.2: nothing is sent before DRIVER_OK.
-        if self.status & status::DRIVER_OK == 0 {
-            return;
-        }
-        // §4.1.4.5.1: the bit first, whichever way the notification goes.
-        self.isr |= ISR_CONFIG;
-        if self.msix_enabled() {
-            self.send(self.msix_config);
-        } else {
-            self.update_pin();
-        }
-    }
-
-    /// §4.1.5.3.1, §4.1.5.4.1: NO_VECTOR, which no table has, sends nothing.
-    fn send(&mut self, vector: u16) {
-        if let Some(msix) = &mut self.msix {
-            msix.request(vector, self.interrupts.as_ref());
-        }
-    }
-
-    /// §4.1.4.5.1: reading ISR status resets it.
-    pub(super) fn take_isr(&mut self) -> u8 {
-        let isr = std::mem::take(&mut self.isr);
-        self.update_pin();
-        isr
-    }
-
-    pub(super) fn isr(&self) -> u8 {
-        self.isr
-    }
-
-    /// §4.1.4.5.1: without MSI-X, Interrupt Status is whether any bit of ISR status is set, and the
-    /// pin follows unless PCI forbids it.
-    fn update_pin(&mut self) {
-        let wanted = self.isr != 0 && !self.msix_enabled();
-        self.config.set_interrupt_status(wanted);
-        let asserted = wanted && self.config.intx_allowed();
-        if asserted != self.intx {
-            self.intx = asserted;
-            self.interrupts.set_intx(self.id.slot, asserted);
-        }
-    }
-
-    // ---- The function on the bus
-
-    /// Follows what was written to configuration space.
-    pub(super) fn follow_config(&mut self) {
-        if let Some(msix) = &mut self.msix {
-            msix.refresh(&self.config, self.interrupts.as_ref());
-        }
-        self.update_pin();
-        let waits = self.pending_queues != 0 || self.pending_hosts.contains(&true);
-        if waits && !self.is_held() {
-            self.kick = true;
-        }
-    }
-
-    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8], through_window: bool) {
-        data.fill(0);
-        match (self.layout.at(bar, offset), &self.msix) {
-            (Some((Part::Virtio(structure), at)), _) => {
-                self.structure_read(structure, at, data, through_window);
-            }
-            (Some((Part::MsixTable, at)), Some(msix)) => msix.read_table(u64::from(at), data),
-            (Some((Part::MsixPending, at)), Some(msix)) => msix.read_pending(u64::from(at), data),
-            _ => {}
-        }
-    }
-
-    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8], through_window: bool) {
-        match (self.layout.at(bar, offset), &mut self.msix) {
-            (Some((Part::Virtio(structure), at)), _) => {
-                self.structure_write(structure, at, data, through_window);
-            }
-            (Some((Part::MsixTable, at)), Some(msix)) => {
-                msix.write_table(u64::from(at), data, self.interrupts.as_ref());
-            }
-            _ => {}
-        }
-    }
-
-    /// `flags` of the selected queue's used ring, for those who judge; the device reads it only if it
-    /// may read memory at all.
+    /// `flags` of the used ring as it lies in memory; the device reads it only if it may read memory at
+    /// all.
     pub(super) fn used_flags(&self, registers: &QueueRegisters) -> Option<u16> {
         if !self.config.bus_master() {
             return None;

@@ -2,7 +2,8 @@
 //!
 //! * [`layout`]: where the structures are in the BARs, and what of that is free to choose.
 //! * `capabilities`: what a driver finds in configuration space (§4.1.2, §4.1.4).
-//! * `core`: the state of the device and what moves it: status, queues, interrupts, service.
+//! * `core`: the state of the device and what moves it: status, queues, service.
+//! * `interrupts`: how it interrupts the driver (§4.1.4.5, §4.1.5.3, §4.1.5.4).
 //! * `registers`: what an access to a structure means (§4.1.4.3 to §4.1.4.6).
 //! * `window`: the same by way of configuration space (§4.1.4.7).
 
@@ -24,6 +25,7 @@ use core::Core;
 
 mod capabilities;
 mod core;
+mod interrupts;
 pub mod layout;
 mod registers;
 #[cfg(test)]

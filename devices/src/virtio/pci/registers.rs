@@ -8,11 +8,38 @@ use stickler_conformance::layout::{Access, COMMON, Field, NO_VECTOR, Structure, 
 use stickler_conformance::{Event, Witness};
 
 use super::core::{Core, QueueRegisters};
+use super::layout::Part;
 use crate::virtio::VirtioDevice;
 
 impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
+    /// Reads 1 to 8 bytes at `offset` of a BAR; where nothing is, zeros.
+    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8], through_window: bool) {
+        data.fill(0);
+        match (self.layout.at(bar, offset), &self.msix) {
+            (Some((Part::Virtio(structure), at)), _) => {
+                self.structure_read(structure, at, data, through_window);
+            }
+            (Some((Part::MsixTable, at)), Some(msix)) => msix.read_table(u64::from(at), data),
+            (Some((Part::MsixPending, at)), Some(msix)) => msix.read_pending(u64::from(at), data),
+            _ => {}
+        }
+    }
+
+    /// Writes 1 to 8 bytes at `offset` of a BAR.
+    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8], through_window: bool) {
+        match (self.layout.at(bar, offset), &mut self.msix) {
+            (Some((Part::Virtio(structure), at)), _) => {
+                self.structure_write(structure, at, data, through_window);
+            }
+            (Some((Part::MsixTable, at)), Some(msix)) => {
+                msix.write_table(u64::from(at), data, self.interrupts.as_ref());
+            }
+            _ => {}
+        }
+    }
+
     /// Reads `data` (which is zeroed, 1 to 8 bytes) at `offset` of a structure.
-    pub(super) fn structure_read(
+    fn structure_read(
         &mut self,
         structure: Structure,
         offset: u32,
@@ -63,7 +90,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     /// Writes `data` (1 to 8 bytes) at `offset` of a structure.
-    pub(super) fn structure_write(
+    fn structure_write(
         &mut self,
         structure: Structure,
         offset: u32,

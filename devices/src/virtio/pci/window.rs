@@ -68,6 +68,18 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         });
     }
 
+    /// Follows what was written to configuration space.
+    fn follow_config(&mut self) {
+        if let Some(msix) = &mut self.msix {
+            msix.refresh(&self.config, self.interrupts.as_ref());
+        }
+        self.update_pin();
+        let waits = self.pending_queues != 0 || self.pending_hosts.contains(&true);
+        if waits && !self.is_held() {
+            self.kick = true;
+        }
+    }
+
     /// §4.1.4.7.1: a read of pci_cfg_data reads the BAR, and puts what it finds into pci_cfg_data.
     fn read_through_window(&mut self) {
         let window = self.window();

@@ -4,6 +4,7 @@ mod common;
 mod discovery;
 mod interrupts;
 mod queues;
+mod random;
 mod window;
 
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,91 @@
+//! How the device interrupts the driver: ISR status with the pin, or MSI-X (§4.1.4.5, §4.1.5.1.2,
+//! §4.1.5.3, §4.1.5.4).
+
+use stickler_conformance::Witness;
+use stickler_conformance::layout::{NO_VECTOR, status};
+
+use super::core::Core;
+use crate::pci::msix::Msix;
+use crate::virtio::VirtioDevice;
+
+/// Bits of ISR status (§4.1.4.5).
+const ISR_QUEUE: u8 = 1;
+const ISR_CONFIG: u8 = 2;
+
+impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
+    pub(super) fn msix_enabled(&self) -> bool {
+        self.msix.as_ref().is_some_and(Msix::enabled)
+    }
+
+    /// Number of vectors in the MSI-X table.
+    pub(super) fn vectors(&self) -> u16 {
+        self.msix.as_ref().map_or(0, Msix::vectors)
+    }
+
+    /// §4.1.5.1.2.1: every vector of the table can be mapped; what is beyond cannot, and then nothing
+    /// is.
+    pub(super) fn mapped(&self, vector: u16) -> u16 {
+        if vector < self.vectors() {
+            vector
+        } else {
+            NO_VECTOR
+        }
+    }
+
+    pub(super) fn interrupt_queue(&mut self, index: usize) {
+        let Some(vector) = self.registers.get(index).map(|q| q.vector) else {
+            return;
+        };
+        if self.msix_enabled() {
+            self.send(vector);
+        } else {
+            // §4.1.4.5.1: the bit first.
+            self.isr |= ISR_QUEUE;
+            self.update_pin();
+        }
+    }
+
+    pub(super) fn interrupt_config(&mut self) {
+        // §2.1.2: nothing is sent before DRIVER_OK.
+        if self.status & status::DRIVER_OK == 0 {
+            return;
+        }
+        // §4.1.4.5.1: the bit first, whichever way the notification goes.
+        self.isr |= ISR_CONFIG;
+        if self.msix_enabled() {
+            self.send(self.msix_config);
+        } else {
+            self.update_pin();
+        }
+    }
+
+    /// §4.1.5.3.1, §4.1.5.4.1: NO_VECTOR, which no table has, sends nothing.
+    fn send(&mut self, vector: u16) {
+        if let Some(msix) = &mut self.msix {
+            msix.request(vector, self.interrupts.as_ref());
+        }
+    }
+
+    /// §4.1.4.5.1: reading ISR status resets it.
+    pub(super) fn take_isr(&mut self) -> u8 {
+        let isr = std::mem::take(&mut self.isr);
+        self.update_pin();
+        isr
+    }
+
+    pub(super) fn isr(&self) -> u8 {
+        self.isr
+    }
+
+    /// §4.1.4.5.1: without MSI-X, Interrupt Status is whether any bit of ISR status is set, and the
+    /// pin follows unless PCI forbids it.
+    pub(super) fn update_pin(&mut self) {
+        let wanted = self.isr != 0 && !self.msix_enabled();
+        self.config.set_interrupt_status(wanted);
+        let asserted = wanted && self.config.intx_allowed();
+        if asserted != self.intx {
+            self.intx = asserted;
+            self.interrupts.set_intx(self.id.slot, asserted);
+        }
+    }
+}
