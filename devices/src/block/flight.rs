@@ -26,8 +26,8 @@ pub(super) struct Flight {
     pub(super) data: Data,
 }
 
-/// The requests in flight, by token. As many as the queue has entries: a driver that keeps to
-/// §2.4.5 cannot have more; one that does not has to wait.
+/// The requests in flight, by token. As many as the queue has descriptors: since each request takes
+/// one at least, only a driver that makes a chain available twice can have more, and has to wait.
 #[derive(Debug)]
 pub(super) struct Flights {
     slots: Vec<Option<Flight>>,

@@ -13,6 +13,8 @@ mod config;
 pub mod disk;
 mod flight;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::RawFd;
 
