@@ -111,7 +111,8 @@ pub enum Event<'a> {
         queue: u16,
         /// Which part of the virtqueue.
         part: RingPart,
-        /// The address as it stands after the write.
+        /// The address that the write makes of what was there. The device keeps the old one if the
+        /// queue is enabled.
         address: u64,
     },
     /// `queue_enable` was written.

@@ -241,20 +241,16 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             .see(&Event::QueueSizeWritten { queue, value, max });
     }
 
-    fn write_queue_address(&mut self, part: RingPart, value: u64) {
-        let mut address = value;
-        if let Some(queue) = self.selected_mut() {
-            let enabled = queue.enabled;
-            let register = match part {
-                RingPart::Descriptor => &mut queue.desc,
-                RingPart::Available => &mut queue.avail,
-                RingPart::Used => &mut queue.used,
-            };
-            // The rings of a queue in use stay where they are.
-            if !enabled {
-                *register = value;
+    fn write_queue_address(&mut self, part: RingPart, address: u64) {
+        // The rings of a queue in use stay where they are.
+        if let Some(queue) = self.selected_mut()
+            && !queue.enabled
+        {
+            match part {
+                RingPart::Descriptor => queue.desc = address,
+                RingPart::Available => queue.avail = address,
+                RingPart::Used => queue.used = address,
             }
-            address = *register;
         }
         let queue = self.queue_select;
         self.witness.see(&Event::QueueAddressWritten {

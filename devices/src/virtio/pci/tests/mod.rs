@@ -3,6 +3,7 @@
 mod common;
 mod discovery;
 mod interrupts;
+mod judged;
 mod queues;
 mod random;
 mod window;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{Structure, common as reg, status};
-use stickler_conformance::{DeviceKind, Event, Witness, features};
+use stickler_conformance::{DeviceKind, Event, Finding, Judge, Recorder, Witness, features};
 
 use super::{Options, VirtioPci};
 use crate::interrupt::InterruptController;
@@ -151,19 +152,35 @@ impl VirtioDevice<Log> for TestDevice {
     }
 }
 
-/// Keeps every event as text.
+/// Keeps every event as text, and shows it to a judge.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Log {
+    events: Arc<Mutex<Vec<String>>>,
+    judge: Arc<Mutex<Option<Judge>>>,
+    findings: Findings,
+}
+
+#[derive(Clone, Default)]
+struct Findings(Arc<Mutex<Vec<Finding>>>);
+
+impl Recorder for Findings {
+    fn record(&mut self, finding: Finding) {
+        self.0.lock().unwrap().push(finding);
+    }
+}
 
 impl Witness for Log {
     const JUDGING: bool = true;
 
     fn see(&mut self, event: &Event<'_>) {
-        self.0.lock().unwrap().push(format!("{event:?}"));
+        self.events.lock().unwrap().push(format!("{event:?}"));
+        if let Some(judge) = &mut *self.judge.lock().unwrap() {
+            judge.see(event);
+        }
     }
 
     fn tallies(&self) -> Option<Tallies> {
-        None
+        self.judge.lock().unwrap().as_ref()?.tallies()
     }
 }
 
@@ -220,6 +237,8 @@ impl Rig {
             |id, offered| {
                 assert_eq!((id.slot, id.kind), (SLOT, DeviceKind::Block));
                 assert_eq!(offered, OFFERED);
+                let judge = Judge::new(id, offered, Box::new(log.findings.clone()));
+                *log.judge.lock().unwrap() = Some(judge);
                 log.clone()
             },
         )
@@ -406,10 +425,16 @@ impl Rig {
 
     /// The events since last asked.
     fn events(&self) -> Vec<String> {
-        std::mem::take(&mut self.log.0.lock().unwrap())
+        std::mem::take(&mut self.log.events.lock().unwrap())
     }
 
-    /// The same, without the accesses themselves.
+    /// The names of the requirements found violated since last asked, in order.
+    fn violated(&self) -> Vec<&'static str> {
+        let findings = std::mem::take(&mut *self.log.findings.0.lock().unwrap());
+        findings.iter().map(|f| f.requirement.name()).collect()
+    }
+
+    /// The events without the accesses themselves.
     fn meanings(&self) -> Vec<String> {
         let mut events = self.events();
         events.retain(|e| !e.starts_with("Register"));
