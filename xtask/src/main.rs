@@ -4,6 +4,7 @@
 
 mod cpio;
 mod debian;
+mod guest;
 mod host;
 mod kernel;
 mod lab;

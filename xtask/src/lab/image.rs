@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
+use crate::guest::{self, add_busybox};
 use crate::kernel::Kernel;
 use crate::process::output_of;
 use crate::workspace::Programs;
@@ -43,13 +44,12 @@ pub(super) fn write(
     archive.copy("/init", &programs.path("lab-init"))?;
     archive.copy("/usr/bin/stickler", &programs.path("stickler"))?;
     archive.copy("/boot/vmlinuz", &kernel.image)?;
+    let exerciser = path.with_file_name("exerciser");
+    guest::write_exerciser(&exerciser, kernel, busybox, programs)?;
+    archive.copy("/boot/exerciser", &exerciser)?;
     kernel.add_modules(&MODULES, &mut archive)?;
 
-    archive.copy("/bin/busybox", busybox)?;
-    let applets = output_of(Command::new(busybox).arg("--list-full"))?;
-    for applet in applets.lines().filter(|&applet| applet != "bin/busybox") {
-        archive.link(&format!("/{applet}"), "/bin/busybox")?;
-    }
+    add_busybox(&mut archive, busybox)?;
     let mut libraries = std::collections::BTreeSet::new();
     for program in HOST_PROGRAMS.map(Path::new) {
         if program.is_file() {

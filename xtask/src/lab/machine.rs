@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use stickler_guest_programs::link::{CHUNK, Message, PORT};
 use stickler_guest_programs::tree::Receiver;
 use tempfile::TempDir;
@@ -38,7 +39,7 @@ const COMMAND_LINE: &str = "console=ttyS0 panic=-1 mitigations=off quiet tsc=rel
                             transparent_hugepage=always";
 
 /// Set when the user asks us to end.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What to boot.
 pub(crate) struct Boot<'a> {
@@ -347,8 +348,10 @@ fn forward_input(host: Arc<Mutex<UnixStream>>) {
 fn handle_interrupts() -> Result<()> {
     static HANDLED: OnceLock<()> = OnceLock::new();
     if HANDLED.set(()).is_ok() {
-        ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-            .context("cannot handle interrupts")?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED))
+                .context("cannot handle interrupts")?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,96 @@
+//! The first process of a guest that exercises all of stickler's devices.
+//!
+//! It writes `@mark NAME` to the serial port before each step and a line for what failed. When
+//! everything worked it powers off; otherwise it ends, and the kernel panics, so that nobody can
+//! take a failure for a success.
+
+mod block;
+mod console;
+mod drivers;
+mod entropy;
+mod kernel_log;
+mod network;
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use stickler_guest_programs::exercise::{NETWORK_PARAMETER, PASSED, REBIND_PARAMETER};
+use stickler_guest_programs::machine;
+
+fn main() -> ExitCode {
+    if !machine::is_first_process() {
+        eprintln!("exerciser is the first process of a guest and nothing else");
+        return ExitCode::from(2);
+    }
+    match exercise() {
+        Ok(()) => {
+            say(PASSED);
+            machine::power_off();
+        }
+        Err(error) => say(&format!("exercise: failed: {error:#}")),
+    }
+    ExitCode::FAILURE
+}
+
+fn exercise() -> Result<()> {
+    machine::mount_file_systems()?;
+    mark("modules");
+    machine::load_modules()?;
+    drivers::wait_for_all()?;
+    let network = network::Network::from_command_line(
+        machine::kernel_parameter(NETWORK_PARAMETER)?.as_deref(),
+    )?;
+
+    let mut failures = 0;
+    let mut step = |name: &str, work: &mut dyn FnMut() -> Result<()>| {
+        mark(name);
+        if let Err(error) = work() {
+            say(&format!("exercise: {name}: {error:#}"));
+            failures += 1;
+        }
+    };
+    step("block", &mut block::exercise);
+    step("network", &mut || network.exercise());
+    step("console", &mut console::exercise);
+    step("entropy", &mut entropy::exercise);
+    if machine::kernel_parameter(REBIND_PARAMETER)?.as_deref() != Some("no") {
+        step("rebind-drivers", &mut || {
+            drivers::rebind(drivers::Bus::Virtio, &network)?;
+            use_all_again(&network)
+        });
+        step("rebind-transport", &mut || {
+            drivers::rebind(drivers::Bus::Pci, &network)?;
+            use_all_again(&network)
+        });
+    }
+    step("kernel-log", &mut kernel_log::check);
+    mark("power-off");
+    ensure!(failures == 0, "{failures} steps failed");
+    Ok(())
+}
+
+/// Uses every device once more, after its driver was away.
+fn use_all_again(network: &network::Network) -> Result<()> {
+    block::use_again().context("block")?;
+    network.use_again().context("network")?;
+    console::exercise().context("console")?;
+    entropy::exercise().context("entropy")
+}
+
+/// Puts a mark on stickler's timeline.
+fn mark(name: &str) {
+    say(&format!("@mark {name}"));
+}
+
+/// Writes a line to the serial port.
+fn say(line: &str) {
+    let written = File::options()
+        .write(true)
+        .open("/dev/ttyS0")
+        .and_then(|mut serial| serial.write_all(format!("{line}\n").as_bytes()));
+    if written.is_err() {
+        println!("{line}");
+    }
+}

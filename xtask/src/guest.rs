@@ -1,0 +1,62 @@
+//! The images guests boot from.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cpio::Archive;
+use crate::kernel::Kernel;
+use crate::process::output_of;
+use crate::workspace::Programs;
+
+/// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
+/// module.
+const MODULES: [&str; 6] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "virtio-rng",
+    "8021q",
+];
+
+/// Does what DHCP says.
+const DHCP_SCRIPT: &str = r#"#!/bin/sh
+case "$1" in
+bound | renew)
+    ip addr flush dev "$interface" scope global
+    ip addr add "$ip/${mask:-24}" dev "$interface"
+    [ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface"
+    ;;
+esac
+"#;
+
+/// Writes an initial RAM file system whose first process is the exerciser.
+pub(crate) fn write_exerciser(
+    path: &Path,
+    kernel: &Kernel,
+    busybox: &Path,
+    programs: &Programs,
+) -> Result<()> {
+    let mut archive = Archive::create(path)?;
+    archive.copy("/init", &programs.path("exerciser"))?;
+    add_busybox(&mut archive, busybox)?;
+    archive.file("/etc/udhcpc.sh", 0o755, DHCP_SCRIPT.as_bytes())?;
+    kernel.add_modules(&MODULES, &mut archive)?;
+    archive.finish()?;
+    Ok(())
+}
+
+/// Adds busybox and a link for each of its tools.
+pub(crate) fn add_busybox<W: std::io::Write>(
+    archive: &mut Archive<W>,
+    busybox: &Path,
+) -> Result<()> {
+    archive.copy("/bin/busybox", busybox)?;
+    let applets = output_of(Command::new(busybox).arg("--list-full"))?;
+    for applet in applets.lines().filter(|&applet| applet != "bin/busybox") {
+        archive.link(&format!("/{applet}"), "/bin/busybox")?;
+    }
+    Ok(())
+}
