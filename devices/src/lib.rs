@@ -10,9 +10,10 @@
 //! * [`interrupt`]: how devices interrupt the guest.
 //! * [`pci`]: bus, configuration space, BARs, capabilities, MSI-X.
 //! * [`virtio`]: what is common to all virtio devices: transport and queues.
-//! * one folder a device type: [`net`], [`block`], [`entropy`].
+//! * one folder a device type: [`net`], [`block`], [`console`], [`entropy`].
 
 pub mod block;
+pub mod console;
 pub mod entropy;
 pub mod interrupt;
 pub mod memory;

@@ -1,0 +1,480 @@
+//! The console device (§5.3).
+//!
+//! * [`port`]: bytes between a port's virtqueues and the host.
+//! * `control`: what device and driver tell each other about ports (§5.3.6.2).
+
+#![forbid(unsafe_code)]
+
+mod control;
+pub mod port;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::RawFd;
+
+use stickler_conformance::event::ConsoleMessage;
+use stickler_conformance::features::console as feature;
+use stickler_conformance::{DeviceKind, Event, Witness};
+
+use crate::memory::GuestRam;
+use crate::virtio::queue::{Broken, Queue};
+use crate::virtio::stream::{Reader, Writer};
+use crate::virtio::{Io, Progress, VirtioDevice};
+use control::{MESSAGE_LEN, Message, Notice, PortControl, PortFacts, event};
+use port::{Change, Port, PortBackend, Size, Tap};
+
+/// The most ports a console has: with the control queues they take 64 virtqueues.
+pub const MAX_PORTS: usize = 31;
+
+/// The longest name of a port, bytes.
+pub const MAX_NAME: usize = 128;
+
+/// The size of a port's virtqueues.
+const PORT_QUEUE_SIZE: u16 = 128;
+
+/// The size of the control virtqueues.
+const CONTROL_QUEUE_SIZE: u16 = 64;
+
+/// Messages taken, and messages sent, in one call.
+const MESSAGES_PER_CALL: u32 = 64;
+
+/// Changes on the host that are looked at in one call.
+const CHANGES_PER_CALL: u32 = 16;
+
+/// Bytes of a message, behind its fixed part, that are looked at.
+const REST: usize = 64;
+
+/// The size a port 0 has that is no terminal.
+const NO_TERMINAL: Size = Size { cols: 80, rows: 24 };
+
+/// Bytes of `struct virtio_console_config` (§5.3.4), and where its fields are.
+const CONFIG_LEN: usize = 12;
+const COLS: usize = 0;
+const ROWS: usize = 2;
+const MAX_NR_PORTS: usize = 4;
+const EMERG_WR: u32 = 8;
+
+/// What a port is made of.
+pub struct PortConfig {
+    /// What stands behind it.
+    pub backend: Box<dyn PortBackend>,
+    /// The name by which the guest can find it, if it has one. At most [`MAX_NAME`] bytes.
+    pub name: Option<String>,
+}
+
+/// Why a console cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPorts {
+    /// More than [`MAX_PORTS`].
+    TooMany,
+    /// A name of no bytes, or of more than [`MAX_NAME`].
+    Name,
+}
+
+/// A console device.
+pub struct Console {
+    ports: Vec<Port>,
+    names: Vec<Option<String>>,
+    /// By port: what was told.
+    control: Vec<PortControl>,
+    features: u64,
+    queue_sizes: Vec<u16>,
+    config: [u8; CONFIG_LEN],
+    /// Features negotiated, and that they have been.
+    negotiated: u64,
+    /// Ports to be looked at, a bit each.
+    attention: u32,
+}
+
+/// What a virtqueue is for (§5.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The receiveq or the transmitq of a port.
+    Port(usize),
+    ControlReceive,
+    ControlTransmit,
+}
+
+const CONTROL_RECEIVEQ: u16 = 2;
+const CONTROL_TRANSMITQ: u16 = 3;
+
+/// What the virtqueue `index` is for.
+fn role(index: u16) -> Role {
+    match index {
+        0 | 1 => Role::Port(0),
+        CONTROL_RECEIVEQ => Role::ControlReceive,
+        CONTROL_TRANSMITQ => Role::ControlTransmit,
+        _ => Role::Port(usize::from(index / 2 - 1)),
+    }
+}
+
+/// The receiveq of `port`; its transmitq is the next one.
+fn receiveq(port: usize) -> u16 {
+    match port {
+        0 => 0,
+        _ => 2 * port as u16 + 2,
+    }
+}
+
+impl Console {
+    /// A console with port 0, which is the one for text, and further ports from 1 on. It offers
+    /// VIRTIO_CONSOLE_F_MULTIPORT if there are further ones or port 0 has a name.
+    ///
+    /// # Errors
+    /// If there are too many ports, or a name cannot be one.
+    pub fn new(first: PortConfig, further: Vec<PortConfig>) -> Result<Self, BadPorts> {
+        let multiport = !further.is_empty() || first.name.is_some();
+        let mut console = Console {
+            ports: Vec::new(),
+            names: Vec::new(),
+            control: Vec::new(),
+            features: feature::SIZE | feature::EMERG_WRITE,
+            queue_sizes: Vec::new(),
+            config: [0; CONFIG_LEN],
+            negotiated: 0,
+            attention: 0,
+        };
+        for (id, port) in std::iter::once(first).chain(further).enumerate() {
+            if id == MAX_PORTS {
+                return Err(BadPorts::TooMany);
+            }
+            if let Some(name) = &port.name
+                && !(1..=MAX_NAME).contains(&name.len())
+            {
+                return Err(BadPorts::Name);
+            }
+            console.ports.push(Port::new(port.backend));
+            console.names.push(port.name);
+            console.control.push(PortControl::default());
+            // §5.3.2
+            console.queue_sizes.extend([PORT_QUEUE_SIZE; 2]);
+            if id == 0 && multiport {
+                console.queue_sizes.extend([CONTROL_QUEUE_SIZE; 2]);
+            }
+        }
+        if multiport {
+            console.features |= feature::MULTIPORT;
+            let count = console.ports.len() as u32;
+            console.config[MAX_NR_PORTS..MAX_NR_PORTS + 4].copy_from_slice(&count.to_le_bytes());
+        }
+        console.set_size(console.size().unwrap_or(NO_TERMINAL));
+        Ok(console)
+    }
+
+    /// Has `tap` see what the guest outputs on port 0.
+    pub fn tap(&mut self, tap: Tap) {
+        if let Some(port) = self.ports.first_mut() {
+            port.set_tap(tap);
+        }
+    }
+
+    /// The size of the terminal behind port 0.
+    fn size(&self) -> Option<Size> {
+        self.ports.first().and_then(|p| p.backend.size())
+    }
+
+    /// Writes `cols` and `rows`. Gives whether they have changed.
+    fn set_size(&mut self, size: Size) -> bool {
+        let before = self.config;
+        self.config[COLS..COLS + 2].copy_from_slice(&size.cols.to_le_bytes());
+        self.config[ROWS..ROWS + 2].copy_from_slice(&size.rows.to_le_bytes());
+        self.config != before
+    }
+
+    fn is_multiport(&self) -> bool {
+        self.negotiated & feature::MULTIPORT != 0
+    }
+
+    /// Whether a port's virtqueues are in use.
+    fn is_in_use(&self, port: usize) -> bool {
+        port == 0 || self.is_multiport()
+    }
+
+    /// Whether input for a port is wanted. A port the driver has not opened has nobody to take it:
+    /// it waits on the host.
+    fn takes_input(&self, port: usize) -> bool {
+        !self.is_multiport() || self.control.get(port).is_some_and(PortControl::takes_input)
+    }
+
+    /// Carries the bytes of one port.
+    fn serve_port<W: Witness>(&mut self, id: usize, io: &mut Io<'_, W>) -> Progress {
+        let (in_use, takes_input) = (self.is_in_use(id), self.takes_input(id));
+        let Some(port) = self.ports.get_mut(id) else {
+            return Progress::Done;
+        };
+        if !in_use {
+            return Progress::Done;
+        }
+        let (receiveq, transmitq) = (receiveq(id), receiveq(id) + 1);
+        let sent = on_queue(io, transmitq, |queue, ram, witness| {
+            port.transmit(queue, ram, witness)
+        });
+        let received = match takes_input {
+            true => on_queue(io, receiveq, |queue, ram, witness| {
+                port.receive(queue, ram, witness)
+            }),
+            false => Progress::Done,
+        };
+        // What is left to read may have been the last of a peer that has gone.
+        let changed = self.look_at_host(id, io);
+        both(both(sent, received), changed)
+    }
+
+    /// Takes note of what happened on the host's side of a port.
+    fn look_at_host<W: Witness>(&mut self, id: usize, io: &mut Io<'_, W>) -> Progress {
+        for _ in 0..CHANGES_PER_CALL {
+            let (Some(port), Some(control)) = (self.ports.get_mut(id), self.control.get_mut(id))
+            else {
+                return Progress::Done;
+            };
+            let Some(change) = port.backend.change() else {
+                return match self.is_multiport() {
+                    true => self.send_messages(io),
+                    false => Progress::Done,
+                };
+            };
+            control.host_changed(id == 0, change);
+            if let (0, Change::Resized(size)) = (id, change)
+                && self.set_size(size)
+            {
+                // §5.3.6: the size in the configuration is that of port 0.
+                io.signals.config_changed = true;
+            }
+        }
+        Progress::More
+    }
+
+    /// Serves the ports to which a message of the driver has drawn attention.
+    fn attend<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        let mut progress = Progress::Done;
+        for id in 0..self.ports.len() {
+            if self.attention & 1 << id != 0 {
+                match self.serve_port(id, io) {
+                    Progress::Done => self.attention &= !(1 << id),
+                    Progress::More => progress = Progress::More,
+                }
+            }
+        }
+        progress
+    }
+
+    // ---- Control messages (§5.3.6.2)
+
+    /// Takes the driver's messages.
+    fn take_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        on_queue(io, CONTROL_TRANSMITQ, |queue, ram, witness| {
+            for _ in 0..MESSAGES_PER_CALL {
+                let Some(chain) = queue.pop(ram, witness)? else {
+                    if queue.want_notifications(true) {
+                        continue;
+                    }
+                    return Ok(Progress::Done);
+                };
+                let head = chain.head;
+                let mut reader = Reader::new(ram, chain.buffers);
+                let message = reader.read_array().map(Message::decode);
+                let mut rest = [0; REST];
+                let count = reader.read(&mut rest);
+                if W::JUDGING {
+                    witness.see(&Event::ConsoleMessage(ConsoleMessage {
+                        id: message.map(|m| m.id),
+                        event: message.map_or(0, |m| m.event),
+                        value: message.map_or(0, |m| m.value),
+                        rest: &rest[..count],
+                        max_nr_ports: self.ports.len() as u32,
+                    }));
+                }
+                if let Some(message) = message {
+                    self.take_message(message);
+                }
+                queue.add_used(head, 0, witness);
+            }
+            Ok(Progress::More)
+        })
+    }
+
+    /// Acts on a message; those that make no sense change nothing.
+    fn take_message(&mut self, message: Message) {
+        let success = message.value == 1;
+        if message.event == event::DEVICE_READY {
+            // Where the driver has failed there is nobody to tell of ports.
+            if success {
+                self.control.iter_mut().for_each(PortControl::device_ready);
+            }
+            return;
+        }
+        let id = message.id as usize;
+        let size = self.size();
+        let (Some(control), Some(port)) = (self.control.get_mut(id), self.ports.get(id)) else {
+            return;
+        };
+        match message.event {
+            event::PORT_READY => control.port_ready(
+                success,
+                PortFacts {
+                    console: id == 0,
+                    named: self.names.get(id).is_some_and(Option::is_some),
+                    size,
+                    open: port.backend.is_open(),
+                },
+            ),
+            event::PORT_OPEN => {
+                control.guest_opened(success);
+                self.attention |= 1 << id;
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what the driver has to be told, as far as it has given buffers for it.
+    fn send_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
+        on_queue(io, CONTROL_RECEIVEQ, |queue, ram, witness| {
+            for _ in 0..MESSAGES_PER_CALL {
+                let due = self.control.iter().enumerate();
+                let Some((id, notice)) = due.filter_map(|(id, c)| Some((id, c.next_due()?))).next()
+                else {
+                    return Ok(Progress::Done);
+                };
+                let (event, value) = notice.event_and_value();
+                // §5.3.6.2.1: ids are less than max_nr_ports, which is how many ports there are.
+                let message = Message {
+                    id: id as u32,
+                    event,
+                    value,
+                };
+                let Some(chain) = queue.pop(ram, witness)? else {
+                    if queue.want_notifications(true) {
+                        continue;
+                    }
+                    return Ok(Progress::Done);
+                };
+                let head = chain.head;
+                let fixed = message.encode();
+                let size = [
+                    self.config[COLS..COLS + 2].as_ref(),
+                    &self.config[ROWS..ROWS + 2],
+                ];
+                let size = size.concat();
+                let behind = match notice {
+                    Notice::Resize => &size[..],
+                    Notice::Name => self.names[id].as_deref().unwrap_or_default().as_bytes(),
+                    _ => &[],
+                };
+                let mut writer = Writer::new(ram, chain.buffers);
+                // A buffer that is too small for the message comes back empty; the message waits
+                // for a larger one.
+                if writer.remaining() >= (MESSAGE_LEN + behind.len()) as u64 {
+                    writer.write(&fixed);
+                    writer.write(behind);
+                    if let Some(control) = self.control.get_mut(id) {
+                        control.sent(notice);
+                    }
+                    if W::JUDGING {
+                        let id = message.id;
+                        witness.see(&Event::ConsoleMessageSent { id, event, value });
+                    }
+                }
+                let written = writer.written() as u32;
+                queue.add_used(head, written, witness);
+            }
+            Ok(Progress::More)
+        })
+    }
+}
+
+/// Has `work` done on a queue, if it is there, and lets the driver know of what was returned.
+fn on_queue<W: Witness>(
+    io: &mut Io<'_, W>,
+    index: u16,
+    work: impl FnOnce(&mut Queue, &GuestRam, &mut W) -> Result<Progress, Broken>,
+) -> Progress {
+    let Some(Some(queue)) = io.queues.get_mut(usize::from(index)) else {
+        return Progress::Done;
+    };
+    let result = work(queue, io.ram, io.witness);
+    if queue.publish() {
+        io.signals.used(index);
+    }
+    result.unwrap_or_else(|Broken| {
+        io.signals.needs_reset = true;
+        Progress::Done
+    })
+}
+
+fn both(a: Progress, b: Progress) -> Progress {
+    match (a, b) {
+        (Progress::Done, Progress::Done) => Progress::Done,
+        _ => Progress::More,
+    }
+}
+
+impl<W: Witness> VirtioDevice<W> for Console {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Console
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn write_config(&mut self, offset: u32, data: &[u8], _io: &mut Io<'_, W>) {
+        // §5.3.5.1: emerg_wr can be written at any time; its lower byte is output.
+        let index = EMERG_WR.checked_sub(offset).map(|i| i as usize);
+        if let Some(&byte) = index.and_then(|i| data.get(i))
+            && let Some(port) = self.ports.first_mut()
+        {
+            port.emergency_write(byte);
+        }
+    }
+
+    fn negotiated(&mut self, features: u64) {
+        self.negotiated = features;
+    }
+
+    fn activate(&mut self, _io: &mut Io<'_, W>) {}
+
+    fn reset(&mut self) {
+        self.negotiated = 0;
+        self.attention = 0;
+        self.control.fill(PortControl::default());
+        self.ports.iter_mut().for_each(Port::reset);
+    }
+
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
+        match role(queue) {
+            Role::Port(id) => self.serve_port(id, io),
+            // §5.3.2: the control queues exist with MULTIPORT only.
+            _ if !self.is_multiport() => Progress::Done,
+            Role::ControlReceive => self.send_messages(io),
+            Role::ControlTransmit => {
+                let taken = self.take_messages(io);
+                let sent = self.send_messages(io);
+                both(both(taken, sent), self.attend(io))
+            }
+        }
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        self.ports.iter().filter_map(|p| p.backend.fd()).collect()
+    }
+
+    fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
+        let with_fd = |(_, port): &(usize, &Port)| port.backend.fd().is_some();
+        let Some((id, _)) = self.ports.iter().enumerate().filter(with_fd).nth(index) else {
+            return Progress::Done;
+        };
+        let changed = self.look_at_host(id, io);
+        if let Some(port) = self.ports.get_mut(id) {
+            port.flush();
+        }
+        both(changed, self.serve_port(id, io))
+    }
+}
