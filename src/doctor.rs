@@ -1,1 +1,204 @@
 //! `stickler doctor`: what this host offers, and what to do about what is missing.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use kvm_ioctls::Kvm;
+
+use crate::machine::probe::{self, API_VERSION, CAPABILITIES};
+
+/// One thing looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at, in a word or two.
+    pub name: &'static str,
+    /// What came out.
+    pub status: Status,
+    /// What that means.
+    pub meaning: String,
+    /// What to do about it, if it is not all right.
+    pub advice: Option<&'static str>,
+}
+
+/// What came out of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is there and works.
+    Ok,
+    /// It is missing, and something optional with it.
+    Warning,
+    /// It is missing, and stickler cannot run guests without.
+    Missing,
+}
+
+/// All checks, in the order in which one builds on the other.
+pub fn examine() -> Vec<Check> {
+    let mut checks = Vec::new();
+    examine_kvm(&mut checks);
+    checks.push(tap());
+    checks
+}
+
+/// Whether stickler can run guests on this host: nothing necessary is missing.
+pub fn can_run(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.status != Status::Missing)
+}
+
+const USE_LAB: &str = "use a host with hardware virtualization, or the lab (`cargo xtask lab`)";
+
+fn examine_kvm(checks: &mut Vec<Check>) {
+    let kvm = match probe::open() {
+        Ok(kvm) => kvm,
+        Err(why) => {
+            checks.push(missing("kvm", why.to_string(), USE_LAB));
+            return;
+        }
+    };
+    checks.push(ok("kvm", "/dev/kvm can be opened".to_owned()));
+    checks.push(version(&kvm));
+    checks.push(capabilities(&kvm));
+    checks.push(stock_kernels(&kvm));
+}
+
+fn version(kvm: &Kvm) -> Check {
+    match kvm.get_api_version() {
+        API_VERSION => ok("kvm version", format!("its API is version {API_VERSION}")),
+        other => missing(
+            "kvm version",
+            format!("its API is version {other}, not {API_VERSION}"),
+            USE_LAB,
+        ),
+    }
+}
+
+fn capabilities(kvm: &Kvm) -> Check {
+    let lacking: Vec<String> = CAPABILITIES
+        .iter()
+        .filter(|(cap, _)| !kvm.check_extension(*cap))
+        .map(|(cap, what)| format!("{cap:?} ({what})"))
+        .collect();
+    if lacking.is_empty() {
+        let count = CAPABILITIES.len();
+        ok("kvm capabilities", format!("all {count} that are needed"))
+    } else {
+        let lacking = format!("it lacks {}", lacking.join(", "));
+        missing("kvm capabilities", lacking, USE_LAB)
+    }
+}
+
+/// Runs guest code; nothing else tells.
+fn stock_kernels(kvm: &Kvm) -> Check {
+    match probe::try_guest(kvm) {
+        Ok(rate) => ok(
+            "stock kernels",
+            format!(
+                "guest code runs, about {:.0} million instructions a second",
+                rate / 1e6
+            ),
+        ),
+        Err(why) => missing("stock kernels", why.to_string(), USE_LAB),
+    }
+}
+
+/// Whether a tap device could be made or attached to.
+fn tap() -> Check {
+    const NAME: &str = "tap";
+    const MEANING: &str = "`--net tap=NAME` will not work; `--net user` needs nothing";
+    let device = match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+    {
+        Ok(device) => device,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            return warning(
+                NAME,
+                format!("there is no /dev/net/tun: {MEANING}"),
+                "load the kernel module tun (`modprobe tun`)",
+            );
+        }
+        Err(why) => {
+            return warning(
+                NAME,
+                format!("/dev/net/tun cannot be opened ({why}): {MEANING}"),
+                "run as root, or give yourself access to /dev/net/tun",
+            );
+        }
+    };
+    match set_interface(&device) {
+        Ok(()) => ok(NAME, "tap devices can be made".to_owned()),
+        Err(why) => warning(
+            NAME,
+            format!("a tap device cannot be made ({why}): {MEANING}"),
+            "have root make one for you (`ip tuntap add NAME mode tap user YOU`), or run as root",
+        ),
+    }
+}
+
+/// Makes a tap device with a name of the kernel's choice; it goes away with the descriptor.
+fn set_interface(device: &impl AsRawFd) -> io::Result<()> {
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16,
+        },
+    };
+    // SAFETY: TUNSETIFF reads and writes one ifreq.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn ok(name: &'static str, meaning: String) -> Check {
+    Check {
+        name,
+        status: Status::Ok,
+        meaning,
+        advice: None,
+    }
+}
+
+fn warning(name: &'static str, meaning: String, advice: &'static str) -> Check {
+    Check {
+        name,
+        status: Status::Warning,
+        meaning,
+        advice: Some(advice),
+    }
+}
+
+fn missing(name: &'static str, meaning: String, advice: &'static str) -> Check {
+    Check {
+        name,
+        status: Status::Missing,
+        meaning,
+        advice: Some(advice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_all_right_comes_with_advice() {
+        let checks = examine();
+        assert_eq!(checks.first().map(|c| c.name), Some("kvm"));
+        assert_eq!(checks.last().map(|c| c.name), Some("tap"));
+        for check in checks {
+            assert_eq!(check.advice.is_none(), check.status == Status::Ok);
+            assert!(!check.meaning.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_what_is_necessary_decides() {
+        let fine = ok("kvm", "x".into());
+        let optional = warning("tap", "x".into(), "y");
+        assert!(can_run(&[fine.clone(), optional]));
+        assert!(!can_run(&[fine, missing("kvm version", "x".into(), "y")]));
+    }
+}

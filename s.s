@@ -1,0 +1,3 @@
+.intel_syntax noprefix
+sete al
+out 0xe2, al

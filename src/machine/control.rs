@@ -1,0 +1,127 @@
+//! How a run is brought to its end, from whichever thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::event::Event;
+use super::output::PanicNote;
+use super::{Error, GuestEnd};
+
+/// Shared by all threads of a run: whoever ends it first says how.
+#[derive(Debug)]
+pub(super) struct Control {
+    ending: Mutex<Option<Result<GuestEnd, Error>>>,
+    stopping: AtomicBool,
+    wake: Event,
+    panic: PanicNote,
+}
+
+impl Control {
+    pub(super) fn new(panic: PanicNote) -> Result<Self, Error> {
+        Ok(Control {
+            ending: Mutex::new(None),
+            stopping: AtomicBool::new(false),
+            wake: Event::new().map_err(Error::host("create an eventfd"))?,
+            panic,
+        })
+    }
+
+    /// The guest has ended.
+    pub(super) fn end(&self, end: GuestEnd) {
+        // A guest that panics restarts, stands still, or dies of it: that is one end, the panic.
+        let end = match end {
+            GuestEnd::Reset | GuestEnd::TripleFault | GuestEnd::Timeout => match self.panic.get() {
+                Some(message) => GuestEnd::Panic(message),
+                None => end,
+            },
+            end => end,
+        };
+        self.finish(Ok(end));
+    }
+
+    /// The run cannot go on.
+    pub(super) fn fail(&self, error: Error) {
+        self.finish(Err(error));
+    }
+
+    fn finish(&self, ending: Result<GuestEnd, Error>) {
+        self.ending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(ending);
+        self.stopping.store(true, Ordering::Release);
+        self.wake.signal();
+    }
+
+    /// Whether the run is ending: every thread looks at this before it waits or goes on.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Readable once the run is ending, and for ever after.
+    pub(super) fn wake(&self) -> &Event {
+        &self.wake
+    }
+
+    /// How it ended, once.
+    pub(super) fn take_ending(&self) -> Option<Result<GuestEnd, Error>> {
+        self.ending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+/// Ends the run of a machine from another thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle(pub(super) Arc<Control>);
+
+impl StopHandle {
+    /// Ends the run; it counts as having ended with `end` unless it has ended otherwise before.
+    pub fn stop(&self, end: GuestEnd) {
+        self.0.end(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control() -> (Control, PanicNote) {
+        let note = PanicNote::default();
+        (Control::new(note.clone()).unwrap(), note)
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let (control, _) = control();
+        assert!(!control.is_stopping());
+        control.end(GuestEnd::PowerOff);
+        control.end(GuestEnd::Timeout);
+        assert!(control.is_stopping());
+        assert!(matches!(
+            control.take_ending(),
+            Some(Ok(GuestEnd::PowerOff))
+        ));
+    }
+
+    #[test]
+    fn a_reset_after_a_panic_is_the_panic() {
+        let (control, note) = control();
+        note.set("Attempted to kill init!");
+        control.end(GuestEnd::Reset);
+        let expected = GuestEnd::Panic("Attempted to kill init!".into());
+        assert_eq!(control.take_ending().unwrap().unwrap(), expected);
+    }
+
+    #[test]
+    fn leaving_after_a_panic_is_leaving() {
+        let (control, note) = control();
+        note.set("x");
+        control.end(GuestEnd::Interrupted);
+        assert_eq!(
+            control.take_ending().unwrap().unwrap(),
+            GuestEnd::Interrupted
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Running a guest to its end: starting the threads, waiting, stopping them.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kvm_ioctls::{VcpuFd, VmFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stickler_devices::memory::GuestRam;
+use stickler_devices::virtio::Serviced;
+use vmm_sys_util::signal::Killable;
+
+use super::control::Control;
+use super::ports::Ports;
+use super::serial;
+use super::signals::EndingSignals;
+use super::terminal::RawMode;
+use super::vcpu::{self, Surroundings};
+use super::worker;
+use super::{Error, GuestEnd, kick};
+
+/// What a run is made of.
+pub(super) struct Parts {
+    pub(super) vcpus: Vec<VcpuFd>,
+    pub(super) vm: Arc<VmFd>,
+    pub(super) ram: GuestRam,
+    pub(super) devices: Vec<Arc<dyn Serviced>>,
+    pub(super) ports: Ports,
+    pub(super) control: Arc<Control>,
+    pub(super) timeout: Option<Duration>,
+    /// Whether standard input belongs to the serial port.
+    pub(super) takes_input: bool,
+}
+
+pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
+    let control = parts.control;
+    kick::install()?;
+    let signals = EndingSignals::catch()?;
+    let terminal = if parts.takes_input {
+        RawMode::enter().map_err(Error::host("switch the terminal to raw mode"))?
+    } else {
+        None
+    };
+    let is_terminal = terminal.is_some();
+
+    let deadline = parts.timeout.map(|t| Instant::now() + t);
+    let mut threads = Threads {
+        control: control.clone(),
+        vcpus: Vec::new(),
+        others: Vec::new(),
+    };
+    let started = threads.start(
+        parts.vcpus,
+        parts.devices,
+        parts.ports,
+        parts.takes_input.then_some(is_terminal),
+    );
+    match started {
+        Ok(()) => wait(&control, &signals, deadline),
+        Err(why) => control.fail(why),
+    }
+    threads.stop();
+    drop(terminal);
+    // The threads are done with the guest's memory and KVM's view of it.
+    drop((parts.vm, parts.ram));
+
+    // Every way out of `wait` has set it.
+    control.take_ending().unwrap_or(Ok(GuestEnd::Interrupted))
+}
+
+/// Waits until the run is to end.
+fn wait(control: &Control, signals: &EndingSignals, deadline: Option<Instant>) {
+    while !control.is_stopping() {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            control.end(GuestEnd::Timeout);
+            return;
+        }
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [
+            PollFd::new(control.wake(), PollFlags::IN),
+            PollFd::new(signals.event(), PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) if fds[1].revents().is_empty() => {}
+            Ok(_) => control.end(GuestEnd::Interrupted),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(why) => control.fail(Error::Host {
+                what: "wait for the guest",
+                why: why.into(),
+            }),
+        }
+    }
+}
+
+struct Threads {
+    control: Arc<Control>,
+    vcpus: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(
+        &mut self,
+        vcpus: Vec<VcpuFd>,
+        devices: Vec<Arc<dyn Serviced>>,
+        ports: Ports,
+        input: Option<bool>,
+    ) -> Result<(), Error> {
+        for device in devices {
+            let id = device.id();
+            let name = format!("{} {}", id.kind.name(), id.slot);
+            let control = self.control.clone();
+            let thread = self.spawn(name, move || {
+                worker::serve(device.as_ref(), &control).map_err(Error::host("serve a device"))
+            })?;
+            self.others.push(thread);
+        }
+        if let Some(is_terminal) = input {
+            let port = ports.serial.clone();
+            let control = self.control.clone();
+            let thread = self.spawn("serial input".to_owned(), move || {
+                serial::carry_input(&port, &control, is_terminal)
+                    .map_err(Error::host("read standard input"))
+            })?;
+            self.others.push(thread);
+        }
+        let around = Arc::new(Surroundings {
+            ports,
+            control: self.control.clone(),
+        });
+        for (index, vcpu) in (0..).zip(vcpus) {
+            let around = around.clone();
+            let thread = self.spawn(format!("vcpu {index}"), move || {
+                vcpu::run(vcpu, index, &around)
+            })?;
+            self.vcpus.push(thread);
+        }
+        Ok(())
+    }
+
+    /// Starts a thread; if it fails or panics, the run ends.
+    fn spawn(
+        &self,
+        name: String,
+        body: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<JoinHandle<()>, Error> {
+        let control = self.control.clone();
+        thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => control.fail(why),
+                Err(panic) => control.fail(Error::Panicked {
+                    thread: name,
+                    message: message(panic.as_ref()),
+                }),
+            })
+            .map_err(|why: io::Error| Error::Host {
+                what: "start a thread",
+                why,
+            })
+    }
+
+    /// Waits for all threads to end, now that they have been told to; the vCPUs' are kicked out of
+    /// the guest. A thread that hangs is left behind.
+    fn stop(self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(200);
+        let mut threads: Vec<JoinHandle<()>> = self.others;
+        let vcpus = self.vcpus.len();
+        threads.splice(0..0, self.vcpus);
+        while start.elapsed() < PATIENCE && threads.iter().any(|t| !t.is_finished()) {
+            // Again and again: the signal is lost on a thread that was just about to enter the guest.
+            for vcpu in threads[..vcpus].iter().filter(|t| !t.is_finished()) {
+                // It has not been joined, so its handle is valid.
+                let _ = vcpu.kill(kick::signal());
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        for thread in threads.into_iter().filter(JoinHandle::is_finished) {
+            // Panics have been caught inside.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_else(|| "panicked".to_owned())
+}

@@ -1,0 +1,123 @@
+//! The user's terminal: raw mode while a guest has it, and the way out.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, Once, PoisonError};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// The terminal's attributes as they were, while it is in raw mode.
+static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Standard input's terminal in raw mode, as long as this lives. It is restored when this is
+/// dropped, and when any thread panics.
+#[derive(Debug)]
+pub struct RawMode(());
+
+impl RawMode {
+    /// Switches the terminal on standard input to raw mode; `None` if there is none.
+    pub fn enter() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(None);
+        }
+        restore_on_panic();
+        let attributes = tcgetattr(&stdin)?;
+        let mut raw = attributes.clone();
+        raw.make_raw();
+        SAVED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(attributes);
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        Ok(Some(RawMode(())))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal its attributes back, if it is in raw mode.
+pub fn restore() {
+    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(attributes) = saved {
+        // If the terminal has gone away there is nothing left to restore.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &attributes);
+    }
+}
+
+/// A panic's message shall be readable, and the shell after it usable.
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            restore();
+            next(info);
+        }));
+    });
+}
+
+/// Columns and rows of the terminal on standard output, if there is one.
+pub fn window_size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Finds the escape sequence in what the user types: Ctrl-A x leaves, Ctrl-A a and Ctrl-A Ctrl-A
+/// are a Ctrl-A for the guest. Anything else passes unchanged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EscapeFilter {
+    /// The last byte was a Ctrl-A.
+    armed: bool,
+}
+
+const CTRL_A: u8 = 1;
+
+impl EscapeFilter {
+    /// Passes `typed` on to `input`; true if the user wants to leave.
+    pub fn feed(&mut self, typed: &[u8], input: &mut VecDeque<u8>) -> bool {
+        for &byte in typed {
+            let armed = std::mem::take(&mut self.armed);
+            match byte {
+                b'x' | b'X' if armed => return true,
+                CTRL_A | b'a' if armed => input.push_back(CTRL_A),
+                CTRL_A => self.armed = true,
+                _ if armed => input.extend([CTRL_A, byte]),
+                _ => input.push_back(byte),
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+        let mut filter = EscapeFilter::default();
+        let mut input = VecDeque::new();
+        let leave = pieces.iter().any(|p| filter.feed(p, &mut input));
+        (input.into(), leave)
+    }
+
+    #[test]
+    fn ctrl_a_x_leaves_even_when_typed_slowly() {
+        assert_eq!(feed(&[b"ls\r\x01x"]), (b"ls\r".to_vec(), true));
+        assert_eq!(feed(&[b"\x01", b"x", b"never seen"]), (vec![], true));
+    }
+
+    #[test]
+    fn ctrl_a_can_be_sent() {
+        assert_eq!(feed(&[b"\x01a\x01\x01x"]), (b"\x01\x01x".to_vec(), false));
+    }
+
+    #[test]
+    fn other_input_passes_unchanged() {
+        assert_eq!(feed(&[b"x\x01cxa"]), (b"x\x01cxa".to_vec(), false));
+    }
+}
