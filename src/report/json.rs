@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Report, SPEC, end_message, end_name};
+use super::{Report, SPEC};
 
 /// The JSON Schema (draft 2020-12) that every report keeps to.
 pub const SCHEMA: &str = include_str!("../../docs/report.schema.json");
@@ -68,8 +68,8 @@ pub fn render(report: &Report) -> String {
         stickler: env!("CARGO_PKG_VERSION"),
         spec: SPEC,
         guest: Guest {
-            end: end_name(&report.end),
-            message: end_message(&report.end),
+            end: report.end.name(),
+            message: report.end.message(),
         },
         marks: report
             .marks

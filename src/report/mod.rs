@@ -25,8 +25,8 @@ pub const SPEC: &str = "1.0";
 pub struct Report {
     /// The devices whose drivers were judged, by slot.
     pub devices: Vec<DeviceId>,
-    /// How the guest ended.
-    pub end: GuestEnd,
+    /// How the run ended.
+    pub end: End,
     /// How long it ran.
     pub duration: Duration,
     /// The steps it marked, by rising time.
@@ -65,12 +65,7 @@ pub const OUTCOMES: [Outcome; 4] = [
 
 impl Report {
     /// Puts a report together from what the judges of `devices` counted, and from the journal.
-    pub fn new(
-        end: GuestEnd,
-        devices: Vec<DeviceId>,
-        tallies: &Tallies,
-        journal: &Journal,
-    ) -> Report {
+    pub fn new(end: End, devices: Vec<DeviceId>, tallies: &Tallies, journal: &Journal) -> Report {
         let rows = catalogue::iter()
             .filter_map(|(req, requirement)| {
                 let tally = tallies.get(req);
@@ -106,24 +101,38 @@ impl Report {
     }
 }
 
-/// The guest's end in one word, as the JSON report spells it.
-pub fn end_name(end: &GuestEnd) -> &'static str {
-    match end {
-        GuestEnd::PowerOff => "power-off",
-        GuestEnd::Reset => "reset",
-        GuestEnd::Panic(_) => "panic",
-        GuestEnd::TripleFault => "triple-fault",
-        GuestEnd::Timeout => "timeout",
-        GuestEnd::Violation => "violation",
-        GuestEnd::Interrupted => "interrupted",
-    }
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest came to an end, or was brought to it.
+    Guest(GuestEnd),
+    /// stickler could not go on, for this reason. What was seen until then is reported all the same.
+    Error(String),
 }
 
-/// What the guest itself said about its end.
-pub fn end_message(end: &GuestEnd) -> Option<&str> {
-    match end {
-        GuestEnd::Panic(message) if !message.is_empty() => Some(message),
-        _ => None,
+impl End {
+    /// In one word, as the JSON report spells it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            End::Guest(GuestEnd::PowerOff) => "power-off",
+            End::Guest(GuestEnd::Reset) => "reset",
+            End::Guest(GuestEnd::Panic(_)) => "panic",
+            End::Guest(GuestEnd::TripleFault) => "triple-fault",
+            End::Guest(GuestEnd::Timeout) => "timeout",
+            End::Guest(GuestEnd::Violation) => "violation",
+            End::Guest(GuestEnd::Interrupted) => "interrupted",
+            End::Error(_) => "error",
+        }
+    }
+
+    /// What more there is to say: the guest's panic message, or what failed.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            End::Guest(GuestEnd::Panic(message)) | End::Error(message) if !message.is_empty() => {
+                Some(message)
+            }
+            _ => None,
+        }
     }
 }
 

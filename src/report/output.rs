@@ -1,11 +1,12 @@
 //! Where reports go. All is opened before the guest boots, so that no run is lost to a report that
 //! cannot be written; a file changes only when the whole report is there.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use tempfile::NamedTempFile;
 
@@ -29,23 +30,25 @@ pub enum Format {
     Json,
 }
 
-impl FromStr for ReportSpec {
-    type Err = String;
+impl TryFrom<OsString> for ReportSpec {
+    type Error = &'static str;
 
-    fn from_str(spec: &str) -> Result<Self, String> {
-        let (format, file) = match spec.split_once('=') {
-            Some((format, file)) => (format, Some(file)),
-            None => (spec, None),
+    /// Reads what `--report` takes; file names need not be UTF-8.
+    fn try_from(spec: OsString) -> Result<Self, &'static str> {
+        let bytes = spec.as_bytes();
+        let (format, file) = match bytes.iter().position(|&b| b == b'=') {
+            Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+            None => (bytes, None),
         };
         let format = match format {
-            "text" => Format::Text,
-            "json" => Format::Json,
-            _ => return Err("a report is text, json, text=FILE or json=FILE".into()),
+            b"text" => Format::Text,
+            b"json" => Format::Json,
+            _ => return Err("a report is text, json, text=FILE or json=FILE"),
         };
         let file = match file {
-            Some("") => return Err("the name of the file is missing after '='".into()),
-            None | Some("-") => None,
-            Some(file) => Some(PathBuf::from(file)),
+            Some(b"") => return Err("the name of the file is missing after '='"),
+            None | Some(b"-") => None,
+            Some(file) => Some(PathBuf::from(OsStr::from_bytes(file))),
         };
         Ok(ReportSpec { format, file })
     }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use stickler_conformance::judge::Outcome;
 use stickler_conformance::requirement::{How, Requirement};
 
-use super::{OUTCOMES, Report, Row, SPEC, end_message};
+use super::{End, OUTCOMES, Report, Row, SPEC};
 use crate::journal::Noted;
 use crate::machine::GuestEnd;
 
@@ -173,17 +173,18 @@ impl Text {
 
     fn foot(&mut self, report: &Report) -> fmt::Result {
         let end = match &report.end {
-            GuestEnd::PowerOff => "powered off",
-            GuestEnd::Reset => "reset itself",
-            GuestEnd::Panic(_) => "panicked",
-            GuestEnd::TripleFault => "crashed (triple fault)",
-            GuestEnd::Timeout => "ran out of its time",
-            GuestEnd::Violation => "was stopped at a violation",
-            GuestEnd::Interrupted => "was interrupted",
+            End::Guest(GuestEnd::PowerOff) => "guest powered off",
+            End::Guest(GuestEnd::Reset) => "guest reset itself",
+            End::Guest(GuestEnd::Panic(_)) => "guest panicked",
+            End::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
+            End::Guest(GuestEnd::Timeout) => "guest ran out of its time",
+            End::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
+            End::Guest(GuestEnd::Interrupted) => "guest was interrupted",
+            End::Error(_) => "stickler failed",
         };
         let micros = u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX);
-        write!(self.out, "\nguest {end} after {}", seconds(micros))?;
-        match end_message(&report.end) {
+        write!(self.out, "\n{end} after {}", seconds(micros))?;
+        match report.end.message() {
             Some(message) => writeln!(self.out, ": {}", printable(message))?,
             None => writeln!(self.out)?,
         }
