@@ -1,9 +1,184 @@
 //! The command line.
+//!
+//! * [`args`]: the options.
+//! * [`values`]: sizes and durations.
+//! * [`run`]: `stickler run`, where a machine is assembled.
+//! * [`doctor`]: `stickler doctor`.
+//! * [`requirements`]: `stickler requirements`.
+//! * [`failure`]: how stickler itself fails, and the exit codes.
 
+pub mod args;
+pub mod doctor;
+pub mod failure;
+pub mod requirements;
+pub mod run;
+pub mod values;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+use failure::{Exit, Failure};
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    failure::report_panics();
+    let exit = panic::catch_unwind(AssertUnwindSafe(|| {
+        dispatch(std::env::args_os().collect()).unwrap_or_else(|failure| {
+            failure::say(&failure);
+            failure.exit()
+        })
+    }));
+    // The panic has been reported by its hook.
+    exit.unwrap_or(Exit::Internal).into()
 }
-pub mod values;
+
+fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error, &arguments),
+    };
+    match cli.command {
+        Command::Run(options) => run::run(*options),
+        Command::Doctor => doctor::show(),
+        Command::Requirements(options) => print(&requirements::show(&options)?),
+        Command::ReportSchema => print(crate::report::json::SCHEMA),
+        Command::Man { of } => print_bytes(&man(of.as_deref())?),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stickler", &mut script);
+            print_bytes(&script)
+        }
+    }
+}
+
+/// Help and version are asked for; everything else is one sentence about what is wrong.
+fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> Result<Exit, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader who has seen enough of the help may close the pipe.
+            let _ = error.print();
+            Ok(Exit::Conforming)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Ok(Exit::Input)
+        }
+        _ => Err(Failure::Input(usage_error(error, arguments))),
+    }
+}
+
+/// clap's message in one line: what is wrong and its tips, and where to read more.
+fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
+    let rendered = error.render().to_string();
+    let text = rendered.strip_prefix("error: ").unwrap_or(&rendered);
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let words = words.join(" ").replace(" tip: ", "; ");
+    let words = words.trim_end_matches(['.', ':']);
+    let command = Cli::command();
+    let sub = arguments
+        .get(1)
+        .and_then(|name| command.find_subcommand(name))
+        .map_or(String::new(), |sub| format!(" {}", sub.get_name()));
+    format!("{words} (see `stickler{sub} --help`)")
+}
+
+/// The man page of the program or of one subcommand.
+fn man(of: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let page = match of {
+        None => command,
+        Some(name) => {
+            let Some(found) = command.find_subcommand(name) else {
+                return Err(Failure::Input(format!(
+                    "there is no subcommand '{name}': `stickler --help` lists them"
+                )));
+            };
+            found.clone()
+        }
+    };
+    let title = page
+        .get_display_name()
+        .unwrap_or(page.get_name())
+        .to_owned();
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(page)
+        .title(title)
+        .source(concat!("stickler ", env!("CARGO_PKG_VERSION")))
+        .render(&mut roff)
+        .map_err(|error| Failure::Internal(format!("cannot make the man page: {error}")))?;
+    Ok(roff)
+}
+
+fn print(text: &str) -> Result<Exit, Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints to standard output; that its reader leaves early is no failure.
+fn print_bytes(bytes: &[u8]) -> Result<Exit, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Internal(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(Exit::Conforming),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help_of(arguments: &[&str]) -> String {
+        Cli::try_parse_from(arguments)
+            .expect_err("help is asked for")
+            .render()
+            .to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help() {
+        insta::assert_snapshot!("help", help_of(&["stickler", "--help"]));
+        insta::assert_snapshot!("help_run", help_of(&["stickler", "run", "--help"]));
+    }
+
+    #[test]
+    fn man_pages_of_all_subcommands() {
+        let page = String::from_utf8(man(None).unwrap()).unwrap();
+        assert!(page.contains(".TH stickler 1"), "{page}");
+        let mut command = Cli::command();
+        command.build();
+        for sub in command.get_subcommands() {
+            let page = String::from_utf8(man(Some(sub.get_name())).unwrap()).unwrap();
+            assert!(page.contains(".SH"), "{}", sub.get_name());
+        }
+        assert!(man(Some("nonsense")).is_err());
+    }
+
+    #[test]
+    fn completions_for_all_shells_know_the_options() {
+        use clap::ValueEnum;
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "stickler", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("on-violation"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The options, from which the parser, the help, the man page and the completions are made.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stickler_conformance::requirement::Level;
+
+use super::values::{self, Size};
+use crate::backends::disk::DiskSpec;
+use crate::backends::net::NetSpec;
+use crate::report::output::ReportSpec;
+
+/// The text on exit codes, which several helps share.
+macro_rules! exit_codes {
+    () => {
+        "\
+Exit codes:
+  0  the guest ended by itself and its drivers conformed
+  1  a requirement of a level that --deny names was violated
+  2  bad usage or input: nothing was run
+  3  the guest failed: panic, triple fault, timeout, or it was interrupted
+  4  stickler itself failed
+  Where several apply, 4 comes before 1, and 1 before 3."
+    };
+}
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stickler",
+    bin_name = "stickler",
+    version,
+    about = "Boots a guest on virtio devices that keep strictly to the specification, and judges its drivers",
+    long_about = "\
+stickler boots a Linux (or other) kernel under KVM, gives it a PCI bus with virtio 1.0 network, \
+block, console and entropy devices, and watches what the guest's drivers do with them. At the end it \
+says, for every requirement the virtio specification puts on drivers, whether it held, was violated \
+(where, when, by which access), was never put to the test, or cannot be seen by any device.",
+    after_help = "`stickler run --help` shows all options and examples.",
+    after_long_help = concat!(
+        "\
+Examples:
+  stickler doctor
+          See whether this host can run guests, and what to do where it cannot.
+  stickler run --kernel /boot/vmlinuz --initrd /boot/initrd.img
+          Boot the host's own kernel and watch its drivers; leave with Ctrl-A x.
+  stickler requirements status
+          What the specification demands of how drivers handle device status.
+
+",
+        exit_codes!()
+    ),
+    arg_required_else_help = true,
+    subcommand_required = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What stickler can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a guest and judge its drivers
+    #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
+    Run(Box<Run>),
+    /// Say what this host offers for running guests, and what to do about what is missing
+    Doctor,
+    /// List the requirements that are judged, or explain some
+    Requirements(Requirements),
+    /// Print the JSON Schema of the JSON report
+    ReportSchema,
+    /// Print the man page (roff)
+    #[command(after_help = "Example: stickler man > stickler.1 && man ./stickler.1")]
+    Man {
+        /// Of this subcommand, instead of stickler as a whole
+        #[arg(value_name = "SUBCOMMAND")]
+        of: Option<String>,
+    },
+    /// Print the completions for a shell
+    #[command(
+        after_help = "Example: stickler completions bash > ~/.local/share/bash-completion/completions/stickler"
+    )]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_ABOUT: &str = "\
+Boots a guest on virtio 1.0 devices and judges its drivers until it powers off, resets, panics, or is \
+stopped. Then prints the report.
+
+The guest's first serial port is connected to the terminal; `console=ttyS0` is added to its command \
+line unless --append names a console. Ctrl-A x leaves the guest (Ctrl-A Ctrl-A sends a Ctrl-A). A \
+line `@mark NAME` on a console puts NAME on the run's timeline, and every violation says under which \
+mark it happened.";
+
+const RUN_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  stickler run --kernel vmlinuz --initrd initrd.img --append 'quiet panic=-1'
+          Network, console and entropy devices; report on the terminal.
+  stickler run --kernel vmlinuz --disk root.img --append 'root=/dev/vda rw' --memory 1G --cpus 2
+          Boot from a disk image.
+  stickler run --kernel vmlinuz --initrd test.img --timeout 60s --report text --report json=out.json
+          An unattended test: ends after a minute at the latest, keeps the report in a file.
+  stickler run --kernel vmlinuz --initrd test.img --deny should --on-violation stop
+          End the guest at the first violation, recommendations included.
+
+",
+    exit_codes!()
+);
+
+/// `stickler run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub kernel: PathBuf,
+
+    /// Initial RAM disk for the kernel
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub initrd: Option<PathBuf>,
+
+    /// More for the kernel's command line; may be given several times
+    #[arg(
+        long,
+        value_name = "STRING",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
+    pub append: Vec<String>,
+
+    /// Guest memory, at least 64M
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "256M",
+        help_heading = "Guest"
+    )]
+    pub memory: Size,
+
+    /// Number of virtual CPUs, 1 to 16
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Guest"
+    )]
+    pub cpus: u8,
+
+    /// End the guest after this long: 60s, 2m, 1m30s; without it the guest may run for ever
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Guest")]
+    pub timeout: Option<Duration>,
+
+    /// Network card and what it is connected to: user (a small network without privileges), tap=NAME
+    /// (a tap interface of the host) or none [default: user]
+    ///
+    /// May be given several times. The card's address and queue pairs can be added:
+    /// `user,mac=02:00:00:00:00:01,queues=2`. The userspace network leases an address by DHCP, answers
+    /// ARP and ping at 10.0.2.2, and
+    /// echoes TCP and UDP on port 7.
+    #[arg(long, value_name = "NET[,OPTION]", help_heading = "Devices")]
+    pub net: Vec<NetSpec>,
+
+    /// Disk for the guest: a raw image or a block device; `,ro` makes it read-only
+    ///
+    /// May be given several times; the disks are vda, vdb, ... in this order.
+    #[arg(long, value_name = "FILE[,ro]", help_heading = "Devices")]
+    pub disk: Vec<DiskSpec>,
+
+    /// Leave out the entropy device
+    #[arg(long, help_heading = "Devices")]
+    pub no_rng: bool,
+
+    /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    ///
+    /// May be given several times. Without a file, the report goes to standard output. JSON on
+    /// standard output has it for itself: the guest's output and a text report then go to standard
+    /// error. A file is replaced when the report is complete, and not before.
+    #[arg(
+        long,
+        value_name = "FORM[=FILE]",
+        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from),
+        help_heading = "Judging"
+    )]
+    pub report: Vec<ReportSpec>,
+
+    /// What to do at a violation
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value_t = OnViolation::Report,
+        help_heading = "Judging"
+    )]
+    pub on_violation: OnViolation,
+
+    /// Which violations make the run fail (exit code 1)
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value_t = Deny::Must,
+        help_heading = "Judging"
+    )]
+    pub deny: Deny,
+}
+
+/// `--on-violation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnViolation {
+    /// Note it and go on
+    Report,
+    /// End the guest at the first violation that --deny names (with --deny none: at the first of any)
+    Stop,
+}
+
+/// `--deny`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Deny {
+    /// Those of MUST and MUST NOT
+    Must,
+    /// Those of SHOULD and SHOULD NOT, too
+    Should,
+    /// None
+    None,
+}
+
+impl Deny {
+    /// Whether a violated requirement of this level makes the run fail.
+    pub fn counts(self, level: Level) -> bool {
+        match self {
+            Deny::Must => level.is_absolute(),
+            Deny::Should => level != Level::May,
+            Deny::None => false,
+        }
+    }
+
+    /// Whether `--on-violation stop` ends the guest at a violation of this level.
+    pub fn stops(self, level: Level) -> bool {
+        match self {
+            Deny::None => Deny::Should.counts(level),
+            deny => deny.counts(level),
+        }
+    }
+}
+
+/// `stickler requirements`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stickler requirements
+          One line for each.
+  stickler requirements status.no-clear
+          Explain one.
+  stickler requirements net --role driver --how asserted
+          Those whose names begin with net, of drivers, that rules decide.")]
+pub struct Requirements {
+    /// A requirement's name, or the beginning of several
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Only those on drivers, or on devices
+    #[arg(long, value_enum)]
+    pub role: Option<RoleName>,
+
+    /// Only those established so
+    #[arg(long, value_enum)]
+    pub how: Option<HowName>,
+
+    /// In which form
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    pub format: ListFormat,
+}
+
+/// `--role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    /// Judged
+    Driver,
+    /// Built
+    Device,
+}
+
+/// `--how`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HowName {
+    /// A rule decides it from what the driver does
+    Asserted,
+    /// The device first does something unusual that the specification allows
+    Provoked,
+    /// A requirement on devices that stickler's devices keep
+    Built,
+    /// No device can see it
+    Unobservable,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}

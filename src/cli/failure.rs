@@ -1,0 +1,131 @@
+//! How stickler itself fails, and the exit codes.
+
+use std::io::{self, Write};
+use std::panic;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the exit code says. Where several apply, [`Exit::worst`] decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest ended by itself, and its drivers conformed.
+    Conforming,
+    /// A violation of a level that `--deny` names.
+    Violation,
+    /// Bad usage or input.
+    Input,
+    /// The guest failed.
+    GuestFailed,
+    /// stickler failed.
+    Internal,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Conforming => 0,
+            Exit::Violation => 1,
+            Exit::Input => 2,
+            Exit::GuestFailed => 3,
+            Exit::Internal => 4,
+        }
+    }
+
+    /// The one that is told where two apply. What stickler got wrong casts doubt on all the rest; a
+    /// violation stands even if the guest failed afterwards, and may be why it failed.
+    pub fn worst(self, other: Exit) -> Exit {
+        fn rank(exit: Exit) -> u8 {
+            match exit {
+                Exit::Conforming => 0,
+                Exit::GuestFailed => 1,
+                Exit::Violation => 2,
+                Exit::Input => 3,
+                Exit::Internal => 4,
+            }
+        }
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// Why a command came to nothing: one sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What the user gave, or this host, does not do; the sentence says what would.
+    #[error("{0}")]
+    Input(String),
+    /// Something that should work did not.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// The exit code for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Failure::Input(_) => Exit::Input,
+            Failure::Internal(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Tells the user of a failure, on standard error.
+pub fn say(failure: &dyn std::error::Error) {
+    // If standard error is gone there is no one left to tell.
+    let _ = writeln!(io::stderr(), "stickler: {failure}");
+}
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether any thread of ours has panicked.
+pub fn has_panicked() -> bool {
+    PANICKED.load(Ordering::Acquire)
+}
+
+/// From now on a panic of ours is told as what it is: a bug, in one sentence, without a backtrace
+/// unless `RUST_BACKTRACE` asks for one.
+pub fn report_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        PANICKED.store(true, Ordering::Release);
+        let what = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map_or(String::new(), |at| {
+            format!(" at {}:{}", at.file(), at.line())
+        });
+        let _ = writeln!(
+            io::stderr(),
+            "stickler: internal error{place}: {what}; this is a bug in stickler (RUST_BACKTRACE=1 shows more)"
+        );
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+            default(info);
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit::*;
+
+    #[test]
+    fn precedence() {
+        let rising = [Conforming, GuestFailed, Violation, Input, Internal];
+        for (i, low) in rising.iter().enumerate() {
+            for high in &rising[i..] {
+                assert_eq!(low.worst(*high), *high);
+                assert_eq!(high.worst(*low), *high);
+            }
+        }
+        let codes = [Conforming, Violation, Input, GuestFailed, Internal].map(super::Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,198 @@
+//! The program as a user meets it: exit codes and messages, without a guest.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the built program.
+fn stickler(arguments: &[&str]) -> Output {
+    in_directory(Path::new("."), arguments)
+}
+
+fn in_directory(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stickler"))
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .expect("the program can be started")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it speaks UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it speaks UTF-8")
+}
+
+/// It failed as bad input does: exit code 2, nothing on standard output, one line on standard error that
+/// has all of `words` in it.
+#[track_caller]
+fn refused(output: &Output, words: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(stdout(output), "");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.starts_with("stickler: "), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    for word in words {
+        assert!(message.contains(word), "'{word}' is missing: {message}");
+    }
+}
+
+#[test]
+fn bad_usage_is_one_sentence_with_the_way_to_the_help() {
+    for (arguments, words) in [
+        (&["--bogus"][..], &["--bogus", "stickler --help"][..]),
+        (&["rnu"], &["rnu", "stickler --help"]),
+        (&["run"], &["--kernel", "stickler run --help"]),
+        (&["run", "--kernel"], &["--kernel <FILE>"]),
+        (&["run", "--kernle", "x"], &["--kernle", "'--kernel'"]),
+        (&["run", "--kernel", "x", "extra"], &["extra"]),
+        (
+            &["run", "--kernel", "x", "--memory", "12x"],
+            &["'12x'", "--memory", "512M"],
+        ),
+        (
+            &["run", "--kernel", "x", "--timeout", "60"],
+            &["'60'", "--timeout", "60s"],
+        ),
+        (
+            &["run", "--kernel", "x", "--cpus", "17"],
+            &["--cpus", "1..=16"],
+        ),
+        (
+            &["run", "--kernel", "x", "--deny", "all"],
+            &["--deny", "must", "should", "none"],
+        ),
+        (
+            &["run", "--kernel", "x", "--on-violation", "explode"],
+            &["--on-violation", "report", "stop"],
+        ),
+        (
+            &["run", "--kernel", "x", "--report", "xml"],
+            &["'xml'", "json=FILE"],
+        ),
+        (&["man", "nonsense"], &["nonsense", "--help"]),
+        (&["completions", "tcsh"], &["tcsh", "bash"]),
+        (
+            &["requirements", "no.such"],
+            &["no.such", "stickler requirements"],
+        ),
+    ] {
+        refused(&stickler(arguments), words);
+    }
+}
+
+#[test]
+fn without_arguments_it_shows_its_help() {
+    let output = stickler(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("Usage: stickler"));
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["help", "run"],
+        &["run", "--help"],
+        &["doctor", "--help"],
+        &["requirements", "-h"],
+    ] {
+        let output = stickler(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains("Usage: stickler"), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+    let version = stickler(&["--version"]);
+    assert_eq!(
+        stdout(&version),
+        format!("stickler {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn what_it_prints_for_other_programs() {
+    let schema = stdout(&stickler(&["report-schema"]));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(schema["title"], "stickler report");
+    let list = stdout(&stickler(&["requirements", "--format", "json"]));
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert!(!list.as_array().unwrap().is_empty());
+    assert!(stdout(&stickler(&["man"])).contains(".TH stickler"));
+    assert!(stdout(&stickler(&["man", "run"])).contains(".TH stickler-run"));
+    assert!(stdout(&stickler(&["completions", "bash"])).contains("_stickler"));
+}
+
+#[test]
+fn a_reader_who_leaves_early_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stickler"))
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn a_missing_kernel_or_initrd_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| in_directory(directory.path(), arguments);
+    refused(&run(&["run", "--kernel", "none"]), &["kernel", "none"]);
+    fs::write(directory.path().join("k"), "not a kernel").unwrap();
+    refused(
+        &run(&["run", "--kernel", "k", "--initrd", "gone"]),
+        &["initrd", "gone"],
+    );
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_found_before_the_boot() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |report: &[&str]| {
+        let arguments = [&["run", "--kernel", "none"][..], report].concat();
+        in_directory(directory.path(), &arguments)
+    };
+    refused(
+        &run(&["--report", "json=no/such/r.json"]),
+        &["no/such/r.json", "create"],
+    );
+    refused(&run(&["--report", "json=."]), &["is a directory"]);
+    refused(
+        &run(&["--report", "json=a", "--report", "text=a"]),
+        &["two reports"],
+    );
+}
+
+#[test]
+fn nothing_is_lost_to_bad_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("r.json");
+    fs::write(&report, "precious").unwrap();
+    let output = in_directory(
+        directory.path(),
+        &["run", "--kernel", "none", "--report", "json=r.json"],
+    );
+    refused(&output, &["none"]);
+    assert_eq!(fs::read_to_string(&report).unwrap(), "precious");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_missing_disk_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("k"), "not a kernel").unwrap();
+    let output = in_directory(
+        directory.path(),
+        &["run", "--kernel", "k", "--disk", "gone.img"],
+    );
+    refused(&output, &["gone.img"]);
+}
