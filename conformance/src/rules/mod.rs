@@ -3,16 +3,22 @@
 //! A new chapter is one line in `chapters!`. A rule sees the [session](crate::session) as it was
 //! before the event.
 
-use crate::event::Event;
+use crate::event::{ChainEnd, Event};
 use crate::judge::{Tallies, Verdicts};
 use crate::layout::{self, DeviceKind};
 use crate::requirement::Requirement;
 use crate::session::Session;
 
+pub mod block;
 pub mod config;
+pub mod console;
+pub mod entropy;
 pub mod features;
+pub mod net;
+pub mod net_control;
 pub mod notify;
 pub mod registers;
+pub mod ring;
 pub mod setup;
 pub mod status;
 pub mod vectors;
@@ -74,8 +80,9 @@ macro_rules! chapters {
 
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
-    status, features, config, registers, setup, vectors, notify;
-    last notify
+    status, features, config, registers, setup, vectors, notify, ring, net, net_control, block,
+    console, entropy;
+    last entropy
 );
 
 impl Rules {
@@ -87,6 +94,31 @@ impl Rules {
         session: &Session,
         verdicts: &mut Verdicts,
     ) {
-        let _ = (event, session, verdicts);
+        match event {
+            Event::AvailableRead(read) => {
+                self.ring.available(read, session, verdicts);
+                self.net.available(read);
+            }
+            Event::Chain(chain) => {
+                let shape = self.ring.chain(chain, session, verdicts);
+                // Of a chain that has no end the buffers are not known.
+                if chain.end == ChainEnd::Complete {
+                    match session.kind {
+                        DeviceKind::Console => self.console.chain(chain, &shape, verdicts),
+                        DeviceKind::Entropy => self.entropy.chain(chain, &shape, verdicts),
+                        DeviceKind::Net | DeviceKind::Block => {}
+                    }
+                }
+            }
+            Event::Used { queue, head, .. } => self.ring.used(*queue, *head),
+            Event::NetTransmit(packet) => self.net.transmit(packet, session, verdicts),
+            Event::NetReceiveBuffer {
+                queue,
+                len,
+                readable,
+            } => self.net.receive_buffer(*queue, *len, *readable, verdicts),
+            Event::BlockRequest(request) => self.block.request(request, session, verdicts),
+            _ => {}
+        }
     }
 }

@@ -2,12 +2,18 @@
 
 #![allow(unreachable_pub, reason = "what the test's modules share")]
 
+mod block;
 mod clauses;
 mod config;
+mod console;
+mod entropy;
 mod features;
+mod net;
+mod net_control;
 mod notify;
 mod play;
 mod registers;
+mod ring;
 mod setup;
 mod status;
 mod table;
@@ -22,4 +28,10 @@ const CASES: &[&[table::Case]] = &[
     setup::CASES,
     vectors::CASES,
     notify::CASES,
+    ring::CASES,
+    net::CASES,
+    net_control::CASES,
+    block::CASES,
+    console::CASES,
+    entropy::CASES,
 ];

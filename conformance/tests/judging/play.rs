@@ -3,8 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use stickler_conformance::event::{QueueSetup, Register, RingPart};
-use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, status};
+use stickler_conformance::event::{
+    AvailableRead, BlockHeader, BlockRequest, Chain, ChainEnd, ConsoleMessage, Element, NetCommand,
+    NetHeader, NetTransmit, QueueSetup, Register, RingPart,
+};
+use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, desc, status};
 use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
 use stickler_conformance::{Tallies, features};
 
@@ -35,6 +38,8 @@ pub struct Play {
     /// Whether the device keeps FEATURES_OK.
     pub keeps: bool,
     enabled: u64,
+    /// idx of each queue's available ring, as far as the device has taken.
+    idx: [u16; 64],
 }
 
 /// Where a conforming driver puts queue `index`.
@@ -68,6 +73,7 @@ impl Play {
             status: 0,
             keeps: true,
             enabled: 0,
+            idx: [0; 64],
         }
     }
 
@@ -123,6 +129,7 @@ impl Play {
             self.status = 0;
             self.accepted = 0;
             self.enabled = 0;
+            self.idx = [0; 64];
             return;
         }
         self.status |= to & status::DRIVERS;
@@ -318,12 +325,151 @@ impl Play {
         });
     }
 
+    // ---- Rings
+
+    /// The device looks at the available ring and finds `flags` and `added` more chains.
+    pub fn look(&mut self, queue: u16, flags: u16, added: u16) {
+        let previous = self.idx[usize::from(queue)];
+        let idx = previous.wrapping_add(added);
+        self.idx[usize::from(queue)] = idx;
+        self.see(Event::AvailableRead(AvailableRead {
+            queue,
+            size: SIZE,
+            flags,
+            previous,
+            idx,
+            taken: previous,
+        }));
+    }
+
+    /// The device takes a chain whose walk ended with `end`.
+    pub fn take(&mut self, queue: u16, elements: &[Element], end: ChainEnd) {
+        self.look(queue, 0, 1);
+        self.see(Event::Chain(Chain {
+            queue,
+            size: SIZE,
+            head: elements.first().map_or(SIZE, |e| e.index),
+            elements,
+            end,
+            head_in_flight: false,
+        }));
+    }
+
+    /// The device takes a good chain of `buffers`, from descriptor `head` on.
+    pub fn give(&mut self, queue: u16, head: u16, buffers: &[Buffer]) {
+        self.take(queue, &chain(head, buffers), ChainEnd::Complete);
+    }
+
+    pub fn used(&mut self, queue: u16, head: u16, len: u32) {
+        self.see(Event::Used { queue, head, len });
+    }
+
+    /// A good chain there and back.
+    pub fn exchange(&mut self, queue: u16, buffers: &[Buffer]) {
+        self.give(queue, 3, buffers);
+        self.used(queue, 3, 0);
+    }
+
+    // ---- Device types
+
+    /// A packet sent through transmitq1.
+    pub fn send(&mut self, header: NetHeader, bytes: &[u8]) {
+        self.send_through(1, header, bytes);
+    }
+
+    pub fn send_through(&mut self, queue: u16, header: NetHeader, bytes: &[u8]) {
+        self.exchange(queue, &[r(12), r(bytes.len() as u32)]);
+        self.see(Event::NetTransmit(NetTransmit {
+            queue,
+            header: Some(header),
+            len: bytes.len() as u64,
+            writable: 0,
+            bytes,
+        }));
+    }
+
+    pub fn receive_buffer(&mut self, len: u64) {
+        self.see(Event::NetReceiveBuffer {
+            queue: 0,
+            len,
+            readable: 0,
+        });
+    }
+
+    pub fn command(&mut self, class: u8, command: u8, data: &[u8]) {
+        self.see(Event::NetCommand(NetCommand {
+            class: Some(class),
+            command: Some(command),
+            data,
+            len: data.len() as u64,
+            writable: 1,
+            max_virtqueue_pairs: 2,
+        }));
+    }
+
+    pub fn request(&mut self, kind: u32, sector: u64, readable: u64, writable: u64) {
+        let request = request(kind, sector, readable, writable);
+        self.see(Event::BlockRequest(request));
+    }
+
+    pub fn message(&mut self, id: u32, event: u16, value: u16) {
+        self.see(Event::ConsoleMessage(ConsoleMessage {
+            id: Some(id),
+            event,
+            value,
+            rest: &[],
+            max_nr_ports: 4,
+        }));
+    }
+
+    pub fn message_sent(&mut self, id: u32, event: u16, value: u16) {
+        self.see(Event::ConsoleMessageSent { id, event, value });
+    }
+
     // ---- All of it
 
     /// What a driver does while it is at work.
     pub fn work(&mut self) {
         for queue in self.queues() {
             self.notify(queue);
+        }
+        match self.kind {
+            DeviceKind::Net => {
+                self.send(NetHeader::default(), &[0; 60]);
+                self.receive_buffer(1526);
+                // PROMISC, NOBCAST, MAC_TABLE_SET, MAC_ADDR_SET, VLAN_ADD, ANNOUNCE_ACK,
+                // VQ_PAIRS_SET, GUEST_OFFLOADS_SET
+                self.command(0, 0, &[1]);
+                self.command(0, 5, &[0]);
+                self.command(1, 0, MAC_TABLES);
+                self.command(1, 1, &[2, 0, 0, 0, 0, 1]);
+                self.command(2, 0, &[1, 0]);
+                self.command(3, 0, &[]);
+                self.command(4, 0, &[2, 0]);
+                self.command(5, 0, &[2, 0, 0, 0, 0, 0, 0, 0]);
+                self.send_through(3, NetHeader::default(), &[0; 60]);
+            }
+            DeviceKind::Block => {
+                self.exchange(0, &[r(16), w(512), w(512), w(1)]);
+                self.request(0, 0, 0, 1024);
+                self.exchange(0, &[r(16), r(512), w(1)]);
+                self.request(1, CAPACITY - 1, 512, 0);
+                self.exchange(0, &[r(16), w(1)]);
+                self.request(4, 0, 0, 0);
+                self.request(8, 0, 0, 20);
+            }
+            DeviceKind::Console => {
+                self.exchange(0, &[w(4096)]);
+                self.exchange(1, &[r(80)]);
+                self.exchange(2, &[w(64)]);
+                self.exchange(3, &[r(8)]);
+                self.message(u32::MAX, 0, 1);
+                self.message_sent(0, 1, 0);
+                self.message(0, 3, 1);
+                self.message_sent(0, 4, 1);
+                self.message(0, 6, 1);
+            }
+            DeviceKind::Entropy => self.exchange(0, &[w(64)]),
         }
     }
 
@@ -349,5 +495,80 @@ pub fn register(structure: Structure, offset: u32, width: u8, value: u64) -> Reg
         width,
         value,
         through_window: false,
+    }
+}
+
+/// `capacity` of the block device.
+pub const CAPACITY: u64 = 2048;
+
+/// One unicast address, and two multicast ones.
+pub const MAC_TABLES: &[u8] = &[
+    1, 0, 0, 0, 2, 0, 0, 0, 0, 7, // unicast
+    2, 0, 0, 0, 1, 0, 0x5e, 0, 0, 1, 0x33, 0x33, 0, 0, 0, 1, // multicast
+];
+
+/// A descriptor's buffer: its length, and its flags but NEXT.
+pub type Buffer = (u32, u16);
+
+/// A device-readable buffer.
+pub const fn r(len: u32) -> Buffer {
+    (len, 0)
+}
+
+/// A device-writable buffer.
+pub const fn w(len: u32) -> Buffer {
+    (len, desc::WRITE)
+}
+
+/// Descriptors from `head` on, each followed by the next.
+pub fn chain(head: u16, buffers: &[Buffer]) -> Vec<Element> {
+    let last = buffers.len() - 1;
+    let element = |(i, (len, flags)): (usize, &Buffer)| {
+        let index = head + i as u16;
+        let next = if i < last { desc::NEXT } else { 0 };
+        Element {
+            addr: 0x20_0000 + 0x1000 * u64::from(index),
+            len: *len,
+            flags: flags | next,
+            next: index + 1,
+            index,
+            indirect: false,
+        }
+    };
+    buffers.iter().enumerate().map(element).collect()
+}
+
+/// A chain from `head` on that ends in an indirect table of `buffers`.
+pub fn indirect_chain(head: u16, buffers: &[Buffer]) -> Vec<Element> {
+    let table = chain(0, buffers).into_iter().map(|e| Element {
+        indirect: true,
+        ..e
+    });
+    let len = desc::LEN * buffers.len() as u32;
+    let referrer = Element {
+        next: 0,
+        ..chain(head, &[(len, desc::INDIRECT)])[0]
+    };
+    [referrer].into_iter().chain(table).collect()
+}
+
+/// A block request with all its parts.
+pub fn request(kind: u32, sector: u64, readable: u64, writable: u64) -> BlockRequest {
+    let data = readable + writable;
+    BlockRequest {
+        queue: 0,
+        header: Some(BlockHeader {
+            kind,
+            reserved: 0,
+            sector,
+        }),
+        readable,
+        writable,
+        has_status: true,
+        capacity: CAPACITY,
+        segments: u32::from(data > 0),
+        longest_segment: data as u32,
+        seg_max: 4,
+        size_max: 4096,
     }
 }

@@ -1,0 +1,189 @@
+//! The console device (§5.3).
+
+use super::Chapter;
+use super::ring::Shape;
+use crate::event::{Chain, ConsoleMessage, Event};
+use crate::features::console;
+use crate::judge::Verdicts;
+use crate::layout::DeviceKind;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::block::END;
+
+    RECEIVE = "console.receive.writable", Driver MustNot ["5.3.6.1-1"], Asserted,
+        "A receiveq is given no device-readable buffers.";
+    TRANSMIT = "console.transmit.readable", Driver MustNot ["5.3.6.1-2"], Asserted,
+        "A transmitq is given no device-writable buffers.";
+    CONTROL_RECEIVE = "console.control-receive.writable", Driver MustNot ["5.3.6.1-1", "5.3.6.2"], Asserted,
+        "The control receiveq is given no device-readable buffers.";
+    CONTROL_TRANSMIT = "console.control-transmit.readable", Driver MustNot ["5.3.6.1-2", "5.3.6.2"], Asserted,
+        "The control transmitq is given no device-writable buffers.";
+    FORMAT = "console.control.format", Driver Must ["5.3.6.2"], Asserted,
+        "A control message has a port number, an event and a value: 8 bytes.";
+    EVENT = "console.control.event", Driver ShouldNot ["5.3.6.2"], Asserted,
+        "A driver sends only DEVICE_READY, PORT_READY and PORT_OPEN.";
+    READY_FIRST = "console.control.device-ready", Driver Must ["5.3.6.2.2-1", "5.3.5"], Asserted,
+        "With VIRTIO_CONSOLE_F_MULTIPORT, the driver sends DEVICE_READY before any other control message.";
+    READY_VALUE = "console.control.device-ready-value", Driver Must ["5.3.6.2"], Asserted,
+        "value of DEVICE_READY is 0 or 1.";
+    PORT_READY_VALUE = "console.control.port-ready-value", Driver Must ["5.3.6.2"], Asserted,
+        "value of PORT_READY is 0 or 1.";
+    OPEN_VALUE = "console.control.port-open-value", Driver Must ["5.3.6.2"], Asserted,
+        "value of PORT_OPEN is 0 or 1.";
+    PORT_NUMBER = "console.control.port-number", Driver Must ["5.3.6.2", "5.3.4"], Asserted,
+        "A port's number is below max_nr_ports.";
+    PORT_READY_ADDED = "console.control.port-ready-added", Driver Must ["5.3.6.2"], Asserted,
+        "PORT_READY is sent for a port that the device has added.";
+    PORT_OPEN_ADDED = "console.control.port-open-added", Driver Must ["5.3.6.2"], Asserted,
+        "PORT_OPEN is sent for a port that the device has added.";
+    CONSOLE_PORT = "console.control.console-port-open", Driver Must ["5.3.6.2.2-2"], Asserted,
+        "The answer to CONSOLE_PORT is PORT_OPEN with value 1 for that port.";
+}
+
+/// `event` of control messages (§5.3.6.2).
+mod message {
+    pub(super) const DEVICE_READY: u16 = 0;
+    pub(super) const DEVICE_ADD: u16 = 1;
+    pub(super) const PORT_READY: u16 = 3;
+    pub(super) const CONSOLE_PORT: u16 = 4;
+    pub(super) const PORT_OPEN: u16 = 6;
+}
+
+/// The control transmitq.
+const CONTROLQ: u16 = 3;
+
+/// Ports beyond these are not kept account of.
+const PORTS: u32 = 64;
+
+/// What this chapter remembers since the last reset.
+#[derive(Default)]
+pub(crate) struct Rules {
+    /// DEVICE_READY has been sent.
+    ready: bool,
+    /// Some message was sent before it; told once.
+    hasty: bool,
+    /// Ports the device has added, a bit each. A port that was removed stays: the driver's message
+    /// and the device's may cross.
+    added: u64,
+    /// Ports the device has called console ports and the driver has not opened since.
+    consoles: u64,
+    /// Ports the driver has opened and not closed.
+    open: u64,
+}
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules::default()
+    }
+
+    /// Judges a chain that holds what `shape` says (§5.3.2: queues 2 and 3 are for control, else
+    /// even ones receive and odd ones transmit).
+    #[inline]
+    pub(super) fn chain(&mut self, chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
+        let (requirement, wrong, kind) = match chain.queue {
+            2 => (CONTROL_RECEIVE, shape.readable, "device-readable"),
+            3 => (CONTROL_TRANSMIT, shape.writable, "device-writable"),
+            q if q % 2 == 0 => (RECEIVE, shape.readable, "device-readable"),
+            _ => (TRANSMIT, shape.writable, "device-writable"),
+        };
+        verdicts.check(requirement, !wrong, Some(chain.queue), || {
+            format!("chain {} has {kind} buffers", chain.head)
+        });
+    }
+
+    fn sent(&mut self, message: &ConsoleMessage<'_>, session: &Session, verdicts: &mut Verdicts) {
+        let queue = Some(CONTROLQ);
+        verdicts.check(FORMAT, message.id.is_some(), queue, || {
+            "a control message of less than 8 bytes".to_owned()
+        });
+        let Some(id) = message.id else {
+            return;
+        };
+        let ConsoleMessage { event, value, .. } = *message;
+        let says = || format!("control message for port {id}: event {event}, value {value}");
+        if event == message::DEVICE_READY {
+            self.ready = true;
+            if !self.hasty {
+                verdicts.held(READY_FIRST);
+            }
+            verdicts.check(READY_VALUE, value <= 1, queue, says);
+            return;
+        }
+        if !self.ready && !self.hasty && session.has(console::MULTIPORT) {
+            self.hasty = true;
+            verdicts.violated(
+                READY_FIRST,
+                queue,
+                format!("{}, before DEVICE_READY", says()),
+            );
+        }
+        let (value_rule, added_rule) = match event {
+            message::PORT_READY => (PORT_READY_VALUE, PORT_READY_ADDED),
+            message::PORT_OPEN => (OPEN_VALUE, PORT_OPEN_ADDED),
+            _ => {
+                verdicts.violated(EVENT, queue, says());
+                return;
+            }
+        };
+        verdicts.held(EVENT);
+        verdicts.check(value_rule, value <= 1, queue, says);
+        let exists = verdicts.check(PORT_NUMBER, id < message.max_nr_ports, queue, || {
+            format!("{}; max_nr_ports is {}", says(), message.max_nr_ports)
+        });
+        if !exists || id >= PORTS {
+            return;
+        }
+        verdicts.check(added_rule, self.added & 1 << id != 0, queue, || {
+            format!("{}, which the device has not added", says())
+        });
+        if event == message::PORT_OPEN {
+            self.opened(1 << id, value, verdicts, says);
+        }
+    }
+
+    /// The driver says whether the port whose bit is `port` is open.
+    fn opened(
+        &mut self,
+        port: u64,
+        value: u16,
+        verdicts: &mut Verdicts,
+        says: impl Fn() -> String,
+    ) {
+        let (asked, was_open) = (self.consoles & port != 0, self.open & port != 0);
+        match value {
+            1 => self.open |= port,
+            0 => self.open &= !port,
+            // Told by then.
+            _ => return,
+        }
+        // Reading: a port that was open may have been closed before CONSOLE_PORT was seen; that
+        // is no answer.
+        if asked && (value == 1 || !was_open) {
+            self.consoles &= !port;
+            verdicts.check(CONSOLE_PORT, value == 1, Some(CONTROLQ), || {
+                format!("{}, in answer to CONSOLE_PORT", says())
+            });
+        }
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            Event::ConsoleMessage(message) => self.sent(message, session, verdicts),
+            Event::ConsoleMessageSent {
+                id: id @ 0..PORTS,
+                event,
+                ..
+            } => match *event {
+                message::DEVICE_ADD => self.added |= 1 << id,
+                message::CONSOLE_PORT => self.consoles |= 1 << id,
+                _ => {}
+            },
+            Event::StatusWritten { to: 0, .. } => *self = Rules::default(),
+            _ => {}
+        }
+    }
+}

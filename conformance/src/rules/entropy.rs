@@ -1,0 +1,40 @@
+//! The entropy device (§5.4).
+
+use super::Chapter;
+use super::ring::Shape;
+use crate::event::{Chain, Event};
+use crate::judge::Verdicts;
+use crate::layout::DeviceKind;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::console::END;
+
+    WRITABLE = "entropy.buffer.writable", Driver MustNot ["5.4.6.1-1"], Asserted,
+        "The entropy device's queue is given no device-readable buffers.";
+    LENGTH = "entropy.length.examined", Driver Must ["5.4.6.1-2"],
+        Unobservable("how many of the bytes returned a driver passes on it does not tell the device"),
+        "The driver takes no more bytes for random than the device says it has written.";
+}
+
+/// Nothing needs to be remembered.
+pub(crate) struct Rules;
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules
+    }
+
+    /// Judges a chain that holds what `shape` says.
+    #[inline]
+    pub(super) fn chain(&mut self, chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
+        verdicts.check(WRITABLE, !shape.readable, Some(chain.queue), || {
+            format!("chain {} has device-readable buffers", chain.head)
+        });
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, _event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {}
+}

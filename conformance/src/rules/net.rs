@@ -1,0 +1,514 @@
+//! Packets and receive buffers of the network device (§5.1.6.2, §5.1.6.3).
+//!
+//! A packet that asks for no offload is the common case and the small one: it is looked at once and
+//! counted; what that count stands for depends on the features and is spelled out at the next reset.
+
+mod packet;
+
+use super::Chapter;
+use crate::event::{AvailableRead, Event, NetHeader, NetTransmit};
+use crate::features::net;
+use crate::judge::{Tallies, Verdicts};
+use crate::layout::DeviceKind;
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+use packet::Protocol;
+
+requirements! {
+    after super::ring::END;
+
+    HEADER = "net.tx.header", Driver Must ["5.1.6"], Asserted,
+        "A packet to be sent is preceded by the 12 bytes of struct virtio_net_hdr.";
+    READABLE = "net.tx.readable", Driver Must ["3.2", "5.1.6"], Asserted,
+        "A packet to be sent is given in device-readable buffers only.";
+    FRAME = "net.tx.frame", Driver Must ["5.1.6.2"], Asserted,
+        "What follows the header is a packet: at least the 14 bytes of an Ethernet header.";
+    NUM_BUFFERS = "net.tx.num-buffers", Driver Must ["5.1.6.2.1-1"], Asserted,
+        "num_buffers of a packet to be sent is 0.";
+    FLAGS_ZERO = "net.tx.flags.zero-without-csum", Driver Must ["5.1.6.2.1-2"], Asserted,
+        "Without VIRTIO_NET_F_CSUM, flags is 0.";
+    DATA_VALID = "net.tx.flags.no-data-valid", Driver MustNot ["5.1.6.2.1-13"], Asserted,
+        "VIRTIO_NET_HDR_F_DATA_VALID is not set in a packet to be sent.";
+    FLAGS_DEFINED = "net.tx.flags.defined", Driver ShouldNot ["5.1.6.2"], Asserted,
+        "Only the defined flags are set.";
+    OFFLOAD_CSUM = "net.tx.csum.offload", Driver May ["5.1.6.2.1-7"], Asserted,
+        "With VIRTIO_NET_F_CSUM, the driver may leave a checksum to the device.";
+    CSUM_INSIDE = "net.tx.csum.inside", Driver Must ["5.1.6.2.1-10"], Asserted,
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, csum_start and csum_offset point at two bytes of the packet.";
+    CSUM_FIELD = "net.tx.csum.field", Driver Must ["5.1.6.2.1-10"], Asserted,
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM and csum_start at a TCP or UDP header, csum_offset is where that header has its checksum.";
+    CSUM_PSEUDO = "net.tx.csum.pseudo-header", Driver Must ["5.1.6.2.1-9"], Asserted,
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum field holds the sum of the pseudo header.";
+    GSO_NONE = "net.tx.gso.none-without-offloads", Driver Must ["5.1.6.2.1-10"], Asserted,
+        "Without HOST_TSO4, HOST_TSO6 and HOST_UFO, gso_type is VIRTIO_NET_HDR_GSO_NONE.";
+    GSO_DEFINED = "net.tx.gso.defined", Driver Must ["5.1.6"], Asserted,
+        "gso_type is one of the defined types.";
+    GSO_TCPV4 = "net.tx.gso.tcpv4", Driver MustNot ["5.1.6.2.1-3"], Asserted,
+        "VIRTIO_NET_HDR_GSO_TCPV4 is used only with VIRTIO_NET_F_HOST_TSO4.";
+    GSO_TCPV6 = "net.tx.gso.tcpv6", Driver MustNot ["5.1.6.2.1-4"], Asserted,
+        "VIRTIO_NET_HDR_GSO_TCPV6 is used only with VIRTIO_NET_F_HOST_TSO6.";
+    GSO_UDP = "net.tx.gso.udp", Driver MustNot ["5.1.6.2.1-5"], Asserted,
+        "VIRTIO_NET_HDR_GSO_UDP is used only with VIRTIO_NET_F_HOST_UFO.";
+    GSO_CSUM = "net.tx.gso.needs-csum", Driver Must ["5.1.6.2.1-11"], Asserted,
+        "A packet to be segmented has VIRTIO_NET_HDR_F_NEEDS_CSUM set.";
+    GSO_SIZE = "net.tx.gso.size", Driver Must ["5.1.6.2.1-11"], Asserted,
+        "A packet to be segmented has the size of its segments in gso_size.";
+    HDR_LEN = "net.tx.gso.hdr-len", Driver Should ["5.1.6.2.1-12"], Asserted,
+        "hdr_len of a packet to be segmented covers all headers, the transport header included.";
+    ECN_BIT = "net.tx.gso.ecn-bit", Driver MustNot ["5.1.6.2"], Asserted,
+        "VIRTIO_NET_HDR_GSO_ECN is used only with VIRTIO_NET_F_HOST_ECN.";
+    ECN_UNNEGOTIATED = "net.tx.gso.ecn-unnegotiated", Driver ShouldNot ["5.1.6.2.1-6"], Asserted,
+        "Without VIRTIO_NET_F_HOST_ECN, TCP packets with the ECN bit are not left to the device to segment.";
+    ECN_SET = "net.tx.gso.ecn-set", Driver Must ["5.1.6.2.1-6"], Asserted,
+        "With VIRTIO_NET_F_HOST_ECN, a TCP packet with the ECN bit to be segmented has VIRTIO_NET_HDR_GSO_ECN set.";
+    FIRST_QUEUE = "net.tx.queue.first-only", Driver Must ["5.1.6.5.5.1-3"], Asserted,
+        "Before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through transmitq1.";
+    BEYOND_PAIRS = "net.tx.queue.within-pairs", Driver MustNot ["5.1.6.5.5.1-4"], Asserted,
+        "After VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through as many transmit queues as it named.";
+    RX_WRITABLE = "net.rx.writable", Driver Must ["3.2", "5.1.6"], Asserted,
+        "A receive buffer is device-writable only.";
+    RX_LARGE = "net.rx.size.offloads", Driver Should ["5.1.6.3.1-1"], Asserted,
+        "Without MRG_RXBUF and with GUEST_TSO4, GUEST_TSO6 or GUEST_UFO, receive buffers have at least 65562 bytes.";
+    RX_PLAIN = "net.rx.size.plain", Driver Should ["5.1.6.3.1-2"], Asserted,
+        "Without MRG_RXBUF and without offloads, receive buffers have at least 1526 bytes.";
+    RX_MERGEABLE = "net.rx.size.mergeable", Driver Must ["5.1.6.3.1-3"], Asserted,
+        "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.";
+}
+
+/// `flags` and `gso_type` of struct virtio_net_hdr (§5.1.6).
+mod hdr {
+    pub(super) const NEEDS_CSUM: u8 = 1;
+    pub(super) const DATA_VALID: u8 = 2;
+    pub(super) const GSO_NONE: u8 = 0;
+    pub(super) const GSO_TCPV4: u8 = 1;
+    pub(super) const GSO_UDP: u8 = 3;
+    pub(super) const GSO_TCPV6: u8 = 4;
+    pub(super) const GSO_ECN: u8 = 0x80;
+    pub(super) const LEN: u64 = 12;
+}
+
+/// Bytes of an Ethernet header.
+const ETHERNET: u64 = 14;
+
+const HOST_OFFLOADS: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO;
+const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
+
+/// What this chapter remembers.
+pub(crate) struct Rules {
+    /// Features negotiated.
+    features: u64,
+    /// Packets without an offload, right in every respect, since the last reset.
+    plain: u64,
+    /// Receive buffers, right in every respect, since the last reset.
+    buffers: u64,
+    /// What a receive buffer has at least.
+    smallest: u64,
+    /// Pairs of queues in use.
+    pairs: u16,
+    /// VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET has been seen since the reset.
+    told_pairs: bool,
+    /// Transmit queues that were in use before that command and are not any more, until the device
+    /// has looked at them twice: the first look may find what was queued before the command.
+    settling: u64,
+    /// … of which the device has looked at these once.
+    looked: u64,
+    /// A packet on a queue that was not in use.
+    premature: Option<Premature>,
+}
+
+/// Packets on a queue that is not in use: the command that takes it into use may be on its way, for
+/// the queues are worked in any order.
+#[derive(Clone, Copy)]
+struct Premature {
+    queue: u16,
+    packets: u32,
+}
+
+/// So many packets are not overtaken by any command.
+const PREMATURE_PACKETS: u32 = 256;
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules {
+            features: 0,
+            plain: 0,
+            buffers: 0,
+            smallest: 0,
+            pairs: 1,
+            told_pairs: false,
+            settling: 0,
+            looked: 0,
+            premature: None,
+        }
+    }
+
+    /// Judges a packet to be sent.
+    #[inline(always)]
+    pub(super) fn transmit(
+        &mut self,
+        packet: &NetTransmit<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        if let Some(header) = &packet.header {
+            let ok = (header.flags | header.gso_type == 0)
+                & (packet.writable == 0)
+                & (packet.len >= ETHERNET)
+                & (packet.queue / 2 < self.pairs)
+                & (header.num_buffers == 0 || !session.has(net::MRG_RXBUF));
+            if ok {
+                self.plain += 1;
+                return;
+            }
+        }
+        self.judge(packet, session, verdicts);
+    }
+
+    /// Judges a packet that asks for an offload, or is not right, requirement by requirement.
+    #[inline(never)]
+    fn judge(&mut self, packet: &NetTransmit<'_>, session: &Session, verdicts: &mut Verdicts) {
+        let queue = Some(packet.queue);
+        verdicts.check(READABLE, packet.writable == 0, queue, || {
+            format!("a packet with {} device-writable bytes", packet.writable)
+        });
+        verdicts.check(HEADER, packet.header.is_some(), queue, || {
+            "a packet with less than 12 device-readable bytes".to_owned()
+        });
+        let Some(header) = packet.header else {
+            return;
+        };
+        verdicts.check(FRAME, packet.len >= ETHERNET, queue, || {
+            format!("a packet of {} bytes", packet.len)
+        });
+        // Reading: without MRG_RXBUF nobody has use for the field, and it is there only because
+        // 1.0 has one header for all.
+        if session.has(net::MRG_RXBUF) {
+            verdicts.check(NUM_BUFFERS, header.num_buffers == 0, queue, || {
+                format!("a packet with num_buffers {}", header.num_buffers)
+            });
+        }
+        self.judge_queue(packet.queue, session, verdicts);
+        judge_flags(&header, packet, session, verdicts);
+        judge_gso(&header, packet, session, verdicts);
+        if header.flags & hdr::NEEDS_CSUM != 0 && session.has(net::CSUM) {
+            verdicts.held(OFFLOAD_CSUM);
+            judge_csum(&header, packet, verdicts);
+        }
+    }
+
+    fn judge_queue(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
+        if !session.has(net::MQ) {
+            return;
+        }
+        if queue / 2 < self.pairs || bit(queue) & self.settling != 0 {
+            verdicts.held(self.queue_rule());
+            return;
+        }
+        let packets = match self.premature {
+            Some(p) if p.queue == queue => p.packets + 1,
+            _ => 1,
+        };
+        self.premature = Some(Premature { queue, packets });
+        if packets >= PREMATURE_PACKETS {
+            self.premature_was_wrong(verdicts);
+        }
+    }
+
+    fn queue_rule(&self) -> Req {
+        if self.told_pairs {
+            BEYOND_PAIRS
+        } else {
+            FIRST_QUEUE
+        }
+    }
+
+    fn premature_was_wrong(&mut self, verdicts: &mut Verdicts) {
+        if let Some(Premature { queue, packets }) = self.premature.take() {
+            let message = format!(
+                "{packets} packets on queue {queue} while {} pairs of queues were in use",
+                self.pairs
+            );
+            verdicts.violated(self.queue_rule(), Some(queue), message);
+        }
+    }
+
+    /// The driver has said how many pairs it uses.
+    fn use_pairs(&mut self, pairs: u16, verdicts: &mut Verdicts) {
+        match self.premature {
+            Some(p) if p.queue / 2 < pairs => self.premature = None,
+            _ => self.premature_was_wrong(verdicts),
+        }
+        for queue in (0..64).filter(|q| q % 2 == 1) {
+            if (pairs..self.pairs).contains(&(queue / 2)) {
+                self.settling |= bit(queue);
+                self.looked &= !bit(queue);
+            }
+        }
+        self.pairs = pairs;
+        self.told_pairs = true;
+    }
+
+    /// The device has looked at an available ring.
+    #[inline(always)]
+    pub(super) fn available(&mut self, read: &AvailableRead) {
+        let settling = self.settling & bit(read.queue);
+        if settling != 0 {
+            self.settling &= !(settling & self.looked);
+            self.looked |= settling;
+        }
+    }
+
+    /// Judges a receive buffer of `len` device-writable and `readable` device-readable bytes.
+    #[inline(always)]
+    pub(super) fn receive_buffer(
+        &mut self,
+        queue: u16,
+        len: u64,
+        readable: u64,
+        verdicts: &mut Verdicts,
+    ) {
+        if readable == 0 && len >= self.smallest {
+            self.buffers += 1;
+        } else {
+            self.judge_buffer(queue, len, readable, verdicts);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge_buffer(&mut self, queue: u16, len: u64, readable: u64, verdicts: &mut Verdicts) {
+        let queue = Some(queue);
+        verdicts.check(RX_WRITABLE, readable == 0, queue, || {
+            format!("a receive buffer with {readable} device-readable bytes")
+        });
+        let (requirement, smallest) = receive_size(self.features);
+        verdicts.check(requirement, len >= smallest, queue, || {
+            format!("a receive buffer of {len} bytes")
+        });
+    }
+
+    /// What the counts stand for.
+    fn spelled_out(&self) -> impl Iterator<Item = (Req, u64)> {
+        let lacks = |bits: u64| self.features & bits == 0;
+        let plain = [
+            (HEADER, true),
+            (READABLE, true),
+            (FRAME, true),
+            (DATA_VALID, true),
+            (FLAGS_DEFINED, true),
+            (NUM_BUFFERS, !lacks(net::MRG_RXBUF)),
+            (FLAGS_ZERO, lacks(net::CSUM)),
+            (GSO_NONE, lacks(HOST_OFFLOADS)),
+            (GSO_TCPV4, lacks(net::HOST_TSO4)),
+            (GSO_TCPV6, lacks(net::HOST_TSO6)),
+            (GSO_UDP, lacks(net::HOST_UFO)),
+            (self.queue_rule(), !lacks(net::MQ)),
+        ];
+        let received = [RX_WRITABLE, receive_size(self.features).0];
+        let (packets, buffers) = (self.plain, self.buffers);
+        plain
+            .into_iter()
+            .filter(|(_, stands)| *stands)
+            .map(move |(requirement, _)| (requirement, packets))
+            .chain(received.map(|requirement| (requirement, buffers)))
+    }
+
+    /// Puts what was counted into the verdicts.
+    fn settle(&mut self, verdicts: &mut Verdicts) {
+        for (requirement, times) in self.spelled_out() {
+            verdicts.held_times(requirement, times);
+        }
+        self.plain = 0;
+        self.buffers = 0;
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, _session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            Event::StatusWritten { to: 0, .. } => {
+                self.premature_was_wrong(verdicts);
+                self.settle(verdicts);
+                *self = Rules::new(DeviceKind::Net);
+            }
+            Event::FeaturesDecided {
+                accepted,
+                kept: true,
+                ..
+            } => {
+                self.features = *accepted;
+                self.smallest = receive_size(*accepted).1;
+            }
+            Event::NetCommand(command) => {
+                if let Some(pairs) = super::net_control::pairs_set(command) {
+                    // What was counted until now was counted under another rule.
+                    self.settle(verdicts);
+                    self.use_pairs(pairs, verdicts);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tally(&self, tallies: &mut Tallies) {
+        for (requirement, times) in self.spelled_out() {
+            tallies.add_held(requirement, times);
+        }
+    }
+}
+
+fn judge_flags(
+    header: &NetHeader,
+    packet: &NetTransmit<'_>,
+    session: &Session,
+    verdicts: &mut Verdicts,
+) {
+    let queue = Some(packet.queue);
+    let says = || format!("a packet with flags {:#x}", header.flags);
+    if !session.has(net::CSUM) {
+        verdicts.check(FLAGS_ZERO, header.flags == 0, queue, || {
+            format!("{}, without VIRTIO_NET_F_CSUM", says())
+        });
+    }
+    verdicts.check(DATA_VALID, header.flags & hdr::DATA_VALID == 0, queue, says);
+    let undefined = header.flags & !(hdr::NEEDS_CSUM | hdr::DATA_VALID);
+    verdicts.check(FLAGS_DEFINED, undefined == 0, queue, says);
+}
+
+fn judge_gso(
+    header: &NetHeader,
+    packet: &NetTransmit<'_>,
+    session: &Session,
+    verdicts: &mut Verdicts,
+) {
+    let queue = Some(packet.queue);
+    let says = || format!("a packet with gso_type {:#x}", header.gso_type);
+    if session.negotiated & HOST_OFFLOADS == 0 {
+        verdicts.check(GSO_NONE, header.gso_type == hdr::GSO_NONE, queue, || {
+            format!("{}, without any segmentation offload", says())
+        });
+    }
+    let kind = header.gso_type & !hdr::GSO_ECN;
+    for (requirement, of, needs) in [
+        (GSO_TCPV4, hdr::GSO_TCPV4, net::HOST_TSO4),
+        (GSO_TCPV6, hdr::GSO_TCPV6, net::HOST_TSO6),
+        (GSO_UDP, hdr::GSO_UDP, net::HOST_UFO),
+    ] {
+        if kind == of || !session.has(needs) {
+            let ok = kind != of || session.has(needs);
+            verdicts.check(requirement, ok, queue, || {
+                format!(
+                    "{}, without {}",
+                    says(),
+                    crate::features::names(DeviceKind::Net, needs)
+                )
+            });
+        }
+    }
+    let defined = matches!(
+        kind,
+        hdr::GSO_NONE | hdr::GSO_TCPV4 | hdr::GSO_UDP | hdr::GSO_TCPV6
+    );
+    verdicts.check(GSO_DEFINED, defined, queue, says);
+    let ecn = header.gso_type & hdr::GSO_ECN != 0;
+    verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
+        format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
+    });
+    if kind == hdr::GSO_NONE {
+        return;
+    }
+    let needs_csum = header.flags & hdr::NEEDS_CSUM != 0;
+    verdicts.check(GSO_CSUM, needs_csum, queue, || {
+        format!("{} and flags {:#x}", says(), header.flags)
+    });
+    verdicts.check(GSO_SIZE, header.gso_size != 0, queue, || {
+        format!("{} and gso_size 0", says())
+    });
+    let Some(transport) = packet::transport(packet.bytes) else {
+        return;
+    };
+    if let Some(end) = transport.header_end {
+        verdicts.check(HDR_LEN, usize::from(header.hdr_len) >= end, queue, || {
+            format!(
+                "{} and hdr_len {}; its headers have {end} bytes",
+                says(),
+                header.hdr_len
+            )
+        });
+    }
+    // Reading: the "Explicit Congestion Notification bit" of a TCP packet is the one segmentation
+    // must treat specially, CWR.
+    if kind != hdr::GSO_UDP && transport.congestion_window_reduced {
+        if session.has(net::HOST_ECN) {
+            verdicts.check(ECN_SET, ecn, queue, || {
+                format!("{}, of a TCP packet with CWR", says())
+            });
+        } else {
+            let message = format!("{}, of a TCP packet with CWR", says());
+            verdicts.violated(ECN_UNNEGOTIATED, queue, message);
+        }
+    } else if kind != hdr::GSO_UDP && !session.has(net::HOST_ECN) {
+        verdicts.held(ECN_UNNEGOTIATED);
+    }
+}
+
+fn judge_csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
+    let queue = Some(packet.queue);
+    let (start, offset) = (
+        usize::from(header.csum_start),
+        usize::from(header.csum_offset),
+    );
+    let says = || format!("a packet with csum_start {start} and csum_offset {offset}");
+    let inside = (start + offset + 2) as u64 <= packet.len;
+    if !verdicts.check(CSUM_INSIDE, inside, queue, || {
+        format!("{}; it has {} bytes", says(), packet.len)
+    }) {
+        return;
+    }
+    // Where the sum starts behind the first transport header, it is that of an inner packet.
+    let Some(transport) = packet::transport(packet.bytes).filter(|t| t.start == start) else {
+        return;
+    };
+    let field = match transport.protocol {
+        Protocol::Tcp => 16,
+        Protocol::Udp => 6,
+    };
+    if !verdicts.check(CSUM_FIELD, offset == field, queue, || {
+        format!("{}: not where {:?} has it", says(), transport.protocol)
+    }) {
+        return;
+    }
+    // What length the pseudo header of a packet to be segmented has, is left open.
+    if header.gso_type == hdr::GSO_NONE
+        && let Some(expected) = transport.pseudo_header
+        && let Some(&[high, low]) = packet.bytes.get(start + offset..start + offset + 2)
+    {
+        let found = u16::from_be_bytes([high, low]);
+        let equal = found % 0xffff == expected % 0xffff;
+        verdicts.check(CSUM_PSEUDO, equal, queue, || {
+            format!(
+                "{} and a checksum field of {found:#06x}; its pseudo header's sum is {expected:#06x}",
+                says()
+            )
+        });
+    }
+}
+
+/// Who says how long receive buffers are, and what they say.
+fn receive_size(features: u64) -> (Req, u64) {
+    if features & net::MRG_RXBUF != 0 {
+        // Reading: "at greater than the size" is taken for "at least", as later versions have it.
+        (RX_MERGEABLE, hdr::LEN)
+    } else if features & GUEST_OFFLOADS != 0 {
+        (RX_LARGE, 65562)
+    } else {
+        (RX_PLAIN, 1526)
+    }
+}
+
+/// The bit of a queue; queues above 63 do not exist here.
+#[inline(always)]
+fn bit(queue: u16) -> u64 {
+    1_u64.checked_shl(queue.into()).unwrap_or(0)
+}

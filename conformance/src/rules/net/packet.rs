@@ -1,0 +1,121 @@
+//! What rules need to know of the packets that drivers send: enough of Ethernet, IP, TCP and UDP to
+//! find the transport header.
+
+/// Protocols whose checksum can be left to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// The transport header of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transport {
+    pub(super) protocol: Protocol,
+    /// Where it starts, from the Ethernet header.
+    pub(super) start: usize,
+    /// Where it ends, if that much of the packet is at hand.
+    pub(super) header_end: Option<usize>,
+    /// CWR of a TCP header (RFC 3168).
+    pub(super) congestion_window_reduced: bool,
+    /// The ones' complement sum of the pseudo header, `None` if the length in it cannot be known.
+    pub(super) pseudo_header: Option<u16>,
+}
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+/// Finds the first transport header of a packet of which `bytes` is the beginning. `None` if it is
+/// not plainly TCP or UDP over IP.
+pub(super) fn transport(bytes: &[u8]) -> Option<Transport> {
+    let mut ethertype = 12;
+    // At most two VLAN tags.
+    for _ in 0..2 {
+        if let ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN = be16(bytes, ethertype)? {
+            ethertype += 4;
+        }
+    }
+    let ip = ethertype + 2;
+    match be16(bytes, ethertype)? {
+        ETHERTYPE_IPV4 => ipv4(bytes, ip),
+        ETHERTYPE_IPV6 => ipv6(bytes, ip),
+        _ => None,
+    }
+}
+
+fn ipv4(bytes: &[u8], ip: usize) -> Option<Transport> {
+    let header_len = usize::from(bytes.get(ip)? & 0xf) * 4;
+    let total = be16(bytes, ip + 2)?;
+    // A fragment's transport header is elsewhere, or its sum goes over what is elsewhere.
+    if be16(bytes, ip + 6)? & 0x3fff != 0 || header_len < 20 {
+        return None;
+    }
+    let len = usize::from(total)
+        .checked_sub(header_len)
+        .filter(|len| *len > 0);
+    found(
+        bytes,
+        *bytes.get(ip + 9)?,
+        ip + header_len,
+        bytes.get(ip + 12..ip + 20)?,
+        len,
+    )
+}
+
+fn ipv6(bytes: &[u8], ip: usize) -> Option<Transport> {
+    let payload = usize::from(be16(bytes, ip + 4)?);
+    let len = (payload > 0).then_some(payload);
+    // Extension headers are not followed.
+    found(
+        bytes,
+        *bytes.get(ip + 6)?,
+        ip + 40,
+        bytes.get(ip + 8..ip + 40)?,
+        len,
+    )
+}
+
+fn found(
+    bytes: &[u8],
+    next: u8,
+    start: usize,
+    addresses: &[u8],
+    len: Option<usize>,
+) -> Option<Transport> {
+    let (protocol, header_end) = match next {
+        6 => {
+            let words = bytes.get(start + 12).map(|b| usize::from(b >> 4));
+            (Protocol::Tcp, words.map(|words| start + words * 4))
+        }
+        17 => (Protocol::Udp, Some(start + 8)),
+        _ => return None,
+    };
+    let tcp_flags = match protocol {
+        Protocol::Tcp => bytes.get(start + 13).copied().unwrap_or(0),
+        Protocol::Udp => 0,
+    };
+    let pseudo_header = len.map(|len| {
+        let words = addresses
+            .chunks_exact(2)
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let mut sum = words.sum::<u32>() + u32::from(next) + len as u32;
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    });
+    Some(Transport {
+        protocol,
+        start,
+        header_end,
+        congestion_window_reduced: tcp_flags & 0x80 != 0,
+        pseudo_header,
+    })
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    let pair = bytes.get(at..at + 2)?;
+    Some(u16::from_be_bytes([pair[0], pair[1]]))
+}

@@ -1,0 +1,283 @@
+//! Commands on the network device's control virtqueue (§5.1.6.5).
+
+use super::Chapter;
+use crate::event::{Event, NetCommand};
+use crate::features::net;
+use crate::judge::Verdicts;
+use crate::layout::DeviceKind;
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::net::END;
+
+    FORMAT = "net.control.format", Driver Must ["5.1.6.5"], Asserted,
+        "A command begins with two device-readable bytes, class and command.";
+    ACK = "net.control.ack", Driver Must ["5.1.6.5"], Asserted,
+        "A command ends with a device-writable byte for ack.";
+    DEFINED = "net.control.defined", Driver ShouldNot ["5.1.6.5"], Asserted,
+        "Only defined classes and commands are sent.";
+    RX_NEGOTIATED = "net.control.rx.negotiated", Driver MustNot ["5.1.6.5.1.2-1"], Asserted,
+        "PROMISC and ALLMULTI are sent only with VIRTIO_NET_F_CTRL_RX.";
+    RX_EXTRA = "net.control.rx-extra.negotiated", Driver MustNot ["5.1.6.5.1.2-2"], Asserted,
+        "ALLUNI, NOMULTI, NOUNI and NOBCAST are sent only with VIRTIO_NET_F_CTRL_RX_EXTRA.";
+    RX_DATA = "net.control.rx.data", Driver Must ["5.1.6.5.1"], Asserted,
+        "The data of a receive filter command is one byte, 0 or 1.";
+    MAC_NEGOTIATED = "net.control.mac.negotiated", Driver MustNot ["5.1.6.5.2.2-1"], Asserted,
+        "Commands for MAC address filtering are sent only with VIRTIO_NET_F_CTRL_RX.";
+    MAC_TABLE = "net.control.mac-table.format", Driver Must ["5.1.6.5.2.2-3"], Asserted,
+        "The data of MAC_TABLE_SET is two tables, each a 32-bit count and as many addresses of 6 bytes.";
+    MAC_UNICAST = "net.control.mac-table.unicast", Driver Must ["5.1.6.5.2.2-3"], Asserted,
+        "The first table of MAC_TABLE_SET has no multicast addresses.";
+    MAC_MULTICAST = "net.control.mac-table.multicast", Driver Must ["5.1.6.5.2.2-3"], Asserted,
+        "The second table of MAC_TABLE_SET has only multicast addresses.";
+    MAC_EMPTY = "net.control.mac-table.empty", Driver May ["5.1.6.5.2.2-4"], Asserted,
+        "Either table of MAC_TABLE_SET may be empty.";
+    MAC_ADDRESS = "net.control.mac-address.data", Driver Must ["5.1.6.5.2"], Asserted,
+        "The data of MAC_ADDR_SET is 6 bytes.";
+    VLAN_NEGOTIATED = "net.control.vlan.negotiated", Driver MustNot ["5.1.6.5.3"], Asserted,
+        "Commands for VLAN filtering are sent only with VIRTIO_NET_F_CTRL_VLAN.";
+    VLAN_DATA = "net.control.vlan.data", Driver Must ["5.1.6.5.3"], Asserted,
+        "The data of a VLAN command is a 16-bit VLAN id, below 4096.";
+    ANNOUNCE_NEGOTIATED = "net.control.announce.negotiated", Driver MustNot ["5.1.6.5.4"], Asserted,
+        "ANNOUNCE_ACK is sent only with VIRTIO_NET_F_GUEST_ANNOUNCE.";
+    MQ_NEGOTIATED = "net.control.mq.negotiated", Driver MustNot ["5.1.6.5.5"], Asserted,
+        "VQ_PAIRS_SET is sent only with VIRTIO_NET_F_MQ.";
+    MQ_DATA = "net.control.mq.data", Driver Must ["5.1.6.5.5"], Asserted,
+        "The data of VQ_PAIRS_SET is a 16-bit number.";
+    MQ_PAIRS = "net.control.mq.pairs", Driver MustNot ["5.1.6.5.5.1-2"], Asserted,
+        "VQ_PAIRS_SET asks for at least 1 and at most max_virtqueue_pairs pairs.";
+    MQ_CONFIGURED = "net.control.mq.configured", Driver Must ["5.1.6.5.5.1-1"], Asserted,
+        "The virtqueues that VQ_PAIRS_SET takes into use have been configured before.";
+    OFFLOADS_NEGOTIATED = "net.control.offloads.negotiated", Driver MustNot ["5.1.6.5.6"], Asserted,
+        "GUEST_OFFLOADS_SET is sent only with VIRTIO_NET_F_CTRL_GUEST_OFFLOADS.";
+    OFFLOADS_DATA = "net.control.offloads.data", Driver Must ["5.1.6.5.6.1"], Asserted,
+        "The data of GUEST_OFFLOADS_SET is a 64-bit mask.";
+    OFFLOADS_SUBSET = "net.control.offloads.subset", Driver MustNot ["5.1.6.5.6.2-1"], Asserted,
+        "GUEST_OFFLOADS_SET enables only offloads whose features were negotiated.";
+}
+
+/// `class` of commands (§5.1.6.5).
+mod class {
+    pub(super) const RX: u8 = 0;
+    pub(super) const MAC: u8 = 1;
+    pub(super) const VLAN: u8 = 2;
+    pub(super) const ANNOUNCE: u8 = 3;
+    pub(super) const MQ: u8 = 4;
+    pub(super) const GUEST_OFFLOADS: u8 = 5;
+}
+
+/// The features of a driver that GUEST_OFFLOADS_SET turns on and off (§5.1.6.5.6.1).
+const OFFLOADS: u64 =
+    net::GUEST_CSUM | net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_ECN | net::GUEST_UFO;
+
+/// The pairs that a VQ_PAIRS_SET command takes into use, if it is one that a device obeys.
+pub(super) fn pairs_set(command: &NetCommand<'_>) -> Option<u16> {
+    match (command.class, command.command, command.data) {
+        (Some(class::MQ), Some(0), &[low, high]) => {
+            let pairs = u16::from_le_bytes([low, high]);
+            (1..=command.max_virtqueue_pairs)
+                .contains(&pairs)
+                .then_some(pairs)
+        }
+        _ => None,
+    }
+}
+
+/// Nothing needs to be remembered.
+pub(crate) struct Rules;
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules
+    }
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        if let Event::NetCommand(command) = event {
+            Command {
+                command,
+                session,
+                verdicts,
+            }
+            .judge();
+        }
+    }
+}
+
+/// One command under judgment.
+struct Command<'a> {
+    command: &'a NetCommand<'a>,
+    session: &'a Session,
+    verdicts: &'a mut Verdicts,
+}
+
+impl Command<'_> {
+    fn judge(&mut self) {
+        let NetCommand {
+            class,
+            command,
+            writable,
+            ..
+        } = *self.command;
+        self.check(ACK, writable > 0, "no device-writable byte");
+        let (Some(class), Some(command)) = (class, command) else {
+            self.check(FORMAT, false, "no command");
+            return;
+        };
+        self.check(FORMAT, true, "");
+        match (class, command) {
+            (class::RX, 0 | 1) => {
+                self.negotiated(RX_NEGOTIATED, net::CTRL_RX);
+                self.receive_filter();
+            }
+            (class::RX, 2..=5) => {
+                self.negotiated(RX_EXTRA, net::CTRL_RX_EXTRA);
+                self.receive_filter();
+            }
+            (class::MAC, 0) => {
+                self.negotiated(MAC_NEGOTIATED, net::CTRL_RX);
+                self.mac_table();
+            }
+            (class::MAC, 1) => {
+                // Reading: the whole class needs CTRL_RX, but CTRL_MAC_ADDR is there for nothing
+                // else than this command.
+                let either = self.session.negotiated & (net::CTRL_RX | net::CTRL_MAC_ADDR) != 0;
+                self.check(MAC_NEGOTIATED, either, "neither CTRL_RX nor CTRL_MAC_ADDR");
+                let whole = self.command.len == 6;
+                self.check(MAC_ADDRESS, whole, "not the length of a MAC address");
+            }
+            (class::VLAN, 0 | 1) => {
+                self.negotiated(VLAN_NEGOTIATED, net::CTRL_VLAN);
+                let id = self.le16();
+                self.check(VLAN_DATA, id.is_some_and(|id| id < 4096), "no VLAN id");
+            }
+            (class::ANNOUNCE, 0) => self.negotiated(ANNOUNCE_NEGOTIATED, net::GUEST_ANNOUNCE),
+            (class::MQ, 0) => {
+                self.negotiated(MQ_NEGOTIATED, net::MQ);
+                self.pairs();
+            }
+            (class::GUEST_OFFLOADS, 0) => {
+                self.negotiated(OFFLOADS_NEGOTIATED, net::CTRL_GUEST_OFFLOADS);
+                self.offloads();
+            }
+            _ => {
+                self.check(DEFINED, false, "no such command");
+                return;
+            }
+        }
+        self.check(DEFINED, true, "");
+    }
+
+    fn receive_filter(&mut self) {
+        let ok = self.command.len == 1 && matches!(self.command.data, [0 | 1]);
+        self.check(RX_DATA, ok, "not one byte of 0 or 1");
+    }
+
+    fn mac_table(&mut self) {
+        let NetCommand { data, len, .. } = *self.command;
+        let count = |at: usize| {
+            let bytes = data.get(at..)?.first_chunk()?;
+            Some(u64::from(u32::from_le_bytes(*bytes)))
+        };
+        let unicast = count(0);
+        let second = unicast.map(|n| 4 + 6 * n);
+        // What lies beyond the part of the data that is at hand cannot be told wrong.
+        let at_hand = second.is_some_and(|at| at + 4 <= data.len() as u64);
+        let multicast = if at_hand {
+            second.and_then(|at| count(at as usize))
+        } else {
+            None
+        };
+        let ok = match (second, multicast) {
+            (Some(second), Some(n)) => second + 4 + 6 * n == len,
+            (Some(second), None) => data.len() as u64 != len && second + 4 <= len,
+            (None, _) => false,
+        };
+        if !self.check(MAC_TABLE, ok, "not two tables") {
+            return;
+        }
+        if unicast == Some(0) || multicast == Some(0) {
+            self.verdicts.held(MAC_EMPTY);
+        }
+        let end = second.unwrap_or(0).min(data.len() as u64) as usize;
+        let first = addresses(data.get(4..end));
+        if !first.is_empty() {
+            let ok = first.iter().all(|mac| mac[0] & 1 == 0);
+            self.check(MAC_UNICAST, ok, "a multicast address in the first table");
+        }
+        let other = addresses(data.get(end + 4..));
+        if !other.is_empty() {
+            let ok = other.iter().all(|mac| mac[0] & 1 == 1);
+            self.check(MAC_MULTICAST, ok, "a unicast address in the second table");
+        }
+    }
+
+    fn pairs(&mut self) {
+        let pairs = self.le16();
+        if !self.check(MQ_DATA, pairs.is_some(), "not a 16-bit number") {
+            return;
+        }
+        let max = self.command.max_virtqueue_pairs;
+        let pairs = pairs.unwrap_or(0);
+        if self.check(
+            MQ_PAIRS,
+            (1..=max).contains(&pairs),
+            "no number of pairs the device has",
+        ) {
+            let configured = (0..pairs.saturating_mul(2)).all(|q| self.session.is_enabled(q));
+            self.check(MQ_CONFIGURED, configured, "a queue is not enabled");
+        }
+    }
+
+    fn offloads(&mut self) {
+        let mask = (self.command.len == 8)
+            .then(|| self.command.data.first_chunk())
+            .flatten()
+            .map(|bytes| u64::from_le_bytes(*bytes));
+        if self.check(OFFLOADS_DATA, mask.is_some(), "not a 64-bit mask") {
+            let surplus = mask.unwrap_or(0) & !(self.session.negotiated & OFFLOADS);
+            self.check(
+                OFFLOADS_SUBSET,
+                surplus == 0,
+                "an offload that was not negotiated",
+            );
+        }
+    }
+
+    fn le16(&self) -> Option<u16> {
+        match (self.command.len, self.command.data) {
+            (2, &[low, high]) => Some(u16::from_le_bytes([low, high])),
+            _ => None,
+        }
+    }
+
+    fn negotiated(&mut self, requirement: Req, feature: u64) {
+        let ok = self.session.has(feature);
+        self.check(requirement, ok, "the feature was not negotiated");
+    }
+
+    fn check(&mut self, requirement: Req, ok: bool, what: &str) -> bool {
+        let NetCommand {
+            class,
+            command,
+            data,
+            len,
+            writable,
+            ..
+        } = *self.command;
+        self.verdicts.check(requirement, ok, None, || {
+            let shown = data.get(..data.len().min(16)).unwrap_or_default();
+            format!(
+                "command {command:?} of class {class:?} with {len} bytes of data ({shown:02x?}) and {writable} device-writable bytes: {what}"
+            )
+        })
+    }
+}
+
+/// The whole MAC addresses in a table.
+fn addresses(table: Option<&[u8]>) -> &[[u8; 6]] {
+    table.unwrap_or_default().as_chunks().0
+}

@@ -1,0 +1,550 @@
+//! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3).
+//!
+//! These rules see every buffer. On the conforming path a chain is looked over once and counted in
+//! groups; only one that breaks a rule is judged requirement by requirement.
+
+use super::Chapter;
+use crate::event::{AvailableRead, Chain, ChainEnd, Element, Event, IndirectFault};
+use crate::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
+use crate::judge::{Tallies, Verdicts};
+use crate::layout::{DeviceKind, desc};
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::notify::END;
+
+    HEAD = "chain.head.in-table", Driver Must ["2.4.6"], Asserted,
+        "An entry of the available ring is the index of a descriptor in the table.";
+    HEAD_FREE = "chain.head.free", Driver MustNot ["3.2.1.1", "3.3.1-1"], Asserted,
+        "The head of a chain that the device has not returned is not made available again.";
+    DESCRIPTOR_FREE = "chain.descriptor.free", Driver MustNot ["3.2.1.1", "3.3.1-1"], Asserted,
+        "A descriptor of a chain that the device has not returned is not used in another.";
+    NEXT = "chain.next.in-table", Driver Must ["2.4.5"], Asserted,
+        "next of a descriptor with VIRTQ_DESC_F_NEXT is an index in the descriptor table.";
+    LOOP = "chain.no-loop", Driver MustNot ["2.4.5.2-1"], Asserted,
+        "A chain does not come back to a descriptor it has passed.";
+    TOTAL = "chain.total-length", Driver MustNot ["2.4.5.2-1"], Asserted,
+        "The buffers of a chain are not longer than 2^32 bytes in total.";
+    LENGTH = "chain.at-most-queue-size", Driver MustNot ["2.4.5.3.1-3"], Asserted,
+        "A chain has no more descriptors than the queue.";
+    ORDER = "chain.readable-before-writable", Driver Must ["2.4.4.2-1"], Asserted,
+        "Device-writable buffers come after all device-readable ones.";
+    EXCESSIVE = "chain.not-excessive", Driver ShouldNot ["2.4.4.2-2"], Asserted,
+        "A buffer is not cut into an excessive number of descriptors.";
+    IN_MEMORY = "chain.buffer.in-memory", Driver Must ["2.4.5"], Asserted,
+        "A descriptor's addr and len describe the guest's memory.";
+    FLAGS = "chain.flags.defined", Driver ShouldNot ["2.4.5"], Asserted,
+        "Only the defined flags of a descriptor are set.";
+    INDIRECT_NEGOTIATED = "indirect.negotiated", Driver MustNot ["2.4.5.3.1-1"], Asserted,
+        "VIRTQ_DESC_F_INDIRECT is used only where VIRTIO_F_RING_INDIRECT_DESC was negotiated.";
+    INDIRECT_NESTED = "indirect.not-nested", Driver MustNot ["2.4.5.3.1-2"], Asserted,
+        "VIRTQ_DESC_F_INDIRECT is not set in an indirect table.";
+    INDIRECT_NEXT = "indirect.no-next", Driver MustNot ["2.4.5.3.1-4"], Asserted,
+        "VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT are not set together.";
+    INDIRECT_LENGTH = "indirect.table.length", Driver Must ["2.4.5.3"], Asserted,
+        "The length of an indirect table is a multiple of 16, and not 0.";
+    INDIRECT_MEMORY = "indirect.table.in-memory", Driver Must ["2.4.5.3"], Asserted,
+        "An indirect table lies in the guest's memory.";
+    INDIRECT_TABLE_NEXT = "indirect.next.in-table", Driver Must ["2.4.5.3"], Asserted,
+        "next of a descriptor in an indirect table is an index in that table.";
+    AVAIL_FLAGS = "available.flags.defined", Driver Must ["2.4.7.1-1"], Asserted,
+        "Without VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0 or 1.";
+    AVAIL_FLAGS_ZERO = "available.flags.zero", Driver Must ["2.4.7.1-3"], Asserted,
+        "With VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0.";
+    SUPPRESS = "available.flags.suppress", Driver May ["2.4.7.1-2"], Asserted,
+        "Without VIRTIO_F_RING_EVENT_IDX, the driver may advise against interrupts by setting flags to 1.";
+    DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2"], Asserted,
+        "idx of the available ring never goes back.";
+    OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
+        "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
+    IDX_BARRIER = "available.idx.barrier", Driver Must ["3.2.1.3.1-1"],
+        Unobservable("a memory barrier leaves no trace; its absence is a race that a device may never lose"),
+        "Between filling the rings and writing idx, the driver has a memory barrier.";
+    BEYOND_LEN = "used.len.nothing-assumed", Driver MustNot ["2.4.8.3-1"],
+        Unobservable("what a driver reads of its own memory, and believes of it, no device can see"),
+        "The driver takes nothing for granted about device-writable bytes beyond len.";
+}
+
+/// What holds for every chain that breaks no rule.
+static CHAIN: [Req; 8] = [
+    HEAD,
+    HEAD_FREE,
+    DESCRIPTOR_FREE,
+    LOOP,
+    TOTAL,
+    LENGTH,
+    IN_MEMORY,
+    FLAGS,
+];
+/// … if it has more than one descriptor with a buffer.
+static LINKED: [Req; 2] = [NEXT, EXCESSIVE];
+/// … if it has device-readable and device-writable buffers.
+static MIXED: [Req; 1] = [ORDER];
+/// … if it refers to an indirect table.
+static INDIRECT: [Req; 5] = [
+    INDIRECT_NEGOTIATED,
+    INDIRECT_NESTED,
+    INDIRECT_NEXT,
+    INDIRECT_LENGTH,
+    INDIRECT_MEMORY,
+];
+/// … if that has more than one descriptor.
+static INDIRECT_LINKED: [Req; 2] = [INDIRECT_TABLE_NEXT, EXCESSIVE];
+/// What holds whenever the available ring's idx has moved rightly.
+static AVAILABLE: [Req; 2] = [DECREMENT, OVERRUN];
+
+/// How often the things above were seen to be right.
+#[derive(Default)]
+struct Counts {
+    chains: u64,
+    linked: u64,
+    mixed: u64,
+    indirect: u64,
+    indirect_linked: u64,
+    available: u64,
+    flags_with_event_idx: u64,
+    flags_without: u64,
+    suppressed: u64,
+}
+
+/// Queues beyond these do not exist here.
+const QUEUES: usize = 64;
+
+/// What this chapter remembers.
+pub(crate) struct Rules {
+    counts: Counts,
+    /// Per queue, the descriptors of its table; made when the queue is enabled.
+    queues: Box<[Box<[Slot]>; QUEUES]>,
+    /// The number of the chain seen last; 0 is no chain.
+    number: u32,
+}
+
+/// What is known of one descriptor of a table.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The chain in flight of which it is the head, 0 if of none.
+    heads: u32,
+    /// The chain it was in last, which may have been returned since, …
+    last: u32,
+    /// … and the head of that.
+    last_head: u16,
+}
+
+/// What looking a chain over once tells.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shape {
+    /// It has device-readable buffers.
+    pub(super) readable: bool,
+    /// It has device-writable buffers.
+    pub(super) writable: bool,
+    /// A device-readable one comes after a device-writable one.
+    disordered: bool,
+    /// A descriptor is still in use by another chain.
+    occupied: bool,
+    /// All flags ORed.
+    flags: u16,
+    /// Bytes in all buffers.
+    total: u64,
+    /// Descriptors with buffers in the queue's table.
+    direct: usize,
+    /// Descriptors in an indirect table.
+    indirect: usize,
+}
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules {
+            counts: Counts::default(),
+            queues: Box::new([const { Vec::new() }; QUEUES].map(Vec::into_boxed_slice)),
+            number: 0,
+        }
+    }
+
+    /// Judges the available ring's header.
+    #[inline(always)]
+    pub(super) fn available(
+        &mut self,
+        read: &AvailableRead,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let event_idx = session.has(RING_EVENT_IDX);
+        let ahead = read.idx.wrapping_sub(read.previous);
+        let waiting = read.idx.wrapping_sub(read.taken);
+        let allowed = if event_idx { 0 } else { 1 };
+        if read.flags > allowed || ahead > read.size || waiting > read.size {
+            return self.bad_available(read, event_idx, verdicts);
+        }
+        self.counts.available += u64::from(ahead != 0);
+        if event_idx {
+            self.counts.flags_with_event_idx += 1;
+        } else {
+            self.counts.flags_without += 1;
+            self.counts.suppressed += u64::from(read.flags);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bad_available(&mut self, read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {
+        let AvailableRead {
+            queue,
+            size,
+            flags,
+            previous,
+            idx,
+            taken,
+        } = *read;
+        let queue = Some(queue);
+        if event_idx {
+            verdicts.check(AVAIL_FLAGS_ZERO, flags == 0, queue, || {
+                format!("flags of the available ring is {flags:#x} with VIRTIO_F_RING_EVENT_IDX")
+            });
+        } else {
+            verdicts.check(AVAIL_FLAGS, flags <= 1, queue, || {
+                format!("flags of the available ring is {flags:#x}")
+            });
+        }
+        let back = previous.wrapping_sub(idx);
+        let ahead = idx.wrapping_sub(previous);
+        if ahead > size && back <= size {
+            verdicts.violated(
+                DECREMENT,
+                queue,
+                format!("idx of the available ring went from {previous} back to {idx}"),
+            );
+            return;
+        }
+        let waiting = idx.wrapping_sub(taken);
+        let fits = ahead <= size && waiting <= size;
+        if verdicts.check(OVERRUN, fits, queue, || {
+            format!(
+                "idx of the available ring went from {previous} to {idx} while the device had taken {taken}: more than the {size} descriptors of the queue"
+            )
+        }) {
+            verdicts.held(DECREMENT);
+        }
+    }
+
+    /// Judges a chain. Gives what it is made of.
+    #[inline(always)]
+    pub(super) fn chain(
+        &mut self,
+        chain: &Chain<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) -> Shape {
+        self.number = self.number.wrapping_add(1).max(1);
+        let number = self.number;
+        let mut none: [Slot; 0] = [];
+        let slots = match self.queues.get_mut(usize::from(chain.queue)) {
+            Some(slots) => &mut slots[..],
+            None => &mut none,
+        };
+        let mut shape = Shape::default();
+        for element in chain.elements {
+            shape.add(element);
+            if !element.indirect {
+                shape.occupied |= occupy(slots, element.index, number, chain.head);
+            }
+        }
+        let complete = matches!(chain.end, ChainEnd::Complete);
+        if complete && let Some(slot) = slots.get_mut(usize::from(chain.head)) {
+            slot.heads = number;
+        }
+
+        let size = usize::from(chain.size);
+        let refers = shape.flags & desc::INDIRECT != 0;
+        // With one flag for each way to go wrong, the conforming chain takes one branch.
+        let wrong = !complete
+            | chain.head_in_flight
+            | shape.occupied
+            | shape.disordered
+            | (shape.flags & !DEFINED != 0)
+            | (shape.total > MAX_TOTAL)
+            | (shape.direct + usize::from(refers) > size)
+            | (shape.indirect > size)
+            | shape.is_excessive()
+            | (refers && !self.indirect_is_right(chain, session));
+        if wrong {
+            self.judge(chain, &shape, session, verdicts);
+        } else {
+            self.counts.chains += 1;
+            self.counts.linked += u64::from(shape.direct > 1);
+            self.counts.mixed += u64::from(shape.readable & shape.writable);
+            self.counts.indirect += u64::from(refers);
+            self.counts.indirect_linked += u64::from(shape.indirect > 1);
+        }
+        shape
+    }
+
+    /// The device has returned a chain.
+    #[inline(always)]
+    pub(super) fn used(&mut self, queue: u16, head: u16) {
+        if let Some(slots) = self.queues.get_mut(usize::from(queue))
+            && let Some(slot) = slots.get_mut(usize::from(head))
+        {
+            slot.heads = 0;
+        }
+    }
+
+    /// Whether a chain that refers to an indirect table may, and does so without NEXT.
+    #[inline(always)]
+    fn indirect_is_right(&self, chain: &Chain<'_>, session: &Session) -> bool {
+        const BOTH: u16 = desc::INDIRECT | desc::NEXT;
+        session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
+    }
+
+    /// Judges a chain that is not plainly right, requirement by requirement.
+    #[cold]
+    #[inline(never)]
+    fn judge(
+        &mut self,
+        chain: &Chain<'_>,
+        shape: &Shape,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let queue = Some(chain.queue);
+        let head = chain.head;
+        if !verdicts.check(HEAD, chain.end != ChainEnd::HeadOutOfRange, queue, || {
+            format!(
+                "the available ring has {head}; the table has {} descriptors",
+                chain.size
+            )
+        }) {
+            return;
+        }
+        // All that is wrong with a chain made available twice is that it is.
+        if !verdicts.check(HEAD_FREE, !chain.head_in_flight, queue, || {
+            format!("chain {head} made available again before the device has returned it")
+        }) {
+            return;
+        }
+        verdicts.check(DESCRIPTOR_FREE, !shape.occupied, queue, || {
+            format!(
+                "chain {head} has a descriptor of another chain that the device has not returned"
+            )
+        });
+        verdicts.check(ORDER, !shape.disordered, queue, || {
+            format!("chain {head} has a device-readable buffer after a device-writable one")
+        });
+        verdicts.check(TOTAL, shape.total <= MAX_TOTAL, queue, || {
+            format!("the buffers of chain {head} have {} bytes", shape.total)
+        });
+        verdicts.check(FLAGS, shape.flags & !DEFINED == 0, queue, || {
+            format!(
+                "chain {head} has flags {:#x}, which have no meaning",
+                shape.flags & !DEFINED
+            )
+        });
+        verdicts.check(EXCESSIVE, !shape.is_excessive(), queue, || {
+            format!(
+                "chain {head} cuts {} bytes into {} descriptors",
+                shape.total,
+                shape.direct + shape.indirect
+            )
+        });
+        judge_indirect(chain, session, verdicts);
+        judge_end(chain, shape, verdicts);
+    }
+}
+
+/// Every flag that §2.4.5 defines.
+const DEFINED: u16 = desc::NEXT | desc::WRITE | desc::INDIRECT;
+
+/// §2.4.5.2: so many bytes a chain may have.
+const MAX_TOTAL: u64 = 1 << 32;
+
+/// Reading: what is excessive the specification leaves open, but for an example of one descriptor a
+/// byte. More than this many descriptors that hold …
+const MANY: usize = 64;
+/// … less than this many bytes each are called excessive.
+const FEW_BYTES: u64 = 16;
+
+impl Shape {
+    #[inline(always)]
+    fn is_excessive(&self) -> bool {
+        let count = self.direct + self.indirect;
+        count > MANY && self.total < count as u64 * FEW_BYTES
+    }
+
+    #[inline(always)]
+    fn add(&mut self, element: &Element) {
+        self.flags |= element.flags;
+        self.indirect += usize::from(element.indirect);
+        // What refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
+        if element.flags & desc::INDIRECT == 0 {
+            let writable = element.flags & desc::WRITE != 0;
+            self.disordered |= !writable & self.writable;
+            self.readable |= !writable;
+            self.writable |= writable;
+            self.total += u64::from(element.len);
+            self.direct += usize::from(!element.indirect);
+        }
+    }
+}
+
+/// Notes that the descriptor is in chain `number` now; gives whether another one in flight has it.
+#[inline(always)]
+fn occupy(slots: &mut [Slot], index: u16, number: u32, head: u16) -> bool {
+    let Some(&Slot {
+        last, last_head, ..
+    }) = slots.get(usize::from(index))
+    else {
+        return false;
+    };
+    let occupied = last != 0
+        && slots
+            .get(usize::from(last_head))
+            .is_some_and(|s| s.heads == last);
+    let slot = &mut slots[usize::from(index)];
+    slot.last = number;
+    slot.last_head = head;
+    occupied
+}
+
+/// Indirect descriptors (§2.4.5.3).
+fn judge_indirect(chain: &Chain<'_>, session: &Session, verdicts: &mut Verdicts) {
+    let queue = Some(chain.queue);
+    let head = chain.head;
+    for e in chain.elements {
+        if e.flags & desc::INDIRECT == 0 {
+            continue;
+        }
+        let says = |what: &str| format!("descriptor {} of chain {head} {what}", e.index);
+        // A table within a table is told as that.
+        if e.indirect {
+            verdicts.violated(
+                INDIRECT_NESTED,
+                queue,
+                says("has VIRTQ_DESC_F_INDIRECT and stands in an indirect table"),
+            );
+            continue;
+        }
+        verdicts.check(
+            INDIRECT_NEGOTIATED,
+            session.has(RING_INDIRECT_DESC),
+            queue,
+            || says("has VIRTQ_DESC_F_INDIRECT, which was not negotiated"),
+        );
+        verdicts.check(INDIRECT_NEXT, e.flags & desc::NEXT == 0, queue, || {
+            says("has both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT")
+        });
+    }
+}
+
+/// How the walk ended.
+fn judge_end(chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
+    let queue = Some(chain.queue);
+    let head = chain.head;
+    let last = chain.elements.last();
+    match chain.end {
+        ChainEnd::Complete => {
+            let refers = usize::from(shape.flags & desc::INDIRECT != 0);
+            let size = usize::from(chain.size);
+            // Reading: the queue's table and an indirect table are counted each for itself.
+            let fits = shape.direct + refers <= size && shape.indirect <= size;
+            verdicts.check(LENGTH, fits, queue, || {
+                format!(
+                    "chain {head} has {} descriptors, and {} in an indirect table; the queue has {size}",
+                    shape.direct + refers,
+                    shape.indirect
+                )
+            });
+        }
+        ChainEnd::HeadOutOfRange => {}
+        ChainEnd::NextOutOfRange { next, table } => {
+            let requirement = if last.is_some_and(|e| e.indirect) {
+                INDIRECT_TABLE_NEXT
+            } else {
+                NEXT
+            };
+            let message = format!("chain {head} goes on at {next} in a table of {table}");
+            verdicts.violated(requirement, queue, message);
+        }
+        ChainEnd::TooLong => {
+            let table = chain
+                .elements
+                .iter()
+                .filter(|e| last.is_none_or(|l| l.indirect == e.indirect));
+            let next = last.map(|e| e.next);
+            if returns(table.map(|e| e.index).chain(next)) {
+                verdicts.violated(LOOP, queue, format!("chain {head} loops"));
+            } else {
+                let message = format!(
+                    "chain {head} goes on after {} descriptors, which is all the queue has",
+                    chain.size
+                );
+                verdicts.violated(LENGTH, queue, message);
+            }
+        }
+        ChainEnd::Indirect(fault) => {
+            let (addr, len) = last.map_or((0, 0), |e| (e.addr, e.len));
+            let message = format!("chain {head} refers to a table of {len} bytes at {addr:#x}");
+            match fault {
+                // Told with the flags.
+                IndirectFault::Nested => {}
+                IndirectFault::Length => verdicts.violated(INDIRECT_LENGTH, queue, message),
+                IndirectFault::OutsideMemory => verdicts.violated(INDIRECT_MEMORY, queue, message),
+            }
+        }
+        ChainEnd::OutsideMemory => {
+            let (addr, len) = last.map_or((0, 0), |e| (e.addr, e.len));
+            let message = format!("chain {head} has a buffer of {len} bytes at {addr:#x}");
+            verdicts.violated(IN_MEMORY, queue, message);
+        }
+    }
+}
+
+/// Whether an index comes twice.
+fn returns(indices: impl Iterator<Item = u16>) -> bool {
+    let mut seen = vec![0_u64; 1024];
+    indices.into_iter().any(|index| {
+        let (word, bit) = (&mut seen[usize::from(index / 64)], 1 << (index % 64));
+        let again = *word & bit != 0;
+        *word |= bit;
+        again
+    })
+}
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {
+        // A queue begins empty. What was in flight before a reset is the driver's again.
+        if let Event::QueueEnableWritten {
+            queue,
+            value: 1,
+            setup: Some(setup),
+        } = *event
+            && !setup.enabled
+            && let Some(slots) = self.queues.get_mut(usize::from(queue))
+        {
+            if slots.len() == usize::from(setup.size) {
+                slots.fill(Slot::default());
+            } else {
+                *slots = vec![Slot::default(); setup.size.into()].into_boxed_slice();
+            }
+        }
+    }
+
+    fn tally(&self, tallies: &mut Tallies) {
+        let c = &self.counts;
+        for (requirements, times) in [
+            (&CHAIN[..], c.chains),
+            (&LINKED, c.linked),
+            (&MIXED, c.mixed),
+            (&INDIRECT, c.indirect),
+            (&INDIRECT_LINKED, c.indirect_linked),
+            (&AVAILABLE, c.available),
+            (&[AVAIL_FLAGS_ZERO], c.flags_with_event_idx),
+            (&[AVAIL_FLAGS], c.flags_without),
+            (&[SUPPRESS], c.suppressed),
+        ] {
+            for requirement in requirements {
+                tallies.add_held(*requirement, times);
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The console device (§5.3).
+
+use stickler_conformance::DeviceKind::Console;
+use stickler_conformance::Event;
+use stickler_conformance::event::ConsoleMessage;
+
+use crate::play::{Play, r, w};
+use crate::table::{Case, case};
+
+const DEVICE_READY: u16 = 0;
+const DEVICE_ADD: u16 = 1;
+const PORT_READY: u16 = 3;
+const CONSOLE_PORT: u16 = 4;
+const PORT_OPEN: u16 = 6;
+
+pub const CASES: &[Case] = &[
+    case("console.receive.writable", Console, |p| {
+        p.boot();
+        p.exchange(4, &[r(64)]);
+    }),
+    case("console.transmit.readable", Console, |p| {
+        p.boot();
+        p.exchange(5, &[r(64), w(64)]);
+    }),
+    case("console.control-receive.writable", Console, |p| {
+        p.boot();
+        p.exchange(2, &[r(64)]);
+    }),
+    case("console.control-transmit.readable", Console, |p| {
+        p.boot();
+        p.exchange(3, &[w(8)]);
+    }),
+    case("console.control.format", Console, |p| {
+        p.boot();
+        p.see(Event::ConsoleMessage(ConsoleMessage {
+            id: None,
+            event: 0,
+            value: 0,
+            rest: &[],
+            max_nr_ports: 4,
+        }));
+    }),
+    case("console.control.event", Console, |p| {
+        ready(p);
+        p.message(0, DEVICE_ADD, 0);
+    }),
+    case("console.control.device-ready", Console, |p| {
+        p.boot();
+        p.message_sent(0, DEVICE_ADD, 0);
+        p.message(0, PORT_READY, 1);
+        p.message(0, DEVICE_READY, 1);
+    }),
+    case("console.control.device-ready-value", Console, |p| {
+        p.boot();
+        p.message(0, DEVICE_READY, 2);
+    }),
+    case("console.control.port-ready-value", Console, |p| {
+        ready(p);
+        p.message(0, PORT_READY, 2);
+    }),
+    case("console.control.port-open-value", Console, |p| {
+        ready(p);
+        p.message(0, PORT_OPEN, 2);
+    }),
+    case("console.control.port-number", Console, |p| {
+        ready(p);
+        p.message(4, PORT_OPEN, 1);
+    }),
+    case("console.control.port-ready-added", Console, |p| {
+        ready(p);
+        p.message(1, PORT_READY, 1);
+    }),
+    case("console.control.port-open-added", Console, |p| {
+        ready(p);
+        p.message(1, PORT_OPEN, 1);
+    }),
+    case("console.control.console-port-open", Console, |p| {
+        ready(p);
+        p.message_sent(0, CONSOLE_PORT, 1);
+        p.message(0, PORT_OPEN, 0);
+    }),
+];
+
+/// Up to a port 0 that has been added.
+fn ready(p: &mut Play) {
+    p.boot();
+    p.message(u32::MAX, DEVICE_READY, 1);
+    p.message_sent(0, DEVICE_ADD, 0);
+    p.message(0, PORT_READY, 1);
+}
+
+#[test]
+fn a_port_closed_while_it_becomes_a_console_is_no_answer() {
+    let mut p = Play::new(Console);
+    ready(&mut p);
+    p.message(0, PORT_OPEN, 1);
+    p.message_sent(0, CONSOLE_PORT, 1);
+    p.message(0, PORT_OPEN, 0);
+    p.message(0, PORT_OPEN, 1);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn a_driver_may_say_that_it_failed() {
+    let mut p = Play::new(Console);
+    p.boot();
+    p.message(0, DEVICE_READY, 0);
+    assert_eq!(p.messages(), [""; 0]);
+}

@@ -1,0 +1,11 @@
+//! The entropy device (§5.4).
+
+use stickler_conformance::DeviceKind::Entropy;
+
+use crate::play::{r, w};
+use crate::table::{Case, case};
+
+pub const CASES: &[Case] = &[case("entropy.buffer.writable", Entropy, |p| {
+    p.boot();
+    p.exchange(0, &[r(16), w(64)]);
+})];

@@ -1,0 +1,323 @@
+//! Packets and receive buffers of the network device (§5.1.6).
+
+use stickler_conformance::DeviceKind::Net;
+use stickler_conformance::event::{NetHeader, NetTransmit};
+use stickler_conformance::features::net;
+use stickler_conformance::{Event, catalogue};
+
+use crate::play::Play;
+use crate::table::{Case, case, may};
+
+pub const CASES: &[Case] = &[
+    case("net.tx.header", Net, |p| sent(p, |t| t.header = None)),
+    case("net.tx.readable", Net, |p| sent(p, |t| t.writable = 60)),
+    case("net.tx.frame", Net, |p| sent(p, |t| t.len = 13)),
+    case("net.tx.num-buffers", Net, |p| {
+        with(p, 0, |h| h.num_buffers = 1);
+    }),
+    case("net.tx.flags.zero-without-csum", Net, |p| {
+        with(p, CSUM_AND_MORE, |h| h.flags = 1);
+    })
+    .keep(|p| with(p, CSUM_AND_MORE, |_| {})),
+    case("net.tx.flags.no-data-valid", Net, |p| {
+        with(p, 0, |h| h.flags = 2);
+    }),
+    case("net.tx.flags.defined", Net, |p| with(p, 0, |h| h.flags = 4)),
+    may("net.tx.csum.offload", Net, |p| offload(p, 0, TCP, |_| {})),
+    case("net.tx.csum.inside", Net, |p| {
+        offload(p, 0, TCP, |h| h.csum_offset = 1500);
+    })
+    .keep(|p| offload(p, 0, TCP, |_| {})),
+    case("net.tx.csum.field", Net, |p| {
+        offload(p, 0, TCP, |h| h.csum_offset = 6);
+    })
+    .keep(|p| offload(p, 0, TCP, |_| {})),
+    case("net.tx.csum.pseudo-header", Net, |p| {
+        let mut packet = *TCP;
+        packet[50] ^= 1;
+        offload(p, 0, &packet, |_| {});
+    })
+    .keep(|p| offload(p, 0, TCP, |_| {})),
+    // TCPv4 needs its own feature as well.
+    case("net.tx.gso.none-without-offloads", Net, |p| {
+        segment(p, HOST, TCP, |_| {});
+    })
+    .also(&["net.tx.gso.tcpv4"])
+    .keep(|p| with(p, HOST, |_| {})),
+    case("net.tx.gso.tcpv4", Net, |p| {
+        segment(p, net::HOST_TSO4, TCP, |_| {});
+    })
+    .keep(|p| segment(p, 0, TCP, |_| {})),
+    case("net.tx.gso.tcpv6", Net, |p| {
+        segment(p, net::HOST_TSO6, TCP, |h| h.gso_type = 4);
+    })
+    .keep(|p| segment(p, 0, TCP, |h| h.gso_type = 4)),
+    case("net.tx.gso.udp", Net, |p| {
+        segment(p, net::HOST_UFO, UDP, udp_fragments);
+    })
+    .keep(|p| segment(p, 0, UDP, udp_fragments)),
+    case("net.tx.gso.defined", Net, |p| {
+        segment(p, 0, TCP, |h| h.gso_type = 2);
+    })
+    .keep(|p| segment(p, 0, TCP, |_| {})),
+    case("net.tx.gso.needs-csum", Net, |p| {
+        segment(p, 0, TCP, |h| h.flags = 0);
+    })
+    .keep(|p| segment(p, 0, TCP, |_| {})),
+    case("net.tx.gso.size", Net, |p| {
+        segment(p, 0, TCP, |h| h.gso_size = 0);
+    })
+    .keep(|p| segment(p, 0, TCP, |_| {})),
+    case("net.tx.gso.hdr-len", Net, |p| {
+        segment(p, 0, TCP, |h| h.hdr_len = 34);
+    })
+    .keep(|p| segment(p, 0, TCP, |_| {})),
+    case("net.tx.gso.ecn-bit", Net, |p| {
+        segment(p, net::HOST_ECN, TCP, |h| h.gso_type = 0x81);
+    })
+    .keep(|p| segment(p, 0, TCP, |h| h.gso_type = 0x81)),
+    case("net.tx.gso.ecn-unnegotiated", Net, |p| {
+        segment(p, net::HOST_ECN, &with_cwr(), |_| {});
+    })
+    .keep(|p| segment(p, net::HOST_ECN, TCP, |_| {})),
+    case("net.tx.gso.ecn-set", Net, |p| {
+        segment(p, 0, &with_cwr(), |_| {});
+    })
+    .keep(|p| segment(p, 0, &with_cwr(), |h| h.gso_type = 0x81)),
+    case("net.tx.queue.first-only", Net, |p| {
+        p.boot();
+        p.send_through(3, NetHeader::default(), &[0; 60]);
+        p.reset();
+    }),
+    case("net.tx.queue.within-pairs", Net, |p| {
+        p.boot();
+        p.command(4, 0, &[1, 0]);
+        p.send_through(3, NetHeader::default(), &[0; 60]);
+        p.reset();
+    }),
+    case("net.rx.writable", Net, |p| {
+        p.boot();
+        p.see(Event::NetReceiveBuffer {
+            queue: 0,
+            len: 1526,
+            readable: 12,
+        });
+    }),
+    case("net.rx.size.offloads", Net, |p| {
+        p.boot_with(p.offered & !net::MRG_RXBUF);
+        p.receive_buffer(1526);
+    })
+    .keep(|p| {
+        p.boot_with(p.offered & !net::MRG_RXBUF);
+        p.receive_buffer(65562);
+    }),
+    case("net.rx.size.plain", Net, |p| {
+        p.boot_with(p.offered & !(net::MRG_RXBUF | GUEST));
+        p.receive_buffer(1525);
+    })
+    .keep(|p| {
+        p.boot_with(p.offered & !(net::MRG_RXBUF | GUEST));
+        p.receive_buffer(1526);
+    }),
+    case("net.rx.size.mergeable", Net, |p| {
+        p.boot();
+        p.receive_buffer(11);
+    }),
+];
+
+const HOST: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO | net::HOST_ECN;
+const CSUM_AND_MORE: u64 = HOST | net::CSUM;
+const GUEST: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO | net::GUEST_ECN;
+
+/// Ethernet, IPv4 from 10.0.0.1 to 10.0.0.2, TCP without data; the checksum field of the latter
+/// holds its pseudo header's sum.
+const TCP: &[u8; 54] = &[
+    2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
+    0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+    0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0x14, 0x1d, 0, 0, // TCP
+];
+
+/// The same with UDP.
+const UDP: &[u8; 42] = &[
+    2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
+    0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+    0, 80, 0, 81, 0, 8, 0x14, 0x1c, // UDP
+];
+
+fn with_cwr() -> [u8; 54] {
+    let mut packet = *TCP;
+    packet[34 + 13] |= 0x80;
+    packet
+}
+
+fn udp_fragments(header: &mut NetHeader) {
+    header.gso_type = 3;
+    header.csum_offset = 6;
+}
+
+/// A packet without offloads, somehow changed.
+fn sent(p: &mut Play, change: fn(&mut NetTransmit<'_>)) {
+    p.boot();
+    let mut packet = NetTransmit {
+        queue: 1,
+        header: Some(NetHeader::default()),
+        len: 60,
+        writable: 0,
+        bytes: &[0; 60],
+    };
+    change(&mut packet);
+    p.see(Event::NetTransmit(packet));
+}
+
+/// A packet with a changed header, from a driver that lacks some features.
+fn with(p: &mut Play, lacking: u64, change: fn(&mut NetHeader)) {
+    p.boot_with(p.offered & !lacking);
+    let mut header = NetHeader::default();
+    change(&mut header);
+    p.send(header, &[0; 60]);
+}
+
+/// A packet whose checksum is left to the device.
+fn offload(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
+    p.boot_with(p.offered & !lacking);
+    let mut header = NetHeader {
+        flags: 1,
+        csum_start: 34,
+        csum_offset: 16,
+        ..NetHeader::default()
+    };
+    change(&mut header);
+    p.send(header, packet);
+}
+
+/// A packet that is left to the device to segment; as TCPv4, if nothing is changed.
+fn segment(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
+    let lacking = if lacking & (net::HOST_TSO4 | net::HOST_TSO6) == net::HOST_TSO4 | net::HOST_TSO6
+    {
+        lacking | net::HOST_ECN
+    } else {
+        lacking
+    };
+    p.boot_with(p.offered & !lacking);
+    let mut header = NetHeader {
+        flags: 1,
+        gso_type: 1,
+        hdr_len: 54,
+        gso_size: 1460,
+        csum_start: 34,
+        csum_offset: 16,
+        num_buffers: 0,
+    };
+    change(&mut header);
+    p.send(header, packet);
+}
+
+#[test]
+fn num_buffers_matters_only_with_mergeable_buffers() {
+    let mut p = Play::new(Net);
+    with(&mut p, net::MRG_RXBUF, |h| h.num_buffers = 9);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn the_command_may_overtake_or_be_overtaken() {
+    let mut p = Play::new(Net);
+    p.boot();
+    // Placed after the command, seen before it.
+    p.send_through(3, NetHeader::default(), &[0; 60]);
+    p.command(4, 0, &[2, 0]);
+    p.send_through(3, NetHeader::default(), &[0; 60]);
+    // Placed before the command, seen after it.
+    p.command(4, 0, &[1, 0]);
+    p.send_through(3, NetHeader::default(), &[0; 60]);
+    assert_eq!(p.messages(), [""; 0]);
+    p.send_through(3, NetHeader::default(), &[0; 60]);
+    p.command(4, 0, &[1, 0]);
+    assert_eq!(p.found(), ["net.tx.queue.within-pairs"]);
+}
+
+#[test]
+fn no_command_is_waited_for_for_ever() {
+    let mut p = Play::new(Net);
+    p.boot();
+    for _ in 0..255 {
+        p.send_through(3, NetHeader::default(), &[0; 60]);
+    }
+    assert_eq!(p.messages(), [""; 0]);
+    p.send_through(3, NetHeader::default(), &[0; 60]);
+    assert_eq!(p.found(), ["net.tx.queue.first-only"]);
+}
+
+#[test]
+fn what_is_counted_together_is_spelled_out_once() {
+    let held = |p: &Play, name: &str| {
+        let requirement = catalogue::find(name).expect("in the catalogue");
+        p.tallies().get(requirement).held
+    };
+    let mut p = Play::new(Net);
+    p.boot_with(p.offered & !HOST);
+    for _ in 0..3 {
+        p.send(NetHeader::default(), &[0; 60]);
+    }
+    assert_eq!(held(&p, "net.tx.gso.none-without-offloads"), 3);
+    assert_eq!(held(&p, "net.tx.queue.first-only"), 3);
+    p.command(4, 0, &[2, 0]);
+    p.send(NetHeader::default(), &[0; 60]);
+    assert_eq!(held(&p, "net.tx.queue.first-only"), 3);
+    assert_eq!(held(&p, "net.tx.queue.within-pairs"), 1);
+    p.reset();
+    assert_eq!(held(&p, "net.tx.gso.none-without-offloads"), 4);
+    assert_eq!(held(&p, "net.tx.queue.within-pairs"), 1);
+    p.boot();
+    p.send(NetHeader::default(), &[0; 60]);
+    assert_eq!(held(&p, "net.tx.gso.none-without-offloads"), 4);
+    assert_eq!(held(&p, "net.tx.header"), 5);
+}
+
+#[test]
+fn vlan_tags_and_ipv6_are_seen_through() {
+    let mut p = Play::new(Net);
+    let mut tagged = TCP[..12].to_vec();
+    tagged.extend([0x81, 0, 0, 5]);
+    tagged.extend(&TCP[12..]);
+    offload(&mut p, 0, &tagged, |h| h.csum_start = 38);
+    assert_eq!(p.messages(), [""; 0]);
+
+    let mut ipv6 = TCP[..12].to_vec();
+    ipv6.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+    ipv6.extend([0xfe; 16]);
+    ipv6.extend([0xfd; 16]);
+    ipv6.extend(&TCP[34..]);
+    let sum = 8 * (0xfefe + 0xfdfd) + 6 + 20_u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ipv6[54 + 16..54 + 18].copy_from_slice(&(sum as u16).to_be_bytes());
+    offload(&mut p, 0, &ipv6, |h| h.csum_start = 54);
+    assert_eq!(p.messages(), [""; 0]);
+    ipv6[54 + 17] ^= 1;
+    offload(&mut p, 0, &ipv6, |h| h.csum_start = 54);
+    assert_eq!(p.found(), ["net.tx.csum.pseudo-header"]);
+}
+
+#[test]
+fn packets_cut_short_anywhere_are_parsed_without_harm() {
+    let mut p = Play::new(Net);
+    p.boot();
+    for len in 0..TCP.len() {
+        p.see(Event::NetTransmit(NetTransmit {
+            queue: 1,
+            header: Some(NetHeader {
+                flags: 1,
+                gso_type: 1,
+                hdr_len: 54,
+                gso_size: 1460,
+                csum_start: 34,
+                csum_offset: 16,
+                num_buffers: 0,
+            }),
+            len: 1500,
+            writable: 0,
+            bytes: &TCP[..len],
+        }));
+    }
+    assert_eq!(p.messages(), [""; 0]);
+}
