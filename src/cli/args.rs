@@ -162,9 +162,8 @@ pub struct Run {
     /// (a tap interface of the host) or none [default: user]
     ///
     /// May be given several times. The card's address and queue pairs can be added:
-    /// `user,mac=02:00:00:00:00:01,queues=2`. The userspace network leases an address by DHCP, answers
-    /// ARP and ping at 10.0.2.2, and
-    /// echoes TCP and UDP on port 7.
+    /// `user,mac=02:00:00:00:00:01,queues=2`. The userspace network leases an address by DHCP,
+    /// answers ping at 10.0.2.2, and echoes TCP and UDP there on port 7.
     #[arg(long, value_name = "NET[,OPTION]", help_heading = "Devices")]
     pub net: Vec<NetSpec>,
 

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the exit code says. Where several apply, [`Exit::worst`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +84,11 @@ pub fn say(failure: &dyn std::error::Error) {
     let _ = writeln!(io::stderr(), "stickler: {failure}");
 }
 
-static PANICKED: AtomicBool = AtomicBool::new(false);
-
-/// Whether any thread of ours has panicked.
-pub fn has_panicked() -> bool {
-    PANICKED.load(Ordering::Acquire)
-}
-
 /// From now on a panic of ours is told as what it is: a bug, in one sentence, without a backtrace
 /// unless `RUST_BACKTRACE` asks for one.
 pub fn report_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        PANICKED.store(true, Ordering::Release);
         let what = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map_or(String::new(), |at| {
             format!(" at {}:{}", at.file(), at.line())

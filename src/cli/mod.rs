@@ -28,14 +28,20 @@ use failure::{Exit, Failure};
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     failure::report_panics();
-    let exit = panic::catch_unwind(AssertUnwindSafe(|| {
-        dispatch(std::env::args_os().collect()).unwrap_or_else(|failure| {
+    guarded(|| dispatch(std::env::args_os().collect())).into()
+}
+
+/// Runs a command; whatever comes of it, panics included, becomes an exit code.
+fn guarded(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
+    match panic::catch_unwind(AssertUnwindSafe(command)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
             failure::say(&failure);
             failure.exit()
-        })
-    }));
-    // The panic has been reported by its hook.
-    exit.unwrap_or(Exit::Internal).into()
+        }
+        // The hook has told of it.
+        Err(_) => Exit::Internal,
+    }
 }
 
 fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
@@ -150,6 +156,13 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn panics_and_failures_become_exit_codes() {
+        assert_eq!(guarded(|| Ok(Exit::Violation)), Exit::Violation);
+        assert_eq!(guarded(|| Err(Failure::Input("x".into()))), Exit::Input);
+        assert_eq!(guarded(|| panic!("a bug of ours")), Exit::Internal);
     }
 
     #[test]

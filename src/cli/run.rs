@@ -80,7 +80,7 @@ fn config(options: &Run) -> Config {
 /// The serial port is on the terminal; JSON on standard output pushes its output to standard error.
 fn serial(options: &Run) -> SerialConfig {
     if output::json_on_stdout(&options.report) {
-        SerialConfig::Writer(Box::new(std::io::stderr()))
+        SerialConfig::StdinStderr
     } else {
         SerialConfig::Stdio
     }

@@ -238,7 +238,7 @@ impl Machine {
     /// Runs the guest to its end. All threads have ended when this returns, unless one of them
     /// hangs.
     pub fn run(self) -> Result<GuestEnd, Error> {
-        let takes_input = matches!(self.serial, SerialConfig::Stdio);
+        let takes_input = matches!(self.serial, SerialConfig::Stdio | SerialConfig::StdinStderr);
         let port = Arc::new(SerialPort::new(
             self.vm.clone(),
             self.serial,

@@ -28,6 +28,8 @@ pub enum SerialConfig {
     /// Standard input and output. A terminal is switched to raw mode for the run; Ctrl-A x leaves.
     #[default]
     Stdio,
+    /// As `Stdio`, but the output goes to standard error, for programs that read standard output.
+    StdinStderr,
     /// Standard output only; there is no input.
     Output,
     /// Nothing: output is dropped, there is no input.
@@ -51,6 +53,7 @@ impl SerialPort {
     ) -> Result<Self, Error> {
         let sink = match config {
             SerialConfig::Stdio | SerialConfig::Output => Sink::Stdout(io::stdout()),
+            SerialConfig::StdinStderr => Sink::Stderr(io::stderr()),
             SerialConfig::Null => Sink::Null,
             SerialConfig::Writer(writer) => Sink::Writer(writer),
         };
@@ -183,6 +186,7 @@ struct Output {
 enum Sink {
     Null,
     Stdout(io::Stdout),
+    Stderr(io::Stderr),
     Writer(Box<dyn Write + Send>),
 }
 
@@ -192,6 +196,7 @@ impl Write for Output {
         match &mut self.sink {
             Sink::Null => Ok(bytes.len()),
             Sink::Stdout(stdout) => write_unless_stopping(stdout.as_fd(), bytes, &self.control),
+            Sink::Stderr(stderr) => write_unless_stopping(stderr.as_fd(), bytes, &self.control),
             Sink::Writer(writer) => {
                 writer.write_all(bytes)?;
                 writer.flush()?;

@@ -201,7 +201,15 @@ impl Text {
                 }
             })
             .collect();
-        writeln!(self.out, "requirements: {}", sum.join(", "))
+        writeln!(self.out, "requirements: {}", sum.join(", "))?;
+        // Once more, where the reader's eye is when a long report has scrolled by.
+        for row in &report.rows {
+            if row.outcome == Outcome::Violated {
+                let name = self.paint(BAD, row.requirement().name);
+                writeln!(self.out, "violated: {name}")?;
+            }
+        }
+        Ok(())
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
