@@ -92,6 +92,15 @@ pub struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
+    /// The device-readable bytes of `buffers`, from the first on.
+    pub fn new(ram: &'a GuestRam, buffers: &'a [Element]) -> Self {
+        Gather {
+            ram,
+            first: VolatileSlice::from(&mut [][..]),
+            rest: buffers,
+        }
+    }
+
     /// Reads the header at the beginning of the device-readable part of a chain and gives what is
     /// behind it. `None` if there is no complete header.
     #[inline(always)]
@@ -114,17 +123,6 @@ impl<'a> Gather<'a> {
     #[cold]
     fn behind_split_header(ram: &'a GuestRam, buffers: &'a [Element]) -> Option<(NetHeader, Self)> {
         let mut bytes = [0; header::LEN];
-        let rest = Self::behind(ram, buffers, &mut bytes)?;
-        Some((header::decode(bytes), rest))
-    }
-
-    /// Fills `prefix` with the first device-readable bytes of a chain and gives what is behind them.
-    /// `None` if there are too few.
-    pub(super) fn behind(
-        ram: &'a GuestRam,
-        buffers: &'a [Element],
-        prefix: &mut [u8],
-    ) -> Option<Self> {
         let mut filled = 0;
         let mut buffers = buffers.iter();
         while let Some(buffer) = buffers.next() {
@@ -132,16 +130,16 @@ impl<'a> Gather<'a> {
                 continue;
             }
             let slice = ram.slice(buffer.addr, buffer.len as usize)?;
-            let wanted = prefix.get_mut(filled..)?;
-            let taken = wanted.len().min(slice.len());
-            slice.copy_to(wanted.get_mut(..taken)?);
+            let wanted = bytes.get_mut(filled..)?;
+            let taken = slice.copy_to(wanted);
             filled += taken;
-            if filled == prefix.len() {
-                return Some(Gather {
+            if filled == header::LEN {
+                let rest = Gather {
                     ram,
                     first: slice.offset(taken).ok()?,
                     rest: buffers.as_slice(),
-                });
+                };
+                return Some((header::decode(bytes), rest));
             }
         }
         None

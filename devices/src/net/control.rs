@@ -2,13 +2,13 @@
 
 use stickler_conformance::event::NetCommand;
 use stickler_conformance::features::net as feature;
-use stickler_conformance::layout::desc;
 use stickler_conformance::{Event, Witness};
 
-use super::backend::{Gather, NetBackend};
+use super::backend::NetBackend;
 use super::{BUDGET, GUEST_OFFLOADS, Net, S_ANNOUNCE};
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Chain};
+use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress, Signals};
 
 /// Command-specific data of more bytes than these is refused: a MAC table of 2,700 addresses.
@@ -66,9 +66,9 @@ impl<B: NetBackend> Net<B> {
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
                     let ack = self.command(&chain, io.ram, io.witness, io.signals);
-                    let written = acknowledge(&chain, io.ram, ack);
+                    let written = Writer::new(io.ram, chain.buffers).write(&[ack]);
                     let head = chain.head;
-                    queue.add_used(head, written, io.witness);
+                    queue.add_used(head, written as u32, io.witness);
                 }
                 Ok(None) => {
                     if !queue.want_notifications(true) {
@@ -98,11 +98,12 @@ impl<B: NetBackend> Net<B> {
         witness: &mut W,
         signals: &mut Signals,
     ) -> u8 {
+        let mut message = Reader::new(ram, chain.buffers);
         let mut selector = [0; 2];
-        let data = Gather::behind(ram, chain.buffers, &mut selector);
+        let complete = message.read(&mut selector) == 2;
         let [class, command] = selector;
         let mut buffer = std::mem::take(&mut self.command);
-        let filled = data.map_or(0, |data| data.copy_to(&mut buffer));
+        let filled = message.read(&mut buffer);
         let bytes = buffer.get(..filled).unwrap_or_default();
         let len = chain.readable.saturating_sub(2);
         if W::JUDGING {
@@ -115,7 +116,7 @@ impl<B: NetBackend> Net<B> {
                 max_virtqueue_pairs: self.max_pairs,
             }));
         }
-        let done = if data.is_some() && len == bytes.len() as u64 {
+        let done = if complete && len == bytes.len() as u64 {
             self.execute(class, command, bytes, signals)
         } else {
             Err(Refused)
@@ -266,20 +267,4 @@ fn macs(data: &[u8]) -> Result<(&[u8], &[u8]), Refused> {
         .and_then(|entries| entries.checked_mul(6))
         .ok_or(Refused)?;
     data.split_at_checked(len).ok_or(Refused)
-}
-
-/// Writes `ack`; gives how many bytes were written.
-fn acknowledge(chain: &Chain<'_>, ram: &GuestRam, ack: u8) -> u32 {
-    let place = chain
-        .buffers
-        .iter()
-        .find(|buffer| buffer.flags & desc::WRITE != 0 && buffer.len > 0)
-        .and_then(|buffer| ram.slice(buffer.addr, 1));
-    match place {
-        Some(slice) => {
-            slice.copy_from(&[ack]);
-            1
-        }
-        None => 0,
-    }
 }

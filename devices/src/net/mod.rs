@@ -18,6 +18,8 @@ mod link;
 pub mod offload;
 mod receive;
 mod steering;
+#[cfg(test)]
+mod tests;
 mod transmit;
 
 use std::io;
