@@ -1,0 +1,13 @@
+//! Drivers that run in the test's process.
+//!
+//! The [`rig`] is a machine without a CPU: memory, a PCI bus, real devices. The [`driver`] drives one
+//! of them as a conforming driver does, through configuration space, BARs and rings, with no short
+//! cut into the device; a rogue is this driver with one deviation.
+
+pub mod driver;
+pub mod rig;
+pub mod rings;
+
+pub use driver::{Driver, Interrupts};
+pub use rig::Rig;
+pub use rings::{Buffer, Virtqueue};
