@@ -1,3 +1,0 @@
-.intel_syntax noprefix
-sete al
-out 0xe2, al
