@@ -48,6 +48,33 @@ pub(crate) fn write_exerciser(
     Ok(())
 }
 
+/// Goes on with the system on the first disk.
+const LOADER: &str = r#"#!/bin/busybox sh
+mkdir -p /proc /sys /dev /root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+while read -r module; do
+    insmod "$module"
+done < /lib/modules/order
+until [ -b /dev/vda ]; do sleep 0.1; done
+mount -t ext4 /dev/vda /root
+for dir in proc sys dev; do
+    mount -o move "/$dir" "/root/$dir"
+done
+exec switch_root /root /sbin/init
+"#;
+
+/// Writes an initial RAM file system that loads the drivers and goes on with the first disk.
+pub(crate) fn write_loader(path: &Path, kernel: &Kernel, busybox: &Path) -> Result<()> {
+    let mut archive = Archive::create(path)?;
+    archive.file("/init", 0o755, LOADER.as_bytes())?;
+    add_busybox(&mut archive, busybox)?;
+    kernel.add_modules(&MODULES, &mut archive)?;
+    archive.finish()?;
+    Ok(())
+}
+
 /// Adds busybox and a link for each of its tools.
 pub(crate) fn add_busybox<W: std::io::Write>(
     archive: &mut Archive<W>,

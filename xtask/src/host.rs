@@ -16,11 +16,12 @@ const OLDEST_QEMU: u32 = 10;
 const QEMU: &str = "qemu-system-x86_64";
 
 /// A program the host must have and the package it is in.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("apt-get", "apt"),
     ("dpkg-deb", "dpkg"),
     ("mke2fs", "e2fsprogs"),
     ("cc", "gcc"),
+    ("ip", "iproute2"),
 ];
 
 /// Makes sure that everything but the emulator is here.

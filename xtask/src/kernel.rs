@@ -14,8 +14,6 @@ use crate::workspace::Workspace;
 /// A kernel as Debian ships it, unpacked.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// The suite it is from.
-    pub(crate) suite: String,
     /// Its version, as `uname -r` says it.
     pub(crate) release: String,
     /// The bzImage.
@@ -43,16 +41,16 @@ impl Kernel {
                 })
                 .collect();
             archive.unpack(&packages, dir)?;
-            Self::unpacked(suite, dir)?;
+            Self::unpacked(dir)?;
             Ok(())
         })
         .with_context(|| format!("cannot get the cloud kernel of Debian's {suite}"))?;
-        Self::unpacked(suite, &dir)
+        Self::unpacked(&dir)
     }
 
     /// Finds the kernel among the files of its packages, which have been at several places over
     /// the years.
-    fn unpacked(suite: &str, dir: &Path) -> Result<Self> {
+    fn unpacked(dir: &Path) -> Result<Self> {
         for modules_dir in ["usr/lib/modules", "lib/modules"] {
             let Ok(entries) = fs::read_dir(dir.join(modules_dir)) else {
                 continue;
@@ -70,7 +68,6 @@ impl Kernel {
                     continue;
                 };
                 return Ok(Self {
-                    suite: suite.to_owned(),
                     release: release.to_owned(),
                     image,
                     modules,

@@ -1,15 +1,17 @@
 //! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
 
-#![allow(dead_code)]
-
 mod cpio;
 mod debian;
+mod demo;
 mod guest;
 mod host;
 mod kernel;
 mod lab;
+mod lines;
 mod process;
 mod progress;
+mod test;
+mod userland;
 mod workspace;
 
 use std::process::ExitCode;
@@ -22,11 +24,15 @@ use crate::workspace::Workspace;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
+    Demo(demo::Arguments),
+    Test(test::Arguments),
     Lab(lab::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = Workspace::find().and_then(|workspace| match Task::parse() {
+        Task::Demo(arguments) => demo::command(&arguments, &workspace),
+        Task::Test(arguments) => test::command(&arguments, &workspace),
         Task::Lab(arguments) => lab::command(arguments, &workspace),
     });
     match result {

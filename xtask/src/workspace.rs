@@ -34,10 +34,6 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Cargo's directory for what it builds.
     pub(crate) fn target(&self) -> &Path {
         &self.target

@@ -31,6 +31,15 @@ pub const NETWORK_PARAMETER: &str = "exercise.network";
 /// Kernel parameter: `no` leaves out the unbinding of drivers.
 pub const REBIND_PARAMETER: &str = "exercise.rebind";
 
+/// Kernel parameter: how many processors the guest should have.
+pub const CPUS_PARAMETER: &str = "exercise.cpus";
+
+/// Kernel parameter: how much memory in MiB the guest should have at least.
+pub const MEMORY_PARAMETER: &str = "exercise.memory";
+
+/// Kernel parameter: instead of the exercise, an end: `power-off`, `panic`, `reset`, `hang`.
+pub const END_PARAMETER: &str = "exercise.end";
+
 /// The host's address in stickler's own network.
 pub const USER_HOST: &str = "10.0.2.2";
 

@@ -1,15 +1,15 @@
 //! The initial RAM file system of the lab's machine.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::Equipment;
 use crate::cpio::Archive;
 use crate::guest::{self, add_busybox};
-use crate::kernel::Kernel;
-use crate::process::output_of;
-use crate::workspace::Programs;
+use crate::process::{find_program, output_of};
 
 /// What the lab's machine needs of its kernel: KVM, the disk and the port to the host, and what
 /// commands may want: taps, bridges, loop devices.
@@ -26,39 +26,31 @@ const MODULES: [&str; 9] = [
 ];
 
 /// Programs of the host that commands in the lab find there too, if the host has them.
-const HOST_PROGRAMS: [&str; 4] = [
-    "/usr/sbin/mke2fs",
-    "/usr/sbin/e2fsck",
-    "/usr/sbin/debugfs",
-    "/usr/bin/strace",
-];
+const HOST_PROGRAMS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "ip", "strace"];
 
 /// Writes the image to `path`.
-pub(super) fn write(
-    path: &Path,
-    kernel: &Kernel,
-    busybox: &Path,
-    programs: &Programs,
-) -> Result<()> {
+pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
+    let Equipment {
+        kernel,
+        busybox,
+        programs,
+    } = equipment;
     let mut archive = Archive::create(path)?;
     archive.copy("/init", &programs.path("lab-init"))?;
-    archive.copy("/usr/bin/stickler", &programs.path("stickler"))?;
+    for program in ["stickler", "e2e"] {
+        archive.copy(&format!("/usr/bin/{program}"), &programs.path(program))?;
+    }
     archive.copy("/boot/vmlinuz", &kernel.image)?;
     let exerciser = path.with_file_name("exerciser");
     guest::write_exerciser(&exerciser, kernel, busybox, programs)?;
     archive.copy("/boot/exerciser", &exerciser)?;
     kernel.add_modules(&MODULES, &mut archive)?;
-
     add_busybox(&mut archive, busybox)?;
-    let mut libraries = std::collections::BTreeSet::new();
-    for program in HOST_PROGRAMS.map(Path::new) {
-        if program.is_file() {
-            let name = program
-                .file_name()
-                .and_then(|name| name.to_str())
-                .context("a program has a name")?;
-            archive.copy(&format!("/usr/local/bin/{name}"), program)?;
-            libraries.extend(libraries_of(program)?);
+    let mut libraries = BTreeSet::new();
+    for name in HOST_PROGRAMS {
+        if let Some(program) = find_program(name) {
+            archive.copy(&format!("/usr/local/bin/{name}"), &program)?;
+            libraries.extend(libraries_of(&program)?);
         }
     }
     for library in libraries {

@@ -21,10 +21,9 @@ use stickler_guest_programs::link::{CHUNK, Message, PORT};
 use stickler_guest_programs::tree::Receiver;
 use tempfile::TempDir;
 
-use super::{files, image};
-use crate::kernel::Kernel;
+use super::{Equipment, files, image};
 use crate::process::last_lines;
-use crate::workspace::{Programs, Workspace};
+use crate::workspace::Workspace;
 
 /// How long the machine may take from its start to its first message. It is up in less than ten
 /// seconds where nothing else runs.
@@ -44,9 +43,7 @@ static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// What to boot.
 pub(crate) struct Boot<'a> {
     pub(crate) qemu: &'a Path,
-    pub(crate) kernel: &'a Kernel,
-    pub(crate) busybox: &'a Path,
-    pub(crate) programs: &'a Programs,
+    pub(crate) equipment: &'a Equipment,
     pub(crate) files: Option<PathBuf>,
     /// How long the commands may take together.
     pub(crate) timeout: Duration,
@@ -80,7 +77,7 @@ impl Lab {
         fs::create_dir_all(&cache)?;
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&cache)?;
         let initrd = dir.path().join("initrd");
-        image::write(&initrd, boot.kernel, boot.busybox, boot.programs)?;
+        image::write(&initrd, boot.equipment)?;
 
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(boot.qemu);
@@ -92,7 +89,7 @@ impl Lab {
             .arg("-serial")
             .arg(prefixed("file:", &dir.path().join("console")))
             .arg("-kernel")
-            .arg(&boot.kernel.image)
+            .arg(&boot.equipment.kernel.image)
             .arg("-initrd")
             .arg(&initrd)
             .args(["-append", COMMAND_LINE])

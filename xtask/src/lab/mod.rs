@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub(crate) use machine::{Boot, Lab, Output};
+use machine::{Boot, Lab};
+
+pub(crate) use machine::Output;
 
 use crate::host;
 use crate::kernel::Kernel;
 use crate::progress::Progress;
-use crate::workspace::Workspace;
+use crate::workspace::{Programs, Workspace};
 
 /// The suite whose kernel the lab runs unless told otherwise.
 pub(crate) const DEFAULT_SUITE: &str = "trixie";
@@ -50,13 +52,9 @@ pub(crate) struct Arguments {
 /// `cargo xtask lab`
 pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<ExitCode> {
     let progress = Progress::new();
-    let mut lab = start(
-        &arguments.kernel,
-        arguments.files,
-        Duration::from_secs(arguments.timeout),
-        workspace,
-        &progress,
-    )?;
+    let equipment = equip(&arguments.kernel, workspace, &progress)?;
+    let timeout = Duration::from_secs(arguments.timeout);
+    let mut lab = boot(&equipment, arguments.files, timeout, workspace, &progress)?;
     progress.finish();
     let run = lab.run(&arguments.command, Output::Pass);
     // What changed comes back however the command ended.
@@ -66,28 +64,45 @@ pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<Exi
     Ok(ExitCode::from(code))
 }
 
-/// Sets up what the lab needs and boots it.
-pub(crate) fn start(
-    suite: &str,
-    files: Option<PathBuf>,
-    timeout: Duration,
-    workspace: &Workspace,
-    progress: &Progress,
-) -> Result<Lab> {
-    progress.step("looking for what the lab needs");
+/// What the lab, and guests, are made of.
+pub(crate) struct Equipment {
+    pub(crate) kernel: Kernel,
+    pub(crate) busybox: PathBuf,
+    pub(crate) programs: Programs,
+}
+
+/// Gets what the lab, and guests, are made of: packages, a kernel, our own programs.
+pub(crate) fn equip(suite: &str, workspace: &Workspace, progress: &Progress) -> Result<Equipment> {
+    progress.step("looking for what this needs of the host");
     progress.suspended(host::set_up_tools)?;
-    let qemu = progress.suspended(|| host::set_up_qemu(workspace))?;
     progress.step("getting Debian's kernel and busybox");
     let kernel = Kernel::of_suite(suite, workspace)?;
     let busybox = host::busybox(workspace)?;
     progress.step("building stickler");
     let programs = workspace.build_programs()?;
-    progress.step(&format!("booting the lab (Linux {})", kernel.release));
+    Ok(Equipment {
+        kernel,
+        busybox,
+        programs,
+    })
+}
+
+/// Boots the lab.
+pub(crate) fn boot(
+    equipment: &Equipment,
+    files: Option<PathBuf>,
+    timeout: Duration,
+    workspace: &Workspace,
+    progress: &Progress,
+) -> Result<Lab> {
+    let qemu = progress.suspended(|| host::set_up_qemu(workspace))?;
+    progress.step(&format!(
+        "booting the lab (Linux {})",
+        equipment.kernel.release
+    ));
     Lab::boot(Boot {
         qemu: &qemu,
-        kernel: &kernel,
-        busybox: &busybox,
-        programs: &programs,
+        equipment,
         files,
         timeout,
         workspace,

@@ -10,13 +10,19 @@ mod drivers;
 mod entropy;
 mod kernel_log;
 mod network;
+mod processors;
 
 use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use stickler_guest_programs::exercise::{NETWORK_PARAMETER, PASSED, REBIND_PARAMETER};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::system::RebootCommand;
+use stickler_guest_programs::exercise::{
+    END_PARAMETER, NETWORK_PARAMETER, PASSED, REBIND_PARAMETER,
+};
 use stickler_guest_programs::machine;
 
 fn main() -> ExitCode {
@@ -36,6 +42,9 @@ fn main() -> ExitCode {
 
 fn exercise() -> Result<()> {
     machine::mount_file_systems()?;
+    if let Some(end) = machine::kernel_parameter(END_PARAMETER)? {
+        return end_now(&end);
+    }
     mark("modules");
     machine::load_modules()?;
     drivers::wait_for_all()?;
@@ -51,6 +60,7 @@ fn exercise() -> Result<()> {
             failures += 1;
         }
     };
+    step("machine", &mut processors::check);
     step("block", &mut block::exercise);
     step("network", &mut || network.exercise());
     step("console", &mut console::exercise);
@@ -69,6 +79,22 @@ fn exercise() -> Result<()> {
     mark("power-off");
     ensure!(failures == 0, "{failures} steps failed");
     Ok(())
+}
+
+/// Ends in the way asked for, without any exercise.
+fn end_now(how: &str) -> Result<()> {
+    match how {
+        "power-off" => Ok(()),
+        "panic" => bail!("as asked"),
+        "reset" => {
+            rustix::system::reboot(RebootCommand::Restart)?;
+            bail!("the reset has done nothing")
+        }
+        "hang" => loop {
+            thread::sleep(Duration::from_secs(3600));
+        },
+        other => bail!("unknown end {other:?}"),
+    }
 }
 
 /// Uses every device once more, after its driver was away.

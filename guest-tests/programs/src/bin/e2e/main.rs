@@ -1,0 +1,55 @@
+//! End-to-end tests and the demo: runs stickler with real guests and plays the host's part: disks,
+//! networks, the far sides of consoles. It runs beside stickler, on the host or in the lab.
+
+mod demo;
+mod disks;
+mod peers;
+mod stickler;
+mod suite;
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// End-to-end tests of stickler
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+
+    /// The program to test
+    #[arg(long, global = true, default_value = "stickler")]
+    stickler: PathBuf,
+}
+
+#[derive(clap::Subcommand)]
+enum Task {
+    /// Boot a guest with all devices, exercise them, and compare what both sides have
+    Demo {
+        /// Where the guest's kernel and image are, and where the reports go
+        dir: PathBuf,
+    },
+    /// Run the tests
+    Test {
+        /// Where the guests' kernels and images are
+        dir: PathBuf,
+        /// Only tests with one of these words in their names
+        only: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.task {
+        Task::Demo { dir } => match demo::run(&arguments.stickler, &dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the demo failed: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Task::Test { dir, only } => suite::run(&tests::all(), &arguments.stickler, &dir, &only),
+    }
+}

@@ -1,0 +1,254 @@
+//! Running stickler.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// How much longer than the guest's time stickler itself may take.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A run of stickler to be.
+pub(crate) struct Run<'a> {
+    program: &'a Path,
+    arguments: Vec<OsString>,
+    timeout: Duration,
+    report: Option<PathBuf>,
+}
+
+impl<'a> Run<'a> {
+    /// `stickler run`, with a guest that may take `timeout`.
+    pub(crate) fn new(program: &'a Path, timeout: Duration) -> Self {
+        Self {
+            program,
+            arguments: vec![
+                "run".into(),
+                "--timeout".into(),
+                format!("{}s", timeout.as_secs()).into(),
+            ],
+            timeout,
+            report: None,
+        }
+    }
+
+    /// Adds arguments.
+    pub(crate) fn with<I>(mut self, arguments: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an option with a path in its value.
+    pub(crate) fn option(mut self, option: &str, before: &str, path: &Path, after: &str) -> Self {
+        let mut value = OsString::from(before);
+        value.push(path);
+        value.push(after);
+        self.arguments.extend([option.into(), value]);
+        self
+    }
+
+    /// Asks for the JSON report, to be found in `path` and in the outcome.
+    pub(crate) fn report_to(mut self, path: &Path) -> Self {
+        self.report = Some(path.to_owned());
+        self.option("--report", "json=", path, "")
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Result<Running> {
+        if let Some(report) = &self.report {
+            fs::remove_file(report).ok();
+        }
+        let mut child = Command::new(self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(pipe) = child.stdout.take() {
+            read_lines(pipe, Line::Output, sender.clone());
+        }
+        if let Some(pipe) = child.stderr.take() {
+            read_lines(pipe, Line::Error, sender);
+        }
+        Ok(Running {
+            child,
+            lines,
+            deadline: Instant::now() + self.timeout + GRACE,
+            report: self.report,
+        })
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn finish(self) -> Result<Outcome> {
+        self.start()?.finish(&mut |_| {})
+    }
+}
+
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    line: fn(String) -> Line,
+    sender: mpsc::Sender<Line>,
+) {
+    thread::spawn(move || {
+        for bytes in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&bytes);
+            if sender.send(line(text.trim_end().to_owned())).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+enum Line {
+    Output(String),
+    Error(String),
+}
+
+/// A run under way.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<Line>,
+    deadline: Instant,
+    report: Option<PathBuf>,
+}
+
+impl Running {
+    /// Shows every line of output to `see` and waits for the end.
+    pub(crate) fn finish(mut self, see: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        let (mut output, mut errors) = (String::new(), String::new());
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(Line::Output(line)) => {
+                    see(&line);
+                    output.push_str(&line);
+                    output.push('\n');
+                }
+                Ok(Line::Error(line)) => {
+                    errors.push_str(&line);
+                    errors.push('\n');
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("stickler does not end\n{}", both(&output, &errors));
+                }
+            }
+        }
+        let status = self.child.wait()?;
+        let report = match &self.report {
+            Some(path) if path.exists() => {
+                let text = fs::read_to_string(path)?;
+                Some(serde_json::from_str(&text).context("the report is not JSON")?)
+            }
+            _ => None,
+        };
+        Ok(Outcome {
+            code: status.code(),
+            output,
+            errors,
+            report,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// How a run ended.
+pub(crate) struct Outcome {
+    /// The exit code; none when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What came on the standard output, the guest's serial port among it.
+    pub(crate) output: String,
+    /// What came on the standard error.
+    pub(crate) errors: String,
+    /// The JSON report, if it was asked for and made.
+    pub(crate) report: Option<Value>,
+}
+
+impl Outcome {
+    /// Fails unless the exit code is `code`.
+    pub(crate) fn expect_code(&self, code: i32) -> Result<()> {
+        ensure!(
+            self.code == Some(code),
+            "exit code {} instead of {code}\n{}{}",
+            self.code
+                .map_or("of no kind (a signal)".to_owned(), |code| code.to_string()),
+            self.violations(),
+            self.text()
+        );
+        Ok(())
+    }
+
+    /// The ends of both outputs.
+    pub(crate) fn text(&self) -> String {
+        both(&self.output, &self.errors)
+    }
+
+    /// The requirements with this outcome.
+    pub(crate) fn requirements(&self, outcome: &str) -> Vec<&str> {
+        self.report
+            .iter()
+            .filter_map(|report| report["requirements"].as_array())
+            .flatten()
+            .filter(|requirement| requirement["outcome"] == outcome)
+            .filter_map(|requirement| requirement["id"].as_str())
+            .collect()
+    }
+
+    /// Fails unless the device types `types` were judged.
+    pub(crate) fn expect_no_violation(&self) -> Result<()> {
+        ensure!(self.report.is_some(), "there is no report\n{}", self.text());
+        ensure!(
+            self.requirements("violated").is_empty(),
+            "violated:\n{}",
+            self.violations()
+        );
+        Ok(())
+    }
+
+    fn violations(&self) -> String {
+        self.report
+            .iter()
+            .filter_map(|report| report["findings"].as_array())
+            .flatten()
+            .take(10)
+            .map(|finding| {
+                format!(
+                    "{} ({}): {}\n",
+                    finding["requirement"].as_str().unwrap_or_default(),
+                    finding["device"]["type"].as_str().unwrap_or_default(),
+                    finding["message"].as_str().unwrap_or_default()
+                )
+            })
+            .collect()
+    }
+}
+
+fn both(output: &str, errors: &str) -> String {
+    let last = |text: &str, count: usize| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    };
+    format!(
+        "standard output ends:\n{}\nstandard error ends:\n{}",
+        last(output, 25),
+        last(errors, 15)
+    )
+}

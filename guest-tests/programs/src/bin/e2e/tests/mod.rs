@@ -1,0 +1,17 @@
+//! The tests.
+
+pub(crate) mod endings;
+pub(crate) mod exercise;
+pub(crate) mod inputs;
+pub(crate) mod userland;
+
+use crate::suite::Test;
+
+/// All tests, the quick ones first.
+pub(crate) fn all() -> Vec<Test> {
+    let mut tests = inputs::all();
+    tests.extend(endings::all());
+    tests.extend(exercise::all());
+    tests.extend(userland::all());
+    tests
+}

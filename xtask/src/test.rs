@@ -1,0 +1,133 @@
+//! `cargo xtask test`: everything that is to hold before a change goes in.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::demo::kvm_is_usable;
+use crate::guest;
+use crate::kernel::Kernel;
+use crate::lab::{self, Output};
+use crate::process::run;
+use crate::progress::Progress;
+use crate::userland;
+use crate::workspace::Workspace;
+
+/// The kernels of the guests: 5.10, 6.1, 6.12 and the newest Debian has.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
+
+/// The most time the end-to-end tests may take together.
+const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+
+/// Run every test: formatting, lints, unit and integration tests, and end-to-end tests with real
+/// guests, in the lab where KVM is not usable.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the end-to-end tests
+    #[arg(long)]
+    end_to_end: bool,
+
+    /// Only the end-to-end tests with one of these words in their names
+    names: Vec<OsString>,
+}
+
+pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
+    if !arguments.end_to_end && arguments.names.is_empty() {
+        check(workspace)?;
+    }
+    end_to_end(&arguments.names, workspace)
+}
+
+/// What cargo alone can check.
+fn check(workspace: &Workspace) -> Result<()> {
+    for (what, words) in [
+        ("formatting", &["fmt", "--all", "--check"][..]),
+        (
+            "lints",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "--deny",
+                "warnings",
+            ],
+        ),
+        ("tests", &["test", "--workspace", "--locked"]),
+    ] {
+        eprintln!("== {what}");
+        run(workspace.cargo().args(words)).with_context(|| format!("{what} failed"))?;
+    }
+    Ok(())
+}
+
+fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
+    eprintln!("== end to end");
+    let progress = Progress::new();
+    let equipment = lab::equip(lab::DEFAULT_SUITE, workspace, &progress)?;
+    let dir = workspace.target().join("e2e");
+    fs::create_dir_all(&dir)?;
+    for suite in SUITES {
+        progress.step(&format!("getting the kernel of Debian's {suite}"));
+        let kernel = Kernel::of_suite(suite, workspace)?;
+        prepare(&kernel, &dir.join("kernels").join(suite), &equipment)?;
+    }
+    progress.step("making a disk with Debian on it");
+    let image = progress.suspended(|| userland::image(workspace))?;
+    replace_by_link(&image, &dir.join("userland.img"))?;
+
+    let mut words: Vec<OsString> = ["e2e", "test", "."].map(OsString::from).to_vec();
+    words.extend(names.iter().cloned());
+    // Taps are root's.
+    if rustix::process::geteuid().is_root() && kvm_is_usable(&equipment.programs) {
+        progress.line("this host's KVM is usable: the tests run directly");
+        progress.finish();
+        let status = Command::new(equipment.programs.path("e2e"))
+            .args(&words[1..])
+            .arg("--stickler")
+            .arg(equipment.programs.path("stickler"))
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .status()
+            .context("cannot start the end-to-end tests")?;
+        return Ok(ExitCode::from(u8::from(!status.success())));
+    }
+    progress.line("the end-to-end tests run in the lab");
+    let mut lab = lab::boot(&equipment, Some(dir), TIMEOUT, workspace, &progress)?;
+    progress.finish();
+    let run = lab.run(&words, Output::Pass);
+    let collected = lab.finish();
+    let code = run?;
+    collected?;
+    Ok(ExitCode::from(code))
+}
+
+/// Puts a kernel and the images guests boot with it into `dir`.
+fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::copy(&kernel.image, dir.join("vmlinuz"))?;
+    let elf: PathBuf = dir.join("vmlinux");
+    if !elf.exists() {
+        let unfinished = dir.join("vmlinux.unfinished");
+        fs::write(&unfinished, kernel.elf()?)?;
+        fs::rename(&unfinished, &elf)?;
+    }
+    guest::write_exerciser(
+        &dir.join("exerciser"),
+        kernel,
+        &equipment.busybox,
+        &equipment.programs,
+    )?;
+    guest::write_loader(&dir.join("loader"), kernel, &equipment.busybox)
+}
+
+/// Makes `to` another name of the file `from`.
+fn replace_by_link(from: &Path, to: &Path) -> Result<()> {
+    fs::remove_file(to).ok();
+    fs::hard_link(from, to).with_context(|| format!("cannot link {}", to.display()))
+}
