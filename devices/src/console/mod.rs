@@ -234,6 +234,10 @@ impl Console {
                 };
             };
             control.host_changed(id == 0, change);
+            if change == Change::Closed {
+                // What was printed for one peer is not for the next.
+                port.flush();
+            }
             if let (0, Change::Resized(size)) = (id, change)
                 && self.set_size(size)
             {

@@ -11,7 +11,7 @@ use crate::virtio::Progress;
 use crate::virtio::queue::{Broken, Queue};
 use crate::virtio::stream::{Reader, Writer};
 
-/// What stands behind a port on the host. No method waits.
+/// What stands behind a port on the host. Its methods do not wait.
 pub trait PortBackend: Send + 'static {
     /// A file descriptor that becomes readable when there may be something new: input, room for
     /// output after [`write`](Self::write) took less than it was given, or a [`Change`].
@@ -41,6 +41,11 @@ pub trait PortBackend: Send + 'static {
     /// Takes output. Gives how many bytes were taken, 0 if there is no room at the moment. Bytes
     /// that nobody will ever get are taken, too.
     fn write(&mut self, from: &[u8]) -> usize;
+
+    /// The run is over; `rest` is the last output. Only this method may wait, for a moment.
+    fn finish(&mut self, rest: &[u8]) {
+        self.write(rest);
+    }
 }
 
 /// Something that happened on the host's side of a port.
@@ -230,6 +235,16 @@ impl Port {
     }
 }
 
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.flush();
+        if !self.output.waiting.is_empty() {
+            let rest = self.output.waiting.make_contiguous();
+            self.backend.finish(rest);
+        }
+    }
+}
+
 /// How far a chain could be carried to the host.
 enum Carried {
     /// All of it.
@@ -280,12 +295,16 @@ impl Output {
             tap(bytes);
         }
         self.flush(backend);
-        let taken = match self.waiting.is_empty() {
-            true => backend.write(bytes).min(bytes.len()),
-            false => 0,
-        };
+        let mut rest = bytes;
+        while self.waiting.is_empty() && !rest.is_empty() {
+            let taken = backend.write(rest).min(rest.len());
+            if taken == 0 {
+                break;
+            }
+            rest = &rest[taken..];
+        }
         let room = (OUTPUT_BUFFER + EMERGENCY_BUFFER).saturating_sub(self.waiting.len());
-        self.waiting.extend(bytes[taken..].iter().take(room));
+        self.waiting.extend(rest.iter().take(room));
     }
 
     fn flush(&mut self, backend: &mut dyn PortBackend) {

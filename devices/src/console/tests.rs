@@ -18,6 +18,7 @@ struct HostState {
     size: Option<Size>,
     changes: VecDeque<Change>,
     reads: u32,
+    last: Vec<u8>,
 }
 
 impl Host {
@@ -30,6 +31,7 @@ impl Host {
             size: None,
             changes: VecDeque::new(),
             reads: 0,
+            last: Vec::new(),
         })))
     }
 
@@ -98,6 +100,10 @@ impl PortBackend for Host {
         host.room -= count;
         host.output.extend(&from[..count]);
         count
+    }
+
+    fn finish(&mut self, rest: &[u8]) {
+        self.lock().last.extend(rest);
     }
 }
 
@@ -231,6 +237,18 @@ fn a_reset_lets_go_of_buffers_and_keeps_output_that_was_taken() {
     bench.offer(0, &[Buffer::In(10)]);
     bench.notify(0);
     assert_eq!(bench.collect(0)[0].bytes, b"input");
+}
+
+#[test]
+fn output_that_still_waits_in_the_end_is_handed_over() {
+    let (mut bench, host) = single();
+    host.lock().room = 3;
+    bench.offer(1, &[Buffer::Out(b"goodbye")]);
+    bench.notify(1);
+    host.lock().room = 1;
+    drop(bench);
+    assert_eq!(host.printed(), "good");
+    assert_eq!(host.lock().last, b"bye");
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! A Unix socket to which one client at a time can connect.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFlags, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use stickler_devices::console::port::{Change, PortBackend};
+
+use super::stream::{describe, is_ready, take_events, wait_for, write_out};
+use super::{ConsoleError, ConsoleSpec, cannot_wait};
+
+/// A port that is open while a client is connected. Output of the guest is lost while there is none:
+/// a guest's kernel must not wait for ever for somebody to read its messages.
+pub(super) struct SocketPort {
+    /// Readable when the listener or the client has something new.
+    epoll: OwnedFd,
+    listener: UnixListener,
+    client: Option<Client>,
+    path: PathBuf,
+    /// Device and inode of the socket's file: what we may remove in the end.
+    file: Option<(u64, u64)>,
+}
+
+struct Client {
+    stream: UnixStream,
+    /// It will send no more; all it has sent was read.
+    silent: bool,
+    /// It has closed its side and takes nothing any more. Something it sent may be left to read.
+    hung_up: bool,
+}
+
+/// What epoll tells of; its data.
+const LISTENER: u64 = 0;
+const CLIENT: u64 = 1;
+
+impl SocketPort {
+    pub(super) fn listen(spec: &ConsoleSpec, path: &Path) -> Result<Self, ConsoleError> {
+        let listener = bind(path).map_err(|problem| ConsoleError::new(spec, problem))?;
+        let set_up = || {
+            listener.set_nonblocking(true)?;
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            wait_for(&epoll, &listener, LISTENER, epoll::EventFlags::IN)?;
+            Ok(epoll)
+        };
+        let epoll = set_up().map_err(|e| cannot_wait(spec, &e))?;
+        Ok(SocketPort {
+            epoll,
+            listener,
+            client: None,
+            path: path.to_owned(),
+            file: identity(path),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Whether the client's time is over: it has gone, and either all it sent was read, or the next
+    /// client is waiting.
+    fn is_client_done(&self, client: &Client) -> bool {
+        client.hung_up && (client.is_drained() || is_ready(&self.listener, PollFlags::IN))
+    }
+
+    fn accept(&mut self) -> Option<Client> {
+        let (stream, _) = self.listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        wait_for(&self.epoll, &stream, CLIENT, epoll::EventFlags::IN).ok()?;
+        Some(Client {
+            stream,
+            silent: false,
+            hung_up: false,
+        })
+    }
+
+    /// Asks to be told when the client takes more output, or not any more.
+    fn wait_for_room(&self, wait: bool) {
+        let Some(client) = &self.client else {
+            return;
+        };
+        let mut events = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        events.set(epoll::EventFlags::OUT, wait);
+        // It fails only for a descriptor that is not waited for, and ours is.
+        let data = epoll::EventData::new_u64(CLIENT);
+        let _ = epoll::modify(&self.epoll, &client.stream, data, events);
+    }
+}
+
+impl Client {
+    /// Whether nothing is left to read.
+    fn is_drained(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        self.silent || !matches!(recv(&self.stream, &mut [0], flags), Ok((_, 1..)))
+    }
+}
+
+impl PortBackend for SocketPort {
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.epoll.as_raw_fd())
+    }
+
+    fn is_open(&self) -> bool {
+        self.client.is_some()
+    }
+
+    fn change(&mut self) -> Option<Change> {
+        let (mut hung_up, mut room) = (false, false);
+        take_events(&self.epoll, |data, events| {
+            if data == CLIENT {
+                hung_up |= events.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+                room |= events.contains(epoll::EventFlags::OUT);
+            }
+        });
+        if room {
+            self.wait_for_room(false);
+        }
+        match &mut self.client {
+            Some(client) => {
+                client.hung_up |= hung_up;
+                if let Some(client) = &self.client
+                    && self.is_client_done(client)
+                {
+                    self.client = None;
+                    return Some(Change::Closed);
+                }
+                None
+            }
+            None => {
+                self.client = self.accept();
+                self.client.as_ref().map(|_| Change::Opened)
+            }
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> usize {
+        let Some(client) = self.client.as_mut().filter(|c| !c.silent) else {
+            return 0;
+        };
+        loop {
+            match recv(&client.stream, &mut *into, RecvFlags::DONTWAIT) {
+                Ok((_, count)) if count > 0 => return count,
+                Err(Errno::AGAIN) => return 0,
+                Err(Errno::INTR) => {}
+                // It sends no more, but may still want to read.
+                Ok(_) => {
+                    client.silent = true;
+                    return 0;
+                }
+                Err(_) => {
+                    client.silent = true;
+                    client.hung_up = true;
+                    return 0;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, from: &[u8]) -> usize {
+        let Some(client) = self.client.as_mut().filter(|c| !c.hung_up) else {
+            return from.len();
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match send(&client.stream, from, flags) {
+                Ok(count) => {
+                    if count < from.len() {
+                        self.wait_for_room(true);
+                    }
+                    return count;
+                }
+                Err(Errno::AGAIN) => {
+                    self.wait_for_room(true);
+                    return 0;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    client.hung_up = true;
+                    return from.len();
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, rest: &[u8]) {
+        if let Ok(epoll) = self.epoll.try_clone() {
+            write_out(self, &epoll, rest);
+        }
+    }
+}
+
+impl Drop for SocketPort {
+    fn drop(&mut self) {
+        if self.file.is_some() && identity(&self.path) == self.file {
+            // If it cannot be removed, the next listener will find that nobody listens.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode of what is at `path`.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Listens at `path`. A socket that is left over from somebody who listens no more is replaced.
+fn bind(path: &Path) -> Result<UnixListener, String> {
+    match UnixListener::bind(path) {
+        Ok(listener) => Ok(listener),
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = path
+                .symlink_metadata()
+                .is_ok_and(|m| m.file_type().is_socket());
+            if !is_socket {
+                return Err("there is something else at this path; choose another path".into());
+            }
+            match UnixStream::connect(path) {
+                Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => {
+                    return Err(
+                        "another process listens on this socket; end it or choose another path"
+                            .into(),
+                    );
+                }
+            }
+            std::fs::remove_file(path)
+                .and_then(|()| UnixListener::bind(path))
+                .map_err(|e| describe(path, &e))
+        }
+        // What std says of a path that does not fit into a socket address.
+        Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
+            Err("the path is too long for a socket; choose one of at most 107 bytes".into())
+        }
+        Err(why) => Err(describe(path, &why)),
+    }
+}
