@@ -7,14 +7,20 @@
 
 mod dhcp;
 mod services;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use smoltcp::iface::{Config, Interface, SocketSet};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
@@ -22,7 +28,6 @@ use smoltcp::wire::{
 use stickler_conformance::features::net as feature;
 use stickler_devices::net::header::{F_NEEDS_CSUM, GSO_ECN, GSO_TCPV6};
 use stickler_devices::net::{NetBackend, Packet, Received, offload};
-use vmm_sys_util::timerfd::TimerFd;
 
 use services::Services;
 use wire::{Outgoing, Wire};
@@ -54,7 +59,7 @@ pub struct UserNet {
     queue_pairs: u16,
     offloads: u64,
     start: std::time::Instant,
-    timer: TimerFd,
+    timer: OwnedFd,
     interface: Interface,
     sockets: SocketSet<'static>,
     services: Services,
@@ -71,7 +76,10 @@ impl UserNet {
     /// # Errors
     /// If no timer can be had.
     pub fn new(queue_pairs: u16) -> io::Result<Self> {
-        let timer = TimerFd::new()?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
         let mut wire = Wire::default();
         let config = Config::new(HardwareAddress::Ethernet(GATEWAY_MAC));
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -100,6 +108,7 @@ impl UserNet {
     /// Lets stack and services do what there is to do, and sets the timer for what is to do later.
     fn poll(&mut self) {
         let now = self.now();
+        self.take(now);
         for _ in 0..ROUNDS {
             self.interface.poll(now, &mut self.wire, &mut self.sockets);
             if !self.services.serve(&mut self.sockets) {
@@ -109,15 +118,45 @@ impl UserNet {
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
         self.blocked = self.wire.is_outgoing_full();
         let delay = self.interface.poll_delay(now, &self.sockets);
-        // Setting the timer also makes it unreadable. Without one, the network goes on with the
-        // driver's next packet.
-        let _ = match delay {
+        self.set_timer(match delay {
             Some(delay) if !self.blocked => {
-                let delay = Duration::from_micros(delay.total_micros());
-                self.timer.reset(delay.max(Duration::from_millis(1)), None)
+                Duration::from_micros(delay.total_micros()).max(Duration::from_millis(1))
             }
-            _ => self.timer.clear(),
+            // There is nothing to do before the driver's next packet.
+            _ => Duration::ZERO,
+        });
+    }
+
+    /// Lets the stack take what the driver has sent, packet by packet, so that a service is ready for
+    /// the next connection before that asks for it.
+    fn take(&mut self, now: Instant) {
+        loop {
+            match self
+                .interface
+                .poll_ingress_single(now, &mut self.wire, &mut self.sockets)
+            {
+                PollIngressSingleResult::None => break,
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => {
+                    self.services.serve(&mut self.sockets);
+                }
+            }
+        }
+    }
+
+    /// Sets the timer, which makes it unreadable, too; zero stops it.
+    fn set_timer(&self, delay: Duration) {
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
         };
+        let time = Itimerspec {
+            it_interval: zero,
+            // Fails only for times that are out of range, in some hundred billion years.
+            it_value: Timespec::try_from(delay).unwrap_or(zero),
+        };
+        // Fails only for times that are none.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time);
     }
 
     fn now(&self) -> Instant {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 use stickler_conformance::event::NetHeader;
-use stickler_devices::net::header::{F_DATA_VALID, GSO_TCPV4, GSO_TCPV6};
+use stickler_devices::net::header::{F_DATA_VALID, GSO_TCPV4};
 use stickler_devices::net::offload::{self, Headers};
 
 /// Packets each queue holds.
@@ -81,9 +81,9 @@ impl phy::Device for Wire {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = MTU;
         // TCP packets get their checksum, and are cut, on the way out: by the driver if it can.
+        // (smoltcp 0.14 drops what is longer than the MTU over IPv6, segmentation or not.)
         capabilities.checksum.tcp = Checksum::Rx;
         capabilities.segmentation.tcpv4 = MAX_SEGMENTABLE.try_into().ok();
-        capabilities.segmentation.tcpv6 = MAX_SEGMENTABLE.try_into().ok();
         capabilities
     }
 }
@@ -122,8 +122,7 @@ impl phy::TxToken for TxToken<'_> {
 fn describe(packet: &mut [u8], meta: PacketMeta) -> NetHeader {
     if let Some(mut header) = offload::make_partial(packet) {
         if let Some(size) = meta.segmentation_offload_size {
-            let v6 = Headers::parse(packet).is_some_and(|headers| headers.v6);
-            header.gso_type = if v6 { GSO_TCPV6 } else { GSO_TCPV4 };
+            header.gso_type = GSO_TCPV4;
             header.gso_size = size.get();
         }
         return header;
