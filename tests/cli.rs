@@ -187,12 +187,21 @@ fn nothing_is_lost_to_bad_input() {
 }
 
 #[test]
-fn a_missing_disk_is_named() {
+fn back_ends_that_cannot_be_had_are_named() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("k"), "not a kernel").unwrap();
-    let output = in_directory(
-        directory.path(),
-        &["run", "--kernel", "k", "--disk", "gone.img"],
+    let run = |more: &[&str]| {
+        let arguments = [&["run", "--kernel", "k"][..], more].concat();
+        in_directory(directory.path(), &arguments)
+    };
+    refused(&run(&["--disk", "gone.img"]), &["gone.img"]);
+    refused(&run(&["--net", "tap=no-such-tap"]), &["no-such-tap"]);
+    refused(&run(&["--net", "bridge=br0"]), &["bridge=br0", "tap=NAME"]);
+    refused(
+        &run(&["--net", "none", "--net", "user"]),
+        &["--net none", "leave one"],
     );
-    refused(&output, &["gone.img"]);
+    refused(&run(&["--console", "pty"]), &["'pty'", "socket=PATH"]);
+    let many = ["--net", "user"].repeat(31);
+    refused(&run(&many), &["33 devices", "31 slots"]);
 }

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stickler_conformance::requirement::Level;
 
 use super::values::{self, Size};
+use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::NetSpec;
 use crate::report::output::ReportSpec;
@@ -172,6 +173,16 @@ pub struct Run {
     /// May be given several times; the disks are vda, vdb, ... in this order.
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Devices")]
     pub disk: Vec<DiskSpec>,
+
+    /// What stands behind a port of the console: stdio, null, file=PATH or socket=PATH [default: the
+    /// output of port 0 goes to standard output]
+    ///
+    /// The first one is port 0, the guest's hvc0, the others are further ports (/dev/vport*). A name
+    /// for the port can be added: `socket=agent.sock,name=org.example.agent`. `stdio` takes standard
+    /// input away from the serial port; leave with Ctrl-A x all the same. A file gets the guest's
+    /// output; on a socket stickler listens for one client at a time.
+    #[arg(long, value_name = "PORT[,name=NAME]", help_heading = "Devices")]
+    pub console: Vec<ConsoleSpec>,
 
     /// Leave out the entropy device
     #[arg(long, help_heading = "Devices")]

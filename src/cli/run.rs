@@ -1,12 +1,15 @@
 //! `stickler run`: from options to a machine with devices, from its end to reports and an exit code.
 
 use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use stickler_conformance::Judge;
 use stickler_conformance::judge::Tallies;
 use stickler_devices::block::Block;
+use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
 use stickler_devices::interrupt::InterruptController;
 use stickler_devices::memory::GuestRam;
@@ -16,16 +19,21 @@ use stickler_devices::virtio::{Serviced, VirtioDevice};
 
 use super::args::{OnViolation, Run};
 use super::failure::{self, Exit, Failure};
+use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
 use crate::backends::disk::DiskImage;
 use crate::backends::entropy::HostEntropy;
 use crate::backends::net::{NetKind, NetSpec};
 use crate::journal::Journal;
-use crate::machine::{self, Config, GuestEnd, Machine, SerialConfig};
+use crate::machine::terminal::{EscapeFilter, RawMode};
+use crate::machine::{self, Config, GuestEnd, Machine, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{End, Report};
 
 /// Slots on the bus besides the host bridge's.
 const SLOTS: usize = 31;
+
+/// There is always one console device.
+const CONSOLES: usize = 1;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: Run) -> Result<Exit, Failure> {
@@ -38,8 +46,10 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     let devices = Devices::open(&options)?;
 
     let journal = Journal::new();
-    let mut machine = Machine::new(config(&options), journal.clone())?;
-    let served = devices.plug(&mut machine, &journal)?;
+    let terminal = Terminal::of(&options);
+    let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
+    let console = console(&options, terminal, &machine)?;
+    let served = devices.plug(console, &mut machine, &journal)?;
     if options.on_violation == OnViolation::Stop {
         let deny = options.deny;
         let handle = machine.stop_handle();
@@ -49,7 +59,17 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
         );
     }
 
-    let end = match machine.run() {
+    // Else the machine does this for the serial port.
+    let raw = if terminal.console_has_input {
+        RawMode::enter().map_err(|error| {
+            Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
+        })?
+    } else {
+        None
+    };
+    let ended = machine.run();
+    drop(raw);
+    let end = match ended {
         Ok(end) => End::Guest(end),
         Err(error) => End::Error(error.to_string()),
     };
@@ -61,32 +81,90 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
         }
     }
     let ids = served.iter().map(|device| device.id()).collect();
+    // The console's last output comes before the report.
+    drop(served);
     let report = Report::new(end, ids, &tallies, &journal);
     let written = write(outputs, &report);
     Ok(exit(&report, &options).worst(written))
 }
 
-fn config(options: &Run) -> Config {
+fn config(options: &Run, terminal: Terminal) -> Config {
     let mut config = Config::new(&options.kernel);
     config.initrd.clone_from(&options.initrd);
     config.append = options.append.join(" ");
     config.memory_bytes = options.memory.0;
     config.cpus = options.cpus;
     config.timeout = options.timeout;
-    config.serial = serial(options);
+    config.serial = match (terminal.console_has_input, terminal.output_to_stderr) {
+        (false, false) => SerialConfig::Stdio,
+        (false, true) => SerialConfig::StdinStderr,
+        (true, false) => SerialConfig::Output,
+        (true, true) => SerialConfig::Stderr,
+    };
     config
 }
 
-/// The serial port is on the terminal; JSON on standard output pushes its output to standard error.
-fn serial(options: &Run) -> SerialConfig {
-    if output::json_on_stdout(&options.report) {
-        SerialConfig::StdinStderr
-    } else {
-        SerialConfig::Stdio
+/// How serial port and console share standard input and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terminal {
+    /// What the user types goes to the console; else to the serial port.
+    console_has_input: bool,
+    /// The guest's output goes to standard error, because JSON has standard output for itself.
+    output_to_stderr: bool,
+}
+
+impl Terminal {
+    fn of(options: &Run) -> Terminal {
+        Terminal {
+            console_has_input: options
+                .console
+                .iter()
+                .any(|spec| spec.kind == PortKind::Stdio),
+            output_to_stderr: output::json_on_stdout(&options.report),
+        }
     }
 }
 
-/// The devices of a run, with their back ends open, in the order of their slots.
+/// Makes the console. Unless the user says otherwise, what the guest puts out on port 0 is seen on
+/// standard output, and the serial port keeps the input.
+fn console(options: &Run, terminal: Terminal, machine: &Machine) -> Result<Console, Failure> {
+    const DEFAULT: &[ConsoleSpec] = &[ConsoleSpec {
+        kind: PortKind::Stdio,
+        name: None,
+    }];
+    let specs = match options.console.as_slice() {
+        [] => DEFAULT,
+        specs => specs,
+    };
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let stdio = Stdio {
+        input: terminal.console_has_input.then(|| stdin.as_fd()),
+        output: if terminal.output_to_stderr {
+            stderr.as_fd()
+        } else {
+            stdout.as_fd()
+        },
+        filter: (terminal.console_has_input && stdin.is_terminal())
+            .then(|| escape_filter(machine.stop_handle())),
+    };
+    let mut console = console::open(specs, stdio).map_err(input)?;
+    let mut scanner = machine.output_scanner();
+    console.tap(Box::new(move |bytes| scanner.feed(bytes)));
+    Ok(console)
+}
+
+/// Lets the user leave with Ctrl-A x.
+fn escape_filter(handle: StopHandle) -> InputFilter {
+    let mut escape = EscapeFilter::default();
+    Box::new(move |typed, input| {
+        if escape.feed(typed, input) {
+            handle.stop(GuestEnd::Interrupted);
+        }
+    })
+}
+
+/// The devices of a run, with their back ends open, in the order of their slots; the console comes
+/// between disks and entropy device.
 struct Devices {
     nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
     disks: Vec<DiskImage>,
@@ -121,12 +199,13 @@ impl Devices {
     }
 
     fn count(&self) -> usize {
-        self.nets.len() + self.disks.len() + usize::from(self.rng)
+        self.nets.len() + self.disks.len() + CONSOLES + usize::from(self.rng)
     }
 
     /// Puts the devices into their slots, from 1 on, each with a judge of its driver.
     fn plug(
         self,
+        console: Console,
         machine: &mut Machine,
         journal: &Journal,
     ) -> Result<Vec<Arc<dyn Serviced>>, Failure> {
@@ -147,6 +226,7 @@ impl Devices {
         for disk in self.disks {
             slots.plug(Block::new(disk))?;
         }
+        slots.plug(console)?;
         if self.rng {
             slots.plug(Entropy::new(HostEntropy))?;
         }

@@ -32,6 +32,8 @@ pub enum SerialConfig {
     StdinStderr,
     /// Standard output only; there is no input.
     Output,
+    /// Standard error only; there is no input.
+    Stderr,
     /// Nothing: output is dropped, there is no input.
     Null,
     /// Output goes to this writer, there is no input. It must not block for long.
@@ -53,7 +55,7 @@ impl SerialPort {
     ) -> Result<Self, Error> {
         let sink = match config {
             SerialConfig::Stdio | SerialConfig::Output => Sink::Stdout(io::stdout()),
-            SerialConfig::StdinStderr => Sink::Stderr(io::stderr()),
+            SerialConfig::StdinStderr | SerialConfig::Stderr => Sink::Stderr(io::stderr()),
             SerialConfig::Null => Sink::Null,
             SerialConfig::Writer(writer) => Sink::Writer(writer),
         };

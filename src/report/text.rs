@@ -166,7 +166,7 @@ impl Text {
             shown += group.count;
         }
         if let Some(more @ 1..) = row.tally.violated.checked_sub(shown) {
-            writeln!(self.out, "  - and {more} more that were only counted")?;
+            writeln!(self.out, "  - counted, but not noted in full: {more} more")?;
         }
         Ok(())
     }
