@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 
 use kvm_ioctls::Kvm;
 
+use crate::machine::Error;
 use crate::machine::probe::{self, API_VERSION, CAPABILITIES};
 
 /// One thing looked at.
@@ -96,6 +97,11 @@ fn stock_kernels(kvm: &Kvm) -> Check {
                 "guest code runs, about {:.0} million instructions a second",
                 rate / 1e6
             ),
+        ),
+        Err(Error::KvmUnusable(why)) => missing(
+            "stock kernels",
+            format!("guest code that every kernel needs does not run: {why}"),
+            USE_LAB,
         ),
         Err(why) => missing("stock kernels", why.to_string(), USE_LAB),
     }

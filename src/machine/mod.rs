@@ -306,3 +306,8 @@ fn create_vcpus(kvm: &Kvm, vm: &VmFd, cpuid: &CpuId, cpus: u8) -> Result<Vec<Vcp
         })
         .collect()
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

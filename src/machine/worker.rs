@@ -96,3 +96,7 @@ impl Sources {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

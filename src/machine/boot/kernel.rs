@@ -270,3 +270,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
         .and_then(|b| b.try_into().ok())
         .map_or(0, u64::from_le_bytes)
 }
+
+#[cfg(test)]
+#[path = "kernel_tests.rs"]
+mod tests;

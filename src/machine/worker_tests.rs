@@ -1,0 +1,122 @@
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::event::{EventfdFlags, eventfd};
+use stickler_conformance::DeviceId;
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::layout::DeviceKind;
+
+use super::*;
+use crate::machine::GuestEnd;
+use crate::machine::output::PanicNote;
+
+/// A device that ends the run once its kick has been served; its host side never has enough.
+struct Busy {
+    kick: OwnedFd,
+    host: OwnedFd,
+    kicks: AtomicU32,
+    rounds: AtomicU32,
+    control: Arc<Control>,
+    host_kicks: bool,
+}
+
+fn event() -> OwnedFd {
+    eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap()
+}
+
+fn signal(fd: &OwnedFd) {
+    rustix::io::write(fd, &1u64.to_ne_bytes()).unwrap();
+}
+
+impl Busy {
+    fn new(host: OwnedFd, host_kicks: bool) -> Self {
+        Busy {
+            kick: event(),
+            host,
+            kicks: AtomicU32::new(0),
+            rounds: AtomicU32::new(0),
+            control: Arc::new(Control::new(PanicNote::default()).unwrap()),
+            host_kicks,
+        }
+    }
+}
+
+impl Serviced for Busy {
+    fn id(&self) -> DeviceId {
+        DeviceId {
+            slot: 1,
+            kind: DeviceKind::Entropy,
+        }
+    }
+
+    fn kick_fd(&self) -> RawFd {
+        self.kick.as_raw_fd()
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        vec![self.host.as_raw_fd()]
+    }
+
+    fn service(&self, wake: Wake) -> Progress {
+        match wake {
+            Wake::Kick => {
+                // Three shares of work, then the end.
+                if self.kicks.fetch_add(1, Ordering::Relaxed) < 2 {
+                    return Progress::More;
+                }
+                self.control.end(GuestEnd::PowerOff);
+                Progress::Done
+            }
+            Wake::Host(index) => {
+                assert_eq!(index, 0);
+                if self.rounds.fetch_add(1, Ordering::Relaxed) == 10 && self.host_kicks {
+                    signal(&self.kick);
+                }
+                Progress::More
+            }
+        }
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        None
+    }
+}
+
+#[test]
+fn a_kick_is_served_until_all_is_done() {
+    let device = Busy::new(event(), false);
+    signal(&device.kick);
+    serve(&device, &device.control).unwrap();
+    assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
+    assert_eq!(device.rounds.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_source_without_end_does_not_starve_another() {
+    let device = Busy::new(event(), true);
+    signal(&device.host);
+    serve(&device, &device.control).unwrap();
+    assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
+    assert!(device.rounds.load(Ordering::Relaxed) >= 11);
+}
+
+#[test]
+fn a_regular_file_is_ready_from_the_start() {
+    let file = tempfile::tempfile().unwrap();
+    let device = Busy::new(file.into(), true);
+    serve(&device, &device.control).unwrap();
+    assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn the_end_of_the_run_wakes_an_idle_worker() {
+    let device = Busy::new(event(), false);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| serve(&device, &device.control));
+        device.control.end(GuestEnd::Timeout);
+        worker.join().unwrap().unwrap();
+    });
+    assert_eq!(device.kicks.load(Ordering::Relaxed), 0);
+}
