@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -14,15 +14,18 @@ use anyhow::{Context, Result, bail, ensure};
 use stickler_guest_programs::exercise::{ECHO_PORT, TAP_HOST};
 use stickler_guest_programs::pattern;
 
-/// Listens on the socket `path` and answers whoever connects with the pattern's answer.
-pub(crate) fn answer_on(path: &Path) -> Result<()> {
-    let listener = listen(path)?;
+/// How long stickler may take to make its sockets.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connects to the socket `path` as soon as stickler has made it, and answers what comes with the
+/// pattern's answer.
+pub(crate) fn answer_on(path: &Path) {
+    let path = path.to_owned();
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
+        if let Ok(Some(stream)) = connect(&path, PATIENCE) {
+            answer(stream);
         }
     });
-    Ok(())
 }
 
 fn answer(mut stream: UnixStream) {
@@ -37,23 +40,44 @@ fn answer(mut stream: UnixStream) {
     }
 }
 
+/// Connects to a socket that may not be there yet; nothing if it does not come to be.
+fn connect(path: &Path, patience: Duration) -> Result<Option<UnixStream>> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                ) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot connect to {}", path.display()));
+            }
+        }
+        if Instant::now() > deadline {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Somebody at a terminal, who waits for words and types answers.
 pub(crate) struct Terminal {
-    listener: UnixListener,
-    stream: Option<UnixStream>,
+    stream: UnixStream,
     /// All that came so far.
     pub(crate) seen: String,
     read: usize,
 }
 
 impl Terminal {
-    /// Listens on the socket `path`.
+    /// Connects to the socket `path` as soon as stickler has made it.
     pub(crate) fn on(path: &Path) -> Result<Self> {
-        let listener = listen(path)?;
-        listener.set_nonblocking(true)?;
+        let stream =
+            connect(path, PATIENCE)?.context("stickler makes no socket for the console")?;
+        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
         Ok(Self {
-            listener,
-            stream: None,
+            stream,
             seen: String::new(),
             read: 0,
         })
@@ -83,28 +107,14 @@ impl Terminal {
 
     /// Types a line.
     pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
-        let stream = self.stream.as_mut().context("nobody is connected")?;
-        stream.write_all(format!("{line}\r").as_bytes())?;
-        Ok(())
+        self.stream
+            .write_all(format!("{line}\r").as_bytes())
+            .context("cannot type")
     }
 
     fn receive(&mut self) -> Result<()> {
-        let Some(stream) = &mut self.stream else {
-            match self.listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false)?;
-                    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
-                    self.stream = Some(stream);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    thread::sleep(Duration::from_millis(100));
-                }
-                Err(error) => return Err(error).context("cannot accept"),
-            }
-            return Ok(());
-        };
         let mut buffer = [0; 4096];
-        match stream.read(&mut buffer) {
+        match self.stream.read(&mut buffer) {
             Ok(0) => bail!("the console has been closed; what came: {}", self.seen),
             Ok(count) => {
                 self.seen += &String::from_utf8_lossy(&buffer[..count]);
@@ -116,11 +126,6 @@ impl Terminal {
             Err(error) => Err(error).context("cannot read from the console"),
         }
     }
-}
-
-fn listen(path: &Path) -> Result<UnixListener> {
-    std::fs::remove_file(path).ok();
-    UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
 }
 
 /// A tap with the host's address, and the echo services on it. It goes when this is dropped.

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// How much longer than the guest's time stickler itself may take.
@@ -125,6 +126,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Asks it to end.
+    pub(crate) fn interrupt(&self) {
+        let id = Pid::from_child(&self.child);
+        rustix::process::kill_process(id, Signal::TERM).ok();
+    }
+
     /// Shows every line of output to `see` and waits for the end.
     pub(crate) fn finish(mut self, see: &mut dyn FnMut(&str)) -> Result<Outcome> {
         let (mut output, mut errors) = (String::new(), String::new());

@@ -34,7 +34,6 @@ fn log_in(setting: &Setting<'_>, suite: &str) -> Result<()> {
     let disk = setting.scratch.join("disk");
     copy_sparse(&setting.userland, &disk).context("cannot copy Debian's disk")?;
     let console = setting.scratch.join("terminal");
-    let mut terminal = Terminal::on(&console)?;
     let tap = Tap::make("userland", 1)?;
     let running = Run::new(setting.stickler, Duration::from_secs(600))
         .option("--kernel", "", &dir.join("vmlinuz"), "")
@@ -50,13 +49,20 @@ fn log_in(setting: &Setting<'_>, suite: &str) -> Result<()> {
         .report_to(&setting.scratch.join("report.json"))
         .start()?;
 
-    let session = use_it(&mut terminal);
-    let outcome = running.finish(&mut |_| {});
-    let mut log = terminal.seen;
-    if let Ok(outcome) = &outcome {
-        log += &outcome.text();
+    let mut seen = String::new();
+    let session = Terminal::on(&console).and_then(|mut terminal| {
+        let session = use_it(&mut terminal);
+        seen = terminal.seen;
+        session
+    });
+    if session.is_err() {
+        running.interrupt();
     }
-    setting.keep_log(&log)?;
+    let outcome = running.finish(&mut |_| {});
+    if let Ok(outcome) = &outcome {
+        seen += &outcome.text();
+    }
+    setting.keep_log(&seen)?;
     drop(tap);
     session?;
     let outcome = outcome?;
