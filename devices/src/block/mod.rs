@@ -148,7 +148,7 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
 }
 
 impl<D: Disk> Block<D> {
-    /// Returns what is complete and takes what is available.
+    /// Takes what is available and returns what is complete.
     fn serve<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
         let Some(queue) = io
             .queues
@@ -162,14 +162,17 @@ impl<D: Disk> Block<D> {
             queue,
             witness: io.witness,
         };
-        let returned = self.return_completed(&mut line);
         let taken = self.take_available(&mut line, io.signals);
+        let stalled = self.flights.is_full();
         self.disk.start();
+        // Some disks are quick, and what ends now needs no second call.
+        let returned = self.return_completed(&mut line);
         if line.queue.publish() {
             io.signals.used(REQUESTQ);
         }
-        match (returned, taken) {
-            (Progress::Done, Progress::Done) => Progress::Done,
+        let goes_on = stalled && !self.flights.is_full();
+        match (taken, returned) {
+            (Progress::Done, Progress::Done) if !goes_on => Progress::Done,
             _ => Progress::More,
         }
     }
@@ -212,7 +215,7 @@ impl<D: Disk> Block<D> {
             if W::JUDGING {
                 line.witness.see(&Event::BlockRequest(self.told(&request)));
             }
-            bytes += request.writable;
+            bytes = bytes.saturating_add(request.readable + request.writable);
             self.begin(line, head, &request);
         }
         Progress::More
@@ -334,7 +337,7 @@ impl<D: Disk> Block<D> {
             while let Some(token) = self.barriers.ready() {
                 match self.disk.submit(line.ram, token, Operation::Flush) {
                     Submitted::Done(result) => self.complete(line, token, result.is_ok()),
-                    Submitted::Pending => {}
+                    Submitted::Pending => self.disk.start(),
                 }
             }
         }

@@ -23,21 +23,14 @@ use stickler_devices::memory::GuestRam;
 pub use open::{DiskSpec, OpenError};
 use pool::Pool;
 use ring::Ring;
-use transfer::{Buffers, Direction, Transfer};
-
-/// Reads of up to so many bytes are first tried on the spot, from the page cache: copying them takes
-/// less than handing them over, and the driver's vCPU never has to wait long.
-const READ_NOW: u64 = 128 << 10;
+use transfer::{Direction, Transfer};
 
 /// An open disk image.
 pub struct DiskImage {
-    file: Arc<File>,
     properties: Properties,
     engine: Engine,
-    /// Whether the image can be read from the page cache without blocking, as far as is known.
-    reads_now: bool,
-    /// For reads on the spot; kept for its allocation.
-    buffers: Buffers,
+    /// Released when all operations have ended: after `engine`.
+    _lock: File,
 }
 
 /// How operations are done that may block.
@@ -55,6 +48,15 @@ pub enum EngineKind {
     Pool,
 }
 
+impl Engine {
+    fn new(file: Arc<File>, kind: EngineKind) -> io::Result<Self> {
+        Ok(match kind {
+            EngineKind::Ring => Engine::Ring(Box::new(Ring::new(file)?)),
+            EngineKind::Pool => Engine::Pool(Pool::new(file)?),
+        })
+    }
+}
+
 /// What an engine has to do.
 enum Work {
     Transfer(Transfer),
@@ -67,12 +69,17 @@ impl DiskImage {
     /// # Errors
     /// [`OpenError`] if it cannot be opened, is no image, or is in use.
     pub fn open(spec: &DiskSpec) -> Result<Self, OpenError> {
-        let (file, properties) = open::open(spec)?;
-        let file = Arc::new(file);
         // Containers often forbid io_uring.
-        Self::with_engine(file.clone(), properties, EngineKind::Ring)
-            .or_else(|_| Self::with_engine(file, properties, EngineKind::Pool))
-            .map_err(|e| OpenError::no_threads(spec, &e))
+        let opened = open::open(spec)?;
+        let file = Arc::new(opened.file);
+        let engine = Engine::new(file.clone(), EngineKind::Ring)
+            .or_else(|_| Engine::new(file, EngineKind::Pool))
+            .map_err(|e| OpenError::no_engine(spec, &e))?;
+        Ok(DiskImage {
+            properties: opened.properties,
+            engine,
+            _lock: opened.lock,
+        })
     }
 
     /// As [`open`](Self::open), with an engine of the caller's choice.
@@ -80,26 +87,13 @@ impl DiskImage {
     /// # Errors
     /// As [`open`](Self::open), or if the host does not have the engine.
     pub fn open_with(spec: &DiskSpec, engine: EngineKind) -> Result<Self, OpenError> {
-        let (file, properties) = open::open(spec)?;
-        Self::with_engine(Arc::new(file), properties, engine)
-            .map_err(|e| OpenError::no_threads(spec, &e))
-    }
-
-    fn with_engine(
-        file: Arc<File>,
-        properties: Properties,
-        engine: EngineKind,
-    ) -> io::Result<Self> {
-        let engine = match engine {
-            EngineKind::Ring => Engine::Ring(Box::new(Ring::new(file.clone())?)),
-            EngineKind::Pool => Engine::Pool(Pool::new(file.clone())?),
-        };
+        let opened = open::open(spec)?;
+        let engine = Engine::new(Arc::new(opened.file), engine)
+            .map_err(|e| OpenError::no_engine(spec, &e))?;
         Ok(DiskImage {
-            file,
-            properties,
+            properties: opened.properties,
             engine,
-            reads_now: true,
-            buffers: Buffers::default(),
+            _lock: opened.lock,
         })
     }
 
@@ -108,21 +102,6 @@ impl DiskImage {
         match self.engine {
             Engine::Ring(_) => EngineKind::Ring,
             Engine::Pool(_) => EngineKind::Pool,
-        }
-    }
-
-    /// Reads from the page cache. Gives whether that has been done.
-    fn read_now(&mut self, ram: &GuestRam, offset: u64, into: &[Segment]) -> bool {
-        let bytes = into.iter().map(|s| u64::from(s.len)).sum::<u64>();
-        if !self.reads_now || bytes > READ_NOW {
-            return false;
-        }
-        match transfer::read_now(&self.file, ram, offset, into, &mut self.buffers) {
-            Ok(done) => done,
-            Err(_) => {
-                self.reads_now = false;
-                false
-            }
         }
     }
 
@@ -147,7 +126,7 @@ impl DiskImage {
     fn begin(&mut self, token: u16, work: Work) -> Submitted {
         match &mut self.engine {
             Engine::Ring(ring) => ring.submit(token, work),
-            Engine::Pool(pool) => pool.submit(token, work),
+            Engine::Pool(pool) => return pool.submit(token, work),
         }
         Submitted::Pending
     }
@@ -168,9 +147,6 @@ impl Disk for DiskImage {
     fn submit(&mut self, ram: &GuestRam, token: u16, operation: Operation<'_>) -> Submitted {
         match operation {
             Operation::Read { offset, into } => {
-                if self.read_now(ram, offset, into) {
-                    return Submitted::Done(Ok(()));
-                }
                 self.transfer(ram, token, Direction::Read, offset, into)
             }
             Operation::Write {
@@ -190,7 +166,8 @@ impl Disk for DiskImage {
 
     fn acknowledge(&mut self) {
         match &mut self.engine {
-            Engine::Ring(ring) => ring.acknowledge(),
+            // Taking the completions is enough.
+            Engine::Ring(_) => {}
             Engine::Pool(pool) => pool.acknowledge(),
         }
     }

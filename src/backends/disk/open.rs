@@ -65,7 +65,7 @@ impl OpenError {
     }
 
     /// The engine cannot be started.
-    pub(super) fn no_threads(spec: &DiskSpec, error: &io::Error) -> Self {
+    pub(super) fn no_engine(spec: &DiskSpec, error: &io::Error) -> Self {
         let cause = describe(error);
         Self::new(
             spec,
@@ -74,8 +74,17 @@ impl OpenError {
     }
 }
 
+/// An open image.
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// Holds the lock. Another open file than `file`, which a ring may keep for a while after the
+    /// process has ended.
+    pub(super) lock: File,
+    pub(super) properties: Properties,
+}
+
 /// Opens and locks an image and looks at what it is.
-pub(super) fn open(spec: &DiskSpec) -> Result<(File, Properties), OpenError> {
+pub(super) fn open(spec: &DiskSpec) -> Result<Opened, OpenError> {
     let fail = |problem: fmt::Arguments<'_>| Err(OpenError::new(spec, problem));
     // Before opening: opening something else than an image could block or do harm.
     match std::fs::metadata(&spec.path) {
@@ -102,7 +111,7 @@ pub(super) fn open(spec: &DiskSpec) -> Result<(File, Properties), OpenError> {
         .write(!spec.read_only)
         .open(&spec.path)
         .map_err(|e| cannot_open(spec, &e))?;
-    lock(spec, &file)?;
+    let lock = lock(spec)?;
     // The end is the size of a file and of a block device alike.
     let size = file
         .metadata()
@@ -128,7 +137,11 @@ pub(super) fn open(spec: &DiskSpec) -> Result<(File, Properties), OpenError> {
         physical_block: physical_block(&file, &metadata),
         id: id(&spec.path),
     };
-    Ok((file, properties))
+    Ok(Opened {
+        file,
+        lock,
+        properties,
+    })
 }
 
 pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
@@ -154,13 +167,14 @@ pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
 }
 
 /// One writer, or any number of readers. The lock ends with the process, however that ends.
-fn lock(spec: &DiskSpec, file: &File) -> Result<(), OpenError> {
+fn lock(spec: &DiskSpec) -> Result<File, OpenError> {
+    let file = File::open(&spec.path).map_err(|e| cannot_open(spec, &e))?;
     let operation = if spec.read_only {
         FlockOperation::NonBlockingLockShared
     } else {
         FlockOperation::NonBlockingLockExclusive
     };
-    match flock(file, operation) {
+    match flock(&file, operation) {
         Err(Errno::WOULDBLOCK) if spec.read_only => Err(OpenError::new(
             spec,
             "is written by a running guest; wait for its end or use a copy",
@@ -171,7 +185,7 @@ fn lock(spec: &DiskSpec, file: &File) -> Result<(), OpenError> {
              or give it with ,ro to all who use it",
         )),
         // Some file systems have no locks; that is no reason not to boot from them.
-        _ => Ok(()),
+        _ => Ok(file),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use stickler_devices::block::disk::Completion;
+use stickler_devices::block::disk::{Completion, Submitted};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Work;
@@ -21,6 +21,10 @@ const THREADS: usize = 4;
 pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Spent buffers, for their allocations.
+    spare: Vec<Buffers>,
+    /// Whether the image can be read from the page cache without blocking, as far as is known.
+    pub(super) reads_now: bool,
 }
 
 struct Shared {
@@ -44,8 +48,8 @@ struct State {
     /// Operations that threads are at.
     running: usize,
     done: VecDeque<Completion>,
-    /// Spent buffers, for their allocations.
-    spare: Vec<Buffers>,
+    /// Spent buffers, on their way back.
+    spent: Vec<Buffers>,
     /// The disk is going away.
     closing: bool,
 }
@@ -63,6 +67,8 @@ impl Pool {
                 cancelled: AtomicBool::new(false),
             }),
             threads: Vec::with_capacity(THREADS),
+            spare: Vec::new(),
+            reads_now: true,
         };
         for _ in 0..THREADS {
             let shared = pool.shared.clone();
@@ -77,12 +83,28 @@ impl Pool {
     }
 
     pub(super) fn spare_buffers(&mut self) -> Buffers {
-        self.shared.lock().spare.pop().unwrap_or_default()
+        self.spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn submit(&mut self, token: u16, work: Work) {
+    pub(super) fn submit(&mut self, token: u16, mut work: Work) -> Submitted {
+        // One system call, no other thread.
+        if self.reads_now
+            && let Work::Transfer(transfer) = &mut work
+        {
+            match transfer.read_now(&self.shared.file) {
+                Ok(true) => {
+                    if let Work::Transfer(transfer) = work {
+                        self.spare.push(transfer.into_buffers());
+                    }
+                    return Submitted::Done(Ok(()));
+                }
+                Ok(false) => {}
+                Err(_) => self.reads_now = false,
+            }
+        }
         self.shared.lock().waiting.push_back((token, work));
         self.shared.work.notify_one();
+        Submitted::Pending
     }
 
     pub(super) fn acknowledge(&mut self) {
@@ -96,6 +118,7 @@ impl Pool {
         }
         let mut state = self.shared.lock();
         let completion = state.done.pop_front();
+        self.spare.append(&mut state.spent);
         self.shared.done.store(state.done.len(), Ordering::Release);
         completion
     }
@@ -155,7 +178,7 @@ impl Shared {
             state.done.push_back(Completion { token, result });
             self.done.store(state.done.len(), Ordering::Release);
             if let Work::Transfer(transfer) = work {
-                state.spare.push(transfer.into_buffers());
+                state.spent.push(transfer.into_buffers());
             }
             self.finished.notify_all();
             // Fails only if the counter is at its end, and then it is readable anyway.

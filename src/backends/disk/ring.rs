@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use stickler_devices::block::disk::Completion;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Work;
 use super::transfer::{Buffers, Direction};
@@ -18,21 +17,34 @@ use super::transfer::{Buffers, Direction};
 /// Entries of the submission queue; what does not fit waits.
 const ENTRIES: u32 = 256;
 
+/// From so many operations on, one system call for all of them is worth what the ring costs. Fewer
+/// reads are first tried one by one, from the page cache.
+const MANY: usize = 4;
+
+/// The image, as the ring knows it.
+const IMAGE: types::Fixed = types::Fixed(0);
+
 /// Marks the completion of an attempt to cancel.
 const CANCEL: u64 = u64::MAX;
 
 /// A ring and the operations in it.
+///
+/// The ring's own descriptor is what becomes readable when there are completions. Unlike an eventfd
+/// it does not stay so after they have been taken, and most are taken at once.
 pub(super) struct Ring {
     ring: IoUring,
     file: Arc<File>,
-    /// Signalled by the kernel when an operation completes.
-    completed: EventFd,
     /// The operations begun, by token. The kernel uses what they own until they complete.
     works: Vec<Option<Work>>,
     /// Operations that have yet to get into the submission queue.
     backlog: VecDeque<u16>,
     /// Entries handed over, or in the submission queue, without a completion yet.
     outstanding: usize,
+    /// Reads done on the spot.
+    done: VecDeque<Completion>,
+    /// Whether the image can be read from the page cache without blocking, as far as is known.
+    pub(super) reads_now: bool,
+    /// Spent buffers, for their allocations.
     spare: Vec<Buffers>,
 }
 
@@ -43,7 +55,9 @@ impl Ring {
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         let needed = [
+            opcode::Read::CODE,
             opcode::Readv::CODE,
+            opcode::Write::CODE,
             opcode::Writev::CODE,
             opcode::Fsync::CODE,
             opcode::AsyncCancel::CODE,
@@ -54,21 +68,21 @@ impl Ring {
         {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let completed = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        ring.submitter().register_eventfd(completed.as_raw_fd())?;
+        ring.submitter().register_files(&[file.as_raw_fd()])?;
         Ok(Ring {
             ring,
             file,
-            completed,
             works: Vec::new(),
             backlog: VecDeque::new(),
             outstanding: 0,
+            done: VecDeque::new(),
+            reads_now: true,
             spare: Vec::new(),
         })
     }
 
     pub(super) fn completion_fd(&self) -> RawFd {
-        self.completed.as_raw_fd()
+        self.ring.as_raw_fd()
     }
 
     pub(super) fn spare_buffers(&mut self) -> Buffers {
@@ -85,6 +99,37 @@ impl Ring {
     }
 
     pub(super) fn start(&mut self) {
+        if self.backlog.len() < MANY {
+            self.read_now();
+        }
+        self.enter();
+    }
+
+    /// Does what can be done of the backlog's reads from the page cache.
+    fn read_now(&mut self) {
+        for _ in 0..self.backlog.len() {
+            let Some(token) = self.backlog.pop_front() else {
+                return;
+            };
+            if self.reads_now
+                && let Some(Some(Work::Transfer(transfer))) = self.works.get_mut(usize::from(token))
+            {
+                match transfer.read_now(&self.file) {
+                    Ok(true) => {
+                        let completion = self.end(token, Ok(()));
+                        self.done.push_back(completion);
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(_) => self.reads_now = false,
+                }
+            }
+            self.backlog.push_back(token);
+        }
+    }
+
+    /// Hands the backlog to the kernel.
+    fn enter(&mut self) {
         loop {
             self.fill_submission_queue();
             if self.ring.submission().is_empty() {
@@ -94,23 +139,17 @@ impl Ring {
                 Ok(_) if self.backlog.is_empty() => return,
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // The kernel is short of something: have the worker come back.
-                    let _ = self.completed.write(1);
-                    return;
-                }
+                // The kernel wants completions to be taken first, or is short of memory: the next
+                // call tries again.
+                Err(_) => return,
             }
         }
     }
 
-    pub(super) fn acknowledge(&mut self) {
-        // An error only says that it was not signalled.
-        let _ = self.completed.read();
-        // What an earlier attempt had to leave.
-        self.start();
-    }
-
     pub(super) fn next_completion(&mut self) -> Option<Completion> {
+        if let Some(completion) = self.done.pop_front() {
+            return Some(completion);
+        }
         if self.outstanding == 0 {
             return None;
         }
@@ -139,19 +178,26 @@ impl Ring {
                 }
                 Err(e) => Err(e),
             };
-            if let Some(Work::Transfer(transfer)) = work.take() {
-                self.spare.push(transfer.into_buffers());
-            }
-            break Some(Completion { token, result });
+            break Some(self.end(token, result));
         };
         if completion.is_none() && !self.backlog.is_empty() {
-            self.start();
+            self.enter();
         }
         completion
     }
 
+    /// The operation is complete.
+    fn end(&mut self, token: u16, result: io::Result<()>) -> Completion {
+        let work = self.works.get_mut(usize::from(token));
+        if let Some(Work::Transfer(transfer)) = work.and_then(Option::take) {
+            self.spare.push(transfer.into_buffers());
+        }
+        Completion { token, result }
+    }
+
     pub(super) fn cancel(&mut self) {
         self.backlog.clear();
+        self.done.clear();
         if self.outstanding > 0 {
             let any = types::CancelBuilder::any();
             let entry = opcode::AsyncCancel2::new(any).build().user_data(CANCEL);
@@ -171,29 +217,39 @@ impl Ring {
                 self.spare.push(transfer.into_buffers());
             }
         }
-        let _ = self.completed.read();
     }
 
     fn fill_submission_queue(&mut self) {
         while let Some(&token) = self.backlog.front() {
-            let fd = types::Fd(self.file.as_raw_fd());
             let entry = match self.works.get_mut(usize::from(token)) {
                 Some(Some(Work::Transfer(transfer))) => {
                     let (direction, offset) = (transfer.direction(), transfer.offset());
+                    let flags = direction.flags();
                     let window = transfer.window();
                     let (list, count) = (window.as_ptr(), window.len() as u32);
-                    match direction {
-                        Direction::Read => opcode::Readv::new(fd, list, count)
+                    // Where there is one buffer, the kernel is spared the list.
+                    match (direction, window) {
+                        (Direction::Read, [one]) => {
+                            opcode::Read::new(IMAGE, one.iov_base.cast(), one.iov_len as u32)
+                                .offset(offset)
+                                .build()
+                        }
+                        (Direction::Read, _) => opcode::Readv::new(IMAGE, list, count)
                             .offset(offset)
-                            .rw_flags(direction.flags())
                             .build(),
-                        Direction::Write { .. } => opcode::Writev::new(fd, list, count)
+                        (Direction::Write { .. }, [one]) => {
+                            opcode::Write::new(IMAGE, one.iov_base.cast(), one.iov_len as u32)
+                                .offset(offset)
+                                .rw_flags(flags)
+                                .build()
+                        }
+                        (Direction::Write { .. }, _) => opcode::Writev::new(IMAGE, list, count)
                             .offset(offset)
-                            .rw_flags(direction.flags())
+                            .rw_flags(flags)
                             .build(),
                     }
                 }
-                Some(Some(Work::Flush)) => opcode::Fsync::new(fd)
+                Some(Some(Work::Flush)) => opcode::Fsync::new(IMAGE)
                     .flags(types::FsyncFlags::DATASYNC)
                     .build(),
                 _ => {

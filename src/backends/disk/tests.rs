@@ -65,6 +65,14 @@ fn run(disk: &mut DiskImage, ram: &GuestRam, operation: Operation<'_>) -> io::Re
     }
 }
 
+/// As where the file system cannot say what would block.
+fn reads_block(disk: &mut DiskImage) {
+    match &mut disk.engine {
+        Engine::Ring(ring) => ring.reads_now = false,
+        Engine::Pool(pool) => pool.reads_now = false,
+    }
+}
+
 /// Waits as a worker does: for the descriptor.
 fn wait(disk: &mut DiskImage) -> Completion {
     loop {
@@ -124,8 +132,7 @@ fn reads_go_to_the_segments_in_order() {
 fn reads_that_would_block_complete_later() {
     with_engines(MIB, |disk, _| {
         let ram = GuestRam::anonymous(RAM);
-        // As where the file system cannot say what would block.
-        disk.reads_now = false;
+        reads_block(disk);
         let into = segments(&[(0x5000, 4096)]);
         let operation = Operation::Read {
             offset: 8192,
@@ -213,7 +220,7 @@ fn writes_and_flushes_reach_the_file() {
 fn many_operations_are_in_flight_at_once() {
     with_engines(MIB, |disk, _| {
         let ram = GuestRam::anonymous(RAM);
-        disk.reads_now = false;
+        reads_block(disk);
         // More than the ring has entries.
         for token in 0..1000u16 {
             let at = u64::from(token);
@@ -248,7 +255,7 @@ fn many_operations_are_in_flight_at_once() {
 fn after_cancel_memory_is_left_alone_and_nothing_is_reported() {
     with_engines(16 * MIB, |disk, _| {
         let ram = GuestRam::anonymous(RAM);
-        disk.reads_now = false;
+        reads_block(disk);
         for round in 0..8 {
             for token in 0..100 {
                 let into = segments(&[(4096, 15 << 20)]);
@@ -291,7 +298,7 @@ fn a_disk_that_goes_away_with_operations_in_flight_waits_for_them() {
         let other = DiskImage::open_with(&writable(image(4096).path()), disk.engine()).unwrap();
         let mut disk = std::mem::replace(disk, other);
         let ram = GuestRam::anonymous(RAM);
-        disk.reads_now = false;
+        reads_block(&mut disk);
         for token in 0..50 {
             let into = segments(&[(4096, 15 << 20)]);
             let operation = Operation::Read {

@@ -15,6 +15,10 @@ use stickler_devices::memory::GuestRam;
 /// Bytes handed to the kernel at once: more would keep a reset waiting, and a driver's vCPU with it.
 const WINDOW: usize = 4 << 20;
 
+/// Reads of up to so many bytes may be done on the spot, from the page cache: copying them takes less
+/// than handing them over, and the driver's vCPU never has to wait long.
+const READ_NOW: usize = 128 << 10;
+
 /// Buffers the kernel takes at once (`UIO_MAXIOV`).
 const WINDOW_BUFFERS: usize = 1024;
 
@@ -169,6 +173,29 @@ impl Transfer {
         Ok(self.buffers.is_finished())
     }
 
+    /// Reads what is in the page cache, without blocking, if this is a read that is small enough to
+    /// be done on the spot. Gives whether that was all; if not, the transfer goes on where it
+    /// stands.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] if the image's file system cannot tell what would block.
+    pub(super) fn read_now(&mut self, file: &File) -> io::Result<bool> {
+        let offset = self.offset;
+        let window = self.buffers.window();
+        let bytes: usize = window.iter().map(|b| b.iov_len).sum();
+        if self.direction != Direction::Read || bytes > READ_NOW {
+            return Ok(false);
+        }
+        // SAFETY: the buffers are of `self._ram`.
+        match unsafe { transfer(file, Direction::Read, libc::RWF_NOWAIT, window, offset) } {
+            // The end of the image is for the other way to find.
+            Ok(0) => Ok(false),
+            Ok(bytes) => self.advance(bytes),
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => Err(e),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Transfers a window's worth, blocking. Gives whether all is done.
     pub(super) fn step(&mut self, file: &File) -> io::Result<bool> {
         let (direction, offset) = (self.direction, self.offset);
@@ -181,33 +208,6 @@ impl Transfer {
     /// Ends it, for its allocation.
     pub(super) fn into_buffers(self) -> Buffers {
         self.buffers
-    }
-}
-
-/// Reads into `segments` what is in the page cache, without blocking. Gives whether that was all;
-/// if not, it has to be tried again in another way, and part of the data may be there.
-///
-/// # Errors
-/// [`io::ErrorKind::Unsupported`] if the image's file system cannot tell what would block.
-pub(super) fn read_now(
-    file: &File,
-    ram: &GuestRam,
-    offset: u64,
-    segments: &[Segment],
-    buffers: &mut Buffers,
-) -> io::Result<bool> {
-    if !buffers.set(ram, segments) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let window = buffers.window();
-    // SAFETY: the buffers are of `ram`, which is borrowed.
-    match unsafe { transfer(file, Direction::Read, libc::RWF_NOWAIT, window, offset) } {
-        Ok(bytes) => {
-            buffers.advance(bytes);
-            Ok(buffers.is_finished())
-        }
-        Err(e) if e.kind() == io::ErrorKind::Unsupported => Err(e),
-        Err(_) => Ok(false),
     }
 }
 
