@@ -19,7 +19,7 @@ const ENTRIES: u32 = 256;
 
 /// From so many operations on, one system call for all of them is worth what the ring costs. Fewer
 /// reads are first tried one by one, from the page cache.
-const MANY: usize = 4;
+const MANY: usize = 8;
 
 /// The image, as the ring knows it.
 const IMAGE: types::Fixed = types::Fixed(0);

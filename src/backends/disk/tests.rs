@@ -256,7 +256,7 @@ fn after_cancel_memory_is_left_alone_and_nothing_is_reported() {
     with_engines(16 * MIB, |disk, _| {
         let ram = GuestRam::anonymous(RAM);
         reads_block(disk);
-        for round in 0..8 {
+        for round in 0..4 {
             for token in 0..100 {
                 let into = segments(&[(4096, 15 << 20)]);
                 let operation = Operation::Read {
@@ -278,7 +278,7 @@ fn after_cancel_memory_is_left_alone_and_nothing_is_reported() {
             ram.inner()
                 .read_slice(&mut now, GuestAddress(4096))
                 .unwrap();
-            assert!(now.iter().all(|&b| b == 0xee), "written after cancel");
+            assert!(now == vec![0xee; 15 << 20], "written after cancel");
             assert!(disk.next_completion().is_none());
             // And the disk goes on working.
             let into = segments(&[(4096, 512)]);
@@ -317,7 +317,7 @@ fn a_disk_that_goes_away_with_operations_in_flight_waits_for_them() {
         ram.inner()
             .read_slice(&mut now, GuestAddress(4096))
             .unwrap();
-        assert!(now.iter().all(|&b| b == 0xee), "written after drop");
+        assert!(now == vec![0xee; 15 << 20], "written after drop");
     });
 }
 
