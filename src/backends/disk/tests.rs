@@ -3,9 +3,11 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Advice, fadvise};
 use stickler_devices::block::disk::ID_LEN;
 use tempfile::{NamedTempFile, TempDir};
 use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::*;
 
@@ -248,6 +250,66 @@ fn many_operations_are_in_flight_at_once() {
             assert_eq!(word(&ram, MIB + 512 * at), 512 * at);
         }
         assert!(disk.next_completion().is_none());
+    });
+}
+
+/// As a device and its worker go about it: what is complete is taken at once, and after that only a
+/// new edge is waited for.
+#[test]
+fn no_completion_is_missed_by_one_who_waits_for_edges() {
+    with_engines(4 * MIB, |disk, path| {
+        let ram = GuestRam::anonymous(RAM);
+        let epoll = Epoll::new().unwrap();
+        epoll
+            .ctl(
+                ControlOperation::Add,
+                disk.completion_fd(),
+                EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, 0),
+            )
+            .unwrap();
+        let cached = File::open(path).unwrap();
+        let mut events = [EpollEvent::default()];
+        for round in 0..200u64 {
+            // Out of the page cache, as far as it is clean.
+            fadvise(&cached, 0, None, Advice::DontNeed).unwrap();
+            let count = 1 + round % 20;
+            let mut pending = 0;
+            for i in 0..count {
+                let at = (round * 7919 + i * 104_729) % 900 * 4096;
+                let list = segments(&[(MIB * i, 2048), (MIB * i + 4096, 6144)]);
+                let operation = match (round + i) % 5 {
+                    0 => Operation::Flush,
+                    1 => Operation::Write {
+                        offset: at,
+                        from: &list,
+                        stable: round % 16 == 0,
+                    },
+                    _ => Operation::Read {
+                        offset: at,
+                        into: &list,
+                    },
+                };
+                match disk.submit(&ram, i as u16, operation) {
+                    Submitted::Done(result) => result.unwrap(),
+                    Submitted::Pending => pending += 1,
+                }
+            }
+            disk.start();
+            loop {
+                while let Some(completion) = disk.next_completion() {
+                    completion.result.unwrap();
+                    pending -= 1;
+                }
+                if pending == 0 {
+                    break;
+                }
+                match epoll.wait(60_000, &mut events) {
+                    Ok(n) => assert_ne!(n, 0, "round {round}: {pending} never completed"),
+                    Err(e) => assert_eq!(e.kind(), io::ErrorKind::Interrupted),
+                }
+                disk.acknowledge();
+            }
+        }
     });
 }
 
