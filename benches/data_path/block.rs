@@ -58,7 +58,7 @@ pub(crate) fn read(criterion: &mut Criterion) {
     image
         .write_all(&vec![0x5a; SECTORS as usize * 512])
         .expect("room for an image");
-    let driver = Driver::new(16, |number| {
+    let driver = Driver::new(32, |number| {
         let at = DATA + 16384 * u64::from(number);
         vec![
             (at, HEADER, false),
