@@ -11,6 +11,7 @@ mod entropy;
 mod kernel_log;
 mod network;
 mod processors;
+mod rogue;
 
 use std::fs::File;
 use std::io::Write;
@@ -90,6 +91,7 @@ fn end_now(how: &str) -> Result<()> {
             rustix::system::reboot(RebootCommand::Restart)?;
             bail!("the reset has done nothing")
         }
+        "rogue" => rogue::misbehave(),
         "hang" => loop {
             thread::sleep(Duration::from_secs(3600));
         },

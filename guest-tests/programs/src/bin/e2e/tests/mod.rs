@@ -4,6 +4,7 @@ pub(crate) mod endings;
 pub(crate) mod exercise;
 pub(crate) mod inputs;
 pub(crate) mod userland;
+pub(crate) mod verdicts;
 
 use crate::suite::Test;
 
@@ -11,6 +12,7 @@ use crate::suite::Test;
 pub(crate) fn all() -> Vec<Test> {
     let mut tests = inputs::all();
     tests.extend(endings::all());
+    tests.extend(verdicts::all());
     tests.extend(exercise::all());
     tests.extend(userland::all());
     tests
