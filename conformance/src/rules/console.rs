@@ -1,7 +1,7 @@
 //! The console device (§5.3).
 
 use super::Chapter;
-use super::ring::Shape;
+use super::ring::Buffers;
 use crate::event::{Chain, ConsoleMessage, Event};
 use crate::features::console;
 use crate::judge::Verdicts;
@@ -78,15 +78,15 @@ impl Rules {
         Rules::default()
     }
 
-    /// Judges a chain that holds what `shape` says (§5.3.2: queues 2 and 3 are for control, else
+    /// Judges a chain with such buffers (§5.3.2: queues 2 and 3 are for control, else
     /// even ones receive and odd ones transmit).
     #[inline]
-    pub(super) fn chain(&mut self, chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
+    pub(super) fn chain(&mut self, chain: &Chain<'_>, buffers: Buffers, verdicts: &mut Verdicts) {
         let (requirement, wrong, kind) = match chain.queue {
-            2 => (CONTROL_RECEIVE, shape.readable, "device-readable"),
-            3 => (CONTROL_TRANSMIT, shape.writable, "device-writable"),
-            q if q % 2 == 0 => (RECEIVE, shape.readable, "device-readable"),
-            _ => (TRANSMIT, shape.writable, "device-writable"),
+            2 => (CONTROL_RECEIVE, buffers.readable(), "device-readable"),
+            3 => (CONTROL_TRANSMIT, buffers.writable(), "device-writable"),
+            q if q % 2 == 0 => (RECEIVE, buffers.readable(), "device-readable"),
+            _ => (TRANSMIT, buffers.writable(), "device-writable"),
         };
         verdicts.check(requirement, !wrong, Some(chain.queue), || {
             format!("chain {} has {kind} buffers", chain.head)

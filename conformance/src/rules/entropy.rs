@@ -1,7 +1,7 @@
 //! The entropy device (§5.4).
 
 use super::Chapter;
-use super::ring::Shape;
+use super::ring::Buffers;
 use crate::event::{Chain, Event};
 use crate::judge::Verdicts;
 use crate::layout::DeviceKind;
@@ -26,10 +26,10 @@ impl Rules {
         Rules
     }
 
-    /// Judges a chain that holds what `shape` says.
+    /// Judges a chain with such buffers.
     #[inline]
-    pub(super) fn chain(&mut self, chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
-        verdicts.check(WRITABLE, !shape.readable, Some(chain.queue), || {
+    pub(super) fn chain(&mut self, chain: &Chain<'_>, buffers: Buffers, verdicts: &mut Verdicts) {
+        verdicts.check(WRITABLE, !buffers.readable(), Some(chain.queue), || {
             format!("chain {} has device-readable buffers", chain.head)
         });
     }

@@ -100,12 +100,12 @@ impl Rules {
                 self.net.available(read);
             }
             Event::Chain(chain) => {
-                let shape = self.ring.chain(chain, session, verdicts);
+                let buffers = self.ring.chain(chain, session, verdicts);
                 // Of a chain that has no end the buffers are not known.
                 if chain.end == ChainEnd::Complete {
                     match session.kind {
-                        DeviceKind::Console => self.console.chain(chain, &shape, verdicts),
-                        DeviceKind::Entropy => self.entropy.chain(chain, &shape, verdicts),
+                        DeviceKind::Console => self.console.chain(chain, buffers, verdicts),
+                        DeviceKind::Entropy => self.entropy.chain(chain, buffers, verdicts),
                         DeviceKind::Net | DeviceKind::Block => {}
                     }
                 }

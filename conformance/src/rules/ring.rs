@@ -132,15 +132,49 @@ struct Slot {
     last_head: u16,
 }
 
-/// What looking a chain over once tells.
+/// Which buffers a chain has.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Shape {
-    /// It has device-readable buffers.
-    pub(super) readable: bool,
-    /// It has device-writable buffers.
-    pub(super) writable: bool,
+pub(super) struct Buffers(u8);
+
+impl Buffers {
+    const READABLE: u8 = 1;
+    const WRITABLE: u8 = 2;
+    const DISORDERED: u8 = 4;
+
+    /// There are device-readable ones.
+    #[inline(always)]
+    pub(super) fn readable(self) -> bool {
+        self.0 & Self::READABLE != 0
+    }
+
+    /// There are device-writable ones.
+    #[inline(always)]
+    pub(super) fn writable(self) -> bool {
+        self.0 & Self::WRITABLE != 0
+    }
+
     /// A device-readable one comes after a device-writable one.
-    disordered: bool,
+    #[inline(always)]
+    fn disordered(self) -> bool {
+        self.0 & Self::DISORDERED != 0
+    }
+
+    /// Adds a descriptor's.
+    #[inline(always)]
+    fn add(&mut self, flags: u16) {
+        let kind = if flags & desc::WRITE != 0 {
+            Self::WRITABLE
+        } else {
+            Self::READABLE | (self.0 & Self::WRITABLE) << 1
+        };
+        self.0 |= kind;
+    }
+}
+
+/// What a chain is made of.
+#[derive(Clone, Copy, Default)]
+struct Shape {
+    buffers: Buffers,
     /// A descriptor is still in use by another chain.
     occupied: bool,
     /// All flags ORed.
@@ -228,56 +262,117 @@ impl Rules {
         }
     }
 
-    /// Judges a chain. Gives what it is made of.
+    /// Judges a chain. Gives which buffers it has.
     #[inline(always)]
     pub(super) fn chain(
         &mut self,
         chain: &Chain<'_>,
         session: &Session,
         verdicts: &mut Verdicts,
-    ) -> Shape {
-        self.number = self.number.wrapping_add(1).max(1);
-        let number = self.number;
-        let mut none: [Slot; 0] = [];
-        let slots = match self.queues.get_mut(usize::from(chain.queue)) {
-            Some(slots) => &mut slots[..],
-            None => &mut none,
+    ) -> Buffers {
+        let mut shape = Shape {
+            direct: chain.elements.len(),
+            ..Shape::default()
         };
+        for element in chain.elements {
+            shape.flags |= element.flags;
+            shape.total += u64::from(element.len);
+            shape.buffers.add(element.flags);
+        }
+        let plain = matches!(chain.end, ChainEnd::Complete)
+            & !chain.head_in_flight
+            & !shape.buffers.disordered()
+            & (shape.flags & !(desc::NEXT | desc::WRITE) == 0)
+            & (shape.direct <= MANY.min(chain.size.into()))
+            & (shape.total <= MAX_TOTAL);
+        if !plain {
+            return self.look_closer(chain, session, verdicts);
+        }
+        shape.occupied = self.occupy(chain);
+        if shape.occupied {
+            self.judge(chain, &shape, session, verdicts);
+        } else {
+            self.count(&shape);
+        }
+        shape.buffers
+    }
+
+    /// Judges a chain that refers to an indirect table, is long, or is not right.
+    #[inline(never)]
+    fn look_closer(
+        &mut self,
+        chain: &Chain<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) -> Buffers {
         let mut shape = Shape::default();
         for element in chain.elements {
             shape.add(element);
-            if !element.indirect {
-                shape.occupied |= occupy(slots, element.index, number, chain.head);
-            }
         }
-        let complete = matches!(chain.end, ChainEnd::Complete);
-        if complete && let Some(slot) = slots.get_mut(usize::from(chain.head)) {
-            slot.heads = number;
-        }
-
+        shape.occupied = self.occupy(chain);
         let size = usize::from(chain.size);
         let refers = shape.flags & desc::INDIRECT != 0;
-        // With one flag for each way to go wrong, the conforming chain takes one branch.
-        let wrong = !complete
-            | chain.head_in_flight
-            | shape.occupied
-            | shape.disordered
-            | (shape.flags & !DEFINED != 0)
-            | (shape.total > MAX_TOTAL)
-            | (shape.direct + usize::from(refers) > size)
-            | (shape.indirect > size)
-            | shape.is_excessive()
-            | (refers && !self.indirect_is_right(chain, session));
-        if wrong {
-            self.judge(chain, &shape, session, verdicts);
+        let right = chain.end == ChainEnd::Complete
+            && !chain.head_in_flight
+            && !shape.occupied
+            && !shape.buffers.disordered()
+            && shape.flags & !DEFINED == 0
+            && shape.total <= MAX_TOTAL
+            && shape.direct + usize::from(refers) <= size
+            && shape.indirect <= size
+            && !shape.is_excessive()
+            && (!refers || indirect_is_right(chain, session));
+        if right {
+            self.count(&shape);
         } else {
-            self.counts.chains += 1;
-            self.counts.linked += u64::from(shape.direct > 1);
-            self.counts.mixed += u64::from(shape.readable & shape.writable);
-            self.counts.indirect += u64::from(refers);
-            self.counts.indirect_linked += u64::from(shape.indirect > 1);
+            self.judge(chain, &shape, session, verdicts);
         }
-        shape
+        shape.buffers
+    }
+
+    /// Counts a chain that is right in every respect.
+    #[inline(always)]
+    fn count(&mut self, shape: &Shape) {
+        self.counts.chains += 1;
+        self.counts.linked += u64::from(shape.direct > 1);
+        self.counts.mixed += u64::from(shape.buffers.readable() & shape.buffers.writable());
+        self.counts.indirect += u64::from(shape.flags & desc::INDIRECT != 0);
+        self.counts.indirect_linked += u64::from(shape.indirect > 1);
+    }
+
+    /// Notes which descriptors of the queue's table the chain has; gives whether another chain in
+    /// flight has one of them.
+    #[inline(always)]
+    fn occupy(&mut self, chain: &Chain<'_>) -> bool {
+        let Some(slots) = self.queues.get_mut(usize::from(chain.queue)) else {
+            return false;
+        };
+        self.number = self.number.wrapping_add(1).max(1);
+        let number = self.number;
+        let mut occupied = false;
+        for element in chain.elements.iter().filter(|e| !e.indirect) {
+            let Some(&Slot {
+                last, last_head, ..
+            }) = slots.get(usize::from(element.index))
+            else {
+                continue;
+            };
+            if last != 0
+                && let Some(head) = slots.get(usize::from(last_head))
+            {
+                occupied |= head.heads == last;
+            }
+            if let Some(slot) = slots.get_mut(usize::from(element.index)) {
+                slot.last = number;
+                slot.last_head = chain.head;
+            }
+        }
+        if matches!(chain.end, ChainEnd::Complete)
+            && let Some(slot) = slots.get_mut(usize::from(chain.head))
+        {
+            slot.heads = number;
+        }
+        occupied
     }
 
     /// The device has returned a chain.
@@ -288,13 +383,6 @@ impl Rules {
         {
             slot.heads = 0;
         }
-    }
-
-    /// Whether a chain that refers to an indirect table may, and does so without NEXT.
-    #[inline(always)]
-    fn indirect_is_right(&self, chain: &Chain<'_>, session: &Session) -> bool {
-        const BOTH: u16 = desc::INDIRECT | desc::NEXT;
-        session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
     }
 
     /// Judges a chain that is not plainly right, requirement by requirement.
@@ -328,7 +416,7 @@ impl Rules {
                 "chain {head} has a descriptor of another chain that the device has not returned"
             )
         });
-        verdicts.check(ORDER, !shape.disordered, queue, || {
+        verdicts.check(ORDER, !shape.buffers.disordered(), queue, || {
             format!("chain {head} has a device-readable buffer after a device-writable one")
         });
         verdicts.check(TOTAL, shape.total <= MAX_TOTAL, queue, || {
@@ -365,45 +453,27 @@ const MANY: usize = 64;
 const FEW_BYTES: u64 = 16;
 
 impl Shape {
-    #[inline(always)]
     fn is_excessive(&self) -> bool {
         let count = self.direct + self.indirect;
         count > MANY && self.total < count as u64 * FEW_BYTES
     }
 
-    #[inline(always)]
     fn add(&mut self, element: &Element) {
         self.flags |= element.flags;
         self.indirect += usize::from(element.indirect);
         // What refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
         if element.flags & desc::INDIRECT == 0 {
-            let writable = element.flags & desc::WRITE != 0;
-            self.disordered |= !writable & self.writable;
-            self.readable |= !writable;
-            self.writable |= writable;
+            self.buffers.add(element.flags);
             self.total += u64::from(element.len);
             self.direct += usize::from(!element.indirect);
         }
     }
 }
 
-/// Notes that the descriptor is in chain `number` now; gives whether another one in flight has it.
-#[inline(always)]
-fn occupy(slots: &mut [Slot], index: u16, number: u32, head: u16) -> bool {
-    let Some(&Slot {
-        last, last_head, ..
-    }) = slots.get(usize::from(index))
-    else {
-        return false;
-    };
-    let occupied = last != 0
-        && slots
-            .get(usize::from(last_head))
-            .is_some_and(|s| s.heads == last);
-    let slot = &mut slots[usize::from(index)];
-    slot.last = number;
-    slot.last_head = head;
-    occupied
+/// Whether a chain that refers to an indirect table may, and does so without NEXT.
+fn indirect_is_right(chain: &Chain<'_>, session: &Session) -> bool {
+    const BOTH: u16 = desc::INDIRECT | desc::NEXT;
+    session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
 }
 
 /// Indirect descriptors (§2.4.5.3).
