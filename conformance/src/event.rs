@@ -336,8 +336,9 @@ pub struct Chain<'a> {
     /// The descriptors in the order walked, those of an indirect table after the one that refers to
     /// it.
     pub elements: &'a [Element],
-    /// How the walk ended.
-    pub end: ChainEnd,
+    /// How the walk ended. Borrowed, for it is rarely looked at beyond its being
+    /// [complete](ChainEnd::Complete).
+    pub end: &'a ChainEnd,
     /// Whether the device still holds a chain with this head (given before, and not returned).
     pub head_in_flight: bool,
 }

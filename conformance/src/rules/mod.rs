@@ -102,7 +102,7 @@ impl Rules {
             Event::Chain(chain) => {
                 let buffers = self.ring.chain(chain, session, verdicts);
                 // Of a chain that has no end the buffers are not known.
-                if chain.end == ChainEnd::Complete {
+                if matches!(chain.end, ChainEnd::Complete) {
                     match session.kind {
                         DeviceKind::Console => self.console.chain(chain, buffers, verdicts),
                         DeviceKind::Entropy => self.entropy.chain(chain, buffers, verdicts),

@@ -126,7 +126,7 @@ pub(crate) struct Rules {
 struct Slot {
     /// The chain in flight of which it is the head, 0 if of none.
     heads: u32,
-    /// The chain it was in last, which may have been returned since, …
+    /// The chain it was in last without being its head, which may have been returned since, …
     last: u32,
     /// … and the head of that.
     last_head: u16,
@@ -312,7 +312,7 @@ impl Rules {
         shape.occupied = self.occupy(chain);
         let size = usize::from(chain.size);
         let refers = shape.flags & desc::INDIRECT != 0;
-        let right = chain.end == ChainEnd::Complete
+        let right = *chain.end == ChainEnd::Complete
             && !chain.head_in_flight
             && !shape.occupied
             && !shape.buffers.disordered()
@@ -351,18 +351,19 @@ impl Rules {
         let number = self.number;
         let mut occupied = false;
         for element in chain.elements.iter().filter(|e| !e.indirect) {
-            let Some(&Slot {
-                last, last_head, ..
-            }) = slots.get(usize::from(element.index))
-            else {
+            let Some(&slot) = slots.get(usize::from(element.index)) else {
                 continue;
             };
-            if last != 0
-                && let Some(head) = slots.get(usize::from(last_head))
+            occupied |= slot.heads != 0;
+            if slot.last != 0
+                && let Some(head) = slots.get(usize::from(slot.last_head))
             {
-                occupied |= head.heads == last;
+                occupied |= head.heads == slot.last;
             }
-            if let Some(slot) = slots.get_mut(usize::from(element.index)) {
+            // Of the head itself `heads` tells.
+            if element.index != chain.head
+                && let Some(slot) = slots.get_mut(usize::from(element.index))
+            {
                 slot.last = number;
                 slot.last_head = chain.head;
             }
@@ -397,7 +398,7 @@ impl Rules {
     ) {
         let queue = Some(chain.queue);
         let head = chain.head;
-        if !verdicts.check(HEAD, chain.end != ChainEnd::HeadOutOfRange, queue, || {
+        if !verdicts.check(HEAD, *chain.end != ChainEnd::HeadOutOfRange, queue, || {
             format!(
                 "the available ring has {head}; the table has {} descriptors",
                 chain.size
@@ -511,7 +512,7 @@ fn judge_end(chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
     let queue = Some(chain.queue);
     let head = chain.head;
     let last = chain.elements.last();
-    match chain.end {
+    match *chain.end {
         ChainEnd::Complete => {
             let refers = usize::from(shape.flags & desc::INDIRECT != 0);
             let size = usize::from(chain.size);

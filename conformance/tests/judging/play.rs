@@ -350,7 +350,7 @@ impl Play {
             size: SIZE,
             head: elements.first().map_or(SIZE, |e| e.index),
             elements,
-            end,
+            end: &end,
             head_in_flight: false,
         }));
     }

@@ -22,7 +22,7 @@ pub const CASES: &[Case] = &[
             size: SIZE,
             head: 3,
             elements: &chain(3, READ),
-            end: ChainEnd::Complete,
+            end: &ChainEnd::Complete,
             head_in_flight: true,
         }));
     }),
@@ -69,7 +69,7 @@ pub const CASES: &[Case] = &[
             size: 128,
             head: 0,
             elements: &elements,
-            end: ChainEnd::Complete,
+            end: &ChainEnd::Complete,
             head_in_flight: false,
         }));
     }),
@@ -281,7 +281,7 @@ fn large_requests_are_not_excessive() {
         size: 128,
         head: 0,
         elements: &elements,
-        end: ChainEnd::Complete,
+        end: &ChainEnd::Complete,
         head_in_flight: false,
     }));
     assert_eq!(p.messages(), [""; 0]);

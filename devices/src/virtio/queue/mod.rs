@@ -146,7 +146,7 @@ impl Queue {
                 size: self.rings.size(),
                 head,
                 elements: &self.elements,
-                end: walk.end,
+                end: &walk.end,
                 head_in_flight,
             }));
         }

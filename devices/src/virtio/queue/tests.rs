@@ -88,7 +88,7 @@ impl Witness for Seen {
         match event {
             Event::Chain(c) => {
                 self.chains
-                    .push((c.head, c.elements.to_vec(), c.end, c.head_in_flight));
+                    .push((c.head, c.elements.to_vec(), *c.end, c.head_in_flight));
             }
             Event::AvailableRead(a) => self.available.push(*a),
             Event::Used { head, len, .. } => self.used.push((*head, *len)),
