@@ -45,15 +45,14 @@ pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<Ex
         &equipment.programs,
     )?;
 
-    let mut failure = String::new();
     let code = if kvm_is_usable(&equipment.programs) {
         progress.line("this host's KVM is usable: the demo runs directly");
-        run_here(&equipment.programs, &dir, &progress, &mut failure)?
+        run_here(&equipment.programs, &dir, &progress)?
     } else {
         progress.line(
             "this host's KVM is not usable (`stickler doctor` says why): the demo runs in the lab",
         );
-        run_in_lab(equipment, &dir, workspace, &progress, &mut failure)?
+        run_in_lab(equipment, &dir, workspace, &progress)?
     };
     progress.finish();
 
@@ -62,7 +61,6 @@ pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<Ex
         Err(_) if code == 0 => anyhow::bail!("there is no report"),
         Err(_) => {}
     }
-    eprint!("{failure}");
     let console = dir.join("console.log");
     if code == 0 {
         println!(
@@ -88,12 +86,7 @@ pub(crate) fn kvm_is_usable(programs: &Programs) -> bool {
             .is_ok_and(|status| status.success())
 }
 
-fn run_here(
-    programs: &Programs,
-    dir: &Path,
-    progress: &Progress,
-    failure: &mut String,
-) -> Result<u8> {
+fn run_here(programs: &Programs, dir: &Path, progress: &Progress) -> Result<u8> {
     let mut demo = Command::new(programs.path("e2e"))
         .arg("--stickler")
         .arg(programs.path("stickler"))
@@ -101,18 +94,15 @@ fn run_here(
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .context("cannot start the demo")?;
     if let Some(stdout) = demo.stdout.take() {
         for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
-            show(&line?, progress, failure);
+            show(&line?, progress);
         }
     }
-    let output = demo.wait_with_output()?;
-    failure.push_str(&String::from_utf8_lossy(&output.stderr));
-    Ok(output
-        .status
+    let status = demo.wait()?;
+    Ok(status
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(1))
@@ -123,7 +113,6 @@ fn run_in_lab(
     dir: &Path,
     workspace: &Workspace,
     progress: &Progress,
-    failure: &mut String,
 ) -> Result<u8> {
     let mut lab = lab::boot(
         &equipment,
@@ -137,7 +126,7 @@ fn run_in_lab(
     let mut lines = Lines::default();
     let run = lab.run(
         &words,
-        Output::See(&mut |bytes| lines.take(bytes, |line| show(line, progress, failure))),
+        Output::See(&mut |bytes| lines.take(bytes, |line| show(line, progress))),
     );
     progress.step("bringing the files back");
     let collected = lab.finish();
@@ -146,12 +135,10 @@ fn run_in_lab(
     Ok(code)
 }
 
-fn show(line: &str, progress: &Progress, failure: &mut String) {
+/// Marks of the guest are progress.
+fn show(line: &str, progress: &Progress) {
     match line.strip_prefix("@mark ") {
         Some(mark) => progress.step(&format!("the guest: {mark}")),
-        None => {
-            failure.push_str(line);
-            failure.push('\n');
-        }
+        None => progress.line(line),
     }
 }

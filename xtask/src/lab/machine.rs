@@ -54,7 +54,7 @@ pub(crate) struct Boot<'a> {
 pub(crate) enum Output<'a> {
     /// Pass it through, and our standard input to the command.
     Pass,
-    /// Hand it to this, standard output and standard error alike.
+    /// Hand its standard output to this, and pass its standard error through.
     See(&'a mut dyn FnMut(&[u8])),
 }
 
@@ -169,10 +169,7 @@ impl Lab {
                     Output::Pass => write_all(&mut io::stdout(), &bytes)?,
                     Output::See(see) => see(&bytes),
                 },
-                Next::Message(Message::Error(bytes)) => match &mut output {
-                    Output::Pass => write_all(&mut io::stderr(), &bytes)?,
-                    Output::See(see) => see(&bytes),
-                },
+                Next::Message(Message::Error(bytes)) => write_all(&mut io::stderr(), &bytes)?,
                 Next::Message(other) => bail!("the lab sent an unexpected message: {other:?}"),
                 Next::Interrupted | Next::Late if ending.is_some() => {
                     bail!("the command cannot be ended{}", self.keep_console());

@@ -19,12 +19,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rustix::system::RebootCommand;
 use stickler_guest_programs::exercise::{
     END_PARAMETER, NETWORK_PARAMETER, PASSED, REBIND_PARAMETER,
 };
 use stickler_guest_programs::machine;
+
+use crate::drivers::Bus;
 
 fn main() -> ExitCode {
     if !machine::is_first_process() {
@@ -67,14 +69,17 @@ fn exercise() -> Result<()> {
     step("console", &mut console::exercise);
     step("entropy", &mut entropy::exercise);
     if machine::kernel_parameter(REBIND_PARAMETER)?.as_deref() != Some("no") {
-        step("rebind-drivers", &mut || {
-            drivers::rebind(drivers::Bus::Virtio, &network)?;
-            use_all_again(&network)
-        });
-        step("rebind-transport", &mut || {
-            drivers::rebind(drivers::Bus::Pci, &network)?;
-            use_all_again(&network)
-        });
+        for (bus, name) in [(Bus::Virtio, "drivers"), (Bus::Pci, "transport")] {
+            step(&format!("rebind-{name}"), &mut || {
+                drivers::rebind(bus, &network)
+            });
+            step(&format!("block-after-{name}"), &mut block::use_again);
+            step(&format!("network-after-{name}"), &mut || {
+                network.use_again()
+            });
+            step(&format!("console-after-{name}"), &mut console::exercise);
+            step(&format!("entropy-after-{name}"), &mut entropy::exercise);
+        }
     }
     step("kernel-log", &mut kernel_log::check);
     mark("power-off");
@@ -97,14 +102,6 @@ fn end_now(how: &str) -> Result<()> {
         },
         other => bail!("unknown end {other:?}"),
     }
-}
-
-/// Uses every device once more, after its driver was away.
-fn use_all_again(network: &network::Network) -> Result<()> {
-    block::use_again().context("block")?;
-    network.use_again().context("network")?;
-    console::exercise().context("console")?;
-    entropy::exercise().context("entropy")
 }
 
 /// Puts a mark on stickler's timeline.
