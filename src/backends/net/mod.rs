@@ -4,6 +4,8 @@
 //! * [`tap`]: a tap interface of the host.
 
 pub mod tap;
+#[cfg(test)]
+mod testing;
 pub mod user;
 
 use std::fmt;

@@ -2,11 +2,12 @@
 //! host's kernel does checksums and segmentation, or leaves them to the driver.
 
 mod ioctl;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
 
 use rustix::io::Errno;
 use stickler_conformance::features::net as feature;
@@ -35,7 +36,7 @@ impl Tap {
     /// If there is no such interface, or we may not use it, or not in that way.
     pub fn open(name: &str, queues: u16) -> Result<Self, NetError> {
         // Naming a missing interface would create one, connected to nothing.
-        if !Path::new("/sys/class/net").join(name).exists() {
+        if !exists(name) {
             return fail(format_args!(
                 "there is no interface {name}; `sudo ip tuntap add dev {name} mode tap{} user $USER` \
                  makes one, and `sudo ip link set {name} up` sets it up",
@@ -76,6 +77,13 @@ impl Tap {
             None => Ok(()),
         }
     }
+}
+
+/// Whether there is an interface of that name. If that cannot be found out, opening it will tell.
+fn exists(name: &str) -> bool {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    !socket.is_ok_and(|socket| netdevice::name_to_index(socket, name) == Err(Errno::NODEV))
 }
 
 fn multi_queue(queues: u16) -> &'static str {
