@@ -148,8 +148,14 @@ impl Verdicts {
 
     /// The driver broke `requirement`; `message` says by what.
     #[cold]
-    #[inline(never)]
     pub fn violated(&mut self, requirement: Req, queue: Option<u16>, message: String) {
+        self.broken(requirement, queue, || message);
+    }
+
+    /// As [`violated`](Self::violated); the message is made only if it is recorded.
+    #[cold]
+    #[inline(never)]
+    fn broken(&mut self, requirement: Req, queue: Option<u16>, message: impl FnOnce() -> String) {
         let tally = &mut self.tallies.0[requirement.index()];
         tally.violated += 1;
         if tally.violated <= FINDINGS_PER_REQUIREMENT {
@@ -157,7 +163,7 @@ impl Verdicts {
                 requirement,
                 device: self.device,
                 queue,
-                message,
+                message: message(),
             });
         }
     }
@@ -175,7 +181,7 @@ impl Verdicts {
         if ok {
             self.held(requirement);
         } else {
-            self.violated(requirement, queue, message());
+            self.broken(requirement, queue, message);
         }
         ok
     }

@@ -3,6 +3,7 @@
 //! A packet that asks for no offload is the common case and the small one: it is looked at once and
 //! counted; what that count stands for depends on the features and is spelled out at the next reset.
 
+mod offload;
 mod packet;
 
 use super::Chapter;
@@ -13,7 +14,6 @@ use crate::layout::DeviceKind;
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
-use packet::Protocol;
 
 requirements! {
     after super::ring::END;
@@ -189,12 +189,7 @@ impl Rules {
             });
         }
         self.judge_queue(packet.queue, session, verdicts);
-        judge_flags(&header, packet, session, verdicts);
-        judge_gso(&header, packet, session, verdicts);
-        if header.flags & hdr::NEEDS_CSUM != 0 && session.has(net::CSUM) {
-            verdicts.held(OFFLOAD_CSUM);
-            judge_csum(&header, packet, verdicts);
-        }
+        offload::judge(&header, packet, session, verdicts);
     }
 
     fn judge_queue(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
@@ -355,143 +350,6 @@ impl Chapter for Rules {
         for (requirement, times) in self.spelled_out() {
             tallies.add_held(requirement, times);
         }
-    }
-}
-
-fn judge_flags(
-    header: &NetHeader,
-    packet: &NetTransmit<'_>,
-    session: &Session,
-    verdicts: &mut Verdicts,
-) {
-    let queue = Some(packet.queue);
-    let says = || format!("a packet with flags {:#x}", header.flags);
-    if !session.has(net::CSUM) {
-        verdicts.check(FLAGS_ZERO, header.flags == 0, queue, || {
-            format!("{}, without VIRTIO_NET_F_CSUM", says())
-        });
-    }
-    verdicts.check(DATA_VALID, header.flags & hdr::DATA_VALID == 0, queue, says);
-    let undefined = header.flags & !(hdr::NEEDS_CSUM | hdr::DATA_VALID);
-    verdicts.check(FLAGS_DEFINED, undefined == 0, queue, says);
-}
-
-fn judge_gso(
-    header: &NetHeader,
-    packet: &NetTransmit<'_>,
-    session: &Session,
-    verdicts: &mut Verdicts,
-) {
-    let queue = Some(packet.queue);
-    let says = || format!("a packet with gso_type {:#x}", header.gso_type);
-    if session.negotiated & HOST_OFFLOADS == 0 {
-        verdicts.check(GSO_NONE, header.gso_type == hdr::GSO_NONE, queue, || {
-            format!("{}, without any segmentation offload", says())
-        });
-    }
-    let kind = header.gso_type & !hdr::GSO_ECN;
-    for (requirement, of, needs) in [
-        (GSO_TCPV4, hdr::GSO_TCPV4, net::HOST_TSO4),
-        (GSO_TCPV6, hdr::GSO_TCPV6, net::HOST_TSO6),
-        (GSO_UDP, hdr::GSO_UDP, net::HOST_UFO),
-    ] {
-        if kind == of || !session.has(needs) {
-            let ok = kind != of || session.has(needs);
-            verdicts.check(requirement, ok, queue, || {
-                format!(
-                    "{}, without {}",
-                    says(),
-                    crate::features::names(DeviceKind::Net, needs)
-                )
-            });
-        }
-    }
-    let defined = matches!(
-        kind,
-        hdr::GSO_NONE | hdr::GSO_TCPV4 | hdr::GSO_UDP | hdr::GSO_TCPV6
-    );
-    verdicts.check(GSO_DEFINED, defined, queue, says);
-    let ecn = header.gso_type & hdr::GSO_ECN != 0;
-    verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
-        format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
-    });
-    if kind == hdr::GSO_NONE {
-        return;
-    }
-    let needs_csum = header.flags & hdr::NEEDS_CSUM != 0;
-    verdicts.check(GSO_CSUM, needs_csum, queue, || {
-        format!("{} and flags {:#x}", says(), header.flags)
-    });
-    verdicts.check(GSO_SIZE, header.gso_size != 0, queue, || {
-        format!("{} and gso_size 0", says())
-    });
-    let Some(transport) = packet::transport(packet.bytes) else {
-        return;
-    };
-    if let Some(end) = transport.header_end {
-        verdicts.check(HDR_LEN, usize::from(header.hdr_len) >= end, queue, || {
-            format!(
-                "{} and hdr_len {}; its headers have {end} bytes",
-                says(),
-                header.hdr_len
-            )
-        });
-    }
-    // Reading: the "Explicit Congestion Notification bit" of a TCP packet is the one segmentation
-    // must treat specially, CWR.
-    if kind != hdr::GSO_UDP && transport.congestion_window_reduced {
-        if session.has(net::HOST_ECN) {
-            verdicts.check(ECN_SET, ecn, queue, || {
-                format!("{}, of a TCP packet with CWR", says())
-            });
-        } else {
-            let message = format!("{}, of a TCP packet with CWR", says());
-            verdicts.violated(ECN_UNNEGOTIATED, queue, message);
-        }
-    } else if kind != hdr::GSO_UDP && !session.has(net::HOST_ECN) {
-        verdicts.held(ECN_UNNEGOTIATED);
-    }
-}
-
-fn judge_csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
-    let queue = Some(packet.queue);
-    let (start, offset) = (
-        usize::from(header.csum_start),
-        usize::from(header.csum_offset),
-    );
-    let says = || format!("a packet with csum_start {start} and csum_offset {offset}");
-    let inside = (start + offset + 2) as u64 <= packet.len;
-    if !verdicts.check(CSUM_INSIDE, inside, queue, || {
-        format!("{}; it has {} bytes", says(), packet.len)
-    }) {
-        return;
-    }
-    // Where the sum starts behind the first transport header, it is that of an inner packet.
-    let Some(transport) = packet::transport(packet.bytes).filter(|t| t.start == start) else {
-        return;
-    };
-    let field = match transport.protocol {
-        Protocol::Tcp => 16,
-        Protocol::Udp => 6,
-    };
-    if !verdicts.check(CSUM_FIELD, offset == field, queue, || {
-        format!("{}: not where {:?} has it", says(), transport.protocol)
-    }) {
-        return;
-    }
-    // What length the pseudo header of a packet to be segmented has, is left open.
-    if header.gso_type == hdr::GSO_NONE
-        && let Some(expected) = transport.pseudo_header
-        && let Some(&[high, low]) = packet.bytes.get(start + offset..start + offset + 2)
-    {
-        let found = u16::from_be_bytes([high, low]);
-        let equal = found % 0xffff == expected % 0xffff;
-        verdicts.check(CSUM_PSEUDO, equal, queue, || {
-            format!(
-                "{} and a checksum field of {found:#06x}; its pseudo header's sum is {expected:#06x}",
-                says()
-            )
-        });
     }
 }
 

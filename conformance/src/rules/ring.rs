@@ -3,8 +3,10 @@
 //! These rules see every buffer. On the conforming path a chain is looked over once and counted in
 //! groups; only one that breaks a rule is judged requirement by requirement.
 
+mod wrong;
+
 use super::Chapter;
-use crate::event::{AvailableRead, Chain, ChainEnd, Element, Event, IndirectFault};
+use crate::event::{AvailableRead, Chain, ChainEnd, Element, Event};
 use crate::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
 use crate::judge::{Tallies, Verdicts};
 use crate::layout::{DeviceKind, desc};
@@ -209,7 +211,7 @@ impl Rules {
         let waiting = read.idx.wrapping_sub(read.taken);
         let allowed = if event_idx { 0 } else { 1 };
         if read.flags > allowed || ahead > read.size || waiting > read.size {
-            return self.bad_available(read, event_idx, verdicts);
+            return wrong::available(read, event_idx, verdicts);
         }
         self.counts.available += u64::from(ahead != 0);
         if event_idx {
@@ -217,48 +219,6 @@ impl Rules {
         } else {
             self.counts.flags_without += 1;
             self.counts.suppressed += u64::from(read.flags);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn bad_available(&mut self, read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {
-        let AvailableRead {
-            queue,
-            size,
-            flags,
-            previous,
-            idx,
-            taken,
-        } = *read;
-        let queue = Some(queue);
-        if event_idx {
-            verdicts.check(AVAIL_FLAGS_ZERO, flags == 0, queue, || {
-                format!("flags of the available ring is {flags:#x} with VIRTIO_F_RING_EVENT_IDX")
-            });
-        } else {
-            verdicts.check(AVAIL_FLAGS, flags <= 1, queue, || {
-                format!("flags of the available ring is {flags:#x}")
-            });
-        }
-        let back = previous.wrapping_sub(idx);
-        let ahead = idx.wrapping_sub(previous);
-        if ahead > size && back <= size {
-            verdicts.violated(
-                DECREMENT,
-                queue,
-                format!("idx of the available ring went from {previous} back to {idx}"),
-            );
-            return;
-        }
-        let waiting = idx.wrapping_sub(taken);
-        let fits = ahead <= size && waiting <= size;
-        if verdicts.check(OVERRUN, fits, queue, || {
-            format!(
-                "idx of the available ring went from {previous} to {idx} while the device had taken {taken}: more than the {size} descriptors of the queue"
-            )
-        }) {
-            verdicts.held(DECREMENT);
         }
     }
 
@@ -290,7 +250,7 @@ impl Rules {
         }
         shape.occupied = self.occupy(chain);
         if shape.occupied {
-            self.judge(chain, &shape, session, verdicts);
+            wrong::chain(chain, &shape, session, verdicts);
         } else {
             self.count(&shape);
         }
@@ -325,7 +285,7 @@ impl Rules {
         if right {
             self.count(&shape);
         } else {
-            self.judge(chain, &shape, session, verdicts);
+            wrong::chain(chain, &shape, session, verdicts);
         }
         shape.buffers
     }
@@ -385,60 +345,6 @@ impl Rules {
             slot.heads = 0;
         }
     }
-
-    /// Judges a chain that is not plainly right, requirement by requirement.
-    #[cold]
-    #[inline(never)]
-    fn judge(
-        &mut self,
-        chain: &Chain<'_>,
-        shape: &Shape,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
-        let queue = Some(chain.queue);
-        let head = chain.head;
-        if !verdicts.check(HEAD, *chain.end != ChainEnd::HeadOutOfRange, queue, || {
-            format!(
-                "the available ring has {head}; the table has {} descriptors",
-                chain.size
-            )
-        }) {
-            return;
-        }
-        // All that is wrong with a chain made available twice is that it is.
-        if !verdicts.check(HEAD_FREE, !chain.head_in_flight, queue, || {
-            format!("chain {head} made available again before the device has returned it")
-        }) {
-            return;
-        }
-        verdicts.check(DESCRIPTOR_FREE, !shape.occupied, queue, || {
-            format!(
-                "chain {head} has a descriptor of another chain that the device has not returned"
-            )
-        });
-        verdicts.check(ORDER, !shape.buffers.disordered(), queue, || {
-            format!("chain {head} has a device-readable buffer after a device-writable one")
-        });
-        verdicts.check(TOTAL, shape.total <= MAX_TOTAL, queue, || {
-            format!("the buffers of chain {head} have {} bytes", shape.total)
-        });
-        verdicts.check(FLAGS, shape.flags & !DEFINED == 0, queue, || {
-            format!(
-                "chain {head} has flags {:#x}, which have no meaning",
-                shape.flags & !DEFINED
-            )
-        });
-        verdicts.check(EXCESSIVE, !shape.is_excessive(), queue, || {
-            format!(
-                "chain {head} cuts {} bytes into {} descriptors",
-                shape.total,
-                shape.direct + shape.indirect
-            )
-        });
-        judge_indirect(chain, session, verdicts);
-        judge_end(chain, shape, verdicts);
-    }
 }
 
 /// Every flag that §2.4.5 defines.
@@ -475,110 +381,6 @@ impl Shape {
 fn indirect_is_right(chain: &Chain<'_>, session: &Session) -> bool {
     const BOTH: u16 = desc::INDIRECT | desc::NEXT;
     session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
-}
-
-/// Indirect descriptors (§2.4.5.3).
-fn judge_indirect(chain: &Chain<'_>, session: &Session, verdicts: &mut Verdicts) {
-    let queue = Some(chain.queue);
-    let head = chain.head;
-    for e in chain.elements {
-        if e.flags & desc::INDIRECT == 0 {
-            continue;
-        }
-        let says = |what: &str| format!("descriptor {} of chain {head} {what}", e.index);
-        // A table within a table is told as that.
-        if e.indirect {
-            verdicts.violated(
-                INDIRECT_NESTED,
-                queue,
-                says("has VIRTQ_DESC_F_INDIRECT and stands in an indirect table"),
-            );
-            continue;
-        }
-        verdicts.check(
-            INDIRECT_NEGOTIATED,
-            session.has(RING_INDIRECT_DESC),
-            queue,
-            || says("has VIRTQ_DESC_F_INDIRECT, which was not negotiated"),
-        );
-        verdicts.check(INDIRECT_NEXT, e.flags & desc::NEXT == 0, queue, || {
-            says("has both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT")
-        });
-    }
-}
-
-/// How the walk ended.
-fn judge_end(chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
-    let queue = Some(chain.queue);
-    let head = chain.head;
-    let last = chain.elements.last();
-    match *chain.end {
-        ChainEnd::Complete => {
-            let refers = usize::from(shape.flags & desc::INDIRECT != 0);
-            let size = usize::from(chain.size);
-            // Reading: the queue's table and an indirect table are counted each for itself.
-            let fits = shape.direct + refers <= size && shape.indirect <= size;
-            verdicts.check(LENGTH, fits, queue, || {
-                format!(
-                    "chain {head} has {} descriptors, and {} in an indirect table; the queue has {size}",
-                    shape.direct + refers,
-                    shape.indirect
-                )
-            });
-        }
-        ChainEnd::HeadOutOfRange => {}
-        ChainEnd::NextOutOfRange { next, table } => {
-            let requirement = if last.is_some_and(|e| e.indirect) {
-                INDIRECT_TABLE_NEXT
-            } else {
-                NEXT
-            };
-            let message = format!("chain {head} goes on at {next} in a table of {table}");
-            verdicts.violated(requirement, queue, message);
-        }
-        ChainEnd::TooLong => {
-            let table = chain
-                .elements
-                .iter()
-                .filter(|e| last.is_none_or(|l| l.indirect == e.indirect));
-            let next = last.map(|e| e.next);
-            if returns(table.map(|e| e.index).chain(next)) {
-                verdicts.violated(LOOP, queue, format!("chain {head} loops"));
-            } else {
-                let message = format!(
-                    "chain {head} goes on after {} descriptors, which is all the queue has",
-                    chain.size
-                );
-                verdicts.violated(LENGTH, queue, message);
-            }
-        }
-        ChainEnd::Indirect(fault) => {
-            let (addr, len) = last.map_or((0, 0), |e| (e.addr, e.len));
-            let message = format!("chain {head} refers to a table of {len} bytes at {addr:#x}");
-            match fault {
-                // Told with the flags.
-                IndirectFault::Nested => {}
-                IndirectFault::Length => verdicts.violated(INDIRECT_LENGTH, queue, message),
-                IndirectFault::OutsideMemory => verdicts.violated(INDIRECT_MEMORY, queue, message),
-            }
-        }
-        ChainEnd::OutsideMemory => {
-            let (addr, len) = last.map_or((0, 0), |e| (e.addr, e.len));
-            let message = format!("chain {head} has a buffer of {len} bytes at {addr:#x}");
-            verdicts.violated(IN_MEMORY, queue, message);
-        }
-    }
-}
-
-/// Whether an index comes twice.
-fn returns(indices: impl Iterator<Item = u16>) -> bool {
-    let mut seen = vec![0_u64; 1024];
-    indices.into_iter().any(|index| {
-        let (word, bit) = (&mut seen[usize::from(index / 64)], 1 << (index % 64));
-        let again = *word & bit != 0;
-        *word |= bit;
-        again
-    })
 }
 
 impl Chapter for Rules {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use stickler_conformance::judge::FINDINGS_PER_REQUIREMENT;
 use stickler_conformance::requirement::{How, Role};
 use stickler_conformance::{DeviceKind, Outcome, catalogue};
 
@@ -107,4 +108,16 @@ fn every_asserted_requirement_has_a_case() {
     assert!(missing.is_empty(), "not tested: {missing:#?}");
     let unknown: Vec<_> = tested.difference(&asserted).collect();
     assert!(unknown.is_empty(), "tested, but not asserted: {unknown:#?}");
+}
+
+#[test]
+fn a_driver_that_errs_for_ever_is_counted_and_not_told_for_ever() {
+    let mut play = Play::new(DeviceKind::Entropy);
+    play.negotiate(play.offered);
+    for _ in 0..1000 {
+        play.notify(0);
+    }
+    assert_eq!(play.messages().len() as u64, FINDINGS_PER_REQUIREMENT);
+    let requirement = catalogue::find("notify.after-driver-ok").expect("in the catalogue");
+    assert_eq!(play.tallies().get(requirement).violated, 1000);
 }
