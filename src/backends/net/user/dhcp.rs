@@ -141,3 +141,135 @@ fn reply(
     reply.emit(&mut packet).ok()?;
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+    const TWO: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
+
+    fn message(message_type: DhcpMessageType, client: EthernetAddress) -> DhcpRepr<'static> {
+        DhcpRepr {
+            message_type,
+            transaction_id: 0x1234,
+            secs: 7,
+            client_hardware_address: client,
+            client_ip: Ipv4Address::UNSPECIFIED,
+            your_ip: Ipv4Address::UNSPECIFIED,
+            server_ip: Ipv4Address::UNSPECIFIED,
+            router: None,
+            subnet_mask: None,
+            relay_agent_ip: Ipv4Address::UNSPECIFIED,
+            broadcast: false,
+            requested_ip: None,
+            client_identifier: None,
+            server_identifier: None,
+            parameter_request_list: Some(&[1, 3, 6]),
+            dns_servers: None,
+            max_size: None,
+            lease_duration: None,
+            renew_duration: None,
+            rebind_duration: None,
+            additional_options: &[],
+        }
+    }
+
+    fn ask(server: &mut Server, message: &DhcpRepr<'_>) -> Option<(Vec<u8>, Option<Ipv4Address>)> {
+        let mut bytes = [0; 600];
+        let mut packet = DhcpPacket::new_checked(&mut bytes[..]).expect("long enough");
+        message.emit(&mut packet).expect("fits");
+        server.answer(&bytes)
+    }
+
+    /// Type, address and lease of the answer.
+    fn summary(answer: Option<(Vec<u8>, Option<Ipv4Address>)>) -> Option<(u8, u8, Option<u32>)> {
+        let (bytes, _) = answer?;
+        let packet = DhcpPacket::new_checked(&bytes[..]).expect("long enough");
+        let reply = DhcpRepr::parse(&packet).expect("well-formed");
+        assert_eq!(reply.transaction_id, 0x1234);
+        assert_eq!(reply.server_identifier, Some(GATEWAY));
+        let [.., last] = reply.your_ip.octets();
+        Some((reply.message_type.into(), last, reply.lease_duration))
+    }
+
+    const OFFER: u8 = 2;
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+
+    #[test]
+    fn each_client_is_offered_an_address_of_its_own_and_keeps_it() {
+        let mut server = Server::default();
+        let lease = Some(LEASE_SECONDS);
+        for _ in 0..2 {
+            for (client, last) in [(ONE, 15), (TWO, 16)] {
+                let discover = message(DhcpMessageType::Discover, client);
+                let offered = summary(ask(&mut server, &discover));
+                assert_eq!(offered, Some((OFFER, last, lease)));
+                let mut request = message(DhcpMessageType::Request, client);
+                request.requested_ip = Some(Ipv4Address::new(10, 0, 2, last));
+                request.server_identifier = Some(GATEWAY);
+                let granted = summary(ask(&mut server, &request));
+                assert_eq!(granted, Some((ACK, last, lease)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_offered_is_not_granted() {
+        let mut server = Server::default();
+        let mut request = message(DhcpMessageType::Request, ONE);
+        request.requested_ip = Some(Ipv4Address::new(192, 168, 1, 2));
+        let (reply, client) = ask(&mut server, &request).expect("an answer");
+        assert_eq!(client, None);
+        assert_eq!(summary(Some((reply, client))), Some((NAK, 0, None)));
+        request.server_identifier = Some(Ipv4Address::new(10, 0, 2, 3));
+        assert_eq!(ask(&mut server, &request), None, "meant for another server");
+        let release = message(DhcpMessageType::Release, ONE);
+        assert_eq!(ask(&mut server, &release), None);
+        assert_eq!(server.answer(b"not a message"), None);
+        assert_eq!(server.answer(&[0; 300]), None);
+    }
+
+    #[test]
+    fn a_client_with_an_address_is_answered_there() {
+        let mut server = Server::default();
+        let mut renewal = message(DhcpMessageType::Request, ONE);
+        renewal.client_ip = Ipv4Address::new(10, 0, 2, 15);
+        let (reply, client) = ask(&mut server, &renewal).expect("an answer");
+        assert_eq!(client, Some(renewal.client_ip));
+        let lease = Some(LEASE_SECONDS);
+        assert_eq!(summary(Some((reply, client))), Some((ACK, 15, lease)));
+        let mut inform = message(DhcpMessageType::Inform, ONE);
+        inform.client_ip = Ipv4Address::new(10, 0, 2, 99);
+        assert_eq!(summary(ask(&mut server, &inform)), Some((ACK, 0, None)));
+    }
+
+    #[test]
+    fn a_long_client_identifier_goes_back_as_it_came() {
+        let mut server = Server::default();
+        let identifier = [0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        let option = [DhcpOption {
+            kind: OPTION_CLIENT_IDENTIFIER,
+            data: &identifier,
+        }];
+        let mut discover = message(DhcpMessageType::Discover, ONE);
+        discover.additional_options = &option;
+        let (reply, _) = ask(&mut server, &discover).expect("an answer");
+        let packet = DhcpPacket::new_checked(&reply[..]).expect("long enough");
+        let mut options = packet.options();
+        let echoed = options.find(|option| option.kind == OPTION_CLIENT_IDENTIFIER);
+        assert_eq!(echoed.expect("there").data, identifier);
+    }
+
+    #[test]
+    fn clients_without_end_are_not_remembered() {
+        let mut server = Server::default();
+        for number in 0..200 {
+            let client = EthernetAddress([2, 0, 0, 0, 1, number]);
+            let discover = message(DhcpMessageType::Discover, client);
+            let offered = ask(&mut server, &discover).is_some();
+            assert_eq!(offered, usize::from(number) < CLIENTS);
+        }
+    }
+}
