@@ -229,10 +229,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     fn write_queue_size(&mut self, value: u16) {
         let mut max = 0;
-        // What cannot be a size, and a change of a queue in use, changes nothing.
+        // What cannot be a size, and a change of a queue in use, changes nothing. §4.1.4.3: 0 can be
+        // written too, and makes a queue that cannot be used.
         if let Some(queue) = self.selected_mut() {
             max = queue.max;
-            if !queue.enabled && value.is_power_of_two() && value <= max {
+            let possible = value == 0 || value.is_power_of_two();
+            if !queue.enabled && possible && value <= max {
                 queue.size = value;
             }
         }

@@ -34,14 +34,14 @@ fn missing_queues_read_as_unavailable() {
 }
 
 #[test]
-fn queue_size_takes_powers_of_two_up_to_the_maximum() {
+fn queue_size_takes_powers_of_two_up_to_the_maximum_and_0() {
     let rig = Rig::new();
     for (written, size) in [
         (8, 8),
         (6, 8),
-        (0, 8),
         (32, 8),
         (0xffff, 8),
+        (0, 0),
         (1, 1),
         (16, 16),
     ] {
