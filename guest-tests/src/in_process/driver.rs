@@ -54,6 +54,8 @@ pub struct Driver<'r> {
     pub queues: BTreeMap<u16, Virtqueue>,
     /// How it is interrupted.
     pub interrupts: Interrupts,
+    /// Unused bytes that it leaves before each part of a queue.
+    pub gap: u64,
 }
 
 const CAPABILITIES_POINTER: u16 = 0x34;
@@ -79,6 +81,7 @@ impl<'r> Driver<'r> {
             features: 0,
             queues: BTreeMap::new(),
             interrupts: Interrupts::Msix,
+            gap: 0,
         };
         assert_eq!(driver.config_read(0, 2), 0x1af4, "§4.1.2.1");
         let id = driver.config_read(2, 2) as u16;
@@ -294,6 +297,14 @@ impl<'r> Driver<'r> {
         self.config_write(capability + 2, 2, control | u32::from(MSIX_ENABLE));
     }
 
+    /// Disables MSI-X, if there is any.
+    pub fn disable_msix(&self) {
+        if let Some(capability) = self.msix {
+            let control = self.config_read(capability + 2, 2);
+            self.config_write(capability + 2, 2, control & !u32::from(MSIX_ENABLE));
+        }
+    }
+
     /// Number of MSI-X vectors.
     pub fn vectors(&self) -> u16 {
         self.msix
@@ -319,9 +330,9 @@ impl<'r> Driver<'r> {
             return false;
         }
         let size = size.min(max);
-        let base = self.rig.allocate(Virtqueue::bytes(size) + 16);
+        let base = self.rig.allocate(Virtqueue::bytes(self.gap, size));
         let event_idx = self.features & features::RING_EVENT_IDX != 0;
-        let queue = Virtqueue::lay_out(&self.rig.ram, base, size, event_idx);
+        let queue = Virtqueue::lay_out(&self.rig.ram, base, self.gap, size, event_idx);
         self.set_common(common::QUEUE_SIZE, u32::from(size));
         self.set_queue_address(common::QUEUE_DESC, queue.desc);
         self.set_queue_address(common::QUEUE_AVAIL, queue.avail);
@@ -439,15 +450,44 @@ impl<'r> Driver<'r> {
 
     /// Lets the device work until something is returned on queue `index`, and takes it.
     pub fn wait_used(&mut self, index: u16) -> Vec<(u16, u32)> {
+        self.wait_for(index, Virtqueue::take_used)
+    }
+
+    /// As [`Driver::wait_used`], with the first buffer of each chain in place of its head.
+    pub fn wait_buffers(&mut self, index: u16) -> Vec<(Buffer, u32)> {
+        self.wait_for(index, Virtqueue::take_buffers)
+    }
+
+    fn wait_for<T>(&mut self, index: u16, take: impl Fn(&mut Virtqueue) -> Vec<T>) -> Vec<T> {
         for _ in 0..2000 {
             self.rig.run();
-            let used = self.queue(index).take_used();
+            let used = take(self.queue(index));
             if !used.is_empty() {
                 return used;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         panic!("queue {index}: the device returns nothing");
+    }
+
+    /// Does once what the device is for; it is live and its queues are idle.
+    pub fn exercise(&mut self) {
+        match self.kind {
+            DeviceKind::Net => self.resolve_gateway(),
+            DeviceKind::Block if self.features & features::block::RO != 0 => self.read_sector(7),
+            DeviceKind::Block => self.write_and_read_back(7, 0x5a),
+            DeviceKind::Console => {
+                for port in self.open_ports().into_keys() {
+                    self.print_and_read_back(port, b"hello");
+                }
+            }
+            DeviceKind::Entropy => {
+                let room = self.rig.allocate(64);
+                self.submit(0, &[Buffer::writable(room, 64)]);
+                let len = self.wait_used(0)[0].1;
+                assert!((1..=64).contains(&len), "§5.4.6.2: {len} bytes");
+            }
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! The [`rig`] is a machine without a CPU: memory, a PCI bus, real devices. The [`driver`] drives one
 //! of them as a conforming driver does, through configuration space, BARs and rings, with no short
-//! cut into the device; a rogue is this driver with one deviation.
+//! cut into the device; a rogue is this driver with one deviation. What a driver does with each device
+//! type is in [`block`], [`console`] and [`net`].
 
+pub mod block;
+pub mod console;
 pub mod driver;
+pub mod net;
 pub mod rig;
 pub mod rings;
 

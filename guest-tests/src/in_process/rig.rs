@@ -149,12 +149,17 @@ impl Rig {
     /// What was counted of the drivers of all devices for the requirement called `name`.
     pub fn tally(&self, name: &str) -> Tally {
         let requirement = catalogue::find(name).unwrap_or_else(|| panic!("no requirement {name}"));
+        self.tallies().get(requirement)
+    }
+
+    /// What was counted of the drivers of all devices.
+    pub fn tallies(&self) -> Tallies {
         let mut all = Tallies::default();
         self.devices
             .iter()
             .filter_map(|d| d.tallies())
             .for_each(|t| all.merge(&t));
-        all.get(requirement)
+        all
     }
 
     // ---- Accesses

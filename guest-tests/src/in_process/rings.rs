@@ -63,11 +63,12 @@ pub struct Virtqueue {
 }
 
 impl Virtqueue {
-    /// A queue laid out in zeroed memory at `base`, which needs [`Virtqueue::bytes`] of room.
-    pub fn lay_out(ram: &GuestRam, base: u64, size: u16, event_idx: bool) -> Self {
-        let desc = base.next_multiple_of(16);
-        let avail = desc + 16 * u64::from(size);
-        let used = (avail + 6 + 2 * u64::from(size)).next_multiple_of(4);
+    /// A queue laid out in zeroed memory from `base` on, with at least `gap` unused bytes before each
+    /// of its parts. It needs [`Virtqueue::bytes`] of room.
+    pub fn lay_out(ram: &GuestRam, base: u64, gap: u64, size: u16, event_idx: bool) -> Self {
+        let desc = (base + gap).next_multiple_of(16);
+        let avail = (desc + 16 * u64::from(size) + gap).next_multiple_of(2);
+        let used = (avail + 6 + 2 * u64::from(size) + gap).next_multiple_of(4);
         let queue = Virtqueue {
             ram: ram.clone(),
             size,
@@ -81,16 +82,19 @@ impl Virtqueue {
             free: (0..size).rev().collect(),
             chains: vec![Vec::new(); usize::from(size)],
         };
-        let zeros = vec![0; Self::bytes(size) as usize];
+        let zeros = vec![0; Self::bytes(gap, size) as usize];
         ram.inner()
-            .write_slice(&zeros, GuestAddress(desc))
+            .write_slice(&zeros, GuestAddress(base))
             .expect("the rig's heap is in memory");
         queue
     }
 
-    /// Bytes that [`Virtqueue::lay_out`] takes for a queue of `size` from an aligned base.
-    pub fn bytes(size: u16) -> u64 {
-        16 * u64::from(size) + 6 + 2 * u64::from(size) + 4 + 6 + 8 * u64::from(size)
+    /// Bytes that [`Virtqueue::lay_out`] takes.
+    pub fn bytes(gap: u64, size: u16) -> u64 {
+        let size = u64::from(size);
+        let parts = 16 * size + (6 + 2 * size) + (6 + 8 * size);
+        // Each part may have to be moved to be aligned.
+        parts + 3 * (gap + 16)
     }
 
     /// Writes a value into guest memory.
@@ -221,5 +225,23 @@ impl Virtqueue {
             self.set_used_event(self.used_idx);
         }
         taken
+    }
+
+    /// As [`Virtqueue::take_used`], with the first buffer of each chain in place of its head.
+    pub fn take_buffers(&mut self) -> Vec<(Buffer, u32)> {
+        let used = self.take_used();
+        used.into_iter()
+            .map(|(head, len)| (self.buffer(head), len))
+            .collect()
+    }
+
+    /// What descriptor `index` of the queue's table holds.
+    pub fn buffer(&self, index: u16) -> Buffer {
+        let at = self.desc + u64::from(desc::LEN) * u64::from(index);
+        Buffer {
+            addr: self.get(at),
+            len: self.get(at + 8),
+            writable: self.get::<u16>(at + 12) & desc::WRITE != 0,
+        }
     }
 }

@@ -1,114 +1,280 @@
 //! A conforming driver has no finding.
 
+use stickler_conformance::Finding;
+use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
-use stickler_conformance::layout::Structure;
-use stickler_conformance::{DeviceKind, Finding};
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::layout::{Structure, common, status};
+use stickler_guest_tests::in_process::block::{SECTOR, kind};
+use stickler_guest_tests::in_process::net::{
+    arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
+};
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
 
-use crate::devices;
+use crate::devices::{self, Device};
 
-fn with_driver(kind: DeviceKind, drive: impl Fn(&mut Driver<'_>, Interrupts)) -> Rig {
-    let mut rig = Rig::new();
-    devices::add(&mut rig, devices::SLOT, kind);
-    for interrupts in [Interrupts::Msix, Interrupts::Intx] {
-        let mut driver = Driver::probe(&rig, devices::SLOT);
-        drive(&mut driver, interrupts);
-        driver.reset();
-    }
-    assert_eq!(rig.findings(), Vec::<Finding>::new());
-    rig
+/// Something a conforming driver does.
+pub(crate) struct Scenario {
+    name: &'static str,
+    device: Device,
+    act: fn(&mut Driver<'_>, Interrupts),
 }
 
-#[test]
-fn entropy() {
-    for ring in [0, features::RING_EVENT_IDX, features::RING_INDIRECT_DESC] {
-        let rig = with_driver(DeviceKind::Entropy, |d, interrupts| {
+impl Scenario {
+    /// Lets the driver do it, with each kind of interrupts. Gives what was counted.
+    pub(crate) fn run(&self) -> Tallies {
+        let mut rig = Rig::new();
+        self.device.add(&mut rig);
+        for interrupts in [Interrupts::Msix, Interrupts::Intx] {
+            let mut driver = Driver::probe(&rig, devices::SLOT);
+            (self.act)(&mut driver, interrupts);
+            driver.reset();
+            driver.disable_msix();
+            assert_eq!(rig.findings(), Vec::<Finding>::new(), "{}", self.name);
+        }
+        rig.tallies()
+    }
+}
+
+/// Declares scenarios: a table of them, and a test each.
+macro_rules! scenarios {
+    ($($test:ident: $device:ident does $act:expr;)+) => {
+        pub(crate) static SCENARIOS: &[Scenario] = &[$(
+            Scenario { name: stringify!($test), device: Device::$device, act: $act },
+        )+];
+        $(
+            #[test]
+            fn $test() {
+                let scenario = SCENARIOS.iter().find(|s| s.name == stringify!($test));
+                scenario.expect("it is there").run();
+            }
+        )+
+    };
+}
+
+const EVERYTHING: u64 = u64::MAX;
+const GUEST_OFFLOADS: u64 = net::GUEST_CSUM | net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_ECN;
+
+scenarios! {
+    entropy: Entropy does |d, interrupts| {
+        for ring in [0, features::RING_EVENT_IDX, features::RING_INDIRECT_DESC] {
             d.initialize(ring, interrupts);
             for _ in 0..100 {
-                let room = d.rig.allocate(64);
-                d.submit(0, &[Buffer::writable(room, 64)]);
-                assert!(d.wait_used(0).iter().all(|(_, len)| (1..=64).contains(len)));
+                d.exercise();
             }
-        });
-        assert!(rig.tally("status.sequence.reset").held > 0);
-    }
-}
-
-#[test]
-fn block() {
-    with_driver(DeviceKind::Block, |d, interrupts| {
-        d.initialize(
-            block::FLUSH | block::SEG_MAX | features::RING_EVENT_IDX,
-            interrupts,
-        );
+        }
+    };
+    indices_wrap: Entropy does |d, interrupts| {
+        for ring in [0, features::RING_EVENT_IDX] {
+            d.initialize(ring, interrupts);
+            let room = Buffer::writable(d.rig.allocate(1), 1);
+            for _ in 0..66_000 {
+                d.submit(0, &[room]);
+                assert_eq!(d.wait_used(0).len(), 1);
+            }
+        }
+    };
+    // §2.4.5.3.2: a table may follow upon buffers in the queue's table.
+    chains_and_tables: Block does |d, interrupts| {
+        d.initialize(block::FLUSH | features::RING_INDIRECT_DESC, interrupts);
+        let data = Buffer::readable(d.rig.allocate(u64::from(SECTOR)), SECTOR);
+        let table = d.rig.allocate(64);
+        let request = d.block_request(kind::OUT, 3, &[data; 4]);
+        d.submit(0, &request);
+        d.wait_used(0);
+        assert_eq!(d.block_outcome(&request), 0);
+        let request = d.block_request(kind::OUT, 3, &[data; 2]);
+        let head = d.queue(0).indirect(table, &request);
+        d.submit_head(0, head);
+        d.wait_used(0);
+        assert_eq!(d.block_outcome(&request), 0);
+    };
+    interrupts_may_be_suppressed: Entropy does |d, interrupts| {
+        d.initialize(0, interrupts);
+        d.queue(0).set_avail_flags(1);
+        d.exercise();
+        d.queue(0).set_avail_flags(0);
+        d.exercise();
+    };
+    interrupts_come: Entropy does |d, interrupts| {
+        for ring in [0, features::RING_EVENT_IDX] {
+            d.initialize(ring, interrupts);
+            for _ in 0..3 {
+                d.rig.interrupts.take_messages();
+                d.exercise();
+                match interrupts {
+                    Interrupts::Msix => assert_eq!(d.rig.interrupts.take_messages(), [1]),
+                    Interrupts::Intx => {
+                        assert!(d.rig.interrupts.line(devices::SLOT));
+                        assert_eq!(d.read(Structure::Isr, 0, 1), 1);
+                        assert!(!d.rig.interrupts.line(devices::SLOT));
+                    }
+                }
+            }
+        }
+    };
+    gives_up: Entropy does |d, _| {
+        d.begin();
+        d.add_status(status::FAILED);
+    };
+    is_refused: FussyEntropy does |d, interrupts| {
+        d.begin();
+        let offered = d.offered();
+        d.accept(offered);
+        assert!(!d.features_ok());
+        d.initialize(features::RING_INDIRECT_DESC, interrupts);
+        d.exercise();
+    };
+    through_the_window: Entropy does |d, interrupts| {
+        d.initialize(0, interrupts);
+        let common = d.place(Structure::Common);
+        d.config_write(d.window + 4, 1, u32::from(common.bar));
+        d.config_write(d.window + 8, 4, common.offset + common::DEVICE_STATUS);
+        d.config_write(d.window + 12, 4, 1);
+        assert_eq!(d.config_read(d.window + 16, 1), u32::from(d.status()));
+        d.config_write(d.window + 16, 1, 0);
+        assert_eq!(d.status(), 0, "a reset, too, can be had through the window");
+    };
+    block: Block does |d, interrupts| {
+        for wanted in [0, block::FLUSH | features::RING_EVENT_IDX, EVERYTHING] {
+            d.initialize(wanted, interrupts);
+            d.write_and_read_back(7, 0x5a);
+            d.write_and_read_back(devices::SECTORS - 1, 0xa5);
+        }
+    };
+    block_configuration: Block does |d, interrupts| {
+        d.begin();
+        d.offered();
         let capacity = d.consistently(|d| {
             d.read(Structure::Device, 0, 4) | d.read(Structure::Device, 4, 4) << 32
         });
         assert_eq!(capacity, devices::SECTORS);
-        let at = d.rig.allocate(4096);
-        let data: Vec<u8> = (0..512).map(|i| i as u8).collect();
-        for (kind, writes) in [(1_u32, true), (4, false), (0, true)] {
-            d.rig
-                .write_bytes(at, &[&kind.to_le_bytes()[..], &[0; 12]].concat());
-            let mut buffers = vec![Buffer::readable(at, 16)];
-            match kind {
-                1 => {
-                    d.rig.write_bytes(at + 512, &data);
-                    buffers.push(Buffer::readable(at + 512, 512));
-                }
-                0 => {
-                    d.rig.write_bytes(at + 512, &[0; 512]);
-                    buffers.push(Buffer::writable(at + 512, 512));
-                }
-                _ => assert!(!writes),
-            }
-            buffers.push(Buffer::writable(at + 2048, 1));
-            d.rig.write_bytes(at + 2048, &[0xff]);
-            d.submit(0, &buffers);
-            d.wait_used(0);
-            assert_eq!(d.rig.read_bytes(at + 2048, 1), [0]);
+        d.initialize(block::FLUSH | block::CONFIG_WCE | block::SIZE_MAX, interrupts);
+        assert_ne!(d.read(Structure::Device, 8, 4), 0);
+        for writeback in [0, 1] {
+            d.write(Structure::Device, 32, 1, writeback);
+            assert_eq!(d.read(Structure::Device, 32, 1), writeback);
+            d.exercise();
         }
-        assert_eq!(d.rig.read_bytes(at + 512, 512), data);
-    });
-}
-
-#[test]
-fn net_transmits() {
-    with_driver(DeviceKind::Net, |d, interrupts| {
-        d.initialize(
-            net::MAC | net::STATUS | features::RING_EVENT_IDX,
-            interrupts,
-        );
-        let mac: Vec<u8> = d.consistently(|d| {
-            (0..6)
-                .map(|i| d.read(Structure::Device, i, 1) as u8)
-                .collect()
-        });
-        let room = d.rig.allocate(2048);
-        for _ in 0..8 {
-            let room = d.rig.allocate(2048);
-            d.submit(0, &[Buffer::writable(room, 2048)]);
+    };
+    read_only_block: ReadOnlyBlock does |d, interrupts| {
+        d.initialize(block::RO, interrupts);
+        d.exercise();
+    };
+    net_received: Net does |d, interrupts| {
+        let offloads = GUEST_OFFLOADS | net::CSUM;
+        for wanted in [0, net::MRG_RXBUF, offloads, offloads | net::MRG_RXBUF, EVERYTHING] {
+            d.initialize(wanted | net::MAC, interrupts);
+            d.exercise();
         }
-        let frame = [&[0xff; 6][..], &mac, &[0x08, 0x06], &[0; 46]].concat();
-        for _ in 0..100 {
-            d.rig.write_bytes(room, &[&[0; 12][..], &frame].concat());
-            d.submit(1, &[Buffer::readable(room, 12 + frame.len() as u32)]);
-            d.wait_used(1);
+    };
+    net_configuration: Net does |d, interrupts| {
+        d.initialize(net::MAC | net::STATUS | net::CTRL_VQ | net::MQ, interrupts);
+        assert_eq!(d.mac(), [2, 0, 0, 0, 0, devices::SLOT]);
+        assert_eq!(d.read(Structure::Device, 6, 2), 1);
+        assert_eq!(d.read(Structure::Device, 8, 2), 2);
+    };
+    net_offloads: Net does |d, interrupts| {
+        d.initialize(EVERYTHING, interrupts);
+        let mac = d.mac();
+        d.transmit(1, &checksum_header(), &tcp_segment(&mac, 100));
+        let mut packet = tcp_segment(&mac, 3000);
+        d.transmit(1, &segmentation_header(), &packet);
+        set_cwr(&mut packet);
+        let ecn = NetHeader { gso_type: 0x81, ..segmentation_header() };
+        d.transmit(1, &ecn, &packet);
+    };
+    net_offloads_without_ecn: Net does |d, interrupts| {
+        d.initialize(net::MAC | net::CSUM | net::HOST_TSO4, interrupts);
+        let packet = tcp_segment(&d.mac(), 3000);
+        d.transmit(1, &segmentation_header(), &packet);
+    };
+    net_pairs: Net does |d, interrupts| {
+        d.initialize(net::MAC | net::CTRL_VQ | net::MQ | net::MRG_RXBUF, interrupts);
+        let packet = arp_request(&d.mac());
+        d.transmit(1, &NetHeader::default(), &packet);
+        assert_eq!(d.command(4, 0, &[2, 0]), 0);
+        for queue in [1, 3, 1] {
+            d.transmit(queue, &NetHeader::default(), &packet);
         }
-    });
-}
-
-#[test]
-fn console_prints() {
-    with_driver(DeviceKind::Console, |d, interrupts| {
-        d.initialize(console::SIZE, interrupts);
-        let input = d.rig.allocate(64);
-        d.submit(0, &[Buffer::writable(input, 64)]);
+        assert_eq!(d.command(4, 0, &[1, 0]), 0);
+        d.transmit(1, &NetHeader::default(), &packet);
+    };
+    net_commands: Net does |d, interrupts| {
+        d.initialize(EVERYTHING, interrupts);
+        for mode in 0..=5 {
+            assert_eq!(d.command(0, mode, &[1]), 0);
+            assert_eq!(d.command(0, mode, &[0]), 0);
+        }
+        let tables = [&[1, 0, 0, 0, 2, 0, 0, 0, 0, 9][..], &[1, 0, 0, 0, 3, 0, 0, 0, 0, 9]];
+        assert_eq!(d.command(1, 0, &tables.concat()), 0);
+        assert_eq!(d.command(1, 0, &[0; 8]), 0);
+        let mac = [2, 0, 0, 0, 0, 77];
+        assert_eq!(d.command(1, 1, &mac), 0);
+        assert_eq!(d.mac(), mac);
+        assert_eq!(d.command(2, 0, &[5, 0]), 0);
+        assert_eq!(d.command(2, 1, &[5, 0]), 0);
+        assert_eq!(d.command(3, 0, &[]), 0);
+        let offloads = GUEST_OFFLOADS & d.features;
+        for mask in [0, net::GUEST_CSUM, offloads] {
+            assert_eq!(d.command(5, 0, &mask.to_le_bytes()), 0);
+        }
+        d.exercise();
+    };
+    console_without_ports: Console does |d, interrupts| {
+        d.initialize(console::SIZE | console::EMERG_WRITE, interrupts);
+        assert_eq!(d.read(Structure::Device, 0, 2), 80);
+        d.exercise();
         let room = d.rig.allocate(64);
-        d.rig.write_bytes(room, b"hello");
-        d.submit(1, &[Buffer::readable(room, 5)]);
-        d.wait_used(1);
-        assert_eq!(d.wait_used(0)[0].1, 5);
-        assert_eq!(d.rig.read_bytes(input, 5), b"hello");
-    });
+        d.submit(0, &[Buffer::writable(room, 64)]);
+        d.write(Structure::Device, 8, 4, u64::from(b'!'));
+        d.notify(1);
+        assert_eq!(d.wait_used(0)[0].1, 1);
+        assert_eq!(d.rig.read_bytes(room, 1), b"!");
+    };
+    console_with_ports: Console does |d, interrupts| {
+        d.initialize(EVERYTHING, interrupts);
+        assert_eq!(d.read(Structure::Device, 4, 4), 2);
+        let ports = d.open_ports();
+        assert_eq!(ports.into_iter().collect::<Vec<_>>(), [
+            (0, String::new()),
+            (1, "echo".to_owned()),
+        ]);
+        for port in [0, 1, 0] {
+            d.print_and_read_back(port, b"hello");
+        }
+        d.send_message(1, 6, 0);
+    };
+    plain_console: PlainConsole does |d, interrupts| {
+        d.initialize(EVERYTHING, interrupts);
+        d.exercise();
+    };
+}
+
+#[test]
+fn the_link_goes_and_comes_and_is_announced() {
+    let mut rig = Rig::new();
+    let link = devices::add_net(&mut rig);
+    let mut d = Driver::probe(&rig, devices::SLOT);
+    d.initialize(EVERYTHING, Interrupts::Msix);
+    let status = |d: &Driver<'_>| d.consistently(|d| d.read(Structure::Device, 6, 2));
+    let told = |d: &Driver<'_>| {
+        d.rig.run();
+        assert_eq!(d.rig.interrupts.take_messages(), [0]);
+    };
+    rig.interrupts.take_messages();
+    link.set_up(false);
+    told(&d);
+    assert_eq!(status(&d), 0);
+    link.set_up(true);
+    told(&d);
+    assert_eq!(status(&d), 1);
+    link.announce();
+    told(&d);
+    assert_eq!(status(&d), 3);
+    assert_eq!(d.command(3, 0, &[]), 0);
+    assert_eq!(status(&d), 1);
+    d.exercise();
+    d.reset();
+    assert_eq!(rig.findings(), Vec::<Finding>::new());
 }

@@ -1,55 +1,101 @@
 //! The devices that are driven.
 
+use std::collections::VecDeque;
+
 use stickler::backends::disk::{DiskImage, DiskSpec};
 use stickler::backends::entropy::HostEntropy;
 use stickler::backends::net::user::UserNet;
-use stickler_conformance::DeviceKind;
+use stickler_conformance::features::{RING_EVENT_IDX, block, console, net};
+use stickler_conformance::{DeviceKind, Judge};
 use stickler_devices::block::Block;
 use stickler_devices::console::port::PortBackend;
 use stickler_devices::console::{Console, PortConfig};
 use stickler_devices::entropy::Entropy;
-use stickler_devices::net::Net;
+use stickler_devices::net::{LinkHandle, Net};
+use stickler_devices::virtio::{Io, Progress, VirtioDevice};
 use stickler_guest_tests::in_process::Rig;
 
 /// Where they are.
 pub(crate) const SLOT: u8 = 3;
 
 /// Sectors of the disk.
-pub(crate) const SECTORS: u64 = 256;
+pub(crate) const SECTORS: u64 = 8192;
 
-/// Adds a device of type `kind`, with all it can do, in `slot`.
-pub(crate) fn add(rig: &mut Rig, slot: u8, kind: DeviceKind) {
-    match kind {
-        DeviceKind::Net => {
-            let (net, _link) = Net::new(UserNet::new(2).expect("a network"), [2, 0, 0, 0, 0, slot])
-                .expect("a card");
-            rig.add(slot, net);
+/// A device that can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// A network card with two pairs of queues.
+    Net,
+    /// A disk.
+    Block,
+    /// A disk that cannot be written.
+    ReadOnlyBlock,
+    /// A console with two ports, the second with a name; what is printed comes back as input.
+    Console,
+    /// A console with one port only.
+    PlainConsole,
+    /// An entropy source.
+    Entropy,
+    /// An entropy source that does not keep FEATURES_OK for a driver that accepts
+    /// VIRTIO_F_RING_EVENT_IDX, as §2.2.2 allows.
+    FussyEntropy,
+}
+
+impl Device {
+    /// Puts it into its slot.
+    pub(crate) fn add(self, rig: &mut Rig) {
+        match self {
+            Device::Net => drop(add_net(rig)),
+            Device::Block | Device::ReadOnlyBlock => {
+                let image = tempfile::NamedTempFile::new().expect("a temporary file");
+                image.as_file().set_len(SECTORS * 512).expect("room");
+                let spec = DiskSpec {
+                    path: image.path().to_owned(),
+                    read_only: self == Device::ReadOnlyBlock,
+                };
+                rig.add(SLOT, Block::new(DiskImage::open(&spec).expect("an image")));
+            }
+            Device::Console => {
+                let further = vec![echo(Some("echo"))];
+                rig.add(SLOT, Console::new(echo(None), further).expect("good ports"));
+            }
+            Device::PlainConsole => {
+                rig.add(SLOT, Console::new(echo(None), vec![]).expect("a good port"));
+            }
+            Device::Entropy => rig.add(SLOT, Entropy::new(HostEntropy)),
+            Device::FussyEntropy => rig.add(SLOT, Fussy(Entropy::new(HostEntropy))),
         }
-        DeviceKind::Block => {
-            let image = tempfile::NamedTempFile::new().expect("a temporary file");
-            image.as_file().set_len(SECTORS * 512).expect("room");
-            let spec = DiskSpec {
-                path: image.path().to_owned(),
-                read_only: false,
-            };
-            rig.add(slot, Block::new(DiskImage::open(&spec).expect("an image")));
+    }
+
+    /// What a driver accepts that does as little as one can.
+    pub(crate) fn plain_features(self) -> u64 {
+        match self {
+            Device::Net => net::MAC,
+            Device::Block => block::FLUSH,
+            Device::ReadOnlyBlock => block::RO,
+            Device::Console => console::MULTIPORT,
+            Device::PlainConsole | Device::Entropy | Device::FussyEntropy => 0,
         }
-        DeviceKind::Console => rig.add(slot, console()),
-        DeviceKind::Entropy => rig.add(slot, Entropy::new(HostEntropy)),
     }
 }
 
-/// Two ports, the second with a name; what the guest prints comes back as input.
-fn console() -> Console {
-    let port = |name: Option<&str>| PortConfig {
+/// Adds [`Device::Net`] and gives the handle of its link.
+pub(crate) fn add_net(rig: &mut Rig) -> LinkHandle {
+    let network = UserNet::new(2).expect("a network");
+    let (net, link) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
+    rig.add(SLOT, net);
+    link
+}
+
+fn echo(name: Option<&str>) -> PortConfig {
+    PortConfig {
         backend: Box::new(Echo::default()),
         name: name.map(str::to_owned),
-    };
-    Console::new(port(None), vec![port(Some("echo"))]).expect("good ports")
+    }
 }
 
 #[derive(Default)]
-struct Echo(std::collections::VecDeque<u8>);
+struct Echo(VecDeque<u8>);
 
 impl PortBackend for Echo {
     fn read(&mut self, into: &mut [u8]) -> usize {
@@ -63,5 +109,42 @@ impl PortBackend for Echo {
     fn write(&mut self, from: &[u8]) -> usize {
         self.0.extend(from);
         from.len()
+    }
+}
+
+/// See [`Device::FussyEntropy`].
+struct Fussy(Entropy<HostEntropy>);
+
+impl VirtioDevice<Judge> for Fussy {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Entropy
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        VirtioDevice::<Judge>::queue_sizes(&self.0)
+    }
+
+    fn config(&self) -> &[u8] {
+        &[]
+    }
+
+    fn accepts(&self, features: u64) -> bool {
+        features & RING_EVENT_IDX == 0
+    }
+
+    fn activate(&mut self, io: &mut Io<'_, Judge>) {
+        self.0.activate(io);
+    }
+
+    fn reset(&mut self) {
+        VirtioDevice::<Judge>::reset(&mut self.0);
+    }
+
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, Judge>) -> Progress {
+        self.0.notified(queue, io)
     }
 }

@@ -2,26 +2,36 @@
 //! it, driven through configuration space, BARs and rings against the real devices.
 //!
 //! The finding must carry the requirement's name, and no other MUST may be reported unless the
-//! deviation truly breaks it too; then the rogue says so. A conforming driver must have no finding.
+//! deviation truly breaks it too; then the rogue says so. After every rogue the device must still be
+//! there for a conforming driver, which must have no finding.
 
+mod block;
 mod conforming;
+mod console;
 mod devices;
 mod initialization;
+mod net;
+mod net_control;
 mod queue_setup;
+mod random;
 mod registers;
 mod rings;
+mod table;
 
 use std::collections::BTreeSet;
 
-use stickler_conformance::DeviceKind;
-use stickler_guest_tests::in_process::{Driver, Rig};
+use devices::Device;
+use stickler_conformance::Finding;
+use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
 /// A driver that breaks one requirement.
 pub(crate) struct Rogue {
+    /// What it is called: the deviation.
+    pub(crate) name: &'static str,
     /// The requirement it breaks.
     pub(crate) requirement: &'static str,
     /// The device it drives.
-    pub(crate) device: DeviceKind,
+    pub(crate) device: Device,
     /// Further requirements that the same deviation truly breaks.
     pub(crate) also: &'static [&'static str],
     /// What it does.
@@ -29,23 +39,38 @@ pub(crate) struct Rogue {
 }
 
 impl Rogue {
-    fn run(&self) {
+    /// Lets the rogue of `rogues` that is called `name` do its deed, and then a conforming driver
+    /// its work.
+    pub(crate) fn run(rogues: &[Rogue], name: &str) {
+        let rogue = rogues.iter().find(|r| r.name == name).expect("it is there");
         let mut rig = Rig::new();
-        devices::add(&mut rig, devices::SLOT, self.device);
-        let mut driver = Driver::probe(&rig, devices::SLOT);
-        (self.act)(&mut driver);
+        rogue.device.add(&mut rig);
+        (rogue.act)(&mut Driver::probe(&rig, devices::SLOT));
         rig.run();
-        let findings = rig.findings();
+        rogue.judge(&rig.findings());
+        assert!(rig.tally(rogue.requirement).violated > 0);
+
+        let mut driver = Driver::probe(&rig, devices::SLOT);
+        driver.initialize(rogue.device.plain_features(), Interrupts::Msix);
+        driver.exercise();
+        driver.reset();
+        // What the rogue did is what there is still to say.
+        rogue.judge(&rig.findings());
+    }
+
+    fn judge(&self, findings: &[Finding]) {
         let found: BTreeSet<&str> = findings.iter().map(|f| f.requirement.name()).collect();
         let all: Vec<String> = findings
             .iter()
             .map(|f| format!("{}: {}", f.requirement, f.message))
             .collect();
-        assert!(
-            found.contains(self.requirement),
-            "not found; found were {all:#?}"
-        );
-        for finding in &findings {
+        for name in [&[self.requirement], self.also].concat() {
+            assert!(
+                found.contains(name),
+                "{name} not found; found were {all:#?}"
+            );
+        }
+        for finding in findings {
             let name = finding.requirement.name();
             assert!(
                 name == self.requirement
@@ -54,31 +79,27 @@ impl Rogue {
                 "{name} is not what the rogue breaks: {all:#?}"
             );
         }
-        for name in self.also {
-            assert!(
-                found.contains(name),
-                "{name} was expected too; found were {all:#?}"
-            );
-        }
-        assert!(rig.tally(self.requirement).violated > 0);
     }
 }
 
-/// Declares rogues: a test each, named like the deviation.
+/// Declares rogues: a table of them, and a test each, named like the deviation.
 macro_rules! rogues {
     ($(
         $test:ident: $device:ident breaks $requirement:literal $(and $also:literal)* by $act:expr;
     )+) => {
+        pub(crate) static ROGUES: &[crate::Rogue] = &[$(
+            crate::Rogue {
+                name: stringify!($test),
+                requirement: $requirement,
+                device: crate::devices::Device::$device,
+                also: &[$($also),*],
+                act: $act,
+            },
+        )+];
         $(
             #[test]
             fn $test() {
-                crate::Rogue {
-                    requirement: $requirement,
-                    device: stickler_conformance::DeviceKind::$device,
-                    also: &[$($also),*],
-                    act: $act,
-                }
-                .run();
+                crate::Rogue::run(ROGUES, stringify!($test));
             }
         )+
     };

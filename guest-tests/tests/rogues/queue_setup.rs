@@ -1,5 +1,6 @@
 //! Setting queues up (§2.4, §4.1.4.3, §4.1.5.1.3).
 
+use stickler_conformance::features;
 use stickler_conformance::layout::common;
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
@@ -97,6 +98,37 @@ rogues! {
         d.negotiate(0);
         assert_eq!(d.select_queue(40), 0);
         d.set_common(common::QUEUE_SIZE, 8);
+        d.enable_queue();
+    };
+    enables_a_queue_of_no_size: Entropy breaks "queue.size.not-zero" by |d| {
+        configured(d);
+        d.set_common(common::QUEUE_SIZE, 0);
+        d.enable_queue();
+    };
+    two_queues_in_one_place: Console breaks "queue.queues-apart" by |d| {
+        configured(d);
+        d.enable_queue();
+        d.configure_queue(1, 8);
+        let at = d.queue(0).desc;
+        d.set_queue_address(common::QUEUE_DESC, at);
+        d.enable_queue();
+    };
+    enables_before_features_ok: Entropy breaks "queue.enable.after-features-ok" by |d| {
+        d.begin();
+        d.interrupts = Interrupts::Intx;
+        d.configure_queue(0, 8);
+        d.enable_queue();
+    };
+    control_queue_without_the_feature: Net breaks "net.queue.negotiated" by |d| {
+        d.negotiate(features::net::MAC);
+        d.interrupts = Interrupts::Intx;
+        d.configure_queue(2, 8);
+        d.enable_queue();
+    };
+    further_ports_without_the_feature: Console breaks "console.queue.negotiated" by |d| {
+        d.negotiate(0);
+        d.interrupts = Interrupts::Intx;
+        d.configure_queue(2, 8);
         d.enable_queue();
     };
 }

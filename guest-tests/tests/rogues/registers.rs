@@ -102,4 +102,13 @@ rogues! {
         d.go();
         d.notify(0);
     };
+    notifies_between_two_queues: Entropy breaks "notify.queue-exists" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        let address = d.place(Structure::Notify).address;
+        d.rig.mmio_write(address + 2, 2, 0);
+    };
+    looks_at_isr_with_msix: Entropy breaks "isr.unused-with-msi-x" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.read(Structure::Isr, 0, 1);
+    };
 }

@@ -1,0 +1,101 @@
+//! The console's queues and control messages (§5.3.6).
+
+use stickler_conformance::features::console;
+use stickler_guest_tests::in_process::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ, event};
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
+
+use crate::rogues;
+
+/// Live, with control queues, and nothing said on them.
+fn live(d: &mut Driver<'_>) {
+    d.initialize(console::MULTIPORT, Interrupts::Msix);
+}
+
+/// … and the device has added its ports.
+fn with_ports(d: &mut Driver<'_>) {
+    live(d);
+    d.expect_messages(8);
+    d.send_message(0, event::DEVICE_READY, 1);
+    assert_eq!(d.take_messages().len(), 2);
+}
+
+fn buffer(d: &Driver<'_>, writable: bool) -> Buffer {
+    Buffer {
+        writable,
+        ..Buffer::readable(d.rig.allocate(64), 64)
+    }
+}
+
+rogues! {
+    readable_input: Console breaks "console.receive.writable" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.submit(0, &[buffer(d, false)]);
+    };
+    writable_output: Console breaks "console.transmit.readable" by |d| {
+        live(d);
+        d.submit(1, &[buffer(d, true)]);
+    };
+    readable_room_for_messages: Console breaks "console.control-receive.writable" by |d| {
+        live(d);
+        d.submit(CONTROL_RECEIVEQ, &[buffer(d, false)]);
+        d.send_message(0, event::DEVICE_READY, 1);
+    };
+    writable_message: Console breaks "console.control-transmit.readable" by |d| {
+        live(d);
+        let message = Buffer::readable(d.rig.allocate(8), 8);
+        d.rig.write_bytes(message.addr, &[0, 0, 0, 0, 0, 0, 1, 0]);
+        d.submit(CONTROL_TRANSMITQ, &[message, buffer(d, true)]);
+    };
+    half_a_message: Console breaks "console.control.format" by |d| {
+        live(d);
+        let half = Buffer::readable(d.rig.allocate(4), 4);
+        d.submit(CONTROL_TRANSMITQ, &[half]);
+    };
+    a_message_of_the_device: Console breaks "console.control.event" by |d| {
+        with_ports(d);
+        d.send_message(0, event::PORT_NAME, 1);
+    };
+    // Nor has the device added the port by then.
+    ports_before_device_ready: Console
+        breaks "console.control.device-ready" and "console.control.port-ready-added" by |d| {
+        live(d);
+        d.send_message(0, event::PORT_READY, 1);
+    };
+    device_half_ready: Console breaks "console.control.device-ready-value" by |d| {
+        live(d);
+        d.send_message(0, event::DEVICE_READY, 2);
+    };
+    port_half_ready: Console breaks "console.control.port-ready-value" by |d| {
+        with_ports(d);
+        d.send_message(1, event::PORT_READY, 2);
+    };
+    port_half_open: Console breaks "console.control.port-open-value" by |d| {
+        with_ports(d);
+        d.send_message(1, event::PORT_OPEN, 2);
+    };
+    a_port_too_many: Console breaks "console.control.port-number" by |d| {
+        with_ports(d);
+        d.send_message(2, event::PORT_READY, 1);
+    };
+    ready_for_a_port_not_added: Console breaks "console.control.port-ready-added" by |d| {
+        live(d);
+        d.send_message(0, event::DEVICE_READY, 1);
+        d.send_message(1, event::PORT_READY, 1);
+    };
+    opens_a_port_not_added: Console breaks "console.control.port-open-added" by |d| {
+        live(d);
+        d.send_message(0, event::DEVICE_READY, 1);
+        d.send_message(1, event::PORT_OPEN, 1);
+    };
+    refuses_the_console_port: Console breaks "console.control.console-port-open" by |d| {
+        with_ports(d);
+        d.send_message(0, event::PORT_READY, 1);
+        let answers = d.take_messages();
+        assert!(answers.iter().any(|m| m.event == event::CONSOLE_PORT));
+        d.send_message(0, event::PORT_OPEN, 0);
+    };
+    output_of_random_numbers: Entropy breaks "entropy.buffer.writable" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.submit(0, &[buffer(d, false), buffer(d, true)]);
+    };
+}

@@ -1,0 +1,164 @@
+//! Packets and receive buffers of the network device (§5.1.6.2, §5.1.6.3).
+
+use stickler_conformance::event::NetHeader;
+use stickler_conformance::features::net;
+use stickler_guest_tests::in_process::net::{
+    arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
+};
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
+
+use crate::rogues;
+
+/// The features with which every offload of packets to be sent can be used.
+const HOST: u64 = net::MAC
+    | net::CSUM
+    | net::HOST_TSO4
+    | net::HOST_TSO6
+    | net::HOST_ECN
+    | net::MRG_RXBUF
+    | net::CTRL_VQ
+    | net::MQ;
+
+fn live(d: &mut Driver<'_>, features: u64) {
+    d.initialize(features, Interrupts::Msix);
+}
+
+/// Sends a packet that leaves nothing to the device, with another header.
+fn plain(d: &mut Driver<'_>, features: u64, change: fn(&mut NetHeader)) {
+    live(d, features);
+    let packet = arp_request(&d.mac());
+    let mut header = NetHeader::default();
+    change(&mut header);
+    d.transmit(1, &header, &packet);
+}
+
+/// Sends a packet of which the device makes the checksum.
+fn checksum(d: &mut Driver<'_>, change: fn(&mut NetHeader, &mut Vec<u8>)) {
+    live(d, HOST);
+    let mut packet = tcp_segment(&d.mac(), 100);
+    let mut header = checksum_header();
+    change(&mut header, &mut packet);
+    d.transmit(1, &header, &packet);
+}
+
+/// Sends a packet that the device segments, from a driver without the features `lacking`.
+fn segment(d: &mut Driver<'_>, lacking: u64, change: fn(&mut NetHeader, &mut Vec<u8>)) {
+    live(d, HOST & !lacking);
+    let mut packet = tcp_segment(&d.mac(), 3000);
+    let mut header = segmentation_header();
+    change(&mut header, &mut packet);
+    d.transmit(1, &header, &packet);
+}
+
+/// Has something come in, and gives `buffers` for it.
+fn receive(d: &mut Driver<'_>, features: u64, buffers: &[Buffer]) {
+    live(d, features);
+    d.submit(0, buffers);
+    let packet = arp_request(&d.mac());
+    d.transmit(1, &NetHeader::default(), &packet);
+}
+
+fn room(d: &Driver<'_>, len: u32) -> Buffer {
+    Buffer::writable(d.rig.allocate(u64::from(len)), len)
+}
+
+rogues! {
+    half_a_header: Net breaks "net.tx.header" by |d| {
+        live(d, net::MAC);
+        d.submit(1, &[Buffer::readable(d.rig.allocate(11), 11)]);
+    };
+    writable_packet: Net breaks "net.tx.readable" by |d| {
+        live(d, net::MAC);
+        let packet = d.packet(&NetHeader::default(), &arp_request(&d.mac()));
+        d.submit(1, &[packet, room(d, 64)]);
+    };
+    half_an_ethernet_header: Net breaks "net.tx.frame" by |d| {
+        live(d, net::MAC);
+        d.transmit(1, &NetHeader::default(), &[0; 13]);
+    };
+    num_buffers_of_a_packet_sent: Net breaks "net.tx.num-buffers" by |d| {
+        plain(d, net::MAC | net::MRG_RXBUF, |h| h.num_buffers = 1);
+    };
+    checksum_without_the_feature: Net breaks "net.tx.flags.zero-without-csum" by |d| {
+        plain(d, net::MAC, |h| h.flags = 1);
+    };
+    data_valid_in_a_packet_sent: Net breaks "net.tx.flags.no-data-valid" by |d| {
+        plain(d, HOST, |h| h.flags = 2);
+    };
+    undefined_flag: Net breaks "net.tx.flags.defined" by |d| {
+        plain(d, HOST, |h| h.flags = 4);
+    };
+    checksum_outside_the_packet: Net breaks "net.tx.csum.inside" by |d| {
+        checksum(d, |h, _| h.csum_offset = 1000);
+    };
+    checksum_where_tcp_has_none: Net breaks "net.tx.csum.field" by |d| {
+        checksum(d, |h, _| h.csum_offset = 6);
+    };
+    no_pseudo_header: Net breaks "net.tx.csum.pseudo-header" by |d| {
+        checksum(d, |_, packet| packet[50] ^= 0x55);
+    };
+    // That includes this type's own feature.
+    segmentation_without_any_feature: Net
+        breaks "net.tx.gso.none-without-offloads" and "net.tx.gso.tcpv4" by |d| {
+        segment(d, net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_ECN, |_, _| {});
+    };
+    tcpv4_without_the_feature: Net breaks "net.tx.gso.tcpv4" by |d| {
+        segment(d, net::HOST_TSO4, |_, _| {});
+    };
+    tcpv6_without_the_feature: Net breaks "net.tx.gso.tcpv6" by |d| {
+        segment(d, net::HOST_TSO6, |h, _| h.gso_type = 4);
+    };
+    udp_without_the_feature: Net breaks "net.tx.gso.udp" by |d| {
+        segment(d, 0, |h, _| h.gso_type = 3);
+    };
+    undefined_gso_type: Net breaks "net.tx.gso.defined" by |d| {
+        segment(d, 0, |h, _| h.gso_type = 2);
+    };
+    segmentation_without_checksum: Net breaks "net.tx.gso.needs-csum" by |d| {
+        segment(d, 0, |h, _| h.flags = 0);
+    };
+    segments_of_no_size: Net breaks "net.tx.gso.size" by |d| {
+        segment(d, 0, |h, _| h.gso_size = 0);
+    };
+    hdr_len_without_tcp: Net breaks "net.tx.gso.hdr-len" by |d| {
+        segment(d, 0, |h, _| h.hdr_len = 34);
+    };
+    ecn_bit_without_the_feature: Net breaks "net.tx.gso.ecn-bit" by |d| {
+        segment(d, net::HOST_ECN, |h, _| h.gso_type |= 0x80);
+    };
+    ecn_without_the_feature: Net breaks "net.tx.gso.ecn-unnegotiated" by |d| {
+        segment(d, net::HOST_ECN, |_, packet| set_cwr(packet));
+    };
+    ecn_unsaid: Net breaks "net.tx.gso.ecn-set" by |d| {
+        segment(d, 0, |_, packet| set_cwr(packet));
+    };
+    second_pair_before_the_command: Net breaks "net.tx.queue.first-only" by |d| {
+        live(d, HOST);
+        let packet = arp_request(&d.mac());
+        d.transmit(3, &NetHeader::default(), &packet);
+        d.reset();
+    };
+    second_pair_after_a_command_for_one: Net breaks "net.tx.queue.within-pairs" by |d| {
+        live(d, HOST);
+        assert_eq!(d.command(4, 0, &[1, 0]), 0);
+        let packet = arp_request(&d.mac());
+        d.transmit(3, &NetHeader::default(), &packet);
+        d.reset();
+    };
+    readable_receive_buffer: Net breaks "net.rx.writable" by |d| {
+        let buffers = [Buffer { writable: false, ..room(d, 12) }, room(d, 1526)];
+        receive(d, net::MAC, &buffers);
+    };
+    small_buffers_with_offloads: Net breaks "net.rx.size.offloads" by |d| {
+        let buffers = [room(d, 65561)];
+        receive(d, net::MAC | net::GUEST_CSUM | net::GUEST_TSO4, &buffers);
+    };
+    small_buffers: Net breaks "net.rx.size.plain" by |d| {
+        let buffers = [room(d, 1525)];
+        receive(d, net::MAC, &buffers);
+    };
+    no_room_for_the_header: Net breaks "net.rx.size.mergeable" by |d| {
+        let buffers = [room(d, 11)];
+        receive(d, net::MAC | net::MRG_RXBUF, &buffers);
+    };
+}

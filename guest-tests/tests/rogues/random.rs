@@ -1,0 +1,366 @@
+//! Drivers that do whatever is allowed have no finding.
+//!
+//! PROPTEST_CASES in the environment says how many there are to be.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use stickler_conformance::event::NetHeader;
+use stickler_conformance::features::{self, block, console, net};
+use stickler_conformance::layout::Structure;
+use stickler_conformance::{DeviceKind, Finding};
+use stickler_guest_tests::in_process::block::{SECTOR, kind};
+use stickler_guest_tests::in_process::console::receiveq;
+use stickler_guest_tests::in_process::net::{
+    HEADER_LEN, arp_request, checksum_header, segmentation_header, tcp_segment,
+};
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
+
+use crate::devices::{self, Device};
+
+/// Unless something else is asked for.
+const CASES: u32 = 48;
+
+/// From one reset to the next.
+#[derive(Clone, Debug)]
+struct Life {
+    /// Features the driver would have.
+    wanted: u64,
+    /// Descriptors in its queues.
+    size: u16,
+    gap: u64,
+    msix: bool,
+    /// After how many steps of initialization it resets the device again.
+    patience: u8,
+    work: Vec<Work>,
+}
+
+/// Something the driver has the device do.
+#[derive(Clone, Debug)]
+struct Work {
+    /// Which of the things that can be done.
+    what: u8,
+    /// Descriptors, where they can be chosen.
+    segments: u8,
+    /// A number that the work depends on: lengths, sectors, commands.
+    number: u16,
+    /// In an indirect table.
+    indirect: bool,
+    /// Without VIRTIO_F_RING_EVENT_IDX: interrupts are not wanted.
+    suppress: bool,
+    /// The driver waits until it is done.
+    wait: bool,
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    (any::<u8>(), 1..6_u8, any::<u16>(), any::<[bool; 3]>()).prop_map(
+        |(what, segments, number, [indirect, suppress, wait])| Work {
+            what,
+            segments,
+            number,
+            indirect,
+            suppress,
+            wait,
+        },
+    )
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    (
+        any::<u64>(),
+        2..9_u32,
+        0..5000_u64,
+        any::<bool>(),
+        // Most are patient enough.
+        0..16_u8,
+        vec(work(), 0..24),
+    )
+        .prop_map(|(wanted, size, gap, msix, patience, work)| Life {
+            wanted,
+            size: 1 << size,
+            gap,
+            msix,
+            patience,
+            work,
+        })
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    prop::sample::select(vec![
+        Device::Net,
+        Device::Block,
+        Device::ReadOnlyBlock,
+        Device::Console,
+        Device::PlainConsole,
+        Device::Entropy,
+    ])
+}
+
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES;
+    }
+    config
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_is_allowed_is_not_flagged(device in device(), lives in vec(life(), 1..5)) {
+        let mut rig = Rig::new();
+        device.add(&mut rig);
+        for life in &lives {
+            let mut driver = Driver::probe(&rig, devices::SLOT);
+            life.begin(&mut driver);
+            driver.reset();
+            driver.disable_msix();
+            rig.reclaim();
+            prop_assert_eq!(rig.findings(), Vec::<Finding>::new());
+        }
+        let mut driver = Driver::probe(&rig, devices::SLOT);
+        driver.initialize(device.plain_features(), Interrupts::Msix);
+        driver.exercise();
+        prop_assert_eq!(rig.findings(), Vec::<Finding>::new());
+    }
+}
+
+impl Life {
+    /// Initializes the device (§3.1.1), as far as patience goes, and works with it.
+    fn begin(&self, d: &mut Driver<'_>) {
+        d.gap = self.gap;
+        let steps: [fn(&Life, &mut Driver<'_>); 6] = [
+            |_, d| d.reset(),
+            |_, d| d.begin(),
+            |life, d| d.negotiate(life.features(d.kind)),
+            |life, d| d.set_up_interrupts(life.interrupts()),
+            |life, d| d.set_up_queues(life.size),
+            |_, d| d.go(),
+        ];
+        for (taken, step) in (0..).zip(steps) {
+            if taken == self.patience {
+                return;
+            }
+            step(self, d);
+        }
+        if d.kind == DeviceKind::Console {
+            d.open_ports();
+        }
+        for work in &self.work {
+            work.perform(d);
+        }
+    }
+
+    fn interrupts(&self) -> Interrupts {
+        if self.msix {
+            Interrupts::Msix
+        } else {
+            Interrupts::Intx
+        }
+    }
+
+    /// What the driver accepts of what it would have: what it should not do without is among it, and
+    /// nothing without what that needs.
+    fn features(&self, kind: DeviceKind) -> u64 {
+        let needed = match kind {
+            DeviceKind::Net => net::MAC,
+            DeviceKind::Block => block::RO,
+            DeviceKind::Console | DeviceKind::Entropy => 0,
+        };
+        let mut wanted = self.wanted | needed;
+        while features::unmet(kind, wanted) != 0 {
+            wanted &= !features::unmet(kind, wanted);
+        }
+        wanted
+    }
+}
+
+impl Work {
+    fn perform(&self, d: &mut Driver<'_>) {
+        let number = u64::from(self.number);
+        match (d.kind, self.what % 4) {
+            (_, 0) => self.read_configuration(d),
+            (DeviceKind::Entropy, _) => {
+                self.submit(d, 0, &self.pieces(d, true, number + 1));
+            }
+            (DeviceKind::Block, what) => self.request(d, what, number),
+            (DeviceKind::Console, _) => self.print(d),
+            (DeviceKind::Net, 1) => self.command(d),
+            (DeviceKind::Net, _) => self.send(d),
+        }
+    }
+
+    /// Splits `len` bytes into as many buffers as there are to be; none is empty.
+    fn pieces(&self, d: &Driver<'_>, writable: bool, len: u64) -> Vec<Buffer> {
+        let at = d.rig.allocate(len);
+        self.cut(Buffer {
+            addr: at,
+            len: len as u32,
+            writable,
+        })
+    }
+
+    fn cut(&self, whole: Buffer) -> Vec<Buffer> {
+        let count = u32::from(self.segments).min(whole.len);
+        let part = whole.len / count;
+        (0..count)
+            .map(|i| Buffer {
+                addr: whole.addr + u64::from(i * part),
+                len: if i + 1 == count {
+                    whole.len - i * part
+                } else {
+                    part
+                },
+                writable: whole.writable,
+            })
+            .collect()
+    }
+
+    /// Makes a chain available as soon as there is room for it. A chain that has more descriptors
+    /// than the queue is not made. Gives whether it has been waited for.
+    fn submit(&self, d: &mut Driver<'_>, queue: u16, buffers: &[Buffer]) -> bool {
+        if buffers.len() > usize::from(d.queue(queue).size) {
+            return false;
+        }
+        let indirect = self.indirect && d.features & features::RING_INDIRECT_DESC != 0;
+        let needed = if indirect { 1 } else { buffers.len() };
+        let _ = d.queue(queue).take_used();
+        while d.queue(queue).free.len() < needed {
+            d.wait_used(queue);
+        }
+        if d.features & features::RING_EVENT_IDX == 0 {
+            d.queue(queue).set_avail_flags(u16::from(self.suppress));
+        }
+        let head = if indirect {
+            let table = d.rig.allocate(16 * buffers.len() as u64);
+            d.queue(queue).indirect(table, buffers)
+        } else {
+            d.queue(queue).chain(buffers)
+        };
+        d.submit_head(queue, head);
+        // Input may never come.
+        let is_input = matches!(d.kind, DeviceKind::Net | DeviceKind::Console)
+            && buffers.iter().all(|b| b.writable);
+        if !self.wait || is_input {
+            return false;
+        }
+        while d.wait_used(queue).iter().all(|(used, _)| *used != head) {}
+        true
+    }
+
+    fn read_configuration(&self, d: &mut Driver<'_>) {
+        let has = |bit| d.features & bit != 0;
+        match d.kind {
+            DeviceKind::Net if has(net::STATUS) => {
+                d.consistently(|d| d.read(Structure::Device, 6, 2));
+            }
+            DeviceKind::Net => drop(d.mac()),
+            DeviceKind::Block if has(block::CONFIG_WCE) => {
+                d.write(Structure::Device, 32, 1, u64::from(self.number % 2));
+            }
+            DeviceKind::Block => {
+                d.consistently(|d| {
+                    d.read(Structure::Device, 0, 4);
+                    d.read(Structure::Device, 4, 4);
+                });
+            }
+            DeviceKind::Console if has(console::EMERG_WRITE) => {
+                d.write(Structure::Device, 8, 4, u64::from(b'e'));
+            }
+            DeviceKind::Console => drop(d.read(Structure::Device, 0, 2)),
+            DeviceKind::Entropy => {}
+        }
+    }
+
+    fn request(&self, d: &mut Driver<'_>, what: u8, number: u64) {
+        let read_only = d.features & block::RO != 0;
+        let (kind, len) = match what {
+            1 if d.features & block::FLUSH != 0 => (kind::FLUSH, 0),
+            2 if !read_only => (kind::OUT, number % 64 + 1),
+            _ => (kind::IN, number % 64 + 1),
+        };
+        let sector = if len == 0 {
+            0
+        } else {
+            number % (devices::SECTORS - len)
+        };
+        let mut data = Vec::new();
+        if len > 0 {
+            data = self.pieces(d, kind == kind::IN, len * u64::from(SECTOR));
+        }
+        let request = d.block_request(kind, sector, &data);
+        if self.submit(d, 0, &request) {
+            assert_eq!(d.block_outcome(&request), 0);
+        }
+    }
+
+    fn print(&self, d: &mut Driver<'_>) {
+        let ports = if d.features & console::MULTIPORT != 0 && d.num_queues() > 4 {
+            2
+        } else {
+            1
+        };
+        let receiveq = receiveq(u32::from(self.number) % ports);
+        let len = u64::from(self.number % 2000) + 1;
+        if self.what % 4 == 1 {
+            // Room must be left for the next input: a driver that has none cannot wait for it.
+            let queue = d.queue(receiveq);
+            let _ = queue.take_used();
+            if queue.free.len() > usize::from(self.segments) {
+                self.submit(d, receiveq, &self.pieces(d, true, len));
+            }
+        } else {
+            self.submit(d, receiveq + 1, &self.pieces(d, false, len));
+        }
+    }
+
+    fn command(&self, d: &mut Driver<'_>) {
+        if d.features & net::CTRL_VQ == 0 {
+            return;
+        }
+        let on = (self.number % 2) as u8;
+        let mask = d.features & net::GUEST_CSUM;
+        let tables = [0; 8];
+        let commands: [(u64, u8, u8, &[u8]); 8] = [
+            (net::CTRL_RX, 0, on, &[on]),
+            (net::CTRL_RX, 1, 0, &tables),
+            (net::CTRL_RX_EXTRA, 0, 2 + on, &[on]),
+            (net::CTRL_VLAN, 2, on, &[7, 0]),
+            (net::GUEST_ANNOUNCE, 3, 0, &[]),
+            (net::CTRL_MAC_ADDR, 1, 1, &[2, 0, 0, 0, 0, 9]),
+            (net::CTRL_GUEST_OFFLOADS, 5, 0, &mask.to_le_bytes()),
+            (net::MQ, 4, 0, &[1 + on, 0]),
+        ];
+        let (needs, class, command, data) = commands[usize::from(self.segments + on) % 8];
+        if d.features & needs == 0 {
+            return;
+        }
+        assert_eq!(d.command(class, command, data), 0);
+    }
+
+    fn send(&self, d: &mut Driver<'_>) {
+        let size = d.receive_size();
+        let queue = d.queue(0);
+        let _ = queue.take_used();
+        if queue.free.len() > usize::from(self.segments) {
+            self.submit(d, 0, &self.pieces(d, true, u64::from(size)));
+        }
+        let mac = d.mac();
+        let (header, packet) = match self.number % 3 {
+            1 if d.features & net::CSUM != 0 => (
+                checksum_header(),
+                tcp_segment(&mac, usize::from(self.number % 1000)),
+            ),
+            2 if d.features & net::HOST_TSO4 != 0 => {
+                (segmentation_header(), tcp_segment(&mac, 4000))
+            }
+            _ => (NetHeader::default(), arp_request(&mac)),
+        };
+        let whole = d.packet(&header, &packet);
+        assert!(whole.len > HEADER_LEN);
+        self.submit(d, 1, &self.cut(whole));
+    }
+}
