@@ -239,8 +239,12 @@ impl Machine {
     /// hangs.
     pub fn run(self) -> Result<GuestEnd, Error> {
         let takes_input = matches!(self.serial, SerialConfig::Stdio | SerialConfig::StdinStderr);
+        let vm = self.vm.clone();
         let port = Arc::new(SerialPort::new(
-            self.vm.clone(),
+            move |level| {
+                // The line exists: KVM has been given its interrupt controllers.
+                let _ = vm.set_irq_line(serial::IRQ, level);
+            },
             self.serial,
             self.scanner,
             self.control.clone(),

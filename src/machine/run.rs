@@ -123,7 +123,7 @@ impl Threads {
             let port = ports.serial.clone();
             let control = self.control.clone();
             let thread = self.spawn("serial input".to_owned(), move || {
-                serial::carry_input(&port, &control, is_terminal)
+                serial::carry_input(&port, &control, io::stdin(), is_terminal)
                     .map_err(Error::host("read standard input"))
             })?;
             self.others.push(thread);

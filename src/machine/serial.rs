@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kvm_ioctls::VmFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vm_superio::Trigger;
 use vm_superio::serial::{Serial, SerialEvents};
@@ -47,8 +46,9 @@ pub(super) struct SerialPort {
 }
 
 impl SerialPort {
+    /// `irq` sets the level of the interrupt line.
     pub(super) fn new(
-        vm: Arc<VmFd>,
+        irq: impl Fn(bool) + Send + 'static,
         config: SerialConfig,
         scanner: OutputScanner,
         control: Arc<Control>,
@@ -65,7 +65,7 @@ impl SerialPort {
             scanner,
             control,
         };
-        let uart = Serial::with_events(IrqLine(vm), InputWanted(room.clone()), output);
+        let uart = Serial::with_events(IrqLine(Box::new(irq)), InputWanted(room.clone()), output);
         Ok(SerialPort {
             uart: Mutex::new(uart),
             room,
@@ -98,11 +98,12 @@ impl SerialPort {
     }
 }
 
-/// Carries standard input to the serial port until the run ends. Where it is a terminal, the escape
-/// sequence is looked for.
+/// Carries `source` (standard input) to the serial port until the run ends. Where it is a terminal,
+/// the escape sequence is looked for.
 pub(super) fn carry_input(
     port: &SerialPort,
     control: &Control,
+    source: impl AsFd,
     is_terminal: bool,
 ) -> io::Result<()> {
     /// How often to look again for room; the port tells when it is empty, but not when the guest
@@ -111,7 +112,6 @@ pub(super) fn carry_input(
         tv_sec: 0,
         tv_nsec: 50_000_000,
     };
-    let stdin = io::stdin();
     let mut escape = EscapeFilter::default();
     let mut input = VecDeque::new();
     let mut open = true;
@@ -123,7 +123,7 @@ pub(super) fn carry_input(
             PollFd::new(port.room.as_ref(), PollFlags::IN),
         ];
         if wanted {
-            fds.push(PollFd::new(&stdin, PollFlags::IN));
+            fds.push(PollFd::new(&source, PollFlags::IN));
         }
         let timeout = (!input.is_empty()).then_some(&RETRY);
         match poll(&mut fds, timeout) {
@@ -136,7 +136,7 @@ pub(super) fn carry_input(
             continue;
         }
         let mut bytes = [0; 1024];
-        match rustix::io::read(stdin.as_fd(), &mut bytes) {
+        match rustix::io::read(&source, &mut bytes) {
             Ok(0) => open = false,
             Ok(count) if is_terminal => {
                 if escape.feed(&bytes[..count], &mut input) {
@@ -153,15 +153,14 @@ pub(super) fn carry_input(
 }
 
 /// The interrupt line: an edge each time.
-struct IrqLine(Arc<VmFd>);
+struct IrqLine(Box<dyn Fn(bool) + Send>);
 
 impl Trigger for IrqLine {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
-        // The line exists: KVM has been given its interrupt controllers.
-        let _ = self.0.set_irq_line(IRQ, true);
-        let _ = self.0.set_irq_line(IRQ, false);
+        (self.0)(true);
+        (self.0)(false);
         Ok(())
     }
 }
@@ -230,6 +229,103 @@ fn write_unless_stopping(fd: BorrowedFd<'_>, bytes: &[u8], control: &Control) ->
         match rustix::io::write(fd, bytes) {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use rustix::pipe::pipe;
+
+    use super::*;
+    use crate::journal::Journal;
+    use crate::machine::output::PanicNote;
+
+    const DATA: u8 = 0;
+    const INTERRUPT_ENABLE: u8 = 1;
+    const LINE_STATUS: u8 = 5;
+    const DATA_READY: u8 = 1;
+
+    struct Rig {
+        port: SerialPort,
+        control: Arc<Control>,
+        edges: Arc<AtomicU32>,
+    }
+
+    fn rig() -> Rig {
+        let note = PanicNote::default();
+        let control = Arc::new(Control::new(note.clone()).unwrap());
+        let edges = Arc::new(AtomicU32::new(0));
+        let counted = edges.clone();
+        let irq = move |level: bool| {
+            counted.fetch_add(level.into(), Ordering::Relaxed);
+        };
+        let scanner = OutputScanner::new(Journal::new(), note);
+        let port = SerialPort::new(irq, SerialConfig::Null, scanner, control.clone()).unwrap();
+        Rig {
+            port,
+            control,
+            edges,
+        }
+    }
+
+    /// Reads as a polling driver does until `count` bytes have come.
+    fn receive(port: &SerialPort, count: usize) -> Vec<u8> {
+        let mut received = Vec::new();
+        while received.len() < count {
+            if port.read(LINE_STATUS) & DATA_READY != 0 {
+                received.push(port.read(DATA));
+            } else {
+                thread::yield_now();
+            }
+        }
+        received
+    }
+
+    #[test]
+    fn more_input_than_the_port_holds_arrives_whole() {
+        let rig = rig();
+        let (reader, writer) = pipe().unwrap();
+        let sent: Vec<u8> = (0..1500u32).map(|n| n as u8).collect();
+        rustix::io::write(&writer, &sent).unwrap();
+        drop(writer);
+        thread::scope(|scope| {
+            scope.spawn(|| carry_input(&rig.port, &rig.control, &reader, false).unwrap());
+            assert_eq!(receive(&rig.port, sent.len()), sent);
+            rig.control.end(GuestEnd::PowerOff);
+        });
+    }
+
+    #[test]
+    fn input_interrupts_where_that_is_enabled() {
+        let rig = rig();
+        let mut input = VecDeque::from([b'x']);
+        rig.port.take_input(&mut input);
+        assert_eq!(rig.edges.load(Ordering::Relaxed), 0);
+        rig.port.write(INTERRUPT_ENABLE, 1);
+        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_escape_sequence_ends_the_run_on_a_terminal_only() {
+        for is_terminal in [true, false] {
+            let rig = rig();
+            let (reader, writer) = pipe().unwrap();
+            rustix::io::write(&writer, b"a\x01x").unwrap();
+            thread::scope(|scope| {
+                let carrier = scope
+                    .spawn(|| carry_input(&rig.port, &rig.control, &reader, is_terminal).unwrap());
+                if !is_terminal {
+                    assert_eq!(receive(&rig.port, 3), b"a\x01x");
+                    rig.control.end(GuestEnd::PowerOff);
+                }
+                carrier.join().unwrap();
+            });
+            let end = rig.control.take_ending().unwrap().unwrap();
+            assert_eq!(end == GuestEnd::Interrupted, is_terminal);
         }
     }
 }

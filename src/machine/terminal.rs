@@ -1,35 +1,41 @@
 //! The user's terminal: raw mode while a guest has it, and the way out.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
-/// The terminal's attributes as they were, while it is in raw mode.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+/// The terminal in raw mode, with its attributes as they were.
+static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
-/// Standard input's terminal in raw mode, as long as this lives. It is restored when this is
-/// dropped, and when any thread panics.
+/// A terminal in raw mode, as long as this lives. It is restored when this is dropped, and when any
+/// thread panics.
 #[derive(Debug)]
 pub struct RawMode(());
 
 impl RawMode {
-    /// Switches the terminal on standard input to raw mode; `None` if there is none.
+    /// Switches the terminal that is standard input to raw mode; `None` if it is no terminal.
     pub fn enter() -> io::Result<Option<Self>> {
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
+        RawMode::enter_on(io::stdin().as_fd())
+    }
+
+    /// Switches `terminal` to raw mode; `None` if it is none.
+    pub fn enter_on(terminal: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        if !isatty(terminal) {
             return Ok(None);
         }
         restore_on_panic();
-        let attributes = tcgetattr(&stdin)?;
+        let attributes = tcgetattr(terminal)?;
         let mut raw = attributes.clone();
         raw.make_raw();
+        let terminal = terminal.try_clone_to_owned()?;
+        tcsetattr(&terminal, OptionalActions::Now, &raw)?;
         SAVED
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(attributes);
-        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+            .get_or_insert((terminal, attributes));
         Ok(Some(RawMode(())))
     }
 }
@@ -43,9 +49,9 @@ impl Drop for RawMode {
 /// Gives the terminal its attributes back, if it is in raw mode.
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(attributes) = saved {
+    if let Some((terminal, attributes)) = saved {
         // If the terminal has gone away there is nothing left to restore.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &attributes);
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &attributes);
     }
 }
 
@@ -59,12 +65,6 @@ fn restore_on_panic() {
             next(info);
         }));
     });
-}
-
-/// Columns and rows of the terminal on standard output, if there is one.
-pub fn window_size() -> Option<(u16, u16)> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Finds the escape sequence in what the user types: Ctrl-A x leaves, Ctrl-A a and Ctrl-A Ctrl-A
