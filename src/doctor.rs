@@ -52,7 +52,7 @@ fn examine_kvm(checks: &mut Vec<Check>) {
     let kvm = match probe::open() {
         Ok(kvm) => kvm,
         Err(why) => {
-            checks.push(missing("kvm", why.to_string(), USE_LAB));
+            checks.push(cannot_open(&why));
             return;
         }
     };
@@ -60,6 +60,23 @@ fn examine_kvm(checks: &mut Vec<Check>) {
     checks.push(version(&kvm));
     checks.push(capabilities(&kvm));
     checks.push(stock_kernels(&kvm));
+}
+
+fn cannot_open(why: &Error) -> Check {
+    match why {
+        Error::KvmAbsent => missing(
+            "kvm",
+            "there is no /dev/kvm".to_owned(),
+            "enable virtualization in the firmware and load kvm-intel or kvm-amd, or use the lab (`cargo xtask lab`)",
+        ),
+        Error::KvmForbidden => missing(
+            "kvm",
+            "no permission to open /dev/kvm".to_owned(),
+            "become a member of the group that owns it (usually kvm), or run as root",
+        ),
+        Error::KvmUnusable(why) => missing("kvm", why.clone(), USE_LAB),
+        other => missing("kvm", other.to_string(), USE_LAB),
+    }
 }
 
 fn version(kvm: &Kvm) -> Check {
@@ -197,6 +214,19 @@ mod tests {
         for check in checks {
             assert_eq!(check.advice.is_none(), check.status == Status::Ok);
             assert!(!check.meaning.is_empty());
+        }
+    }
+
+    #[test]
+    fn each_way_kvm_can_be_shut_has_its_own_advice() {
+        let absent = cannot_open(&Error::KvmAbsent);
+        let forbidden = cannot_open(&Error::KvmForbidden);
+        let broken = cannot_open(&Error::KvmUnusable("it is broken".to_owned()));
+        assert!(absent.advice.is_some_and(|a| a.contains("firmware")));
+        assert!(forbidden.advice.is_some_and(|a| a.contains("group")));
+        assert_eq!(broken.meaning, "it is broken");
+        for check in [absent, forbidden, broken] {
+            assert_eq!(check.status, Status::Missing);
         }
     }
 

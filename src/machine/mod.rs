@@ -239,7 +239,7 @@ impl Machine {
     /// hangs.
     pub fn run(self) -> Result<GuestEnd, Error> {
         let takes_input = matches!(self.serial, SerialConfig::Stdio | SerialConfig::StdinStderr);
-        let vm = self.vm.clone();
+        let vm = self.vm;
         let port = Arc::new(SerialPort::new(
             move |level| {
                 // The line exists: KVM has been given its interrupt controllers.
@@ -252,7 +252,6 @@ impl Machine {
         let ports = Ports::new(port, self.bus, self.control.clone());
         run::to_the_end(run::Parts {
             vcpus: self.vcpus,
-            vm: self.vm,
             ram: self.ram,
             devices: self.devices,
             ports,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::VcpuFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::virtio::Serviced;
@@ -25,7 +25,6 @@ use super::{Error, GuestEnd, kick};
 /// What a run is made of.
 pub(super) struct Parts {
     pub(super) vcpus: Vec<VcpuFd>,
-    pub(super) vm: Arc<VmFd>,
     pub(super) ram: GuestRam,
     pub(super) devices: Vec<Arc<dyn Serviced>>,
     pub(super) ports: Ports,
@@ -54,6 +53,7 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
     };
     let started = threads.start(
         parts.vcpus,
+        parts.ram,
         parts.devices,
         parts.ports,
         parts.takes_input.then_some(is_terminal),
@@ -64,9 +64,6 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
     }
     threads.stop();
     drop(terminal);
-    // The threads are done with the guest's memory and KVM's view of it.
-    drop((parts.vm, parts.ram));
-
     // Every way out of `wait` has set it.
     control.take_ending().unwrap_or(Ok(GuestEnd::Interrupted))
 }
@@ -106,6 +103,7 @@ impl Threads {
     fn start(
         &mut self,
         vcpus: Vec<VcpuFd>,
+        ram: GuestRam,
         devices: Vec<Arc<dyn Serviced>>,
         ports: Ports,
         input: Option<bool>,
@@ -131,6 +129,7 @@ impl Threads {
         let around = Arc::new(Surroundings {
             ports,
             control: self.control.clone(),
+            _ram: ram,
         });
         for (index, vcpu) in (0..).zip(vcpus) {
             let around = around.clone();

@@ -10,6 +10,7 @@ use kvm_bindings::{
     KVM_SYSTEM_EVENT_SHUTDOWN, KVMIO, kvm_regs,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use stickler_devices::memory::GuestRam;
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 use vmm_sys_util::ioctl_ior_nr;
 
@@ -22,6 +23,8 @@ use crate::journal;
 pub(super) struct Surroundings {
     pub(super) ports: Ports,
     pub(super) control: Arc<Control>,
+    /// Keeps the guest's memory mapped as long as a vCPU may touch it.
+    pub(super) _ram: GuestRam,
 }
 
 /// Runs `vcpu` until the run ends. To be called on the vCPU's own thread, which is sent a signal
