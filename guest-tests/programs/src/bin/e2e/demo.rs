@@ -39,7 +39,7 @@ pub(crate) fn run(stickler: &Path, dir: &Path) -> Result<()> {
     fs::remove_dir_all(&scratch).ok();
     let outcome = outcome?;
     outcome
-        .expect_no_violation()
+        .expect_violations(&[])
         .context("the guest's drivers do not conform")?;
     let held = outcome.requirements("held").len();
     ensure!(

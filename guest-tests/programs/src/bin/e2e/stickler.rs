@@ -219,12 +219,13 @@ impl Outcome {
             .collect()
     }
 
-    /// Fails unless the device types `types` were judged.
-    pub(crate) fn expect_no_violation(&self) -> Result<()> {
+    /// Fails unless the report says that these requirements, and no others, were violated.
+    pub(crate) fn expect_violations(&self, expected: &[&str]) -> Result<()> {
         ensure!(self.report.is_some(), "there is no report\n{}", self.text());
+        let violated = self.requirements("violated");
         ensure!(
-            self.requirements("violated").is_empty(),
-            "violated:\n{}",
+            violated == expected,
+            "violated: {violated:?} instead of {expected:?}\n{}",
             self.violations()
         );
         Ok(())
