@@ -6,12 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
-use stickler_conformance::layout::Structure;
+use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::{DeviceKind, Finding};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::console::receiveq;
 use stickler_guest_tests::in_process::net::{
-    HEADER_LEN, arp_request, checksum_header, segmentation_header, tcp_segment,
+    HEADER_LEN, arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
 };
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
 
@@ -31,6 +31,10 @@ struct Life {
     msix: bool,
     /// After how many steps of initialization it resets the device again.
     patience: u8,
+    /// It looks at the configuration before it has negotiated features.
+    curious: bool,
+    /// When its patience is at an end, it says so.
+    fails: bool,
     work: Vec<Work>,
 }
 
@@ -49,17 +53,20 @@ struct Work {
     suppress: bool,
     /// The driver waits until it is done.
     wait: bool,
+    /// It is notified together with what comes next.
+    hold: bool,
 }
 
 fn work() -> impl Strategy<Value = Work> {
-    (any::<u8>(), 1..6_u8, any::<u16>(), any::<[bool; 3]>()).prop_map(
-        |(what, segments, number, [indirect, suppress, wait])| Work {
+    (any::<u8>(), 1..6_u8, any::<u16>(), any::<[bool; 4]>()).prop_map(
+        |(what, segments, number, [indirect, suppress, wait, hold])| Work {
             what,
             segments,
             number,
             indirect,
             suppress,
             wait,
+            hold,
         },
     )
 }
@@ -69,19 +76,23 @@ fn life() -> impl Strategy<Value = Life> {
         any::<u64>(),
         2..9_u32,
         0..5000_u64,
-        any::<bool>(),
+        any::<[bool; 3]>(),
         // Most are patient enough.
         0..16_u8,
         vec(work(), 0..24),
     )
-        .prop_map(|(wanted, size, gap, msix, patience, work)| Life {
-            wanted,
-            size: 1 << size,
-            gap,
-            msix,
-            patience,
-            work,
-        })
+        .prop_map(
+            |(wanted, size, gap, [msix, curious, fails], patience, work)| Life {
+                wanted,
+                size: 1 << size,
+                gap,
+                msix,
+                patience,
+                curious,
+                fails,
+                work,
+            },
+        )
 }
 
 fn device() -> impl Strategy<Value = Device> {
@@ -134,7 +145,7 @@ impl Life {
         d.gap = self.gap;
         let steps: [fn(&Life, &mut Driver<'_>); 6] = [
             |_, d| d.reset(),
-            |_, d| d.begin(),
+            |life, d| life.look_around(d),
             |life, d| d.negotiate(life.features(d.kind)),
             |life, d| d.set_up_interrupts(life.interrupts()),
             |life, d| d.set_up_queues(life.size),
@@ -142,6 +153,10 @@ impl Life {
         ];
         for (taken, step) in (0..).zip(steps) {
             if taken == self.patience {
+                // Initialization begins with a reset, even one that fails.
+                if self.fails && taken > 0 {
+                    d.add_status(status::FAILED);
+                }
                 return;
             }
             step(self, d);
@@ -149,8 +164,23 @@ impl Life {
         if d.kind == DeviceKind::Console {
             d.open_ports();
         }
+        let mut pairs = 1;
         for work in &self.work {
-            work.perform(d);
+            work.perform(d, &mut pairs);
+        }
+    }
+
+    /// Up to DRIVER, and a look at what may be looked at by then.
+    fn look_around(&self, d: &mut Driver<'_>) {
+        d.begin();
+        if self.curious {
+            d.offered();
+            match d.kind {
+                DeviceKind::Net => drop(d.mac()),
+                DeviceKind::Block => read_capacity(d),
+                DeviceKind::Console => drop(d.read(Structure::Device, 0, 2)),
+                DeviceKind::Entropy => {}
+            }
         }
     }
 
@@ -178,8 +208,26 @@ impl Life {
     }
 }
 
+fn read_capacity(d: &Driver<'_>) {
+    d.consistently(|d| {
+        d.read(Structure::Device, 0, 4);
+        d.read(Structure::Device, 4, 4);
+    });
+}
+
+/// Reads device status through the PCI configuration access capability (§4.1.4.7).
+fn read_status_through_window(d: &Driver<'_>) {
+    let common = d.place(Structure::Common);
+    let offset = common.offset + common::DEVICE_STATUS;
+    for (field, width, value) in [(4, 1, u32::from(common.bar)), (8, 4, offset), (12, 4, 1)] {
+        d.config_write(d.window + field, width, value);
+    }
+    assert_eq!(d.config_read(d.window + 16, 1), u32::from(d.status()));
+}
+
 impl Work {
-    fn perform(&self, d: &mut Driver<'_>) {
+    /// Does it. A network device has `pairs` pairs of queues in use.
+    fn perform(&self, d: &mut Driver<'_>, pairs: &mut u16) {
         let number = u64::from(self.number);
         match (d.kind, self.what % 4) {
             (_, 0) => self.read_configuration(d),
@@ -188,8 +236,8 @@ impl Work {
             }
             (DeviceKind::Block, what) => self.request(d, what, number),
             (DeviceKind::Console, _) => self.print(d),
-            (DeviceKind::Net, 1) => self.command(d),
-            (DeviceKind::Net, _) => self.send(d),
+            (DeviceKind::Net, 1) => self.command(d, pairs),
+            (DeviceKind::Net, _) => self.send(d, *pairs),
         }
     }
 
@@ -229,6 +277,7 @@ impl Work {
         let needed = if indirect { 1 } else { buffers.len() };
         let _ = d.queue(queue).take_used();
         while d.queue(queue).free.len() < needed {
+            nudge(d, queue);
             d.wait_used(queue);
         }
         if d.features & features::RING_EVENT_IDX == 0 {
@@ -240,18 +289,26 @@ impl Work {
         } else {
             d.queue(queue).chain(buffers)
         };
-        d.submit_head(queue, head);
+        if self.hold {
+            d.queue(queue).expose(head);
+        } else {
+            d.submit_head(queue, head);
+        }
         // Input may never come.
         let is_input = matches!(d.kind, DeviceKind::Net | DeviceKind::Console)
             && buffers.iter().all(|b| b.writable);
         if !self.wait || is_input {
             return false;
         }
+        nudge(d, queue);
         while d.wait_used(queue).iter().all(|(used, _)| *used != head) {}
         true
     }
 
     fn read_configuration(&self, d: &mut Driver<'_>) {
+        if self.suppress {
+            return read_status_through_window(d);
+        }
         let has = |bit| d.features & bit != 0;
         match d.kind {
             DeviceKind::Net if has(net::STATUS) => {
@@ -259,14 +316,11 @@ impl Work {
             }
             DeviceKind::Net => drop(d.mac()),
             DeviceKind::Block if has(block::CONFIG_WCE) => {
-                d.write(Structure::Device, 32, 1, u64::from(self.number % 2));
+                let writeback = u64::from(self.number % 2);
+                d.write(Structure::Device, 32, 1, writeback);
+                assert_eq!(d.read(Structure::Device, 32, 1), writeback);
             }
-            DeviceKind::Block => {
-                d.consistently(|d| {
-                    d.read(Structure::Device, 0, 4);
-                    d.read(Structure::Device, 4, 4);
-                });
-            }
+            DeviceKind::Block => read_capacity(d),
             DeviceKind::Console if has(console::EMERG_WRITE) => {
                 d.write(Structure::Device, 8, 4, u64::from(b'e'));
             }
@@ -317,13 +371,17 @@ impl Work {
         }
     }
 
-    fn command(&self, d: &mut Driver<'_>) {
+    fn command(&self, d: &mut Driver<'_>, pairs: &mut u16) {
         if d.features & net::CTRL_VQ == 0 {
             return;
         }
         let on = (self.number % 2) as u8;
         let mask = d.features & net::GUEST_CSUM;
-        let tables = [0; 8];
+        // One address or none in each of two tables.
+        let first = &[1, 0, 0, 0, 2, 0, 0, 0, 0, 9][..if on == 1 { 10 } else { 0 }];
+        let second = &[1, 0, 0, 0, 3, 0, 0, 0, 0, 9][..if self.hold { 10 } else { 0 }];
+        let tables = [first, second].map(|t| if t.is_empty() { vec![0; 4] } else { t.to_vec() });
+        let tables = tables.concat();
         let commands: [(u64, u8, u8, &[u8]); 8] = [
             (net::CTRL_RX, 0, on, &[on]),
             (net::CTRL_RX, 1, 0, &tables),
@@ -334,14 +392,17 @@ impl Work {
             (net::CTRL_GUEST_OFFLOADS, 5, 0, &mask.to_le_bytes()),
             (net::MQ, 4, 0, &[1 + on, 0]),
         ];
-        let (needs, class, command, data) = commands[usize::from(self.segments + on) % 8];
+        let (needs, class, command, data) = commands[usize::from(self.number / 2 % 8)];
         if d.features & needs == 0 {
             return;
         }
         assert_eq!(d.command(class, command, data), 0);
+        if needs == net::MQ {
+            *pairs = u16::from(data[0]);
+        }
     }
 
-    fn send(&self, d: &mut Driver<'_>) {
+    fn send(&self, d: &mut Driver<'_>, pairs: u16) {
         let size = d.receive_size();
         let queue = d.queue(0);
         let _ = queue.take_used();
@@ -355,12 +416,25 @@ impl Work {
                 tcp_segment(&mac, usize::from(self.number % 1000)),
             ),
             2 if d.features & net::HOST_TSO4 != 0 => {
-                (segmentation_header(), tcp_segment(&mac, 4000))
+                let (mut header, mut packet) = (segmentation_header(), tcp_segment(&mac, 4000));
+                if self.suppress && d.features & net::HOST_ECN != 0 {
+                    set_cwr(&mut packet);
+                    header.gso_type |= 0x80;
+                }
+                (header, packet)
             }
             _ => (NetHeader::default(), arp_request(&mac)),
         };
         let whole = d.packet(&header, &packet);
         assert!(whole.len > HEADER_LEN);
-        self.submit(d, 1, &self.cut(whole));
+        let pair = self.number / 3 % pairs;
+        self.submit(d, 2 * pair + 1, &self.cut(whole));
+    }
+}
+
+/// Notifies the device of what has been held back.
+fn nudge(d: &mut Driver<'_>, queue: u16) {
+    if d.queue(queue).notification_wanted() {
+        d.notify(queue);
     }
 }
