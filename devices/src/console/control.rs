@@ -155,7 +155,11 @@ impl PortControl {
             return;
         }
         match change {
-            Change::Opened => self.due |= Notice::Opened.bit(),
+            // What it has been told already it is not told again.
+            Change::Opened if !self.told_open || self.due & Notice::Closed.bit() != 0 => {
+                self.due |= Notice::Opened.bit();
+            }
+            Change::Opened => {}
             Change::Closed => {
                 self.due &= !Notice::Opened.bit();
                 if self.told_open {
@@ -247,6 +251,8 @@ mod tests {
             control.host_changed(false, Change::Opened);
         }
         assert_eq!(sent(&mut control), [Notice::Closed, Notice::Opened]);
+        control.host_changed(false, Change::Opened);
+        assert_eq!(sent(&mut control), [], "it is open");
         control.host_changed(false, Change::Closed);
         assert_eq!(sent(&mut control), [Notice::Closed]);
         control.host_changed(false, Change::Opened);
