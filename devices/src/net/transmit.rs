@@ -189,8 +189,8 @@ impl<B: NetBackend> Net<B> {
         }
         header.gso_type = told.gso_type;
         header.gso_size = told.gso_size;
-        // §5.1.6.2.2: a hint, and nothing more.
-        header.hdr_len = told.hdr_len;
+        // §5.1.6.2.2: a hint, and nothing more. Hosts refuse one that is longer than the packet.
+        header.hdr_len = u16::try_from(len).map_or(told.hdr_len, |len| told.hdr_len.min(len));
         Some(header)
     }
 }
