@@ -1,21 +1,20 @@
 //! All requirements, chapter by chapter.
 
 use crate::requirement::{Req, Requirement};
-use crate::rules;
+use crate::{built, rules};
 
 /// How many requirements there are.
-pub const LEN: usize = rules::END as usize;
+pub const LEN: usize = rules::END as usize + built::LEN;
 
-/// The chapters, in catalogue order.
-fn chapters() -> &'static [&'static [Requirement]] {
-    &rules::CHAPTERS
+/// The chapters, in catalogue order: those on drivers before those on devices.
+fn chapters() -> impl Iterator<Item = &'static [Requirement]> {
+    rules::CHAPTERS.into_iter().chain(built::CHAPTERS)
 }
 
 /// Every requirement, in catalogue order.
 pub fn iter() -> impl Iterator<Item = (Req, &'static Requirement)> {
     chapters()
-        .iter()
-        .flat_map(|c| c.iter())
+        .flatten()
         .enumerate()
         .map(|(i, r)| (Req(i as u16), r))
 }

@@ -8,10 +8,12 @@
 //! * [`event`]: what a driver did, in the specification's terms; never what was wrong with it.
 //! * [`session`]: what the events so far say about the state of the device and its driver.
 //! * [`rules`]: one file a chapter; each declares its requirements and judges events against them.
+//! * `built`: what the specification demands of devices, and where ours keep it.
 //! * [`judge`]: hands each event to the rules and keeps the counts.
 
 #![forbid(unsafe_code)]
 
+mod built;
 pub mod catalogue;
 pub mod event;
 pub mod features;

@@ -59,10 +59,23 @@ pub enum How {
     Asserted,
     /// The device first does something unusual that the specification allows; named is the latitude.
     Provoked(&'static str),
-    /// A device requirement: we implement it.
-    Built,
+    /// A device requirement: we implement it; named is what shows it.
+    Built(&'static Built),
     /// No device can see it, and this is why.
     Unobservable(&'static str),
+}
+
+/// Where a device requirement is kept. Files are named from the root of the source tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Built {
+    /// The file with the code that keeps it, where a comment cites each of its clauses.
+    pub code: &'static str,
+    /// The file of the test that fails without it.
+    pub test_file: &'static str,
+    /// That test's function.
+    pub test: &'static str,
+    /// What was chosen where the specification leaves a choice.
+    pub choice: Option<&'static str>,
 }
 
 impl How {
@@ -71,7 +84,7 @@ impl How {
         match self {
             How::Asserted => "asserted",
             How::Provoked(_) => "provoked",
-            How::Built => "built",
+            How::Built(_) => "built",
             How::Unobservable(_) => "unobservable",
         }
     }
@@ -149,7 +162,7 @@ macro_rules! requirements {
         /// This chapter's requirements, in the order of their indices.
         pub static CHAPTER: &[$crate::requirement::Requirement] = {
             #[allow(unused_imports)]
-            use $crate::requirement::How::{Asserted, Built, Provoked, Unobservable};
+            use $crate::requirement::How::{Asserted, Provoked, Unobservable};
             &[
                 $($crate::requirement::Requirement {
                     name: $name,

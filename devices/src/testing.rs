@@ -280,6 +280,26 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
         call(&mut self.device, &mut io)
     }
 
+    /// As [`with`](Self::with), with a witness of the test's own.
+    pub(crate) fn with_witness<W: Witness, R>(
+        &mut self,
+        witness: &mut W,
+        call: impl FnOnce(&mut D, &mut Io<'_, W>) -> R,
+    ) -> R {
+        let mut io = Io {
+            ram: &self.ram,
+            queues: &mut self.queues,
+            witness,
+            signals: &mut self.signals,
+        };
+        call(&mut self.device, &mut io)
+    }
+
+    /// Guest-physical address of `idx` of a queue's used ring.
+    pub(crate) fn used_idx_at(&mut self, queue: u16) -> u64 {
+        self.ring(queue).used + 2
+    }
+
     /// Writes to guest memory.
     pub(crate) fn put<T: ByteValued>(&self, at: u64, value: T) {
         self.ram

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use stickler_conformance::catalogue;
-use stickler_conformance::requirement::{How, Requirement, Role};
+use stickler_conformance::requirement::{Built, How, Requirement, Role};
 
 use super::args::{HowName, ListFormat, Requirements, RoleName};
 use super::failure::Failure;
@@ -52,7 +52,7 @@ fn choose(options: &Requirements) -> Result<Vec<&'static Requirement>, Failure> 
                     (how, requirement.how),
                     (HowName::Asserted, How::Asserted)
                         | (HowName::Provoked, How::Provoked(_))
-                        | (HowName::Built, How::Built)
+                        | (HowName::Built, How::Built(_))
                         | (HowName::Unobservable, How::Unobservable(_))
                 )
             })
@@ -91,7 +91,19 @@ fn explain(r: &Requirement) -> String {
         How::Provoked(latitude) => {
             format!("provoked: the device uses its latitude '{latitude}', and the driver must cope")
         }
-        How::Built => "built: stickler's devices keep it".to_owned(),
+        How::Built(built) => {
+            let Built {
+                code,
+                test_file,
+                test,
+                choice,
+            } = built;
+            let choice = choice.map(|choice| format!("\n  chosen: {choice}"));
+            format!(
+                "built: {code} keeps it; shown by the test {test} in {test_file}{}",
+                choice.unwrap_or_default()
+            )
+        }
         How::Unobservable(why) => format!("unobservable: {why}"),
     };
     format!(
@@ -102,6 +114,13 @@ fn explain(r: &Requirement) -> String {
         r.level.name(),
         r.clauses.join(", ")
     )
+}
+
+fn built(r: &Requirement) -> Option<&'static Built> {
+    match r.how {
+        How::Built(built) => Some(built),
+        _ => None,
+    }
 }
 
 #[derive(Serialize)]
@@ -115,6 +134,15 @@ struct Row {
     latitude: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// Of a device requirement: the file that keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The test that shows it: file and function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<[&'static str; 2]>,
+    /// What was chosen where the specification leaves a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'static str>,
     text: &'static str,
 }
 
@@ -135,6 +163,9 @@ fn json(chosen: &[&'static Requirement]) -> String {
                 How::Unobservable(why) => Some(why),
                 _ => None,
             },
+            code: built(r).map(|built| built.code),
+            test: built(r).map(|built| [built.test_file, built.test]),
+            choice: built(r).and_then(|built| built.choice),
             text: r.text,
         })
         .collect();
@@ -195,6 +226,20 @@ mod tests {
             show(&asserted).unwrap().lines().count(),
             count(|r| r.how == How::Asserted)
         );
+    }
+
+    #[test]
+    fn what_is_built_is_explained_by_code_test_and_choice() {
+        let text = show(&options(Some("device.notify.multiplier"))).err();
+        assert!(text.is_some(), "no such name");
+        let text = show(&options(Some("device.pci.notify.multiplier"))).unwrap();
+        for part in [
+            "devices/src/virtio/pci/layout.rs",
+            "options_that_cannot_be_are_refused",
+            "chosen: It is 4",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Report {
             .filter_map(|(req, requirement)| {
                 let tally = tallies.get(req);
                 // A run says nothing about what we built and nobody counted.
-                let counted = requirement.how != How::Built || tally != Tally::default();
+                let counted =
+                    !matches!(requirement.how, How::Built(_)) || tally != Tally::default();
                 counted.then(|| Row {
                     req,
                     tally,

@@ -186,7 +186,7 @@ pub fn complete_checksum(packet: &mut [u8], header: &NetHeader) -> bool {
 }
 
 /// Makes a TCP packet partially checksummed, as NEEDS_CSUM of the header it gives says: the checksum
-/// field has the pseudo header's sum (§5.1.6.4). `None`, and the packet as it was, if it is not one.
+/// field has the pseudo header's sum (§5.1.6.4.1). `None`, and the packet as it was, if it is not one.
 pub fn make_partial(packet: &mut [u8]) -> Option<NetHeader> {
     let headers = Headers::parse(packet)?;
     let payload = headers.tcp_payload(packet)?;

@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as f;
-use stickler_conformance::{DeviceKind, features};
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::{DeviceKind, Event, Witness, features};
 
 use super::header::{F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_TCPV4, GSO_TCPV6};
 use super::offload::{self, tests::tcp4};
@@ -15,6 +16,9 @@ const PEER: Mac = [2, 0, 0, 0, 0, 2];
 const RX: u16 = 0;
 const TX: u16 = 1;
 const CONTROL: u16 = 2;
+
+/// A packet to be fragmented, of a feature that is not offered.
+const GSO_UDP: u8 = 3;
 
 const OFFLOADS: u64 = BACKEND_FEATURES;
 const LINK: usize = 0;
@@ -336,6 +340,26 @@ fn headers_are_reduced_to_what_was_negotiated() {
 }
 
 #[test]
+fn hdr_len_is_a_hint_and_nothing_more() {
+    let mut card = card(1, f::CSUM | f::HOST_TSO4);
+    let packet = tcp4([1; 4], [2; 4], 3, 4, &[0; 3000]);
+    for (told, handed_on) in [(0, 0), (1, 1), (54, 54), (u16::MAX, packet.len() as u16)] {
+        let header = NetHeader {
+            gso_type: GSO_TCPV4,
+            gso_size: 1000,
+            hdr_len: told,
+            ..partial(34, 16)
+        };
+        card.send(TX, &header, &packet);
+        let expected = NetHeader {
+            hdr_len: handed_on,
+            ..header
+        };
+        assert_eq!(card.sent(), [(0, expected, packet.clone())]);
+    }
+}
+
+#[test]
 fn rules_get_to_see_the_bytes_where_they_matter() {
     let mut card = card(1, f::CSUM);
     card.send(TX, &NetHeader::default(), &packet(60));
@@ -442,6 +466,52 @@ fn merged_buffers_are_used_together() {
         split(&card.bench.collect(RX)[0].bytes),
         (plain(1), packet(60))
     );
+}
+
+/// Looks at the used ring's `idx` in memory whenever a chain is put into the ring.
+struct IdxAtUsed {
+    ram: crate::memory::GuestRam,
+    at: u64,
+    seen: Vec<u16>,
+}
+
+impl Witness for IdxAtUsed {
+    const JUDGING: bool = true;
+
+    fn see(&mut self, event: &Event<'_>) {
+        if let Event::Used { .. } = event {
+            let mut idx = [0; 2];
+            self.ram
+                .slice(self.at, 2)
+                .expect("in memory")
+                .copy_to(&mut idx);
+            self.seen.push(u16::from_le_bytes(idx));
+        }
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        None
+    }
+}
+
+#[test]
+fn the_buffers_of_a_packet_become_visible_at_once() {
+    let mut card = card(1, f::MAC | f::MRG_RXBUF);
+    for _ in 0..5 {
+        card.bench.offer(RX, &[Buffer::In(50)]);
+    }
+    let incoming = &mut card.bench.device.backend.incoming;
+    incoming.push_back((plain(0), packet(238)));
+    let mut witness = IdxAtUsed {
+        ram: card.bench.ram.clone(),
+        at: card.bench.used_idx_at(RX),
+        seen: Vec::new(),
+    };
+    card.bench.with_witness(&mut witness, |device, io| {
+        let _ = device.host_ready(BACKEND, io);
+    });
+    assert_eq!(witness.seen, [0; 5], "not one before the others");
+    assert_eq!(card.bench.collect(RX).len(), 5);
 }
 
 #[test]
@@ -596,7 +666,87 @@ fn packets_to_be_segmented_come_only_to_drivers_that_take_them() {
     assert_eq!(got.gso_type, GSO_TCPV4 | GSO_ECN);
 }
 
+#[test]
+fn each_gso_type_needs_its_feature() {
+    let types = [
+        (GSO_TCPV4, f::GUEST_TSO4),
+        (GSO_TCPV6, f::GUEST_TSO6),
+        (GSO_UDP, f::GUEST_UFO),
+    ];
+    let base = f::MAC | f::GUEST_CSUM;
+    for negotiated in [
+        0,
+        f::GUEST_TSO4,
+        f::GUEST_TSO6,
+        f::GUEST_TSO4 | f::GUEST_TSO6,
+    ] {
+        let mut card = card(1, base | negotiated);
+        for (gso_type, needs) in types {
+            let mut frame = for_card(tcp4([1; 4], [2; 4], 3, 4, &[0; 3000]));
+            let header = NetHeader {
+                gso_type,
+                gso_size: 1000,
+                ..offload::make_partial(&mut frame).expect("TCP")
+            };
+            let received = card.receive(header, &frame).map(|(h, _)| h.gso_type);
+            let expected = (negotiated & needs != 0).then_some(gso_type);
+            assert_eq!(received, expected, "{negotiated:#x}");
+        }
+    }
+}
+
 // ---- Control
+
+#[test]
+fn each_mode_is_set_by_its_command() {
+    const MULTICAST: Mac = [3, 0, 0, 0, 0, 1];
+    let to = |mac: Mac| {
+        let mut packet = packet(60);
+        packet[..6].copy_from_slice(&mac);
+        packet
+    };
+    let mut card = card(1, f::MAC | f::CTRL_VQ | f::CTRL_RX | f::CTRL_RX_EXTRA);
+    // Ours, another's, a multicast, a broadcast.
+    let packets = [to(MAC), to(PEER), to(MULTICAST), to([0xff; 6])];
+    let takes = |card: &mut Card| {
+        packets
+            .each_ref()
+            .map(|packet| card.receive(plain(0), packet).is_some())
+    };
+    let fresh = [true, false, false, true];
+    assert_eq!(takes(&mut card), fresh);
+    for (command, on) in [
+        (0, [true; 4]),
+        (1, [true, false, true, true]),
+        (2, [true, true, false, true]),
+        (3, fresh),
+        (4, [false, false, false, true]),
+        (5, [true, false, false, false]),
+    ] {
+        assert_eq!(card.command(CONTROL, &[0, command, 1]), 0);
+        assert_eq!(takes(&mut card), on, "{command} on");
+        assert_eq!(card.command(CONTROL, &[0, command, 0]), 0);
+        assert_eq!(takes(&mut card), fresh, "{command} off");
+    }
+    // Suppressing multicasts takes effect although all are asked for.
+    assert_eq!(card.command(CONTROL, &[0, 1, 1]), 0);
+    assert_eq!(card.command(CONTROL, &[0, 3, 1]), 0);
+    assert_eq!(takes(&mut card), fresh);
+}
+
+#[test]
+fn a_reset_empties_the_filtering_table() {
+    let features = f::MAC | f::CTRL_VQ | f::CTRL_RX;
+    let mut card = card(1, features);
+    let mut other = packet(60);
+    other[..6].copy_from_slice(&PEER);
+    let table = [&[1, 0, 1, 0, 0, 0][..], &PEER, &[0; 4]].concat();
+    assert_eq!(card.command(CONTROL, &table), 0);
+    assert!(card.receive(plain(0), &other).is_some());
+    card.bench.reset();
+    card.bench.start(features, 64);
+    assert!(card.receive(plain(0), &other).is_none());
+}
 
 #[test]
 fn commands_are_acknowledged_by_whether_they_were_carried_out() {

@@ -3,7 +3,8 @@
 //! How a driver cuts a message into descriptors says nothing about the message, and a device makes no
 //! assumptions about it (§2.4.4.1). So device types read the device-readable bytes with a [`Reader`]
 //! and write the device-writable ones with a [`Writer`], wherever they lie in the chain. Both skip
-//! the buffers of the other kind, so that they also work where a driver has mixed the order.
+//! the buffers of the other kind (§2.4.5.1), so that they also work where a driver has mixed the
+//! order.
 
 use stickler_conformance::event::Element;
 use stickler_conformance::layout::desc;

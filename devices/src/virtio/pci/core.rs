@@ -427,7 +427,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     // ---- Device-specific configuration (§2.3, §4.1.4.6)
 
-    /// The driver reads device-specific configuration.
+    /// The driver reads device-specific configuration. §2.3.2: at any time. §4.1.3.2: any part of a
+    /// field.
     pub(super) fn read_device_config(&mut self, offset: u32, data: &mut [u8]) {
         let from = self
             .device

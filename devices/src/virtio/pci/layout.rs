@@ -118,6 +118,7 @@ impl Layout {
             parts.push((Part::MsixTable, bar, Msix::table_len(vectors) as u32));
             parts.push((Part::MsixPending, bar, Msix::pending_len(vectors) as u32));
         }
+        // §4.1.4.2: none is longer than it has to be.
         let mut ends = [0u64; BAR_COUNT];
         let mut regions = Vec::new();
         // §4.1.4.6: a device type without device-specific configuration has no structure for it.

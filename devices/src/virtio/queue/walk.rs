@@ -38,6 +38,7 @@ pub(super) fn walk(rings: &Rings, ram: &GuestRam, head: u16, elements: &mut Vec<
         return walk;
     }
     let mut index = head;
+    // §2.4.4.1: a chain has a limit, the queue size. What is longer is a loop.
     for _ in 0..size {
         let descriptor = rings.descriptor(index);
         elements.push(element(descriptor, index, false));

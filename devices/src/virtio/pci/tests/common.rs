@@ -268,6 +268,17 @@ fn device_configuration_can_be_read_at_any_time_in_any_width() {
 }
 
 #[test]
+fn halves_of_a_wide_field_can_be_accessed_alone() {
+    let rig = Rig::new();
+    // The first field of a block device's configuration is 64 bits wide.
+    let [low, high] = [0, 4].map(|offset| rig.read(Structure::Device, offset, 4));
+    assert_eq!((low, high), (0x0403_0201, 0x0807_0605));
+    assert_eq!(rig.read(Structure::Device, 0, 8), high << 32 | low);
+    rig.write(Structure::Device, 4, 4, 0x1122_3344);
+    assert_eq!(rig.calls(), ["write_config 4 [68, 51, 34, 17]"]);
+}
+
+#[test]
 fn device_configuration_writes_stay_within_it() {
     let rig = Rig::new();
     rig.write(Structure::Device, 8, 1, 0x77);

@@ -16,6 +16,72 @@ fn identity_is_non_transitional() {
 }
 
 #[test]
+fn every_device_type_has_its_identity() {
+    let types = [
+        (DeviceKind::Net, 0x1041),
+        (DeviceKind::Block, 0x1042),
+        (DeviceKind::Console, 0x1043),
+        (DeviceKind::Entropy, 0x1044),
+    ];
+    for (kind, device) in types {
+        let identity = super::super::capabilities::identity(kind);
+        assert_eq!((identity.vendor, identity.device), (0x1af4, device));
+        assert_eq!(
+            (identity.subsystem_vendor, identity.subsystem),
+            (0x1af4, device)
+        );
+        assert_eq!(identity.revision, 1);
+    }
+    // And it is what the driver reads.
+    let rig = Rig::new();
+    assert_eq!(rig.config_read(0, 4), 0x1042_1af4);
+    assert_eq!(rig.config_read(8, 1), 1);
+    assert_eq!(rig.config_read(0x2c, 4), 0x1042_1af4);
+}
+
+#[test]
+fn every_queue_has_its_place_in_the_notification_structure() {
+    for notify_off_multiplier in [0, 2, 4, 4096] {
+        let rig = Rig::with(&Options {
+            notify_off_multiplier,
+            ..Options::default()
+        });
+        let at = rig.capability(Structure::Notify);
+        assert_eq!(rig.config_read(at + 8, 4) % 2, 0);
+        let length = rig.config_read(at + 12, 4);
+        assert!(length >= 2);
+        assert_eq!(rig.config_read(at + 16, 4), notify_off_multiplier);
+        for queue in 0..rig.get(reg::NUM_QUEUES) {
+            rig.set(reg::QUEUE_SELECT, queue);
+            let offset = rig.get(reg::QUEUE_NOTIFY_OFF) as u32;
+            assert!(
+                offset * notify_off_multiplier + 2 <= length,
+                "queue {queue}"
+            );
+        }
+    }
+}
+
+#[test]
+fn vectors_are_as_many_as_are_of_use_and_the_table_says_so() {
+    let table_size = |rig: &Rig| rig.config_read(rig.msix() + 2, 2) & 0x7ff;
+    // Three queues and configuration changes.
+    assert_eq!(table_size(&Rig::new()), 4 - 1);
+    for vectors in [2_u16, 5, 0x800] {
+        let rig = Rig::with(&Options {
+            vectors: Some(vectors),
+            ..Options::default()
+        });
+        assert_eq!(table_size(&rig), u32::from(vectors) - 1);
+        // The last can be mapped, and the one behind it cannot.
+        rig.set(reg::MSIX_CONFIG, u64::from(vectors) - 1);
+        assert_eq!(rig.get(reg::MSIX_CONFIG), u64::from(vectors) - 1);
+        rig.set(reg::MSIX_CONFIG, vectors.into());
+        assert_eq!(rig.get(reg::MSIX_CONFIG), 0xffff);
+    }
+}
+
+#[test]
 fn all_structures_lie_in_bars_and_apart() {
     use Structure::{Common, Device, Isr, Notify};
     let rig = Rig::new();
