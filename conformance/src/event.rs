@@ -153,6 +153,25 @@ pub enum Event<'a> {
         enabled: bool,
     },
 
+    /// The notification was for a queue of a live device. Told after [`Event::Notified`].
+    NotifiedLive(NotifiedLive),
+    /// The device has asked to be notified of new buffers, and there have been some, and no
+    /// notification, for `ticks` times a span that is too long for one to be under way (§2.4.9). What
+    /// the driver was told had been the same since before it made them available.
+    NotNotified {
+        /// Which virtqueue.
+        queue: u16,
+        /// Whether it was `avail_event` that asked, rather than `flags`.
+        event_idx: bool,
+        /// The available ring's position of the first buffer there is; what avail_event is, if it is
+        /// in use.
+        position: u16,
+        /// `idx` of the available ring.
+        idx: u16,
+        /// How many of these spans have passed.
+        ticks: u32,
+    },
+
     // ---- Interrupts
     /// The driver read ISR status (§4.1.4.5).
     IsrRead {
@@ -182,6 +201,16 @@ pub enum Event<'a> {
         head: u16,
         /// `len` as written to the used ring.
         len: u32,
+    },
+    /// Before it returned a chain, the device compared its descriptors in the queue's table with what
+    /// they were when it took it. It does so with some chains, not with all.
+    Compared {
+        /// Which virtqueue.
+        queue: u16,
+        /// The head of the chain.
+        head: u16,
+        /// The first descriptor that is not what it was.
+        altered: Option<u16>,
     },
 
     // ---- Device types
@@ -222,6 +251,7 @@ impl Event<'_> {
             Event::AvailableRead(_)
                 | Event::Chain(_)
                 | Event::Used { .. }
+                | Event::Compared { .. }
                 | Event::NetTransmit(_)
                 | Event::NetReceiveBuffer { .. }
                 | Event::BlockRequest(_)
@@ -305,6 +335,22 @@ pub struct QueueSetup {
     pub used_flags: Option<u16>,
     /// Whether all three parts lie in the guest's memory.
     pub in_memory: bool,
+}
+
+/// A notification of a live queue, against what the device has told the driver (§2.4.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifiedLive {
+    /// Which virtqueue.
+    pub queue: u16,
+    /// Whether `avail_event` says when to notify, rather than `flags`.
+    pub event_idx: bool,
+    /// The device had asked for it, having had nothing to take, and now there is something.
+    pub asked: bool,
+    /// The device has `flags` at 1.
+    pub advised_against: bool,
+    /// The how-manieth notification since the device last changed `flags` or `avail_event`, from 1.
+    /// Those under way when it did are among them.
+    pub since: u32,
 }
 
 /// The header of the available ring, as read (§2.4.6).

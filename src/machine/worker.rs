@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Instant;
 
-use stickler_devices::virtio::{Progress, Serviced, Wake};
+use stickler_devices::virtio::{Progress, Serviced, TICK, Wake};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::control::Control;
@@ -16,10 +17,16 @@ pub(super) fn serve(device: &dyn Serviced, control: &Control) -> io::Result<()> 
         control.wake().as_fd().as_raw_fd(),
         EpollEvent::new(EventSet::IN, STOP),
     )?;
+    let mut ticked = Instant::now();
     loop {
         sources.wait()?;
         if control.is_stopping() {
             return Ok(());
+        }
+        if ticked.elapsed() >= TICK {
+            // However long it was: one is no more than one.
+            ticked = Instant::now();
+            let _ = device.service(Wake::Tick);
         }
         // One share of work for each that has some, in turn: none starves the others.
         for source in &mut sources.list {
@@ -82,7 +89,7 @@ impl Sources {
     /// Waits until there is something to do, or, if there is already, looks what has come to it.
     fn wait(&mut self) -> io::Result<()> {
         let busy = self.list.iter().any(|s| s.pending);
-        let timeout = if busy { 0 } else { -1 };
+        let timeout = if busy { 0 } else { TICK.as_millis() as i32 };
         let count = match self.epoll.wait(timeout, &mut self.events) {
             Ok(count) => count,
             Err(why) if why.kind() == io::ErrorKind::Interrupted => 0,

@@ -76,6 +76,7 @@ impl Serviced for Busy {
                 }
                 Progress::More
             }
+            Wake::Tick => Progress::Done,
         }
     }
 

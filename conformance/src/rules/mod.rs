@@ -111,6 +111,11 @@ impl Rules {
                 }
             }
             Event::Used { queue, head, .. } => self.ring.used(*queue, *head),
+            Event::Compared {
+                queue,
+                head,
+                altered,
+            } => self.ring.compared(*queue, *head, *altered, verdicts),
             Event::NetTransmit(packet) => self.net.transmit(packet, session, verdicts),
             Event::NetReceiveBuffer {
                 queue,

@@ -57,10 +57,14 @@ requirements! {
         "With VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0.";
     SUPPRESS = "available.flags.suppress", Driver May ["2.4.7.1-2"], Asserted,
         "Without VIRTIO_F_RING_EVENT_IDX, the driver may advise against interrupts by setting flags to 1.";
-    DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2"], Asserted,
+    DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2", "3.3.1-3"], Asserted,
         "idx of the available ring never goes back.";
     OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
         "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
+    UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,
+        "The descriptors of a chain are not altered before the device has returned it, unless the device is reset first.";
+    USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
+        "With VIRTIO_F_RING_EVENT_IDX, the driver may say by used_event from which buffer on it needs interrupts.";
     IDX_BARRIER = "available.idx.barrier", Driver Must ["3.2.1.3.1-1"],
         Unobservable("a memory barrier leaves no trace; its absence is a race that a device may never lose"),
         "Between filling the rings and writing idx, the driver has a memory barrier.";
@@ -336,6 +340,23 @@ impl Rules {
         occupied
     }
 
+    /// The device has compared a chain with what it was.
+    #[inline(always)]
+    pub(super) fn compared(
+        &mut self,
+        queue: u16,
+        head: u16,
+        altered: Option<u16>,
+        verdicts: &mut Verdicts,
+    ) {
+        verdicts.check(UNALTERED, altered.is_none(), Some(queue), || {
+            format!(
+                "descriptor {} of chain {head} was altered before the device returned it",
+                altered.unwrap_or_default()
+            )
+        });
+    }
+
     /// The device has returned a chain.
     #[inline(always)]
     pub(super) fn used(&mut self, queue: u16, head: u16) {
@@ -411,7 +432,7 @@ impl Chapter for Rules {
             (&INDIRECT, c.indirect),
             (&INDIRECT_LINKED, c.indirect_linked),
             (&AVAILABLE, c.available),
-            (&[AVAIL_FLAGS_ZERO], c.flags_with_event_idx),
+            (&[AVAIL_FLAGS_ZERO, USED_EVENT], c.flags_with_event_idx),
             (&[AVAIL_FLAGS], c.flags_without),
             (&[SUPPRESS], c.suppressed),
         ] {

@@ -2,6 +2,7 @@
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::Event;
+use stickler_conformance::event::NotifiedLive;
 use stickler_conformance::layout::status::DRIVER_OK;
 
 use crate::play::Play;
@@ -29,7 +30,71 @@ pub const CASES: &[Case] = &[
         p.add_status(DRIVER_OK);
         p.notify(0);
     }),
+    case("notify.when-flags-0", Block, |p| overdue(p, false)).keep(|p| live(p, false, true, 2)),
+    case("notify.not-when-flags-1", Block, |p| {
+        live(p, false, false, 65)
+    })
+    .keep(|p| live(p, false, false, 64)),
+    case("notify.at-avail-event", Block, |p| overdue(p, true)).keep(|p| live(p, true, true, 1)),
+    case("notify.not-before-avail-event", Block, |p| {
+        live(p, true, false, 65);
+    })
+    .keep(|p| live(p, true, false, 64)),
 ];
+
+/// The `since`th notification since the device asked for one, or advised against any.
+fn live(p: &mut Play, event_idx: bool, asked: bool, since: u32) {
+    p.boot();
+    p.see(Event::NotifiedLive(NotifiedLive {
+        queue: 0,
+        event_idx,
+        asked,
+        advised_against: !asked && !event_idx,
+        since,
+    }));
+}
+
+/// The device waits for a notification that does not come.
+fn overdue(p: &mut Play, event_idx: bool) {
+    p.boot();
+    waits(p, event_idx, 1..8);
+}
+
+fn waits(p: &mut Play, event_idx: bool, spans: std::ops::Range<u32>) {
+    for ticks in spans {
+        p.see(Event::NotNotified {
+            queue: 0,
+            event_idx,
+            position: 0xffff,
+            idx: 1,
+            ticks,
+        });
+    }
+}
+
+#[test]
+fn a_late_notification_is_a_notification() {
+    let mut p = Play::new(Block);
+    p.boot();
+    waits(&mut p, true, 1..5);
+    waits(&mut p, false, 1..5);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn each_is_told_once() {
+    let mut p = Play::new(Block);
+    p.boot();
+    waits(&mut p, true, 1..100);
+    assert_eq!(p.messages().len(), 1);
+}
+
+#[test]
+fn who_is_not_advised_against_notifying_may_do_so_without_end() {
+    let mut p = Play::new(Block);
+    live(&mut p, false, true, 100_000);
+    assert_eq!(p.messages(), [""; 0]);
+}
 
 fn notified(p: &mut Play, queue: Option<u16>, value: u32, width: u8) {
     p.see(Event::Notified {

@@ -138,6 +138,11 @@ pub const CASES: &[Case] = &[
         p.boot();
         look(p, 0, SIZE + 1, 0);
     }),
+    case("chain.unaltered", Block, |p| compared(p, Some(4))).keep(|p| compared(p, None)),
+    may("available.used-event", Block, |p| {
+        p.boot();
+        p.exchange(0, &[r(16), w(1)]);
+    }),
 ];
 
 /// A block read.
@@ -285,4 +290,16 @@ fn large_requests_are_not_excessive() {
         head_in_flight: false,
     }));
     assert_eq!(p.messages(), [""; 0]);
+}
+
+/// The device compares a chain before it returns it.
+fn compared(p: &mut Play, altered: Option<u16>) {
+    p.boot();
+    p.give(0, 3, &[r(16), w(1)]);
+    p.see(Event::Compared {
+        queue: 0,
+        head: 3,
+        altered,
+    });
+    p.used(0, 3, 1);
 }

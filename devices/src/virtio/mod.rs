@@ -6,6 +6,7 @@
 //! * [`pci`]: the virtio-pci transport (§4.1).
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
@@ -32,12 +33,17 @@ pub trait Serviced: Send + Sync {
     fn host_fds(&self) -> Vec<RawFd>;
 
     /// Does a bounded amount of the work that waits: for `Wake::Kick` on the notified queues, for
-    /// `Wake::Host(i)` on the `i`th host file descriptor. Call again after [`Progress::More`].
+    /// `Wake::Host(i)` on the `i`th host file descriptor, for `Wake::Tick` nothing but a look at what
+    /// the driver should have notified of. Call again after [`Progress::More`].
     fn service(&self, wake: Wake) -> Progress;
 
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;
 }
+
+/// How long after the last [`Wake::Tick`] the next one comes: far longer than a driver takes from
+/// writing `idx` to notifying.
+pub const TICK: Duration = Duration::from_secs(1);
 
 /// Why the worker was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,4 +52,6 @@ pub enum Wake {
     Kick,
     /// A host file descriptor, by index.
     Host(usize),
+    /// [`TICK`] has passed.
+    Tick,
 }

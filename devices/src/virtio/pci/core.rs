@@ -380,6 +380,21 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.pending_queues |= bit;
             self.kick = true;
         }
+        if W::JUDGING
+            && !self.is_held()
+            && let Some(Some(queue)) = self.queues.get_mut(usize::from(queue))
+        {
+            queue.tell_notified(&mut self.witness);
+        }
+    }
+
+    /// Time has passed: looks for what should have been notified of.
+    fn tick(&mut self) {
+        if W::JUDGING && !self.is_held() {
+            for queue in self.queues.iter_mut().flatten() {
+                queue.tick(&mut self.witness);
+            }
+        }
     }
 
     /// Works once on all that waits.
@@ -388,6 +403,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             && let Some(pending) = self.pending_hosts.get_mut(index)
         {
             *pending = true;
+        }
+        if wake == Wake::Tick {
+            self.tick();
+            return Progress::Done;
         }
         if self.is_held() {
             return Progress::Done;

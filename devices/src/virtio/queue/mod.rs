@@ -10,7 +10,8 @@ mod walk;
 
 use std::sync::atomic::{Ordering, fence};
 
-use stickler_conformance::event::{AvailableRead, ChainEnd, Element, RingPart};
+use stickler_conformance::event::{AvailableRead, ChainEnd, Element, NotifiedLive, RingPart};
+use stickler_conformance::layout::desc;
 use stickler_conformance::{Event, Witness, event};
 
 use crate::memory::GuestRam;
@@ -51,7 +52,42 @@ pub struct Queue {
     elements: Vec<Element>,
     /// Heads taken and not returned, a bit each. Kept only while someone judges.
     in_flight: Vec<u64>,
+    /// One chain in flight, as it was taken. Kept only while someone judges.
+    watch: Watch,
+    /// What the device last said about notifications.
+    wish: Wish,
 }
+
+/// What the device has told the driver about notifications (§2.4.9), for those who judge what the
+/// driver makes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wish {
+    /// The device asked to be notified, and there was nothing to take.
+    asked: bool,
+    /// The device advised against notifications, by `flags`.
+    advised_against: bool,
+    /// So many notifications came since `flags` or `avail_event` last changed.
+    notifications: u32,
+    /// For so long, in [ticks](Queue::tick), there has been something to take since the device asked,
+    /// and no notification.
+    ticks: u32,
+}
+
+/// A chain that is looked at again when the device returns it.
+#[derive(Default)]
+struct Watch {
+    /// Its head, and its descriptors in the queue's table; none, if no chain is watched.
+    head: u16,
+    elements: Vec<Element>,
+    /// Chains taken while none was watched.
+    seen: u32,
+}
+
+/// Of the chains that could be watched, one in so many is.
+const WATCHED: u32 = 16;
+
+/// A chain of more descriptors than this is not watched.
+const WATCHED_ELEMENTS: usize = 8;
 
 /// A descriptor chain that the device has taken and has yet to return.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +138,11 @@ impl Queue {
             published: 0,
             elements: Vec::with_capacity(walk::capacity(config.size)),
             in_flight: vec![0; usize::from(config.size).div_ceil(64)],
+            watch: Watch {
+                elements: Vec::with_capacity(WATCHED_ELEMENTS),
+                ..Watch::default()
+            },
+            wish: Wish::default(),
         })
     }
 
@@ -149,6 +190,9 @@ impl Queue {
                 end: &walk.end,
                 head_in_flight,
             }));
+            if self.watch.elements.is_empty() {
+                self.watch(head);
+            }
         }
         if walk.end != ChainEnd::Complete {
             return Err(Broken);
@@ -177,6 +221,8 @@ impl Queue {
         if idx == previous {
             return Ok(false);
         }
+        // What the device asked for was to be notified of these.
+        self.wish.asked = false;
         if W::JUDGING {
             witness.see(&Event::AvailableRead(AvailableRead {
                 queue: self.index,
@@ -201,6 +247,9 @@ impl Queue {
     /// [`publish`](Self::publish).
     #[inline]
     pub fn add_used<W: Witness>(&mut self, head: u16, len: u32, witness: &mut W) {
+        if W::JUDGING && self.watch.head == head && !self.watch.elements.is_empty() {
+            self.compare(witness);
+        }
         self.rings
             .set_used_entry(self.next_used, u32::from(head), len);
         self.next_used = self.next_used.wrapping_add(1);
@@ -250,16 +299,93 @@ impl Queue {
             // §2.4.9.2: flags stays 0. An avail_event that lies behind asks for nothing.
             if want {
                 self.rings.set_avail_event(self.next_available);
+                self.wish = Wish::default();
             }
+            self.wish.asked = false;
         } else {
             self.rings
                 .set_used_flags(if want { 0 } else { USED_F_NO_NOTIFY });
+            if want == self.wish.advised_against {
+                self.wish = Wish::default();
+            }
+            self.wish.advised_against = !want;
+            self.wish.asked = false;
+            self.wish.ticks = 0;
         }
         if !want {
             return false;
         }
         fence(Ordering::SeqCst);
-        self.rings.available_idx() != self.next_available
+        let more = self.rings.available_idx() != self.next_available;
+        self.wish.asked = !more;
+        more
+    }
+
+    // ---- For those who judge
+
+    /// The driver has notified the queue: tells what the device had asked for.
+    pub fn tell_notified<W: Witness>(&mut self, witness: &mut W) {
+        let wish = &mut self.wish;
+        wish.notifications = wish.notifications.saturating_add(1);
+        wish.ticks = 0;
+        witness.see(&Event::NotifiedLive(NotifiedLive {
+            queue: self.index,
+            event_idx: self.event_idx,
+            asked: wish.asked && self.rings.available_idx() != self.next_available,
+            advised_against: wish.advised_against,
+            since: wish.notifications,
+        }));
+        // The entries that were to be notified of have been.
+        self.wish.asked = false;
+    }
+
+    /// Some time has passed, too long for a notification to be under way: where the device has asked
+    /// to be notified, and there is something to take now, tells so.
+    ///
+    /// What the device said stood unchanged since it looked last and found nothing, so a driver that
+    /// has written `idx` since then has seen it.
+    pub fn tick<W: Witness>(&mut self, witness: &mut W) {
+        if !self.wish.asked || self.rings.available_idx() == self.next_available {
+            return;
+        }
+        self.wish.ticks = self.wish.ticks.saturating_add(1);
+        witness.see(&Event::NotNotified {
+            queue: self.index,
+            event_idx: self.event_idx,
+            position: self.next_available,
+            idx: self.rings.available_idx(),
+            ticks: self.wish.ticks,
+        });
+    }
+
+    /// Remembers the chain taken last, now and then, unless it is long.
+    #[inline(always)]
+    fn watch(&mut self, head: u16) {
+        let due = self.watch.seen.is_multiple_of(WATCHED);
+        self.watch.seen = self.watch.seen.wrapping_add(1);
+        if due && self.elements.len() <= WATCHED_ELEMENTS {
+            self.watch.head = head;
+            let direct = self.elements.iter().filter(|e| !e.indirect);
+            self.watch.elements.extend(direct);
+        }
+    }
+
+    /// Compares the chain that was remembered with what is in the descriptor table now.
+    #[inline(never)]
+    fn compare<W: Witness>(&mut self, witness: &mut W) {
+        let altered = self.watch.elements.iter().find(|then| {
+            let now = self.rings.descriptor(then.index);
+            // next means nothing without NEXT.
+            let goes_on = then.flags & desc::NEXT != 0;
+            (now.addr, now.len, now.flags) != (then.addr, then.len, then.flags)
+                || goes_on && now.next != then.next
+        });
+        witness.see(&Event::Compared {
+            queue: self.index,
+            head: self.watch.head,
+            altered: altered.map(|e| e.index),
+        });
+        self.watch.elements.clear();
     }
 
     /// Notes that `head` is taken; gives whether it was already.

@@ -79,6 +79,9 @@ struct Seen {
     chains: Vec<(u16, Vec<Element>, ChainEnd, bool)>,
     available: Vec<event::AvailableRead>,
     used: Vec<(u16, u32)>,
+    compared: Vec<Option<u16>>,
+    overdue: Vec<(u16, u32)>,
+    notified: Vec<event::NotifiedLive>,
 }
 
 impl Witness for Seen {
@@ -92,6 +95,11 @@ impl Witness for Seen {
             }
             Event::AvailableRead(a) => self.available.push(*a),
             Event::Used { head, len, .. } => self.used.push((*head, *len)),
+            Event::Compared { altered, .. } => self.compared.push(*altered),
+            Event::NotNotified {
+                position, ticks, ..
+            } => self.overdue.push((*position, *ticks)),
+            Event::NotifiedLive(n) => self.notified.push(*n),
             _ => {}
         }
     }
@@ -393,5 +401,110 @@ fn rings_that_cannot_be_used_are_refused() {
         QueueConfig { used: !3, ..good },
     ] {
         assert!(Queue::new(&bad, &ram).is_none(), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_is_altered_in_flight_is_told() {
+    for altered in [None, Some(2)] {
+        let mut driver = Driver::new();
+        let mut queue = driver.queue(false);
+        driver.descriptor(5, DATA, 16, NEXT, 2);
+        driver.descriptor(2, DATA + 100, 512, WRITE, 0);
+        driver.expose(5);
+        let mut seen = Seen::default();
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        // What is not in use may change: another descriptor, and next where it means nothing.
+        driver.descriptor(3, DATA, 1, 0, 0);
+        driver.descriptor(2, DATA + 100, 512, WRITE, 7);
+        if let Some(index) = altered {
+            driver.descriptor(index, DATA + 100, 511, WRITE, 0);
+        }
+        queue.add_used(5, 0, &mut seen);
+        assert_eq!(seen.compared, [altered]);
+    }
+}
+
+#[test]
+fn some_chains_are_compared_for_ever() {
+    let mut driver = Driver::new();
+    let mut queue = driver.queue(false);
+    driver.descriptor(0, DATA, 16, 0, 0);
+    let mut seen = Seen::default();
+    for _ in 0..160 {
+        driver.expose(0);
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        queue.add_used(0, 0, &mut seen);
+    }
+    assert_eq!(seen.compared, [None; 10]);
+}
+
+/// A queue whose device has asked to be notified, having found nothing; it stands before the
+/// wrap-around of idx.
+fn asking(event_idx: bool) -> (Driver, Queue, Seen) {
+    let mut driver = Driver::new();
+    let mut queue = driver.queue(event_idx);
+    let mut seen = Seen::default();
+    driver.descriptor(0, DATA, 16, 0, 0);
+    for _ in 0..u16::MAX {
+        driver.expose(0);
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        queue.add_used(0, 0, &mut seen);
+    }
+    assert!(!queue.want_notifications(true));
+    (driver, queue, Seen::default())
+}
+
+#[test]
+fn a_notification_that_does_not_come_is_told() {
+    for event_idx in [false, true] {
+        let (mut driver, mut queue, mut seen) = asking(event_idx);
+        queue.tick(&mut seen);
+        assert_eq!(seen.overdue, []);
+        driver.expose(0);
+        driver.expose(0);
+        queue.tick(&mut seen);
+        queue.tick(&mut seen);
+        assert_eq!(seen.overdue, [(u16::MAX, 1), (u16::MAX, 2)]);
+        queue.tell_notified(&mut seen);
+        queue.tick(&mut seen);
+        assert_eq!(seen.overdue.len(), 2);
+        assert!(seen.notified[0].asked);
+    }
+}
+
+#[test]
+fn what_the_device_found_by_itself_needs_no_notification() {
+    for event_idx in [false, true] {
+        let (mut driver, mut queue, mut seen) = asking(event_idx);
+        driver.expose(0);
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        // Of the next one the device has not asked to be notified.
+        driver.expose(0);
+        queue.tick(&mut seen);
+        assert_eq!(seen.overdue, []);
+        queue.tell_notified(&mut seen);
+        assert!(!seen.notified[0].asked);
+    }
+}
+
+#[test]
+fn who_needs_no_notifications_waits_for_none() {
+    for event_idx in [false, true] {
+        let (mut driver, mut queue, mut seen) = asking(event_idx);
+        queue.want_notifications(false);
+        driver.expose(0);
+        queue.tick(&mut seen);
+        queue.tell_notified(&mut seen);
+        queue.tell_notified(&mut seen);
+        assert_eq!(seen.overdue, []);
+        let since: Vec<_> = seen.notified.iter().map(|n| n.since).collect();
+        assert_eq!(since, [1, 2]);
+        assert_eq!(seen.notified[1].advised_against, !event_idx);
+        // There is something by now: the device has not asked.
+        assert!(queue.want_notifications(true));
+        queue.tell_notified(&mut seen);
+        assert_eq!(seen.notified[2].since, 1);
+        assert!(!seen.notified[2].asked);
     }
 }

@@ -437,7 +437,8 @@ impl Rig {
     /// The events without the accesses themselves.
     fn meanings(&self) -> Vec<String> {
         let mut events = self.events();
-        events.retain(|e| !e.starts_with("Register"));
+        // What a notification meant to the device is a matter of the queue.
+        events.retain(|e| !e.starts_with("Register") && !e.starts_with("NotifiedLive"));
         events
     }
 
