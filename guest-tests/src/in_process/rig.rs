@@ -137,6 +137,15 @@ impl Rig {
         }
     }
 
+    /// Lets the devices look, `times` over, for what they should have been notified of.
+    pub fn tick(&self, times: u32) {
+        for _ in 0..times {
+            for device in &self.devices {
+                let _ = device.service(Wake::Tick);
+            }
+        }
+    }
+
     /// The findings so far.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings

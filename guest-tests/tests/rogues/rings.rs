@@ -1,8 +1,10 @@
 //! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3).
 
+use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC, block, net};
 use stickler_conformance::layout::desc::{INDIRECT, NEXT};
 use stickler_guest_tests::in_process::block::kind;
+use stickler_guest_tests::in_process::net::{PLAIN_PACKET, arp_request};
 use stickler_guest_tests::in_process::rig::RAM;
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
@@ -190,4 +192,61 @@ rogues! {
         d.queue(0).set_avail_idx(65);
         d.notify(0);
     };
+    alters_a_buffer_in_flight: Net breaks "chain.unaltered" by |d| {
+        live(d, net::MAC | net::MRG_RXBUF);
+        // Too short for the answer: the device keeps it until there is more.
+        let short = Buffer::writable(d.rig.allocate(64), 32);
+        let head = d.submit(0, &[short]);
+        d.transmit(1, &NetHeader::default(), &arp_request(&d.mac()));
+        let other = Buffer { len: 31, ..short };
+        let queue = d.queue(0);
+        queue.put_descriptor(queue.desc, head, other, 0, 0);
+        d.give_receive_buffers(0, 1, PLAIN_PACKET);
+        d.wait_used(0);
+    };
+    does_not_notify: Entropy breaks "notify.when-flags-0" by |d| {
+        live(d, 0);
+        silent(d);
+    };
+    does_not_notify_at_avail_event: Entropy breaks "notify.at-avail-event" by |d| {
+        live(d, RING_EVENT_IDX);
+        silent(d);
+    };
+    does_not_notify_where_idx_wraps: Entropy breaks "notify.at-avail-event" by |d| {
+        live(d, RING_EVENT_IDX);
+        let buffer = writable(d);
+        let head = d.submit(0, &[buffer]);
+        d.wait_used(0);
+        for _ in 1..u16::MAX {
+            d.submit_head(0, head);
+            d.queue(0).take_used();
+        }
+        silent(d);
+    };
+    notifies_who_needs_none: Net breaks "notify.not-when-flags-1" by |d| {
+        live(d, net::MAC);
+        many(d);
+    };
+    notifies_of_everything: Entropy breaks "notify.not-before-avail-event" by |d| {
+        live(d, RING_EVENT_IDX);
+        many(d);
+    };
+}
+
+/// Makes a buffer available, and does not say so.
+fn silent(d: &mut Driver<'_>) {
+    d.rig.run();
+    let buffer = writable(d);
+    let queue = d.queue(0);
+    let head = queue.chain(&[buffer]);
+    queue.expose(head);
+    d.rig.tick(6);
+}
+
+/// Notifies the first queue more often than it has processors.
+fn many(d: &mut Driver<'_>) {
+    d.rig.run();
+    for _ in 0..70 {
+        d.notify(0);
+    }
 }
