@@ -75,10 +75,11 @@ fn use_it(terminal: &mut Terminal) -> Result<()> {
     terminal.expect("login:", BOOT)?;
     terminal.type_line("root")?;
     terminal.expect("~#", COMMAND)?;
-    // What is typed is seen, too; so the words to wait for are typed in two pieces.
-    terminal.type_line(
-        "stty -echo cols 200; PS1=; systemctl is-system-running --wait; echo up-''now",
-    )?;
+    // A shell that writes nothing but what it is asked for. What is typed may be seen, too; so the
+    // words to wait for are typed in two pieces.
+    terminal.type_line("stty -echo cols 200; echo be-''quiet; TERM=dumb PS1= exec sh")?;
+    terminal.expect("be-quiet", COMMAND)?;
+    terminal.type_line("systemctl is-system-running --wait; echo up-''now")?;
     terminal.expect("up-now", BOOT)?;
     peers::ping(TAP_GUEST).context("Debian does not answer to ping")?;
     let found = command(
