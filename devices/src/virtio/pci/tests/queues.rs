@@ -190,6 +190,7 @@ fn odd_notifications_are_told_and_do_no_harm() {
     );
     rig.work();
     assert_eq!(rig.calls(), ["notified 0"]);
+    assert_eq!(rig.status(), READY);
     assert_eq!(rig.read(Structure::Notify, 0, 4), 0);
 }
 

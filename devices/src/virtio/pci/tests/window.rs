@@ -19,7 +19,8 @@ fn the_window_reads_and_writes_registers() {
     // It works whether or not the BARs decode.
     rig.config_write(4, 2, 0);
     let window = aim(&rig, Structure::Common, reg::QUEUE_SELECT, 2);
-    rig.config_write(window + 16, 4, 0xffff_0002);
+    // queue_size, which is behind it, would take a 4; but only two bytes are meant.
+    rig.config_write(window + 16, 4, 0x0004_0002);
     aim(&rig, Structure::Common, reg::QUEUE_SIZE, 2);
     assert_eq!(rig.config_read(window + 16, 4) & 0xffff, 8);
     rig.config_write(window + 16, 2, 4);
