@@ -48,6 +48,14 @@ pub(crate) fn write_exerciser(
     Ok(())
 }
 
+/// Writes an initial RAM file system whose first process drives the devices itself: it has no module.
+pub(crate) fn write_foreign(path: &Path, programs: &Programs) -> Result<()> {
+    let mut archive = Archive::create(path)?;
+    archive.copy("/init", &programs.path("foreign"))?;
+    archive.finish()?;
+    Ok(())
+}
+
 /// Goes on with the system on the first disk.
 const LOADER: &str = r#"#!/bin/busybox sh
 mkdir -p /proc /sys /dev /root

@@ -123,6 +123,7 @@ fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()
         &equipment.busybox,
         &equipment.programs,
     )?;
+    guest::write_foreign(&dir.join("foreign"), &equipment.programs)?;
     guest::write_loader(&dir.join("loader"), kernel, &equipment.busybox)
 }
 

@@ -12,6 +12,12 @@ pub const READ_ONLY_SEED: u64 = 2;
 /// Size in bytes of the second disk.
 pub const READ_ONLY_SIZE: usize = 4 << 20;
 
+/// Seed of the pattern that the guest with foreign drivers writes on its disk.
+pub const FOREIGN_SEED: u64 = 3;
+
+/// Size in bytes of that disk, all of which is written.
+pub const FOREIGN_SIZE: usize = 1 << 20;
+
 /// How many files `guest-N` the guest leaves on the first disk.
 pub const GUEST_FILES: u64 = 4;
 

@@ -4,6 +4,7 @@
 //! * [`exercise`]: what the exerciser in the guest and the program beside stickler agree upon.
 //! * [`link`]: messages between `cargo xtask lab` and the machine it booted.
 //! * [`pattern`]: bytes that both sides can make and compare.
+//! * [`serial`]: what a guest writes to its serial port.
 //! * [`tree`]: which files of a directory changed, and how they travel.
 //! * [`machine`]: what the first process of a machine does: file systems, modules, power-off.
 
@@ -11,4 +12,5 @@ pub mod exercise;
 pub mod link;
 pub mod machine;
 pub mod pattern;
+pub mod serial;
 pub mod tree;

@@ -13,8 +13,6 @@ mod network;
 mod processors;
 mod rogue;
 
-use std::fs::File;
-use std::io::Write;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -25,6 +23,7 @@ use stickler_guest_programs::exercise::{
     END_PARAMETER, NETWORK_PARAMETER, PASSED, REBIND_PARAMETER,
 };
 use stickler_guest_programs::machine;
+use stickler_guest_programs::serial::{mark, say};
 
 use crate::drivers::Bus;
 
@@ -101,21 +100,5 @@ fn end_now(how: &str) -> Result<()> {
             thread::sleep(Duration::from_secs(3600));
         },
         other => bail!("unknown end {other:?}"),
-    }
-}
-
-/// Puts a mark on stickler's timeline.
-fn mark(name: &str) {
-    say(&format!("@mark {name}"));
-}
-
-/// Writes a line to the serial port.
-fn say(line: &str) {
-    let written = File::options()
-        .write(true)
-        .open("/dev/ttyS0")
-        .and_then(|mut serial| serial.write_all(format!("{line}\n").as_bytes()));
-    if written.is_err() {
-        println!("{line}");
     }
 }

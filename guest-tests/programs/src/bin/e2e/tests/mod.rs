@@ -2,6 +2,7 @@
 
 pub(crate) mod endings;
 pub(crate) mod exercise;
+pub(crate) mod foreign;
 pub(crate) mod inputs;
 pub(crate) mod userland;
 pub(crate) mod verdicts;
@@ -13,6 +14,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = inputs::all();
     tests.extend(endings::all());
     tests.extend(verdicts::all());
+    tests.extend(foreign::all());
     tests.extend(exercise::all());
     tests.extend(userland::all());
     tests
