@@ -52,6 +52,24 @@ mod tests {
     }
 
     #[test]
+    fn readings_are_told_apart() {
+        use crate::requirement::{MAX_READINGS, Strictness};
+        let ambiguous = iter().filter(|(_, row)| !row.readings.is_empty());
+        for (_, Requirement { name, readings, .. }) in ambiguous {
+            assert!((2..=MAX_READINGS).contains(&readings.len()), "{name}");
+            let names: std::collections::HashSet<_> = readings.iter().map(|r| r.name).collect();
+            assert_eq!(names.len(), readings.len(), "{name}");
+            let spelled = |n: &str| {
+                n.chars()
+                    .all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())
+            };
+            assert!(names.into_iter().all(spelled), "{name}");
+            assert_eq!(Strictness::Lenient.pick(readings.len()), 0);
+            assert_eq!(Strictness::Strict.pick(readings.len()), readings.len() - 1);
+        }
+    }
+
+    #[test]
     fn names_and_clauses_are_well_formed() {
         for (_, row) in iter() {
             assert!(

@@ -3,7 +3,7 @@
 use crate::catalogue;
 use crate::event::Event;
 use crate::finding::{DeviceId, Finding, Recorder};
-use crate::requirement::{How, Req};
+use crate::requirement::{How, MAX_READINGS, Req, Strictness};
 use crate::rules::Rules;
 use crate::session::Session;
 
@@ -71,6 +71,19 @@ impl Outcome {
 }
 
 impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.held += other.held;
+        self.violated += other.violated;
+    }
+
+    fn count(&mut self, ok: bool) {
+        if ok {
+            self.held += 1;
+        } else {
+            self.violated += 1;
+        }
+    }
+
     /// What these counts say of `requirement`.
     pub fn outcome(self, requirement: Req) -> Outcome {
         match (requirement.requirement().how, self) {
@@ -82,20 +95,50 @@ impl Tally {
     }
 }
 
-/// One [`Tally`] a requirement, by catalogue index.
+/// One [`Tally`] a requirement, and one for each way to read it where there are several.
 #[derive(Clone, Debug)]
-pub struct Tallies(Box<[Tally; catalogue::LEN]>);
+pub struct Tallies {
+    strictness: Strictness,
+    /// What counts whichever way a requirement is read, by catalogue index.
+    common: Box<[Tally; catalogue::LEN]>,
+    /// What counts besides when it is read in this way.
+    by_reading: Box<[[Tally; MAX_READINGS]; catalogue::LEN]>,
+}
 
 impl Default for Tallies {
     fn default() -> Self {
-        Tallies(Box::new([Tally::default(); catalogue::LEN]))
+        Tallies::new(Strictness::default())
     }
 }
 
 impl Tallies {
-    /// The tally of one requirement.
+    /// No counts yet. Requirements with several readings are judged as `strictness` says.
+    pub fn new(strictness: Strictness) -> Self {
+        Tallies {
+            strictness,
+            common: Box::new([Tally::default(); catalogue::LEN]),
+            by_reading: Box::new([[Tally::default(); MAX_READINGS]; catalogue::LEN]),
+        }
+    }
+
+    /// By which reading requirements with several are judged.
+    pub fn strictness(&self) -> Strictness {
+        self.strictness
+    }
+
+    /// The tally of one requirement, by the reading by which it is judged.
     pub fn get(&self, requirement: Req) -> Tally {
-        self.0[requirement.index()]
+        let readings = requirement.requirement().readings.len();
+        self.reading(requirement, self.strictness.pick(readings))
+    }
+
+    /// The tally of one requirement, read in its `reading`th way.
+    pub fn reading(&self, requirement: Req, reading: usize) -> Tally {
+        let mut tally = self.common[requirement.index()];
+        if let Some(own) = self.by_reading[requirement.index()].get(reading) {
+            tally.add(*own);
+        }
+        tally
     }
 
     /// How one requirement came out.
@@ -103,22 +146,24 @@ impl Tallies {
         self.get(requirement).outcome(requirement)
     }
 
-    /// Adds `times` opportunities at which the driver did right.
+    /// Adds `times` opportunities at which the driver did right, however the requirement is read.
     pub fn add_held(&mut self, requirement: Req, times: u64) {
-        self.0[requirement.index()].held += times;
+        self.common[requirement.index()].held += times;
     }
 
     /// Adds another device's counts to these.
     pub fn merge(&mut self, other: &Tallies) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
-            mine.held += theirs.held;
-            mine.violated += theirs.violated;
-        }
+        let mine = self.common.iter_mut();
+        mine.zip(other.common.iter())
+            .for_each(|(mine, theirs)| mine.add(*theirs));
+        let mine = self.by_reading.as_flattened_mut().iter_mut();
+        mine.zip(other.by_reading.as_flattened())
+            .for_each(|(mine, theirs)| mine.add(*theirs));
     }
 
     /// Every requirement with its tally, in catalogue order.
     pub fn iter(&self) -> impl Iterator<Item = (Req, Tally)> + '_ {
-        self.0.iter().enumerate().map(|(i, t)| (Req(i as u16), *t))
+        catalogue::iter().map(|(req, _)| (req, self.get(req)))
     }
 }
 
@@ -137,13 +182,13 @@ impl Verdicts {
     /// The driver had an opportunity to break `requirement` and did not.
     #[inline(always)]
     pub fn held(&mut self, requirement: Req) {
-        self.tallies.0[requirement.index()].held += 1;
+        self.tallies.common[requirement.index()].held += 1;
     }
 
     /// As [`held`](Self::held), `times` over.
     #[inline(always)]
     pub fn held_times(&mut self, requirement: Req, times: u64) {
-        self.tallies.0[requirement.index()].held += times;
+        self.tallies.common[requirement.index()].held += times;
     }
 
     /// The driver broke `requirement`; `message` says by what.
@@ -156,9 +201,13 @@ impl Verdicts {
     #[cold]
     #[inline(never)]
     fn broken(&mut self, requirement: Req, queue: Option<u16>, message: impl FnOnce() -> String) {
-        let tally = &mut self.tallies.0[requirement.index()];
-        tally.violated += 1;
-        if tally.violated <= FINDINGS_PER_REQUIREMENT {
+        self.tallies.common[requirement.index()].violated += 1;
+        self.record(requirement, queue, message);
+    }
+
+    /// Records a violation that has been counted, unless there are enough of its requirement.
+    fn record(&mut self, requirement: Req, queue: Option<u16>, message: impl FnOnce() -> String) {
+        if self.tallies.get(requirement).violated <= FINDINGS_PER_REQUIREMENT {
             self.recorder.record(Finding {
                 requirement,
                 device: self.device,
@@ -185,6 +234,35 @@ impl Verdicts {
         }
         ok
     }
+
+    /// As [`check`](Self::check), where `requirement` can be read in several ways: `by` has whether
+    /// the driver did right by each of its readings, in their order, and `None` where there is no
+    /// opportunity by that one. Gives back whether it did right, or could do no wrong, by the one
+    /// that is judged.
+    pub fn check_by<const N: usize>(
+        &mut self,
+        requirement: Req,
+        by: [impl Into<Option<bool>>; N],
+        queue: Option<u16>,
+        message: impl FnOnce() -> String,
+    ) -> bool {
+        const { assert!(N > 1 && N <= MAX_READINGS) };
+        debug_assert_eq!(N, requirement.requirement().readings.len(), "{requirement}");
+        let by = by.map(Into::into);
+        for (tally, ok) in self.tallies.by_reading[requirement.index()]
+            .iter_mut()
+            .zip(by)
+        {
+            if let Some(ok) = ok {
+                tally.count(ok);
+            }
+        }
+        let ok = by[self.tallies.strictness.pick(N)].unwrap_or(true);
+        if !ok {
+            self.record(requirement, queue, message);
+        }
+        ok
+    }
 }
 
 /// Judges the driver of one device.
@@ -207,6 +285,13 @@ impl Judge {
                 recorder,
             },
         }
+    }
+
+    /// Judges requirements with several readings as `strictness` says, from the first event on; else
+    /// it is by the lenient ones.
+    pub fn reading(mut self, strictness: Strictness) -> Self {
+        self.verdicts.tallies.strictness = strictness;
+        self
     }
 
     /// The state the events so far amount to.

@@ -90,6 +90,46 @@ impl How {
     }
 }
 
+/// One way to read a requirement whose text leaves room for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Stable name, unique within the requirement: `separate`.
+    pub name: &'static str,
+    /// What the requirement demands when it is read so.
+    pub text: &'static str,
+}
+
+/// By which of a requirement's readings a driver is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strictness {
+    /// By the first: no driver is accused by an ambiguity.
+    #[default]
+    Lenient,
+    /// By the last: the most that the text can be taken to demand.
+    Strict,
+}
+
+impl Strictness {
+    /// As reports spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Strictness::Lenient => "lenient",
+            Strictness::Strict => "strict",
+        }
+    }
+
+    /// Which of so many readings it picks.
+    pub const fn pick(self, readings: usize) -> usize {
+        match self {
+            Strictness::Lenient => 0,
+            Strictness::Strict => readings.saturating_sub(1),
+        }
+    }
+}
+
+/// No requirement has more readings than this.
+pub const MAX_READINGS: usize = 3;
+
 /// One row of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Requirement {
@@ -106,6 +146,9 @@ pub struct Requirement {
     pub how: How,
     /// The requirement in our own words.
     pub text: &'static str,
+    /// The ways to read it, from the most lenient to the strictest; none where the text leaves no
+    /// doubt, else at least two and at most [`MAX_READINGS`].
+    pub readings: &'static [Reading],
 }
 
 /// Identifies a requirement: its place in the [catalogue](crate::catalogue).
@@ -139,14 +182,17 @@ impl std::fmt::Display for Req {
 ///
 /// Each entry becomes a constant of type [`Req`]; the chapter becomes `CHAPTER`, a slice of rows, and
 /// `END`, the catalogue index behind its last row, from which the next chapter counts on
-/// (`after super::previous::END`).
+/// (`after super::previous::END`). Where the text can be read in several ways, the entry ends with
+/// `readings ["lenient": "…", "strict": "…"]`, and the rule says how each came out by
+/// [`check_by`](crate::judge::Verdicts::check_by).
 #[macro_export]
 macro_rules! requirements {
     (
         after $start:expr;
         $(
             $id:ident = $name:literal, $role:ident $level:ident [$($clause:literal),+ $(,)?], $how:expr,
-                $text:literal;
+                $text:literal
+                $(, readings [$($reading:literal: $demand:literal),+ $(,)?])?;
         )+
     ) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
@@ -171,6 +217,10 @@ macro_rules! requirements {
                     clauses: &[$($clause),+],
                     how: $how,
                     text: $text,
+                    readings: &[$($($crate::requirement::Reading {
+                        name: $reading,
+                        text: $demand,
+                    }),+)?],
                 },)+
             ]
         };

@@ -12,17 +12,38 @@ requirements! {
     after super::features::END;
 
     WIDTH_8 = "config.width.8-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "8-bit fields of the device-specific configuration are accessed a byte at a time.";
+        "8-bit fields of the device-specific configuration are accessed a byte at a time.",
+        readings [
+            "device-specific": "The rule is about the device-specific configuration only.",
+            "every-structure": "The rule covers the common configuration structure as well.",
+        ];
     WIDTH_16 = "config.width.16-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "16-bit fields of the device-specific configuration are accessed whole, by aligned 16-bit accesses.";
+        "16-bit fields of the device-specific configuration are accessed whole, by aligned 16-bit accesses.",
+        readings [
+            "device-specific": "The rule is about the device-specific configuration only.",
+            "every-structure": "The rule covers the common configuration structure as well.",
+        ];
     WIDTH_32 = "config.width.32-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "32-bit fields of the device-specific configuration are accessed whole, by aligned 32-bit accesses.";
+        "32-bit fields of the device-specific configuration are accessed whole, by aligned 32-bit accesses.",
+        readings [
+            "device-specific": "The rule is about the device-specific configuration only.",
+            "every-structure": "The rule covers the common configuration structure as well.",
+        ];
     WIDTH_64 = "config.width.64-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "64-bit fields of the device-specific configuration are accessed as two aligned 32-bit halves.";
+        "64-bit fields of the device-specific configuration are accessed as two aligned 32-bit halves.",
+        readings [
+            "device-specific": "The rule is about the device-specific configuration only.",
+            "whole-stores": "The rule covers the common configuration structure as well, but a queue's address may be stored whole.",
+            "every-structure": "The rule covers the common configuration structure as well, and queue addresses are accessed by halves.",
+        ];
     HALVES = "config.width.halves", Driver May ["4.1.3.1-2"], Asserted,
         "The halves of a 64-bit field may be accessed independently.";
     OPTIONAL = "config.optional.offered", Driver Must ["2.3.1-2"], Asserted,
-        "Fields that a feature bit makes exist are accessed only where the device offers that feature.";
+        "Fields that a feature bit makes exist are accessed only where the device offers that feature.",
+        readings [
+            "offered": "What the device offers decides, before and after negotiation.",
+            "negotiated": "What the device offers decides until FEATURES_OK is set, and what was negotiated from then on.",
+        ];
     CHECKED = "config.optional.checked", Driver Must ["2.3.1-2"], Asserted,
         "Before it accesses a field that a feature bit makes exist, the driver has read the offered features.";
     EARLY_READ = "config.early-read", Driver May ["3.1.1-2"], Asserted,
@@ -97,14 +118,8 @@ impl Rules {
         let (offset, width) = (register.offset, u32::from(register.width));
         let did = if write { "written" } else { "read" };
         if let Some(field) = layout::field_at(fields, offset) {
-            let (requirement, natural) = natural(field, offset, width);
-            verdicts.check(requirement, natural, None, || {
-                format!(
-                    "{width} bytes {did} at offset {offset:#x}, in the {}-bit field {}",
-                    u32::from(field.width) * 8,
-                    field.name
-                )
-            });
+            let natural = is_natural(field, offset, width);
+            width_judged(field, write, register, Some(natural), verdicts);
             if field.width == 8 && natural {
                 verdicts.held(HALVES);
             }
@@ -114,9 +129,16 @@ impl Rules {
         });
         for field in touched.clone().filter(|f| is_optional(f)) {
             let offered = session.offered & field.feature != 0;
-            verdicts.check(OPTIONAL, offered, None, || {
+            let settled = session.status & status::FEATURES_OK != 0;
+            let exists = offered && (!settled || session.has(field.feature));
+            verdicts.check_by(OPTIONAL, [offered, exists], None, || {
+                let lacks = if offered {
+                    "was not negotiated"
+                } else {
+                    "is not offered"
+                };
                 format!(
-                    "{} {did}, which exists only with {}: the device does not offer it",
+                    "{} {did}, which exists only with {}: this {lacks}",
                     field.name,
                     crate::features::names(session.kind, field.feature)
                 )
@@ -253,6 +275,11 @@ impl Rules {
 impl Chapter for Rules {
     fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
+            Event::RegisterRead(register) => common_accessed(false, register, verdicts),
+            Event::RegisterWritten(register) => common_accessed(true, register, verdicts),
+            _ => {}
+        }
+        match event {
             Event::RegisterRead(register) => match register.structure {
                 Structure::Device => self.read(register, session, verdicts),
                 Structure::Common
@@ -295,15 +322,56 @@ const WRITEBACK_FIELD: &str = "writeback";
 const EMERGENCY_FIELD: &str = "emerg_wr";
 const MAC_FIELD: &str = "mac";
 
-/// Who says so for the width of an access at `offset` in `field`, and whether the access has it.
-fn natural(field: &Field, offset: u32, width: u32) -> (Req, bool) {
+/// Whether an access at `offset` in `field` has the width that §4.1.3.1 asks for.
+fn is_natural(field: &Field, offset: u32, width: u32) -> bool {
     let at = offset - field.offset;
     match field.width {
-        1 => (WIDTH_8, width == 1),
-        2 => (WIDTH_16, width == 2 && at == 0),
-        4 => (WIDTH_32, width == 4 && at == 0),
-        _ => (WIDTH_64, width == 4 && at.is_multiple_of(4)),
+        1 => width == 1,
+        2 => width == 2 && at == 0,
+        4 => width == 4 && at == 0,
+        _ => width == 4 && at.is_multiple_of(4),
     }
+}
+
+/// An access to the common configuration structure, which only some readings of §4.1.3.1 cover.
+fn common_accessed(write: bool, register: &Register, verdicts: &mut Verdicts) {
+    if register.structure == Structure::Common
+        && let Some(field) = layout::field_at(layout::COMMON, register.offset)
+    {
+        width_judged(field, write, register, None, verdicts);
+    }
+}
+
+/// Judges the width of an access that begins in `field`; `device_specific` has whether it is right
+/// if the field is one of the device-specific configuration.
+fn width_judged(
+    field: &Field,
+    write: bool,
+    register: &Register,
+    device_specific: Option<bool>,
+    verdicts: &mut Verdicts,
+) {
+    let (offset, width) = (register.offset, u32::from(register.width));
+    let natural = is_natural(field, offset, width);
+    let says = || {
+        format!(
+            "{width} bytes {} at offset {offset:#x}, in the {}-bit field {}",
+            if write { "written" } else { "read" },
+            u32::from(field.width) * 8,
+            field.name
+        )
+    };
+    let narrow = [device_specific, Some(natural)];
+    match field.width {
+        1 => verdicts.check_by(WIDTH_8, narrow, None, says),
+        2 => verdicts.check_by(WIDTH_16, narrow, None, says),
+        4 => verdicts.check_by(WIDTH_32, narrow, None, says),
+        _ => {
+            let whole = device_specific.is_none() && write && width == 8 && offset == field.offset;
+            let by = [device_specific, Some(natural || whole), Some(natural)];
+            verdicts.check_by(WIDTH_64, by, None, says)
+        }
+    };
 }
 
 /// §5.1.4: mac always exists, though only VIRTIO_NET_F_MAC makes it valid.

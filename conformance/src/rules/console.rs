@@ -39,7 +39,11 @@ requirements! {
     PORT_OPEN_ADDED = "console.control.port-open-added", Driver Must ["5.3.6.2"], Asserted,
         "PORT_OPEN is sent for a port that the device has added.";
     CONSOLE_PORT = "console.control.console-port-open", Driver Must ["5.3.6.2.2-2"], Asserted,
-        "The answer to CONSOLE_PORT is PORT_OPEN with value 1 for that port.";
+        "The answer to CONSOLE_PORT is PORT_OPEN with value 1 for that port.",
+        readings [
+            "may-cross": "That a port which was open is closed may have been sent before CONSOLE_PORT was seen, and is no answer.",
+            "next": "The next PORT_OPEN for that port is the answer.",
+        ];
 }
 
 /// `event` of control messages (§5.3.6.2).
@@ -158,11 +162,13 @@ impl Rules {
             // Told by then.
             _ => return,
         }
-        // Reading: a port that was open may have been closed before CONSOLE_PORT was seen; that
-        // is no answer.
-        if asked && (value == 1 || !was_open) {
-            self.consoles &= !port;
-            verdicts.check(CONSOLE_PORT, value == 1, Some(CONTROLQ), || {
+        if asked {
+            let answer = value == 1 || !was_open;
+            if answer {
+                self.consoles &= !port;
+            }
+            let by = [answer.then_some(value == 1), Some(value == 1)];
+            verdicts.check_by(CONSOLE_PORT, by, Some(CONTROLQ), || {
                 format!("{}, in answer to CONSOLE_PORT", says())
             });
         }

@@ -4,7 +4,7 @@ use super::{Chapter, goes_live};
 use crate::event::Event;
 use crate::features::{self, VERSION_1, block, names, net};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, status};
+use crate::layout::{DeviceKind, Structure, status};
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
@@ -15,7 +15,18 @@ requirements! {
     OFFERED = "features.offered", Driver MustNot ["2.2.1-1"], Asserted,
         "The driver accepts no feature bit that the device does not offer.";
     READ_FIRST = "features.read-first", Driver Must ["3.1.1-1"], Asserted,
-        "The driver has read every word of device_feature from which it accepts bits.";
+        "The driver has read every word of device_feature from which it accepts bits.",
+        readings [
+            "once": "Having read them once is enough, for what a device offers stays the same.",
+            "each-time": "They are read in every initialization: each reset begins the sequence anew.",
+        ];
+    STEP = "features.configuration-read", Driver Must ["3.1.1-1", "3.1.1-2"], Asserted,
+        "Until FEATURES_OK is set, the configuration is read and features are written in an order in which both sides know what they deal with.",
+        readings [
+            "any-order": "Any order will do, and features may be written several times.",
+            "features-first": "The configuration is read only after the features accepted have been written, so that the device knows what it shows it for.",
+            "as-listed": "Features are read, then the configuration to decide on them, then features are written, once.",
+        ];
     AFTER_DRIVER = "features.after-driver", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
         "The driver writes driver_feature only after it has set DRIVER.";
     FINAL = "features.none-after-features-ok", Driver MustNot ["3.1.1-3"], Asserted,
@@ -80,9 +91,13 @@ static NET_NEEDS: [(u64, Req); 13] = [
 /// What this chapter remembers.
 #[derive(Default)]
 pub(crate) struct Rules {
-    /// Which of the first two words of device_feature have ever been read. What a device offers
-    /// stays the same, so a driver that resumes need not read it again (Linux does not).
+    /// Which of the first two words of device_feature have ever been read. A driver that resumes
+    /// does not always read them again (Linux does not).
     read: [bool; 2],
+    /// … and which of them since the reset.
+    read_again: [bool; 2],
+    /// How the driver went about the configuration before FEATURES_OK, since the reset.
+    step: Step,
     /// driver_feature, the first two words, as written since the reset.
     written: [u32; 2],
     /// A bit beyond the first 64 was accepted since the reset.
@@ -93,6 +108,54 @@ pub(crate) struct Rules {
     decided: bool,
     /// Bits were accepted, or features changed, after FEATURES_OK since the reset.
     late: bool,
+}
+
+/// What came before what between DRIVER and FEATURES_OK.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    /// driver_feature has been written: its words, as bits.
+    written: u64,
+    /// The configuration was read before any word of it had been written.
+    read_before: bool,
+    /// … and after one had.
+    read_after: bool,
+    /// A word of it was written again.
+    rewritten: bool,
+}
+
+impl Step {
+    fn judge(self, verdicts: &mut Verdicts) {
+        let Step {
+            read_before,
+            read_after,
+            rewritten,
+            ..
+        } = self;
+        verdicts.check_by(
+            STEP,
+            [true, !read_before, !read_after && !rewritten],
+            None,
+            || {
+                let did = [
+                    (
+                        read_before,
+                        "the configuration was read before driver_feature was written",
+                    ),
+                    (
+                        read_after,
+                        "the configuration was read after driver_feature had been written",
+                    ),
+                    (rewritten, "driver_feature was written more than once"),
+                ];
+                let did: Vec<_> = did
+                    .iter()
+                    .filter(|(done, _)| *done)
+                    .map(|(_, what)| *what)
+                    .collect();
+                format!("FEATURES_OK set after {}", did.join(", and "))
+            },
+        );
+    }
 }
 
 impl Rules {
@@ -118,6 +181,12 @@ impl Rules {
                 )
             },
         );
+        if !self.asked
+            && let Some(bit) = 1_u64.checked_shl(select)
+        {
+            self.step.rewritten |= self.step.written & bit != 0;
+            self.step.written |= bit;
+        }
         let Some(word) = self.written.get_mut(select as usize) else {
             self.beyond |= value != 0;
             return;
@@ -165,17 +234,19 @@ impl Rules {
                 )
             }
         });
-        for (word, read) in self.read.iter().enumerate() {
+        for (word, (ever, again)) in self.read.into_iter().zip(self.read_again).enumerate() {
             let bits = accepted & (u64::from(u32::MAX) << (32 * word));
             if bits != 0 {
-                verdicts.check(READ_FIRST, *read, None, || {
+                verdicts.check_by(READ_FIRST, [ever, again], None, || {
+                    let when = if ever { "since the reset" } else { "ever" };
                     format!(
-                        "{} accepted, but device_feature was never read with select {word}",
+                        "{} accepted, but device_feature was not read with select {word} {when}",
                         names(session.kind, bits)
                     )
                 });
             }
         }
+        self.step.judge(verdicts);
         for (requirement, kind, bit) in [
             (ACCEPT_VERSION_1, None, VERSION_1),
             (ACCEPT_RO, Some(DeviceKind::Block), block::RO),
@@ -209,6 +280,20 @@ impl Chapter for Rules {
             Event::DeviceFeaturesRead { select } => {
                 if let Some(read) = self.read.get_mut(select as usize) {
                     *read = true;
+                }
+                if let Some(read) = self.read_again.get_mut(select as usize) {
+                    *read = true;
+                }
+            }
+            Event::RegisterRead(register)
+                if register.structure == Structure::Device
+                    && !self.asked
+                    && session.status & status::DRIVER != 0 =>
+            {
+                if self.step.written == 0 {
+                    self.step.read_before = true;
+                } else {
+                    self.step.read_after = true;
                 }
             }
             Event::DriverFeaturesWritten { select, value } => {

@@ -25,7 +25,11 @@ requirements! {
     FRAME = "net.tx.frame", Driver Must ["5.1.6.2"], Asserted,
         "What follows the header is a packet: at least the 14 bytes of an Ethernet header.";
     NUM_BUFFERS = "net.tx.num-buffers", Driver Must ["5.1.6.2.1-1"], Asserted,
-        "num_buffers of a packet to be sent is 0.";
+        "num_buffers of a packet to be sent is 0.",
+        readings [
+            "if-used": "Without MRG_RXBUF the field is there only because 1.0 has one header for all, and may hold anything.",
+            "always": "The header has the field, so it is 0.",
+        ];
     FLAGS_ZERO = "net.tx.flags.zero-without-csum", Driver Must ["5.1.6.2.1-2"], Asserted,
         "Without VIRTIO_NET_F_CSUM, flags is 0.";
     DATA_VALID = "net.tx.flags.no-data-valid", Driver MustNot ["5.1.6.2.1-13"], Asserted,
@@ -59,9 +63,17 @@ requirements! {
     ECN_BIT = "net.tx.gso.ecn-bit", Driver MustNot ["5.1.6.2"], Asserted,
         "VIRTIO_NET_HDR_GSO_ECN is used only with VIRTIO_NET_F_HOST_ECN.";
     ECN_UNNEGOTIATED = "net.tx.gso.ecn-unnegotiated", Driver ShouldNot ["5.1.6.2.1-6"], Asserted,
-        "Without VIRTIO_NET_F_HOST_ECN, TCP packets with the ECN bit are not left to the device to segment.";
+        "Without VIRTIO_NET_F_HOST_ECN, TCP packets with the ECN bit are not left to the device to segment.",
+        readings [
+            "cwr": "The ECN bit is the one that segmentation must treat in a way of its own: CWR.",
+            "cwr-or-ece": "TCP has two ECN bits, CWR and ECE, and either is meant.",
+        ];
     ECN_SET = "net.tx.gso.ecn-set", Driver Must ["5.1.6.2.1-6"], Asserted,
-        "With VIRTIO_NET_F_HOST_ECN, a TCP packet with the ECN bit to be segmented has VIRTIO_NET_HDR_GSO_ECN set.";
+        "With VIRTIO_NET_F_HOST_ECN, a TCP packet with the ECN bit to be segmented has VIRTIO_NET_HDR_GSO_ECN set.",
+        readings [
+            "cwr": "The ECN bit is the one that segmentation must treat in a way of its own: CWR.",
+            "cwr-or-ece": "TCP has two ECN bits, CWR and ECE, and either is meant.",
+        ];
     FIRST_QUEUE = "net.tx.queue.first-only", Driver Must ["5.1.6.5.5.1-3"], Asserted,
         "Before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through transmitq1.";
     BEYOND_PAIRS = "net.tx.queue.within-pairs", Driver MustNot ["5.1.6.5.5.1-4"], Asserted,
@@ -73,7 +85,11 @@ requirements! {
     RX_PLAIN = "net.rx.size.plain", Driver Should ["5.1.6.3.1-2"], Asserted,
         "Without MRG_RXBUF and without offloads, receive buffers have at least 1526 bytes.";
     RX_MERGEABLE = "net.rx.size.mergeable", Driver Must ["5.1.6.3.1-3"], Asserted,
-        "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.";
+        "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.",
+        readings [
+            "at-least": "12 bytes are enough, as later versions have it.",
+            "greater": "There is room for more than the header: at least 13 bytes.",
+        ];
 }
 
 /// `flags` and `gso_type` of struct virtio_net_hdr (§5.1.6).
@@ -156,7 +172,7 @@ impl Rules {
                 & (packet.writable == 0)
                 & (packet.len >= ETHERNET)
                 & (packet.queue / 2 < self.pairs)
-                & (header.num_buffers == 0 || !session.has(net::MRG_RXBUF));
+                & (header.num_buffers == 0);
             if ok {
                 self.plain += 1;
                 return;
@@ -181,13 +197,11 @@ impl Rules {
         verdicts.check(FRAME, packet.len >= ETHERNET, queue, || {
             format!("a packet of {} bytes", packet.len)
         });
-        // Reading: without MRG_RXBUF nobody has use for the field, and it is there only because
-        // 1.0 has one header for all.
-        if session.has(net::MRG_RXBUF) {
-            verdicts.check(NUM_BUFFERS, header.num_buffers == 0, queue, || {
-                format!("a packet with num_buffers {}", header.num_buffers)
-            });
-        }
+        let zero = header.num_buffers == 0;
+        let unused = !session.has(net::MRG_RXBUF);
+        verdicts.check_by(NUM_BUFFERS, [zero || unused, zero], queue, || {
+            format!("a packet with num_buffers {}", header.num_buffers)
+        });
         self.judge_queue(packet.queue, session, verdicts);
         offload::judge(&header, packet, session, verdicts);
     }
@@ -278,9 +292,13 @@ impl Rules {
             format!("a receive buffer with {readable} device-readable bytes")
         });
         let (requirement, smallest) = receive_size(self.features);
-        verdicts.check(requirement, len >= smallest, queue, || {
-            format!("a receive buffer of {len} bytes")
-        });
+        let says = || format!("a receive buffer of {len} bytes");
+        if requirement == RX_MERGEABLE {
+            let by = [len >= hdr::LEN, len > hdr::LEN];
+            verdicts.check_by(RX_MERGEABLE, by, queue, says);
+        } else {
+            verdicts.check(requirement, len >= smallest, queue, says);
+        }
     }
 
     /// What the counts stand for.
@@ -292,7 +310,7 @@ impl Rules {
             (FRAME, true),
             (DATA_VALID, true),
             (FLAGS_DEFINED, true),
-            (NUM_BUFFERS, !lacks(net::MRG_RXBUF)),
+            (NUM_BUFFERS, true),
             (FLAGS_ZERO, lacks(net::CSUM)),
             (GSO_NONE, lacks(HOST_OFFLOADS)),
             (GSO_TCPV4, lacks(net::HOST_TSO4)),
@@ -353,11 +371,10 @@ impl Chapter for Rules {
     }
 }
 
-/// Who says how long receive buffers are, and what they say.
+/// Who says how long receive buffers are, and which length is enough however that is read.
 fn receive_size(features: u64) -> (Req, u64) {
     if features & net::MRG_RXBUF != 0 {
-        // Reading: "at greater than the size" is taken for "at least", as later versions have it.
-        (RX_MERGEABLE, hdr::LEN)
+        (RX_MERGEABLE, hdr::LEN + 1)
     } else if features & GUEST_OFFLOADS != 0 {
         (RX_LARGE, 65562)
     } else {

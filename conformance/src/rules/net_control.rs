@@ -25,7 +25,11 @@ requirements! {
     RX_DATA = "net.control.rx.data", Driver Must ["5.1.6.5.1"], Asserted,
         "The data of a receive filter command is one byte, 0 or 1.";
     MAC_NEGOTIATED = "net.control.mac.negotiated", Driver MustNot ["5.1.6.5.2.2-1"], Asserted,
-        "Commands for MAC address filtering are sent only with VIRTIO_NET_F_CTRL_RX.";
+        "Commands for MAC address filtering are sent only with VIRTIO_NET_F_CTRL_RX.",
+        readings [
+            "by-command": "MAC_ADDR_SET may also be sent with CTRL_MAC_ADDR, which is there for nothing else.",
+            "by-class": "No command of the class may be sent without CTRL_RX.",
+        ];
     MAC_TABLE = "net.control.mac-table.format", Driver Must ["5.1.6.5.2.2-3"], Asserted,
         "The data of MAC_TABLE_SET is two tables, each a 32-bit count and as many addresses of 6 bytes.";
     MAC_UNICAST = "net.control.mac-table.unicast", Driver Must ["5.1.6.5.2.2-3"], Asserted,
@@ -94,6 +98,22 @@ impl Rules {
     }
 }
 
+/// A command, and `what` is wrong with it.
+fn says(command: &NetCommand<'_>, what: &str) -> String {
+    let NetCommand {
+        class,
+        command,
+        data,
+        len,
+        writable,
+        ..
+    } = *command;
+    let shown = data.get(..data.len().min(16)).unwrap_or_default();
+    format!(
+        "command {command:?} of class {class:?} with {len} bytes of data ({shown:02x?}) and {writable} device-writable bytes: {what}"
+    )
+}
+
 impl Chapter for Rules {
     fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
         if let Event::NetCommand(command) = event {
@@ -138,14 +158,14 @@ impl Command<'_> {
                 self.receive_filter();
             }
             (class::MAC, 0) => {
-                self.negotiated(MAC_NEGOTIATED, net::CTRL_RX);
+                let class = self.session.has(net::CTRL_RX);
+                self.mac_negotiated([class, class]);
                 self.mac_table();
             }
             (class::MAC, 1) => {
-                // Reading: the whole class needs CTRL_RX, but CTRL_MAC_ADDR is there for nothing
-                // else than this command.
-                let either = self.session.negotiated & (net::CTRL_RX | net::CTRL_MAC_ADDR) != 0;
-                self.check(MAC_NEGOTIATED, either, "neither CTRL_RX nor CTRL_MAC_ADDR");
+                let class = self.session.has(net::CTRL_RX);
+                let command = class || self.session.has(net::CTRL_MAC_ADDR);
+                self.mac_negotiated([command, class]);
                 let whole = self.command.len == 6;
                 self.check(MAC_ADDRESS, whole, "not the length of a MAC address");
             }
@@ -259,21 +279,18 @@ impl Command<'_> {
         self.check(requirement, ok, "the feature was not negotiated");
     }
 
+    /// Whether a command of the MAC class has the feature it needs, by each reading.
+    fn mac_negotiated(&mut self, by: [bool; 2]) {
+        let command = self.command;
+        self.verdicts.check_by(MAC_NEGOTIATED, by, None, || {
+            says(command, "the feature was not negotiated")
+        });
+    }
+
     fn check(&mut self, requirement: Req, ok: bool, what: &str) -> bool {
-        let NetCommand {
-            class,
-            command,
-            data,
-            len,
-            writable,
-            ..
-        } = *self.command;
-        self.verdicts.check(requirement, ok, None, || {
-            let shown = data.get(..data.len().min(16)).unwrap_or_default();
-            format!(
-                "command {command:?} of class {class:?} with {len} bytes of data ({shown:02x?}) and {writable} device-writable bytes: {what}"
-            )
-        })
+        let command = self.command;
+        self.verdicts
+            .check(requirement, ok, None, || says(command, what))
     }
 }
 

@@ -29,7 +29,11 @@ requirements! {
     QUEUE_NOTIFY_OFF = "common.queue-notify-off.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
         "queue_notify_off is not written.";
     ISR_WITH_MSIX = "isr.unused-with-msi-x", Driver ShouldNot ["4.1.4.5.2-1"], Asserted,
-        "With MSI-X enabled, the driver does not read ISR status for a queue's interrupt.";
+        "With MSI-X enabled, the driver does not read ISR status for a queue's interrupt.",
+        readings [
+            "queue-only": "Reading it when its bit of a configuration change is set is no answer to a queue's interrupt.",
+            "never": "A live device's ISR status is not read at all while MSI-X is enabled.",
+        ];
 }
 
 /// The registers of the common configuration that a driver only reads: offset and width.
@@ -146,18 +150,17 @@ impl Chapter for Rules {
                 value,
                 ..
             } => self.vectors |= value != NO_VECTOR,
-            // Reading: a configuration change is no queue interrupt, and its bit in ISR status is
-            // set with MSI-X as well.
+            // A configuration change is no queue interrupt, and its bit in ISR status is set with
+            // MSI-X as well.
             Event::IsrRead {
                 value,
                 msix_enabled: true,
-            } if session.is_live() && value & 2 == 0 => {
+            } if session.is_live() => {
                 self.isr_read = true;
-                verdicts.violated(
-                    ISR_WITH_MSIX,
-                    None,
-                    format!("ISR status read as {value} while MSI-X is enabled"),
-                );
+                let for_configuration = value & 2 != 0;
+                verdicts.check_by(ISR_WITH_MSIX, [for_configuration, false], None, || {
+                    format!("ISR status read as {value} while MSI-X is enabled")
+                });
             }
             Event::StatusWritten { to: 0, .. } => {
                 if session.is_live() && self.vectors && !self.isr_read {

@@ -30,7 +30,11 @@ requirements! {
     TOTAL = "chain.total-length", Driver MustNot ["2.4.5.2-1"], Asserted,
         "The buffers of a chain are not longer than 2^32 bytes in total.";
     LENGTH = "chain.at-most-queue-size", Driver MustNot ["2.4.5.3.1-3"], Asserted,
-        "A chain has no more descriptors than the queue.";
+        "A chain has no more descriptors than the queue.",
+        readings [
+            "each-table": "Descriptors in the queue's table and in an indirect table are counted each for themselves.",
+            "together": "All buffers of a chain are counted, whichever table describes them.",
+        ];
     ORDER = "chain.readable-before-writable", Driver Must ["2.4.4.2-1"], Asserted,
         "Device-writable buffers come after all device-readable ones.";
     EXCESSIVE = "chain.not-excessive", Driver ShouldNot ["2.4.4.2-2"], Asserted,
@@ -282,8 +286,7 @@ impl Rules {
             && !shape.buffers.disordered()
             && shape.flags & !DEFINED == 0
             && shape.total <= MAX_TOTAL
-            && shape.direct + usize::from(refers) <= size
-            && shape.indirect <= size
+            && shape.direct + shape.indirect.max(usize::from(refers)) <= size
             && !shape.is_excessive()
             && (!refers || indirect_is_right(chain, session));
         if right {
@@ -374,8 +377,7 @@ const DEFINED: u16 = desc::NEXT | desc::WRITE | desc::INDIRECT;
 /// §2.4.5.2: so many bytes a chain may have.
 const MAX_TOTAL: u64 = 1 << 32;
 
-/// Reading: what is excessive the specification leaves open, but for an example of one descriptor a
-/// byte. More than this many descriptors that hold …
+/// What is excessive the specification leaves open, but for an example of one descriptor a byte. More than this many descriptors that hold …
 const MANY: usize = 64;
 /// … less than this many bytes each are called excessive.
 const FEW_BYTES: u64 = 16;

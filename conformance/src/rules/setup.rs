@@ -15,7 +15,11 @@ requirements! {
     EXISTS = "queue.exists", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
         "Only queues that exist are configured: a queue whose queue_size reads as 0 does not.";
     SIZE_POWER = "queue.size.power-of-two", Driver MustNot ["4.1.4.3.2-2"], Asserted,
-        "What is written to queue_size is a power of two.";
+        "What is written to queue_size is a power of two.",
+        readings [
+            "or-zero": "0 may be written as well: the layout of the structure has it for a queue that is not there.",
+            "never-zero": "0 is no power of two.",
+        ];
     SIZE_MAX = "queue.size.at-most-offered", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
         "queue_size is made smaller than what the device presented, never larger.";
     SIZE_SET = "queue.size.not-zero", Driver Must ["2.4", "4.1.4.3"], Asserted,
@@ -29,9 +33,17 @@ requirements! {
     IN_MEMORY = "queue.in-memory", Driver Must ["2.4"], Asserted,
         "Each part of a virtqueue lies, contiguous, in the guest's memory.";
     PARTS_APART = "queue.parts-apart", Driver Must ["2.4", "2.4.6", "2.4.8"], Asserted,
-        "The descriptor table, the available ring and the used ring of a queue do not overlap.";
+        "The descriptor table, the available ring and the used ring of a queue do not overlap.",
+        readings [
+            "if-used": "used_event and avail_event are part of the rings only with the feature that uses them.",
+            "always": "The rings end with used_event and avail_event, whatever was negotiated.",
+        ];
     QUEUES_APART = "queue.queues-apart", Driver Must ["2.4", "4.1.5.1.3"], Asserted,
-        "The rings of one queue do not overlap those of another.";
+        "The rings of one queue do not overlap those of another.",
+        readings [
+            "if-used": "used_event and avail_event are part of the rings only with the feature that uses them.",
+            "always": "The rings end with used_event and avail_event, whatever was negotiated.",
+        ];
     USED_FLAGS = "queue.used-flags-zero", Driver Must ["2.4.9.1-1"], Asserted,
         "flags of the used ring is 0 when the queue is enabled.";
     CONFIGURED = "queue.enable.configured", Driver Must ["4.1.4.3.2-3"], Asserted,
@@ -41,7 +53,11 @@ requirements! {
     ADDRESS_FIXED = "queue.enable.address-fixed", Driver Must ["4.1.4.3.2-3"], Asserted,
         "The addresses of an enabled queue are not changed.";
     NOT_DISABLED = "queue.enable.not-zero", Driver MustNot ["4.1.4.3.2-5"], Asserted,
-        "The driver does not write 0 to queue_enable.";
+        "The driver does not write 0 to queue_enable.",
+        readings [
+            "disabling": "Only a queue that is enabled can be disabled: writing 0 to what is 0 does nothing.",
+            "any-zero": "0 is not written to queue_enable, enabled or not.",
+        ];
     ENABLE_VALUE = "queue.enable.value", Driver Must ["4.1.4.3"], Asserted,
         "What enables a queue is a 1 in queue_enable, and no other value.";
     ENABLE_ONCE = "queue.enable.once", Driver ShouldNot ["4.1.5.1.3"], Asserted,
@@ -49,7 +65,11 @@ requirements! {
     ENABLE_AFTER = "queue.enable.after-features-ok", Driver Must ["3.1.1-1", "3.1.1-3"], Asserted,
         "Queues are enabled after FEATURES_OK has been set.";
     ENABLE_BEFORE = "queue.enable.before-driver-ok", Driver Must ["3.1.1-1"], Asserted,
-        "Queues are enabled before DRIVER_OK is set.";
+        "Queues are enabled before DRIVER_OK is set.",
+        readings [
+            "later-pairs": "A network device's further pairs of queues may be enabled when the driver is about to use them.",
+            "all-queues": "Every queue that is ever used is enabled before DRIVER_OK is set.",
+        ];
     CONTROLQ = "net.queue.negotiated", Driver MustNot ["5.1.2"], Asserted,
         "A network device's queues beyond the first pair are enabled only with VIRTIO_NET_F_CTRL_VQ or MQ.";
     PORTS = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
@@ -76,8 +96,8 @@ struct Queue {
     written: [bool; 3],
     /// As it was enabled.
     setup: Option<QueueSetup>,
-    /// The bytes its parts take, if it is enabled: start and end.
-    parts: [(u64, u64); 3],
+    /// … if its parts lie in memory.
+    extents: Option<QueueSetup>,
 }
 
 impl Rules {
@@ -101,12 +121,11 @@ impl Rules {
         }) {
             return;
         }
-        // Reading: the layout of the structure allows 0 as well.
-        if value != 0 {
-            verdicts.check(SIZE_POWER, value.is_power_of_two(), queue, || {
-                format!("queue_size written as {value}")
-            });
-        }
+        let power = value.is_power_of_two();
+        let by = [(value != 0).then_some(power), Some(power)];
+        verdicts.check_by(SIZE_POWER, by, queue, || {
+            format!("queue_size written as {value}")
+        });
         verdicts.check(SIZE_MAX, value <= max, queue, || {
             format!("queue_size written as {value}; the device presented {max}")
         });
@@ -168,15 +187,12 @@ impl Rules {
     ) {
         let queue = Some(index);
         if value == 0 {
-            // Reading: writing 0 to what is 0 disables nothing.
-            if setup.is_some_and(|s| s.enabled) {
-                self.disabled = true;
-                verdicts.violated(
-                    NOT_DISABLED,
-                    queue,
-                    "0 written to queue_enable of an enabled queue".to_owned(),
-                );
-            }
+            self.disabled = true;
+            let enabled = setup.is_some_and(|s| s.enabled);
+            verdicts.check_by(NOT_DISABLED, [!enabled, false], queue, || {
+                let which = if enabled { "an enabled" } else { "a disabled" };
+                format!("0 written to queue_enable of {which} queue")
+            });
             return;
         }
         if !verdicts.check(ENABLE_VALUE, value == 1, queue, || {
@@ -213,11 +229,10 @@ impl Rules {
             )
         };
         if session.is_live() {
-            // Reading: §5.1.6.5.5.1 has a driver configure further pairs before it asks for them,
-            // which it may do at any time.
-            if !(session.kind == DeviceKind::Net && session.has(net::MQ) && index >= 2) {
-                verdicts.violated(ENABLE_BEFORE, queue, when());
-            }
+            // §5.1.6.5.5.1 has a driver configure further pairs before it asks for them, which it
+            // may do at any time.
+            let further = session.kind == DeviceKind::Net && session.has(net::MQ) && index >= 2;
+            verdicts.check_by(ENABLE_BEFORE, [further, false], queue, when);
         } else {
             verdicts.held(ENABLE_BEFORE);
             let negotiated = session.status & status::FEATURES_OK != 0;
@@ -287,34 +302,38 @@ impl Rules {
         session: &Session,
         verdicts: &mut Verdicts,
     ) {
-        let parts = extents(setup, session.has(RING_EVENT_IDX));
-        let [table, available, used] = parts;
-        let ok = !overlap(table, available) && !overlap(available, used) && !overlap(table, used);
+        let event_idx = session.has(RING_EVENT_IDX);
+        let by_extents = [event_idx, true].map(|event_idx| extents(setup, event_idx));
+        let apart = by_extents.map(|[table, available, used]| {
+            !overlap(table, available) && !overlap(available, used) && !overlap(table, used)
+        });
         let says = || {
             format!(
                 "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}",
                 setup.desc, setup.avail, setup.used, setup.size
             )
         };
-        verdicts.check(PARTS_APART, ok, Some(index), || {
+        verdicts.check_by(PARTS_APART, apart, Some(index), || {
             format!("{}: these overlap", says())
         });
-        let neighbour = self.queues.iter().enumerate().position(|(other, queue)| {
-            other != usize::from(index)
-                && queue
-                    .parts
-                    .iter()
-                    .any(|theirs| parts.iter().any(|ours| overlap(*theirs, *ours)))
+        let neighbours = [event_idx, true].map(|event_idx| {
+            self.queues.iter().enumerate().position(|(other, queue)| {
+                let theirs = queue.extents.map(|setup| extents(&setup, event_idx));
+                other != usize::from(index)
+                    && theirs.is_some_and(|theirs| {
+                        let ours = extents(setup, event_idx);
+                        theirs.iter().any(|t| ours.iter().any(|o| overlap(*t, *o)))
+                    })
+            })
         });
-        verdicts.check(QUEUES_APART, neighbour.is_none(), Some(index), || {
-            format!(
-                "{}: this overlaps queue {}",
-                says(),
-                neighbour.unwrap_or_default()
-            )
+        let apart = neighbours.map(|neighbour| neighbour.is_none());
+        verdicts.check_by(QUEUES_APART, apart, Some(index), || {
+            let [lenient, strict] = neighbours;
+            let neighbour = lenient.or(strict).unwrap_or_default();
+            format!("{}: this overlaps queue {neighbour}", says())
         });
         if let Some(state) = self.queue(index) {
-            state.parts = parts;
+            state.extents = Some(*setup);
         }
     }
 
@@ -370,8 +389,8 @@ fn beyond_the_first(kind: DeviceKind) -> Option<(Req, u64)> {
     }
 }
 
-/// The bytes that the three parts take (§2.4). Reading: used_event and avail_event are there only
-/// with the feature that uses them.
+/// The bytes that the three parts take (§2.4), start and end, with used_event and avail_event or
+/// without.
 fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
     let size = u64::from(setup.size);
     let event = if event_idx { 2 } else { 0 };

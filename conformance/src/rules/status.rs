@@ -13,9 +13,17 @@ requirements! {
     RESET_FIRST = "status.sequence.reset", Driver Must ["3.1.1-1"], Asserted,
         "Initialization begins with a reset: the driver writes 0 to device status before it sets any bit.";
     ACKNOWLEDGE = "status.sequence.acknowledge", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
-        "ACKNOWLEDGE is set before, or at the latest together with, DRIVER.";
+        "ACKNOWLEDGE is set before, or at the latest together with, DRIVER.",
+        readings [
+            "together": "Several steps may be told in one write, as long as their order is not reversed.",
+            "separate": "ACKNOWLEDGE is set by a write of its own, before DRIVER.",
+        ];
     DRIVER = "status.sequence.driver", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
-        "DRIVER is set before, or at the latest together with, FEATURES_OK.";
+        "DRIVER is set before, or at the latest together with, FEATURES_OK.",
+        readings [
+            "together": "Several steps may be told in one write, as long as their order is not reversed.",
+            "separate": "DRIVER is set by a write before the one that sets FEATURES_OK.",
+        ];
     FEATURES_OK = "status.sequence.features-ok", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
         "FEATURES_OK is set before DRIVER_OK.";
     RE_READ = "status.features-ok.re-read", Driver Must ["3.1.1-3", "3.1.1-1"], Asserted,
@@ -25,7 +33,11 @@ requirements! {
     NO_CLEAR = "status.no-clear", Driver MustNot ["2.1.1-2"], Asserted,
         "A driver only ever adds bits to device status; the one way to take bits back is a reset, by writing 0.";
     FAILED_RESET = "status.failed.reset", Driver Must ["2.1.1-3"], Asserted,
-        "A driver that has set FAILED resets the device before it initializes it again.";
+        "A driver that has set FAILED resets the device before it initializes it again.",
+        readings [
+            "takes-back": "To initialize again is to take FAILED back: bits set beside it begin nothing anew.",
+            "any-step": "To initialize again is to set ACKNOWLEDGE or DRIVER, or to take FAILED back, after FAILED.",
+        ];
     FAILED_STOP = "status.failed.stop", Driver MustNot ["3.1.1-5"], Asserted,
         "A driver that has set FAILED goes on with no further step of initialization.";
     RESET_WAIT = "status.reset.wait", Driver Must ["4.1.4.3.2-4"], Asserted,
@@ -111,23 +123,27 @@ impl Rules {
         verdicts.check(NO_CLEAR, cleared == 0, None, || {
             format!("{}: this clears {}", says(), status::names(cleared))
         });
-        // Reading: writing further bits beside FAILED is going on; taking FAILED back is the attempt
-        // to initialize again.
-        if cleared & status::FAILED != 0 {
-            verdicts.violated(FAILED_RESET, None, says());
-        } else if from & status::FAILED != 0
-            && added & (status::FEATURES_OK | status::DRIVER_OK) != 0
-        {
-            self.goes_on(verdicts, says);
+        if from & status::FAILED != 0 {
+            let takes_back = cleared & status::FAILED != 0;
+            let begins = added & (status::ACKNOWLEDGE | status::DRIVER) != 0;
+            if takes_back || begins {
+                verdicts.check_by(FAILED_RESET, [!takes_back, false], None, says);
+            }
+            if !takes_back && added & (status::FEATURES_OK | status::DRIVER_OK) != 0 {
+                self.goes_on(verdicts, says);
+            }
         }
-        // Reading: several steps may be told in one write as long as their order is not reversed.
         if added & status::DRIVER != 0 {
-            verdicts.check(ACKNOWLEDGE, to & status::ACKNOWLEDGE != 0, None, says);
+            let together = to & status::ACKNOWLEDGE != 0;
+            let separate = from & status::ACKNOWLEDGE != 0;
+            verdicts.check_by(ACKNOWLEDGE, [together, separate], None, says);
         }
         if added & status::FEATURES_OK != 0 {
             self.asked = true;
             self.re_read = false;
-            verdicts.check(DRIVER, to & status::DRIVER != 0, None, says);
+            let together = to & status::DRIVER != 0;
+            let separate = from & status::DRIVER != 0;
+            verdicts.check_by(DRIVER, [together, separate], None, says);
         }
         if added & status::DRIVER_OK != 0 {
             self.driver_ok(from, to, verdicts, says);

@@ -87,19 +87,19 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
             )
         });
     }
-    // Reading: the "Explicit Congestion Notification bit" of a TCP packet is the one segmentation
-    // must treat specially, CWR.
-    if kind != hdr::GSO_UDP && transport.congestion_window_reduced {
+    if kind != hdr::GSO_UDP {
+        let cwr = transport.congestion_window_reduced;
+        let either = cwr || transport.ecn_echo;
+        let with = || {
+            let bit = if cwr { "CWR" } else { "ECE" };
+            format!("{}, of a TCP packet with {bit}", says())
+        };
         if session.has(net::HOST_ECN) {
-            verdicts.check(ECN_SET, ecn, queue, || {
-                format!("{}, of a TCP packet with CWR", says())
-            });
+            let by = [cwr, either].map(|marked| marked.then_some(ecn));
+            verdicts.check_by(ECN_SET, by, queue, with);
         } else {
-            let message = format!("{}, of a TCP packet with CWR", says());
-            verdicts.violated(ECN_UNNEGOTIATED, queue, message);
+            verdicts.check_by(ECN_UNNEGOTIATED, [!cwr, !either], queue, with);
         }
-    } else if kind != hdr::GSO_UDP && !session.has(net::HOST_ECN) {
-        verdicts.held(ECN_UNNEGOTIATED);
     }
 }
 

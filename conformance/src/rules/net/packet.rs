@@ -18,6 +18,8 @@ pub(super) struct Transport {
     pub(super) header_end: Option<usize>,
     /// CWR of a TCP header (RFC 3168).
     pub(super) congestion_window_reduced: bool,
+    /// ECE of a TCP header (RFC 3168).
+    pub(super) ecn_echo: bool,
     /// The ones' complement sum of the pseudo header, `None` if the length in it cannot be known.
     pub(super) pseudo_header: Option<u16>,
 }
@@ -111,6 +113,7 @@ fn found(
         start,
         header_end,
         congestion_window_reduced: tcp_flags & 0x80 != 0,
+        ecn_echo: tcp_flags & 0x40 != 0,
         pseudo_header,
     })
 }

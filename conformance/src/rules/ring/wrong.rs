@@ -131,9 +131,9 @@ fn end(chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
         ChainEnd::Complete => {
             let refers = usize::from(shape.flags & desc::INDIRECT != 0);
             let size = usize::from(chain.size);
-            // Reading: the queue's table and an indirect table are counted each for itself.
-            let fits = shape.direct + refers <= size && shape.indirect <= size;
-            verdicts.check(LENGTH, fits, queue, || {
+            let each = shape.direct + refers <= size && shape.indirect <= size;
+            let together = each && shape.direct + shape.indirect <= size;
+            verdicts.check_by(LENGTH, [each, together], queue, || {
                 format!(
                     "chain {head} has {} descriptors, and {} in an indirect table; the queue has {size}",
                     shape.direct + refers,
