@@ -31,6 +31,19 @@ pub fn get(requirement: Req) -> &'static Requirement {
     unreachable!("a Req is only made from a catalogue index")
 }
 
+/// The name of the chapter of rules that judge `requirement`, which is that of their file; `None` of
+/// a requirement on devices.
+pub fn chapter(requirement: Req) -> Option<&'static str> {
+    let mut index = requirement.index();
+    for (chapter, name) in rules::CHAPTERS.iter().zip(rules::CHAPTER_NAMES) {
+        match index.checked_sub(chapter.len()) {
+            Some(beyond) => index = beyond,
+            None => return Some(name),
+        }
+    }
+    None
+}
+
 /// The requirement called `name`.
 pub fn find(name: &str) -> Option<Req> {
     iter().find(|(_, row)| row.name == name).map(|(req, _)| req)

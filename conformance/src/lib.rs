@@ -9,10 +9,12 @@
 //! * [`session`]: what the events so far say about the state of the device and its driver.
 //! * [`rules`]: one file a chapter; each declares its requirements and judges events against them.
 //! * `built`: what the specification demands of devices, and where ours keep it.
+//! * [`advice`]: what a violation looks like, and how a driver is mended.
 //! * [`judge`]: hands each event to the rules and keeps the counts.
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
 mod built;
 pub mod catalogue;
 pub mod event;

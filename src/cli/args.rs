@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stickler_conformance::requirement::Level;
+use stickler_conformance::requirement::{Level, Strictness};
 
 use super::values::{self, Size};
 use crate::backends::console::ConsoleSpec;
@@ -211,6 +211,19 @@ pub struct Run {
     )]
     pub on_violation: OnViolation,
 
+    /// How to judge where the specification can be read in several ways
+    ///
+    /// The report says of every reading whether the drivers satisfied it, whichever one judges;
+    /// `stickler requirements NAME` shows what the readings are.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t = ReadingName::Lenient,
+        help_heading = "Judging"
+    )]
+    pub reading: ReadingName,
+
     /// Which violations make the run fail (exit code 1)
     #[arg(
         long,
@@ -229,6 +242,24 @@ pub enum OnViolation {
     Report,
     /// End the guest at the first violation that --deny names (with --deny none: at the first of any)
     Stop,
+}
+
+/// `--reading`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReadingName {
+    /// By the most lenient reading: no driver is accused by an ambiguity
+    Lenient,
+    /// By the strictest reading
+    Strict,
+}
+
+impl From<ReadingName> for Strictness {
+    fn from(name: ReadingName) -> Strictness {
+        match name {
+            ReadingName::Lenient => Strictness::Lenient,
+            ReadingName::Strict => Strictness::Strict,
+        }
+    }
 }
 
 /// `--deny`.
@@ -276,6 +307,10 @@ pub struct Requirements {
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 
+    /// Only those of this version of the specification
+    #[arg(long, value_enum)]
+    pub spec: Option<SpecName>,
+
     /// Only those on drivers, or on devices
     #[arg(long, value_enum)]
     pub role: Option<RoleName>,
@@ -287,6 +322,14 @@ pub struct Requirements {
     /// In which form
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     pub format: ListFormat,
+}
+
+/// `--spec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SpecName {
+    /// Virtio 1.0, committee specification 04
+    #[value(name = "1.0")]
+    V1_0,
 }
 
 /// `--role`.

@@ -3,27 +3,29 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use stickler_conformance::catalogue;
-use stickler_conformance::requirement::{Built, How, Requirement, Role};
+use stickler_conformance::requirement::{Built, How, Level, Requirement, Role};
+use stickler_conformance::{Req, advice, catalogue};
 
-use super::args::{HowName, ListFormat, Requirements, RoleName};
+use super::args::{HowName, ListFormat, Requirements, RoleName, SpecName};
 use super::failure::Failure;
 use crate::report::SPEC;
+
+/// A requirement and its place in the catalogue.
+type Entry = (Req, &'static Requirement);
 
 /// What the user asked for, as text.
 pub fn show(options: &Requirements) -> Result<String, Failure> {
     let chosen = choose(options)?;
     Ok(match (options.format, chosen.as_slice()) {
         (ListFormat::Json, _) => json(&chosen),
-        (ListFormat::Text, [one]) if options.name.as_deref() == Some(one.name) => explain(one),
+        (ListFormat::Text, [one]) if options.name.as_deref() == Some(one.1.name) => explain(*one),
         (ListFormat::Text, _) => list(&chosen),
     })
 }
 
-fn choose(options: &Requirements) -> Result<Vec<&'static Requirement>, Failure> {
-    let named: Vec<&Requirement> = catalogue::iter()
-        .map(|(_, requirement)| requirement)
-        .filter(|requirement| {
+fn choose(options: &Requirements) -> Result<Vec<Entry>, Failure> {
+    let named: Vec<Entry> = catalogue::iter()
+        .filter(|(_, requirement)| {
             options
                 .name
                 .as_deref()
@@ -37,27 +39,31 @@ fn choose(options: &Requirements) -> Result<Vec<&'static Requirement>, Failure> 
     }
     Ok(named
         .into_iter()
-        .filter(|requirement| {
-            options.role.is_none_or(|role| {
-                requirement.role
-                    == match role {
-                        RoleName::Driver => Role::Driver,
-                        RoleName::Device => Role::Device,
-                    }
-            })
-        })
-        .filter(|requirement| {
-            options.how.is_none_or(|how| {
-                matches!(
-                    (how, requirement.how),
-                    (HowName::Asserted, How::Asserted)
-                        | (HowName::Provoked, How::Provoked(_))
-                        | (HowName::Built, How::Built(_))
-                        | (HowName::Unobservable, How::Unobservable(_))
-                )
-            })
-        })
+        .filter(|(_, requirement)| is_wanted(requirement, options))
         .collect())
+}
+
+fn is_wanted(requirement: &Requirement, options: &Requirements) -> bool {
+    let spec = options.spec.is_none_or(|spec| match spec {
+        SpecName::V1_0 => !requirement.clauses.is_empty(),
+    });
+    let role = options.role.is_none_or(|role| {
+        requirement.role
+            == match role {
+                RoleName::Driver => Role::Driver,
+                RoleName::Device => Role::Device,
+            }
+    });
+    let how = options.how.is_none_or(|how| {
+        requirement.how.name()
+            == match how {
+                HowName::Asserted => "asserted",
+                HowName::Provoked => "provoked",
+                HowName::Built => "built",
+                HowName::Unobservable => "unobservable",
+            }
+    });
+    spec && role && how
 }
 
 /// Whether `name` is `prefix`, or goes on from it with a dot.
@@ -67,10 +73,10 @@ fn is_under(name: &str, prefix: &str) -> bool {
 }
 
 /// One line each.
-fn list(chosen: &[&Requirement]) -> String {
-    let width = chosen.iter().map(|r| r.name.len()).max().unwrap_or(0);
+fn list(chosen: &[Entry]) -> String {
+    let width = chosen.iter().map(|(_, r)| r.name.len()).max().unwrap_or(0);
     let mut out = String::new();
-    for r in chosen {
+    for (_, r) in chosen {
         let _ = writeln!(
             out,
             "{:width$}  {:6}  {:10}  {:12}  {}",
@@ -85,35 +91,65 @@ fn list(chosen: &[&Requirement]) -> String {
 }
 
 /// All that is known of one.
-fn explain(r: &Requirement) -> String {
-    let how = match r.how {
-        How::Asserted => "asserted: a rule decides it from what the driver does".to_owned(),
-        How::Provoked(latitude) => {
-            format!("provoked: the device uses its latitude '{latitude}', and the driver must cope")
-        }
-        How::Built(built) => {
-            let Built {
-                code,
-                test_file,
-                test,
-                choice,
-            } = built;
-            let choice = choice.map(|choice| format!("\n  chosen: {choice}"));
-            format!(
-                "built: {code} keeps it; shown by the test {test} in {test_file}{}",
-                choice.unwrap_or_default()
-            )
-        }
-        How::Unobservable(why) => format!("unobservable: {why}"),
+fn explain((req, r): Entry) -> String {
+    let mut out = format!("{}\n", r.name);
+    let mut say = |what: &str, text: &str| {
+        let _ = write!(out, "\n{what}:\n{}", wrapped(text));
     };
-    format!(
-        "{}\n  {}\n  on the {}, {}; virtio {SPEC}: {}\n  {how}\n",
-        r.name,
-        r.text,
-        r.role.name(),
-        r.level.name(),
-        r.clauses.join(", ")
-    )
+    say("Requirement", r.text);
+    let sections = sections(r.clauses);
+    say(
+        "Level",
+        &format!("{}, on the {}", r.level.name(), r.role.name()),
+    );
+    say(
+        &format!("Clauses of virtio {SPEC}"),
+        &format!("{} ({sections})", r.clauses.join(", ")),
+    );
+    say("How it is established", &how(req, r));
+    if let Some(choice) = built(r).and_then(|built| built.choice) {
+        say("Chosen", choice);
+    }
+    for (i, reading) in r.readings.iter().enumerate() {
+        let place = match i {
+            0 => ", the lenient one, which judges by default",
+            _ if i + 1 == r.readings.len() => {
+                ", the strict one, which judges with --reading strict"
+            }
+            _ => ", which is observed only",
+        };
+        say(&format!("Reading '{}'{place}", reading.name), reading.text);
+    }
+    if r.role == Role::Driver && r.level == Level::May {
+        say(
+            "Violations",
+            "None: it is a permission, and its use is only counted.",
+        );
+    } else if let Some(advice) = advice::find(r) {
+        say("What a violation looks like", advice.looks_like);
+        say("How to fix a driver", advice.fix);
+    }
+    out
+}
+
+/// How it is established, and by what.
+fn how(req: Req, r: &Requirement) -> String {
+    let rules = catalogue::chapter(req)
+        .map(|chapter| format!("the rules in conformance/src/rules/{chapter}.rs"))
+        .unwrap_or_default();
+    match r.how {
+        How::Asserted => format!("asserted: {rules} decide it from what the driver does."),
+        How::Provoked(latitude) => format!(
+            "provoked: the device uses its latitude '{latitude}', and {rules} see whether the driver copes."
+        ),
+        How::Built(Built {
+            code,
+            test_file,
+            test,
+            ..
+        }) => format!("built: {code} keeps it; shown by the test {test} in {test_file}."),
+        How::Unobservable(why) => format!("unobservable: {why}."),
+    }
 }
 
 fn built(r: &Requirement) -> Option<&'static Built> {
@@ -123,15 +159,47 @@ fn built(r: &Requirement) -> Option<&'static Built> {
     }
 }
 
+/// The sections of clauses, each once: `§2.1.1, §3.1.1`.
+fn sections(clauses: &[&str]) -> String {
+    let mut sections: Vec<String> = clauses
+        .iter()
+        .map(|clause| format!("§{}", clause.split('-').next().unwrap_or(clause)))
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    sections.retain(|section| seen.insert(section.clone()));
+    sections.join(", ")
+}
+
+/// A paragraph of lines that are not too long, indented.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 78;
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + word.chars().count() + 3 > WIDTH {
+            let _ = writeln!(out, "  {line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "  {line}");
+    out
+}
+
 #[derive(Serialize)]
 struct Row {
     id: &'static str,
     role: &'static str,
     level: &'static str,
-    clauses: std::collections::BTreeMap<&'static str, &'static [&'static str]>,
     how: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latitude: Option<&'static str>,
+    clauses: std::collections::BTreeMap<&'static str, &'static [&'static str]>,
+    text: &'static str,
+    readings: Vec<ReadingRow>,
+    latitudes: Vec<&'static str>,
+    /// Why no device can see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// Of a device requirement: the file that keeps it.
@@ -143,36 +211,57 @@ struct Row {
     /// What was chosen where the specification leaves a choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks_like: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ReadingRow {
+    name: &'static str,
     text: &'static str,
 }
 
-fn json(chosen: &[&'static Requirement]) -> String {
-    let rows: Vec<Row> = chosen
-        .iter()
-        .map(|r| Row {
-            id: r.name,
-            role: r.role.name(),
-            level: r.level.name(),
-            clauses: [(SPEC, r.clauses)].into(),
-            how: r.how.name(),
-            latitude: match r.how {
-                How::Provoked(latitude) => Some(latitude),
-                _ => None,
-            },
-            reason: match r.how {
-                How::Unobservable(why) => Some(why),
-                _ => None,
-            },
-            code: built(r).map(|built| built.code),
-            test: built(r).map(|built| [built.test_file, built.test]),
-            choice: built(r).and_then(|built| built.choice),
-            text: r.text,
-        })
-        .collect();
+fn json(chosen: &[Entry]) -> String {
+    let rows: Vec<Row> = chosen.iter().map(|(_, r)| row(r)).collect();
     let mut text =
         serde_json::to_string_pretty(&rows).expect("a list of texts can always be written");
     text.push('\n');
     text
+}
+
+fn row(r: &'static Requirement) -> Row {
+    let advice = advice::find(r).filter(|_| r.level != Level::May);
+    Row {
+        id: r.name,
+        role: r.role.name(),
+        level: r.level.name(),
+        how: r.how.name(),
+        clauses: [(SPEC, r.clauses)].into(),
+        text: r.text,
+        readings: r
+            .readings
+            .iter()
+            .map(|reading| ReadingRow {
+                name: reading.name,
+                text: reading.text,
+            })
+            .collect(),
+        latitudes: match r.how {
+            How::Provoked(latitude) => vec![latitude],
+            _ => Vec::new(),
+        },
+        reason: match r.how {
+            How::Unobservable(why) => Some(why),
+            _ => None,
+        },
+        code: built(r).map(|built| built.code),
+        test: built(r).map(|built| [built.test_file, built.test]),
+        choice: built(r).and_then(|built| built.choice),
+        looks_like: advice.map(|a| a.looks_like),
+        fix: advice.map(|a| a.fix),
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +271,7 @@ mod tests {
     fn options(name: Option<&str>) -> Requirements {
         Requirements {
             name: name.map(str::to_owned),
+            spec: None,
             role: None,
             how: None,
             format: ListFormat::Text,
@@ -230,13 +320,11 @@ mod tests {
 
     #[test]
     fn what_is_built_is_explained_by_code_test_and_choice() {
-        let text = show(&options(Some("device.notify.multiplier"))).err();
-        assert!(text.is_some(), "no such name");
         let text = show(&options(Some("device.pci.notify.multiplier"))).unwrap();
         for part in [
             "devices/src/virtio/pci/layout.rs",
             "options_that_cannot_be_are_refused",
-            "chosen: It is 4",
+            "Chosen:\n  It is 4",
         ] {
             assert!(text.contains(part), "{text}");
         }
@@ -249,6 +337,68 @@ mod tests {
         let rows: serde_json::Value = serde_json::from_str(&show(&all).unwrap()).unwrap();
         let rows = rows.as_array().unwrap();
         assert_eq!(rows.len(), catalogue::LEN);
-        assert!(rows.iter().all(|row| row["text"].is_string()));
+        for row in rows {
+            assert!(row["text"].is_string());
+            assert!(!row["clauses"]["1.0"].as_array().unwrap().is_empty());
+            assert!(row["latitudes"].is_array());
+            let how = row["how"].as_str().unwrap();
+            assert_eq!(row.get("reason").is_some(), how == "unobservable", "{row}");
+        }
+        let row = |id: &str| rows.iter().find(|row| row["id"] == id).unwrap();
+        let readings = row("queue.enable.not-zero")["readings"].as_array().unwrap();
+        let names: Vec<_> = readings
+            .iter()
+            .map(|r| r["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["disabling", "any-zero"]);
+        assert_eq!(row("status.no-clear")["readings"], serde_json::json!([]));
+        assert!(row("status.no-clear")["fix"].is_string());
+        assert_eq!(row("config.early-read").get("fix"), None);
+    }
+
+    #[test]
+    fn an_explanation_has_all_its_parts() {
+        let text = show(&options(Some("status.sequence.acknowledge"))).unwrap();
+        for part in [
+            "Requirement:\n",
+            "MUST, on the driver",
+            "2.1.1-1",
+            "asserted: the rules in conformance/src/rules/status.rs",
+            "Reading 'together', the lenient one",
+            "Reading 'separate', the strict one",
+            "What a violation looks like:\n",
+            "How to fix a driver:\n",
+        ] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        for (_, requirement) in catalogue::iter() {
+            let text = show(&options(Some(requirement.name))).unwrap();
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 100),
+                "{text}"
+            );
+        }
+        let text = show(&options(Some("config.early-read"))).unwrap();
+        assert!(
+            text.contains("a permission") && !text.contains("fix a driver"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn rules_are_where_an_explanation_says() {
+        let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/src/rules");
+        for (req, requirement) in catalogue::iter() {
+            let Some(chapter) = catalogue::chapter(req) else {
+                assert_eq!(requirement.role, Role::Device);
+                continue;
+            };
+            let file = rules.join(format!("{chapter}.rs"));
+            let source = std::fs::read_to_string(file).unwrap();
+            assert!(
+                source.contains(&format!("\"{}\"", requirement.name)),
+                "{requirement:?}"
+            );
+        }
     }
 }

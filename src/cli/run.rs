@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use stickler_conformance::Judge;
 use stickler_conformance::judge::Tallies;
+use stickler_conformance::requirement::Strictness;
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
@@ -49,7 +50,8 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     let terminal = Terminal::of(&options);
     let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
     let console = console(&options, terminal, &machine)?;
-    let served = devices.plug(console, &mut machine, &journal)?;
+    let reading = options.reading.into();
+    let served = devices.plug(console, &mut machine, &journal, reading)?;
     if options.on_violation == OnViolation::Stop {
         let deny = options.deny;
         let handle = machine.stop_handle();
@@ -74,7 +76,7 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
         Err(error) => End::Error(error.to_string()),
     };
 
-    let mut tallies = Tallies::default();
+    let mut tallies = Tallies::new(options.reading.into());
     for device in &served {
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
@@ -208,12 +210,14 @@ impl Devices {
         console: Console,
         machine: &mut Machine,
         journal: &Journal,
+        reading: Strictness,
     ) -> Result<Vec<Arc<dyn Serviced>>, Failure> {
         let mut slots = Slots {
             ram: machine.ram(),
             interrupts: machine.interrupts(),
             machine,
             journal,
+            reading,
             served: Vec::new(),
         };
         for (spec, backend) in self.nets {
@@ -249,6 +253,7 @@ fn nets_of(asked: &[NetSpec]) -> Result<Vec<NetSpec>, Failure> {
 struct Slots<'a> {
     machine: &'a mut Machine,
     journal: &'a Journal,
+    reading: Strictness,
     ram: GuestRam,
     interrupts: Arc<dyn InterruptController>,
     served: Vec<Arc<dyn Serviced>>,
@@ -268,7 +273,7 @@ impl Slots<'_> {
             slot,
             self.ram.clone(),
             self.interrupts.clone(),
-            |id, offered| Judge::new(id, offered, self.journal.recorder()),
+            |id, offered| Judge::new(id, offered, self.journal.recorder()).reading(self.reading),
         )
         .map_err(|error| {
             Failure::Internal(format!("cannot make the device in slot {slot}: {error}"))

@@ -13,6 +13,7 @@ pub const SCHEMA: &str = include_str!("../../docs/report.schema.json");
 struct Root<'a> {
     stickler: &'static str,
     spec: &'static str,
+    reading: &'static str,
     guest: Guest<'a>,
     marks: Vec<Mark<'a>>,
     requirements: Vec<Requirement>,
@@ -41,6 +42,15 @@ struct Requirement {
     outcome: &'static str,
     held: u64,
     violated: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    readings: Vec<Reading>,
+}
+
+#[derive(Serialize)]
+struct Reading {
+    name: &'static str,
+    satisfied: u64,
+    not_satisfied: u64,
 }
 
 #[derive(Serialize)]
@@ -67,6 +77,7 @@ pub fn render(report: &Report) -> String {
     let root = Root {
         stickler: env!("CARGO_PKG_VERSION"),
         spec: SPEC,
+        reading: report.strictness.name(),
         guest: Guest {
             end: report.end.name(),
             message: report.end.message(),
@@ -92,6 +103,14 @@ pub fn render(report: &Report) -> String {
                     outcome: row.outcome.name(),
                     held: row.tally.held,
                     violated: row.tally.violated,
+                    readings: row
+                        .readings()
+                        .map(|(reading, tally)| Reading {
+                            name: reading.name,
+                            satisfied: tally.held,
+                            not_satisfied: tally.violated,
+                        })
+                        .collect(),
                 }
             })
             .collect(),

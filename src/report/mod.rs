@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use stickler_conformance::catalogue;
 use stickler_conformance::judge::{Outcome, Tallies, Tally};
-use stickler_conformance::requirement::{How, Level, Requirement};
+use stickler_conformance::requirement::{
+    How, Level, MAX_READINGS, Reading, Requirement, Strictness,
+};
 use stickler_conformance::{DeviceId, Req};
 
 use crate::journal::{Journal, Mark, Noted};
@@ -27,6 +29,8 @@ pub struct Report {
     pub devices: Vec<DeviceId>,
     /// How the run ended.
     pub end: End,
+    /// By which readings it was judged, where the specification can be read in several ways.
+    pub strictness: Strictness,
     /// How long it ran.
     pub duration: Duration,
     /// The steps it marked, by rising time.
@@ -46,12 +50,20 @@ pub struct Row {
     pub tally: Tally,
     /// What that amounts to.
     pub outcome: Outcome,
+    /// The counts by each of its readings, as many as it has.
+    pub by_reading: [Tally; MAX_READINGS],
 }
 
 impl Row {
     /// Its row in the catalogue.
     pub fn requirement(&self) -> &'static Requirement {
         self.req.requirement()
+    }
+
+    /// The ways to read it, from the most lenient to the strictest, with their counts; none where
+    /// the specification leaves no doubt.
+    pub fn readings(&self) -> impl Iterator<Item = (&'static Reading, Tally)> + use<> {
+        self.requirement().readings.iter().zip(self.by_reading)
     }
 }
 
@@ -76,12 +88,14 @@ impl Report {
                     req,
                     tally,
                     outcome: tallies.outcome(req),
+                    by_reading: std::array::from_fn(|reading| tallies.reading(req, reading)),
                 })
             })
             .collect();
         Report {
             devices,
             end,
+            strictness: tallies.strictness(),
             duration: journal.elapsed(),
             marks: journal.marks(),
             rows,

@@ -95,8 +95,11 @@ fn json_keeps_to_the_schema_however_the_guest_ends() {
 #[test]
 fn the_schema_refuses_what_is_no_report() {
     let good = valid_json(&clears_status());
-    let breakages: [(&str, Value); 8] = [
+    let breakages: [(&str, Value); 11] = [
         ("/spec", "1.1".into()),
+        ("/reading", "any".into()),
+        ("/requirements/1/readings/0/name", "As listed".into()),
+        ("/requirements/1/readings", Value::Array(Vec::new())),
         ("/guest/end", "fine".into()),
         ("/requirements/0/outcome", "passed".into()),
         ("/requirements/0/clauses", Value::Object(Default::default())),
@@ -162,6 +165,35 @@ fn every_driver_requirement_has_a_row_and_nothing_is_held_unexercised() {
 }
 
 #[test]
+fn the_json_says_of_each_reading_how_often_it_was_satisfied() {
+    const BOTH: u8 = status::ACKNOWLEDGE | status::DRIVER;
+    let moves = [write(0, 0), Event::ResetDone, write(0, BOTH)];
+    let journal = Journal::new();
+    for (strictness, name, outcome) in [
+        (Strictness::Lenient, "lenient", "held"),
+        (Strictness::Strict, "strict", "violated"),
+    ] {
+        let judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
+        let mut judge = judge.reading(strictness);
+        moves.iter().for_each(|event| judge.see(event));
+        let tallies = judge.tallies().unwrap();
+        let end = End::Guest(GuestEnd::PowerOff);
+        let json = valid_json(&Report::new(end, vec![BLOCK], &tallies, &journal));
+        assert_eq!(json["reading"], name);
+        let rows = json["requirements"].as_array().unwrap();
+        let row = |id: &str| rows.iter().find(|row| row["id"] == id).unwrap();
+        let acknowledge = row("status.sequence.acknowledge");
+        assert_eq!(acknowledge["outcome"], outcome);
+        let expected = serde_json::json!([
+            { "name": "together", "satisfied": 1, "not_satisfied": 0 },
+            { "name": "separate", "satisfied": 0, "not_satisfied": 1 },
+        ]);
+        assert_eq!(acknowledge["readings"], expected);
+        assert_eq!(row("status.no-clear").get("readings"), None);
+    }
+}
+
+#[test]
 fn only_levels_that_count_make_a_violation() {
     let report = clears_status();
     assert!(report.violates(Level::is_absolute));
@@ -196,7 +228,14 @@ fn sample() -> Report {
         req,
         tally,
         outcome,
+        by_reading: Default::default(),
     };
+    let mut ambiguous = row(
+        named("status.sequence.acknowledge"),
+        tally(3, 0),
+        Outcome::Held,
+    );
+    ambiguous.by_reading = [tally(3, 0), tally(1, 2), tally(0, 0)];
     Report {
         devices: vec![
             DeviceId {
@@ -206,10 +245,12 @@ fn sample() -> Report {
             BLOCK,
         ],
         end: End::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
+        strictness: Strictness::Lenient,
         duration: Duration::from_micros(12_345_678),
         marks: journal.marks(),
         rows: vec![
             row(named("status.sequence.reset"), tally(3, 0), Outcome::Held),
+            ambiguous,
             row(must, tally(40, 20), Outcome::Violated),
             row(
                 named("status.undefined-bits"),

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use stickler_conformance::judge::Outcome;
-use stickler_conformance::requirement::{How, Requirement};
+use stickler_conformance::judge::{Outcome, Tally};
+use stickler_conformance::requirement::{How, Requirement, Strictness};
 
 use super::{End, OUTCOMES, Report, Row, SPEC};
 use crate::journal::Noted;
@@ -80,6 +80,7 @@ impl Text {
                 }
             }
         }
+        self.readings(report)?;
         self.foot(report)
     }
 
@@ -167,6 +168,40 @@ impl Text {
         }
         if let Some(more @ 1..) = row.tally.violated.checked_sub(shown) {
             writeln!(self.out, "  - counted, but not noted in full: {more} more")?;
+        }
+        Ok(())
+    }
+
+    /// What is ambiguous, and by which readings the drivers did right: an observation, no verdict.
+    fn readings(&mut self, report: &Report) -> fmt::Result {
+        let tested = |row: &Row| row.readings().any(|(_, tally)| tally != Tally::default());
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| tested(row)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            self.out,
+            "\nWhere the specification can be read in several ways, judged by the {} one; satisfied of all times:",
+            match report.strictness {
+                Strictness::Lenient => "first",
+                Strictness::Strict => "last",
+            }
+        )?;
+        for row in rows {
+            let counts: Vec<String> = row
+                .readings()
+                .map(|(reading, tally)| {
+                    let all = tally.held.saturating_add(tally.violated);
+                    let count = format!("{} {}/{all}", reading.name, tally.held);
+                    match tally.violated {
+                        0 => count,
+                        _ => self.paint(STRONG, &count),
+                    }
+                })
+                .collect();
+            let name = row.requirement().name;
+            let width = self.columns.name;
+            writeln!(self.out, "  {name:width$}  {}", counts.join(", "))?;
         }
         Ok(())
     }

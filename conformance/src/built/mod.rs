@@ -56,6 +56,7 @@ macro_rules! built {
                     choice: built!(@choice $($choice)?),
                 }),
                 text: $text,
+                readings: &[],
             },)+
         ];
     };

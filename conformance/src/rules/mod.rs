@@ -46,6 +46,8 @@ macro_rules! chapters {
         /// Every chapter's requirements, in catalogue order.
         pub(crate) static CHAPTERS: [&[Requirement]; [$(stringify!($chapter)),+].len()] =
             [$($chapter::CHAPTER),+];
+        /// What the chapters are called, in the same order.
+        pub(crate) static CHAPTER_NAMES: [&str; CHAPTERS.len()] = [$(stringify!($chapter)),+];
         /// How many requirements there are in all.
         pub(crate) const END: u16 = $last::END;
 

@@ -12,6 +12,7 @@ mod net;
 mod net_control;
 mod notify;
 mod play;
+mod readings;
 mod registers;
 mod ring;
 mod setup;

@@ -131,7 +131,7 @@ const GUEST: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO | net::GUE
 
 /// Ethernet, IPv4 from 10.0.0.1 to 10.0.0.2, TCP without data; the checksum field of the latter
 /// holds its pseudo header's sum.
-const TCP: &[u8; 54] = &[
+pub const TCP: &[u8; 54] = &[
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
     0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
     0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0x14, 0x1d, 0, 0, // TCP

@@ -8,6 +8,7 @@ use stickler_conformance::event::{
     NetHeader, NetTransmit, QueueSetup, Register, RingPart,
 };
 use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, desc, status};
+use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
 use stickler_conformance::{Tallies, features};
 
@@ -92,6 +93,12 @@ impl Play {
             DeviceKind::Entropy => 0,
         };
         Play::offering(kind, own)
+    }
+
+    /// Judged by these readings from the beginning.
+    pub fn judged(mut self, strictness: Strictness) -> Self {
+        self.judge = self.judge.reading(strictness);
+        self
     }
 
     pub fn see(&mut self, event: Event<'_>) {

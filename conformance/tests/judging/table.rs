@@ -104,7 +104,10 @@ fn every_asserted_requirement_has_a_case() {
         .filter(|(_, r)| r.role == Role::Driver && r.how == How::Asserted)
         .map(|(_, r)| r.name)
         .collect();
-    let missing: Vec<_> = asserted.difference(&tested).collect();
+    let missing: Vec<_> = asserted
+        .difference(&tested)
+        .filter(|name| !crate::readings::free_by_lenience().contains(name))
+        .collect();
     assert!(missing.is_empty(), "not tested: {missing:#?}");
     let unknown: Vec<_> = tested.difference(&asserted).collect();
     assert!(unknown.is_empty(), "tested, but not asserted: {unknown:#?}");

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stickler_conformance::judge::{Tallies, Tally};
+use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{DeviceId, Finding, Judge, Recorder, catalogue};
 use stickler_devices::interrupt::InterruptController;
 use stickler_devices::memory::GuestRam;
@@ -25,6 +26,8 @@ pub struct Rig {
     pub interrupts: Arc<InterruptLog>,
     devices: Vec<Arc<dyn Serviced>>,
     findings: FindingLog,
+    /// By which readings drivers are judged.
+    strictness: Strictness,
     /// Where the next allocation goes; the first megabyte stays free.
     heap: Cell<u64>,
 }
@@ -82,7 +85,13 @@ impl Default for Rig {
 impl Rig {
     /// A machine with nothing on its bus but the host bridge.
     pub fn new() -> Self {
+        Rig::judging(Strictness::Lenient)
+    }
+
+    /// As [`new`](Self::new), where drivers are judged by these readings.
+    pub fn judging(strictness: Strictness) -> Self {
         Rig {
+            strictness,
             ram: GuestRam::anonymous(RAM),
             bus: PciBus::new(PciLayout {
                 ecam_base: 0xe000_0000,
@@ -104,7 +113,7 @@ impl Rig {
             slot,
             self.ram.clone(),
             self.interrupts.clone(),
-            |id: DeviceId, offered| Judge::new(id, offered, recorder),
+            |id: DeviceId, offered| Judge::new(id, offered, recorder).reading(self.strictness),
         )
         .expect("a device can be made");
         self.bus
@@ -163,7 +172,7 @@ impl Rig {
 
     /// What was counted of the drivers of all devices.
     pub fn tallies(&self) -> Tallies {
-        let mut all = Tallies::default();
+        let mut all = Tallies::new(self.strictness);
         self.devices
             .iter()
             .filter_map(|d| d.tallies())

@@ -14,6 +14,7 @@ mod net;
 mod net_control;
 mod queue_setup;
 mod random;
+mod readings;
 mod registers;
 mod rings;
 mod table;

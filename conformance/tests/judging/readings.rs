@@ -1,0 +1,314 @@
+//! What can be read in several ways: drivers that do right by some readings and not by others.
+
+use std::collections::BTreeMap;
+
+use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
+use stickler_conformance::event::{ChainEnd, NetHeader, NetTransmit, QueueSetup};
+use stickler_conformance::features::{RING_EVENT_IDX, block, net};
+use stickler_conformance::layout::Structure::{Common, Device};
+use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK};
+use stickler_conformance::layout::{common, desc};
+use stickler_conformance::requirement::Strictness;
+use stickler_conformance::{Event, catalogue};
+
+use crate::play::{Play, SIZE, chain, indirect_chain, r, setup, w};
+
+/// A driver, and by which of a requirement's readings it does right.
+struct Ambiguity {
+    requirement: &'static str,
+    kind: DeviceKind,
+    act: fn(&mut Play),
+    right: &'static [bool],
+}
+
+const fn read(
+    requirement: &'static str,
+    kind: DeviceKind,
+    right: &'static [bool],
+    act: fn(&mut Play),
+) -> Ambiguity {
+    Ambiguity {
+        requirement,
+        kind,
+        act,
+        right,
+    }
+}
+
+const CASES: &[Ambiguity] = &[
+    read(
+        "status.sequence.acknowledge",
+        Entropy,
+        &[true, false],
+        |p| {
+            p.reset();
+            p.write_status(ACKNOWLEDGE | DRIVER);
+        },
+    ),
+    read("status.sequence.driver", Entropy, &[true, false], |p| {
+        p.reset();
+        p.add_status(ACKNOWLEDGE);
+        p.read_features();
+        p.accepted = p.offered;
+        p.add_status(DRIVER | FEATURES_OK);
+    }),
+    read("status.failed.reset", Entropy, &[true, false], |p| {
+        p.reset();
+        p.add_status(ACKNOWLEDGE);
+        p.add_status(FAILED);
+        p.add_status(DRIVER);
+    }),
+    read("features.read-first", Entropy, &[true, false], |p| {
+        p.boot();
+        p.found_device();
+        p.write_features(p.offered);
+        p.add_status(FEATURES_OK);
+    }),
+    // Issue 241 of oasis-tcs/virtio-spec: the order of Linux today, …
+    read(
+        "features.configuration-read",
+        Block,
+        &[true, true, false],
+        |p| {
+            p.found_device();
+            p.read_features();
+            p.write_features(p.offered);
+            p.read_config(|f| f.name != "writeback");
+            p.add_status(FEATURES_OK);
+        },
+    ),
+    // … that of the list, …
+    read(
+        "features.configuration-read",
+        Block,
+        &[true, false, true],
+        |p| {
+            p.found_device();
+            p.read_features();
+            p.read_config(|f| f.name != "writeback");
+            p.write_features(p.offered);
+            p.add_status(FEATURES_OK);
+        },
+    ),
+    // … and features written again.
+    read(
+        "features.configuration-read",
+        Block,
+        &[true, true, false],
+        |p| {
+            p.found_device();
+            p.read_features();
+            p.write_features(p.offered);
+            p.write_features(p.offered);
+            p.add_status(FEATURES_OK);
+        },
+    ),
+    read("config.width.8-bit", Entropy, &[true, false], |p| {
+        p.boot();
+        p.read(Common, common::DEVICE_STATUS, 2);
+    }),
+    read("config.width.16-bit", Entropy, &[true, false], |p| {
+        p.boot();
+        p.write(Common, common::QUEUE_SELECT, 4, 0);
+    }),
+    read("config.width.32-bit", Entropy, &[true, false], |p| {
+        p.boot();
+        p.read(Common, common::DEVICE_FEATURE, 1);
+    }),
+    read("config.width.64-bit", Entropy, &[true, true, false], |p| {
+        p.boot();
+        p.write(Common, common::QUEUE_USED, 8, 0);
+    }),
+    read("config.width.64-bit", Entropy, &[true, false, false], |p| {
+        p.boot();
+        p.write(Common, common::QUEUE_USED, 2, 0);
+    }),
+    read("config.optional.offered", Block, &[true, false], |p| {
+        p.negotiate(p.offered & !block::SEG_MAX);
+        p.read(Device, p.field("seg_max").offset, 4);
+    }),
+    read("isr.unused-with-msi-x", Block, &[true, false], |p| {
+        p.boot();
+        p.see(Event::IsrRead {
+            value: 2,
+            msix_enabled: true,
+        });
+    }),
+    read("queue.size.power-of-two", Entropy, &[true, false], |p| {
+        p.negotiate(p.offered);
+        p.write_size(0, 0);
+    }),
+    read("queue.parts-apart", Entropy, &[true, false], |p| {
+        p.negotiate(p.offered & !RING_EVENT_IDX);
+        p.configure(0);
+        let used = setup(0).avail + 4 + 2 * u64::from(SIZE);
+        p.enable(QueueSetup { used, ..setup(0) }, 0);
+    }),
+    read("queue.queues-apart", Net, &[true, false], |p| {
+        p.negotiate(p.offered & !RING_EVENT_IDX);
+        p.configure(0);
+        p.configure(1);
+        p.enable(setup(0), 0);
+        let avail = setup(0).avail + 4 + 2 * u64::from(SIZE);
+        p.enable(QueueSetup { avail, ..setup(1) }, 1);
+    }),
+    read("queue.enable.not-zero", Entropy, &[true, false], |p| {
+        p.negotiate(p.offered);
+        p.write_enable(0, 0, Some(setup(0)));
+    }),
+    read("queue.enable.before-driver-ok", Net, &[true, false], |p| {
+        p.negotiate(p.offered);
+        p.add_status(DRIVER_OK);
+        p.configure(2);
+        p.enable(setup(2), 2);
+    }),
+    read("chain.at-most-queue-size", Block, &[true, false], |p| {
+        p.boot();
+        let mut elements = chain(0, &[r(16), (0, desc::INDIRECT)]);
+        let table = indirect_chain(1, &[w(512); SIZE as usize]);
+        elements.pop();
+        elements.extend(table);
+        p.take(0, &elements, ChainEnd::Complete);
+    }),
+    read("net.tx.num-buffers", Net, &[true, false], |p| {
+        p.boot_with(p.offered & !net::MRG_RXBUF);
+        let header = NetHeader {
+            num_buffers: 9,
+            ..NetHeader::default()
+        };
+        p.send(header, &[0; 60]);
+    }),
+    read("net.tx.gso.ecn-set", Net, &[true, false], |p| {
+        p.boot();
+        echo(p);
+    }),
+    read("net.tx.gso.ecn-unnegotiated", Net, &[true, false], |p| {
+        p.boot_with(p.offered & !net::HOST_ECN);
+        echo(p);
+    }),
+    read("net.rx.size.mergeable", Net, &[true, false], |p| {
+        p.boot();
+        p.receive_buffer(12);
+    }),
+    read("net.control.mac.negotiated", Net, &[true, false], |p| {
+        p.boot_with(p.offered & !(net::CTRL_RX | net::CTRL_RX_EXTRA));
+        p.command(1, 1, &[2, 0, 0, 0, 0, 1]);
+    }),
+    read(
+        "console.control.console-port-open",
+        Console,
+        &[true, false],
+        |p| {
+            p.boot();
+            p.message(u32::MAX, 0, 1);
+            p.message_sent(0, 1, 0);
+            p.message(0, 3, 1);
+            p.message(0, 6, 1);
+            p.message_sent(0, 4, 1);
+            p.message(0, 6, 0);
+            p.message(0, 6, 1);
+        },
+    ),
+];
+
+/// A TCP packet with ECE that is left to the device to segment, without VIRTIO_NET_HDR_GSO_ECN.
+fn echo(p: &mut Play) {
+    let mut bytes = *crate::net::TCP;
+    bytes[34 + 13] |= 0x40;
+    p.see(Event::NetTransmit(NetTransmit {
+        queue: 1,
+        header: Some(NetHeader {
+            flags: 1,
+            gso_type: 1,
+            hdr_len: 54,
+            gso_size: 1460,
+            csum_start: 34,
+            csum_offset: 16,
+            num_buffers: 0,
+        }),
+        len: 54,
+        writable: 0,
+        bytes: &bytes,
+    }));
+}
+
+#[test]
+fn each_reading_is_counted_and_the_chosen_one_judges() {
+    for case in CASES {
+        let name = case.requirement;
+        let requirement = catalogue::find(name).expect("in the catalogue");
+        for strictness in [Strictness::Lenient, Strictness::Strict] {
+            let mut play = Play::new(case.kind).judged(strictness);
+            (case.act)(&mut play);
+            let right = case.right[strictness.pick(case.right.len())];
+            assert_eq!(
+                play.found().contains(&name),
+                !right,
+                "{name}, {strictness:?}: {:#?}",
+                play.messages()
+            );
+            let tallies = play.tallies();
+            assert_eq!(tallies.get(requirement).violated == 0, right, "{name}");
+            let kept: Vec<bool> = (0..case.right.len())
+                .map(|reading| tallies.reading(requirement, reading).violated == 0)
+                .collect();
+            assert_eq!(kept, case.right, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_driver_here_is_accused_by_the_lenient_reading() {
+    for case in CASES {
+        let mut play = Play::new(case.kind);
+        (case.act)(&mut play);
+        assert_eq!(play.messages(), [""; 0], "{}", case.requirement);
+    }
+}
+
+#[test]
+fn all_readings_of_a_requirement_are_told_apart() {
+    let mut patterns: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for case in CASES {
+        patterns
+            .entry(case.requirement)
+            .or_default()
+            .push(case.right);
+    }
+    for (_, row) in catalogue::iter().filter(|(_, row)| !row.readings.is_empty()) {
+        let patterns = patterns.remove(row.name).unwrap_or_default();
+        for reading in 1..row.readings.len() {
+            assert!(
+                patterns.iter().any(|p| p[reading - 1] != p[reading]),
+                "{}: nothing tells {} from the one before",
+                row.name,
+                row.readings[reading].name
+            );
+        }
+    }
+    assert!(patterns.is_empty(), "without readings: {patterns:?}");
+}
+
+#[test]
+fn counts_of_several_devices_are_added_by_reading() {
+    let requirement = catalogue::find("status.sequence.acknowledge").expect("in the catalogue");
+    let mut together = Play::new(Entropy);
+    together.reset();
+    together.write_status(ACKNOWLEDGE | DRIVER);
+    let mut separate = Play::new(Entropy);
+    separate.boot();
+    let mut sum = stickler_conformance::Tallies::new(Strictness::Strict);
+    sum.merge(&together.tallies());
+    sum.merge(&separate.tallies());
+    let counts = [0, 1].map(|reading| {
+        let tally = sum.reading(requirement, reading);
+        (tally.held, tally.violated)
+    });
+    assert_eq!(counts, [(2, 0), (1, 1)]);
+    assert_eq!(sum.get(requirement).violated, 1);
+}
+
+/// What the requirement's lenient reading leaves to every driver: there is nothing to break by it.
+pub(crate) fn free_by_lenience() -> [&'static str; 1] {
+    ["features.configuration-read"]
+}

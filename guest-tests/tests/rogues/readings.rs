@@ -1,0 +1,85 @@
+//! Drivers that conform by the lenient reading of a requirement and not by the strict one.
+
+use std::collections::BTreeSet;
+
+use stickler_conformance::features::{VERSION_1, net};
+use stickler_conformance::layout::{Structure, common, status};
+use stickler_conformance::requirement::Strictness;
+use stickler_guest_tests::in_process::{Driver, Rig};
+
+use crate::devices::{Device, SLOT};
+
+/// A driver whose verdict depends on the reading.
+pub(crate) struct Ambiguous {
+    pub(crate) requirement: &'static str,
+    device: Device,
+    act: fn(&mut Driver<'_>),
+}
+
+const fn driver(requirement: &'static str, device: Device, act: fn(&mut Driver<'_>)) -> Ambiguous {
+    Ambiguous {
+        requirement,
+        device,
+        act,
+    }
+}
+
+pub(crate) const DRIVERS: &[Ambiguous] = &[
+    driver("status.sequence.acknowledge", Device::Entropy, |d| {
+        d.reset();
+        let both = status::ACKNOWLEDGE | status::DRIVER;
+        d.set_common(common::DEVICE_STATUS, u32::from(both));
+    }),
+    driver("features.configuration-read", Device::Block, |d| {
+        d.begin();
+        let offered = d.offered();
+        d.accept(offered);
+        d.read(Structure::Device, 8, 4);
+        assert!(d.features_ok());
+    }),
+    driver("features.read-first", Device::Entropy, |d| {
+        d.negotiate(0);
+        d.begin();
+        d.accept(VERSION_1);
+        assert!(d.features_ok());
+    }),
+    driver("config.width.64-bit", Device::Entropy, |d| {
+        d.negotiate(0);
+        d.select_queue(0);
+        d.write(Structure::Common, common::QUEUE_DESC, 8, 0x10_0000);
+    }),
+    driver("config.width.16-bit", Device::Entropy, |d| {
+        d.negotiate(0);
+        d.write(Structure::Common, common::QUEUE_SELECT, 1, 0);
+    }),
+    driver("config.optional.offered", Device::Net, |d| {
+        d.negotiate(net::MAC);
+        d.read(Structure::Device, 6, 2);
+    }),
+    driver("queue.enable.not-zero", Device::Entropy, |d| {
+        d.negotiate(0);
+        d.select_queue(0);
+        d.set_common(common::QUEUE_ENABLE, 0);
+    }),
+    driver("queue.size.power-of-two", Device::Entropy, |d| {
+        d.negotiate(0);
+        d.select_queue(0);
+        d.set_common(common::QUEUE_SIZE, 0);
+    }),
+];
+
+#[test]
+fn only_the_strict_reading_accuses() {
+    for driver in DRIVERS {
+        let found = [Strictness::Lenient, Strictness::Strict].map(|strictness| {
+            let mut rig = Rig::judging(strictness);
+            driver.device.add(&mut rig);
+            (driver.act)(&mut Driver::probe(&rig, SLOT));
+            rig.run();
+            let findings = rig.findings();
+            let names: BTreeSet<_> = findings.iter().map(|f| f.requirement.name()).collect();
+            names.contains(driver.requirement)
+        });
+        assert_eq!(found, [false, true], "{}", driver.requirement);
+    }
+}
