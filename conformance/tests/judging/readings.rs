@@ -312,3 +312,28 @@ fn counts_of_several_devices_are_added_by_reading() {
 pub(crate) fn free_by_lenience() -> [&'static str; 1] {
     ["features.configuration-read"]
 }
+
+#[test]
+fn the_documentation_has_every_reading() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/readings.md");
+    let text = std::fs::read_to_string(path).expect("docs/readings.md");
+    let sections: Vec<(&str, &str)> = text
+        .split("\n### ")
+        .skip(1)
+        .filter_map(|section| section.split_once('\n'))
+        .collect();
+    let mut written = 0;
+    for (_, row) in catalogue::iter().filter(|(_, row)| !row.readings.is_empty()) {
+        let (_, body) = sections
+            .iter()
+            .find(|(title, _)| title.split(", ").any(|name| name == row.name))
+            .unwrap_or_else(|| panic!("no section on {}", row.name));
+        for reading in row.readings {
+            let item = format!("\n- `{}`", reading.name);
+            assert!(body.contains(&item), "{}: {}", row.name, reading.name);
+        }
+        written += 1;
+    }
+    let titles: usize = sections.iter().map(|(t, _)| t.split(", ").count()).sum();
+    assert_eq!(titles, written, "a section is on what has no readings");
+}
