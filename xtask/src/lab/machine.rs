@@ -75,7 +75,10 @@ impl Lab {
         handle_interrupts()?;
         let cache = boot.workspace.cache();
         fs::create_dir_all(&cache)?;
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&cache)?;
+        remove_leftovers(&cache);
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("run-{}-", std::process::id()))
+            .tempdir_in(&cache)?;
         let initrd = dir.path().join("initrd");
         image::write(&initrd, boot.equipment)?;
 
@@ -298,6 +301,20 @@ enum Next {
     Message(Message),
     Late,
     Interrupted,
+}
+
+/// Removes what runs that were killed have left behind.
+fn remove_leftovers(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("run-")?.split_once('-'))
+            .map(|(process, _)| Path::new("/proc").join(process));
+        if process.is_some_and(|process| !process.exists()) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
 }
 
 /// Reads messages until the machine ends.
