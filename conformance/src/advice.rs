@@ -147,6 +147,9 @@ static ADVICE: &[Advice] = advice! {
     "used":
         "The driver goes on with a buffer as if the device had, or had not, returned it.";
         "Follow idx of the used ring, and take buffers back in the order it has them.";
+    "interrupt":
+        "After an interrupt for which there was nothing to do, or one for two reasons, the driver does not go on.";
+        "In the interrupt handler look at all that may have caused it, used rings and configuration, and take finding nothing for no error.";
     "net":
         "The network driver uses something that was not negotiated, or that the layout does not provide for.";
         "Guard each use by its feature bit, and hold the layout against struct virtio_net_hdr and struct virtio_net_config.";

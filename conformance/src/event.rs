@@ -3,12 +3,25 @@
 //! An event speaks of what happened, never of what was wrong. Events borrow what they describe, so
 //! that telling one costs nothing; the frequent ones (those of the rings) are small.
 
+use crate::latitude::Latitude;
 use crate::layout::Structure;
 
 /// One move of the driver, or the device's answer to one.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    // ---- What the device makes use of
+    /// The device makes use of a latitude, from the start.
+    Latitude(Latitude),
+    /// The driver accessed a structure where a capability presents it that is not the first of its
+    /// type (§4.1.4.1).
+    SecondInstance {
+        /// The structure.
+        structure: Structure,
+    },
+    /// The device sent a virtqueue interrupt without having used a buffer (§2.4.7.1).
+    SpuriousInterrupt,
+
     // ---- PCI configuration space
     /// A byte range of one of the virtio capability structures in configuration space was written
     /// (§4.1.4). Writes to the PCI configuration access capability's own writable fields are told

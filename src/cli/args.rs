@@ -1,10 +1,12 @@
 //! The options, from which the parser, the help, the man page and the completions are made.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stickler_conformance::Latitude;
 use stickler_conformance::requirement::{Level, Strictness};
 
 use super::values::{self, Size};
@@ -187,6 +189,19 @@ pub struct Run {
     /// Leave out the entropy device
     #[arg(long, help_heading = "Devices")]
     pub no_rng: bool,
+
+    /// What the devices make use of that the specification leaves to them: names, separated by commas
+    ///
+    /// Drivers tested against one device come to assume that device. `stickler requirements --how
+    /// provoked` lists what each of these provokes.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = Latitude::from_str,
+        help_heading = "Devices"
+    )]
+    pub latitude: Vec<Latitude>,
 
     /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
     ///

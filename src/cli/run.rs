@@ -6,16 +6,16 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use stickler_conformance::Judge;
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::requirement::Strictness;
+use stickler_conformance::{Judge, Latitude, Latitudes};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
 use stickler_devices::interrupt::InterruptController;
 use stickler_devices::memory::GuestRam;
 use stickler_devices::net::{Net, NetBackend};
-use stickler_devices::virtio::pci::VirtioPci;
+use stickler_devices::virtio::pci::{Options, VirtioPci};
 use stickler_devices::virtio::{Serviced, VirtioDevice};
 
 use super::args::{OnViolation, Run};
@@ -171,6 +171,7 @@ struct Devices {
     nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
     disks: Vec<DiskImage>,
     rng: bool,
+    latitudes: Latitudes,
 }
 
 impl Devices {
@@ -191,6 +192,7 @@ impl Devices {
             nets,
             disks,
             rng: !options.no_rng,
+            latitudes: options.latitude.iter().copied().collect(),
         };
         match devices.count() {
             count if count > SLOTS => Err(Failure::Input(format!(
@@ -218,13 +220,20 @@ impl Devices {
             machine,
             journal,
             reading,
+            options: Options {
+                latitudes: self.latitudes,
+                ..Options::default()
+            },
             served: Vec::new(),
         };
         for (spec, backend) in self.nets {
             let mac = spec.mac(slots.next());
-            let (net, _link) = Net::new(backend, mac).map_err(|error| {
+            let (net, link) = Net::new(backend, mac).map_err(|error| {
                 Failure::Internal(format!("cannot make a network card: {error}"))
             })?;
+            if slots.options.latitudes.has(Latitude::Announce) {
+                link.announce();
+            }
             slots.plug(net)?;
         }
         for disk in self.disks {
@@ -254,6 +263,7 @@ struct Slots<'a> {
     machine: &'a mut Machine,
     journal: &'a Journal,
     reading: Strictness,
+    options: Options,
     ram: GuestRam,
     interrupts: Arc<dyn InterruptController>,
     served: Vec<Arc<dyn Serviced>>,
@@ -268,11 +278,12 @@ impl Slots<'_> {
     /// Puts a device into the next slot.
     fn plug<D: VirtioDevice<Judge>>(&mut self, device: D) -> Result<(), Failure> {
         let slot = self.next();
-        let function = VirtioPci::new(
+        let function = VirtioPci::with_options(
             device,
             slot,
             self.ram.clone(),
             self.interrupts.clone(),
+            &self.options,
             |id, offered| Judge::new(id, offered, self.journal.recorder()).reading(self.reading),
         )
         .map_err(|error| {

@@ -14,6 +14,7 @@ pub mod config;
 pub mod console;
 pub mod entropy;
 pub mod features;
+pub mod latitude;
 pub mod net;
 pub mod net_control;
 pub mod notify;
@@ -83,8 +84,8 @@ macro_rules! chapters {
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
     status, features, config, registers, setup, vectors, notify, ring, net, net_control, block,
-    console, entropy;
-    last entropy
+    console, entropy, latitude;
+    last latitude
 );
 
 impl Rules {
@@ -118,7 +119,10 @@ impl Rules {
                 head,
                 altered,
             } => self.ring.compared(*queue, *head, *altered, verdicts),
-            Event::NetTransmit(packet) => self.net.transmit(packet, session, verdicts),
+            Event::NetTransmit(packet) => {
+                self.net.transmit(packet, session, verdicts);
+                self.latitude.transmit(verdicts);
+            }
             Event::NetReceiveBuffer {
                 queue,
                 len,

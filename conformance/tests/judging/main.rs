@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod entropy;
 mod features;
+mod latitude;
 mod net;
 mod net_control;
 mod notify;

@@ -84,10 +84,12 @@ impl<'r> Driver<'r> {
             gap: 0,
         };
         assert_eq!(driver.config_read(0, 2), 0x1af4, "§4.1.2.1");
-        let id = driver.config_read(2, 2) as u16;
-        let kind = DeviceKind::ALL
-            .into_iter()
-            .find(|kind| 0x1040 + kind.id() == id);
+        let id = match driver.config_read(2, 2) as u16 {
+            // §4.1.2.3: a transitional device has the type in its subsystem ID.
+            0x1000..0x1040 => driver.config_read(0x2e, 2) as u16,
+            id => id.wrapping_sub(0x1040),
+        };
+        let kind = DeviceKind::ALL.into_iter().find(|kind| kind.id() == id);
         driver.kind = kind.expect("a device type we have");
         let command = driver.config_read(COMMAND, 2) as u16;
         driver.config_write(
@@ -340,15 +342,24 @@ impl<'r> Driver<'r> {
         if self.interrupts == Interrupts::Msix {
             let vector = 1 + u32::from(index) % u32::from(self.vectors().max(2) - 1);
             let vector = vector.min(u32::from(self.vectors()) - 1);
-            self.set_common(common::QUEUE_MSIX_VECTOR, vector);
-            assert_eq!(
-                self.common(common::QUEUE_MSIX_VECTOR),
-                vector,
-                "§4.1.5.1.2.2"
-            );
+            self.map_queue(vector);
         }
         self.queues.insert(index, queue);
         true
+    }
+
+    /// Maps the selected queue to `vector`, or, if the device refuses that, to the first one
+    /// (§4.1.5.1.2.2).
+    fn map_queue(&self, vector: u32) {
+        for vector in [vector, 0] {
+            self.set_common(common::QUEUE_MSIX_VECTOR, vector);
+            let mapped = self.common(common::QUEUE_MSIX_VECTOR);
+            if mapped == vector {
+                return;
+            }
+            assert_eq!(mapped, u32::from(NO_VECTOR), "§4.1.5.1.2.1");
+        }
+        panic!("the device refuses every vector");
     }
 
     /// Writes a 64-bit queue address in two halves (§4.1.3.1).

@@ -9,7 +9,7 @@ use stickler_conformance::{DeviceId, Finding, Judge, Recorder, catalogue};
 use stickler_devices::interrupt::InterruptController;
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciLayout};
-use stickler_devices::virtio::pci::VirtioPci;
+use stickler_devices::virtio::pci::{Options, VirtioPci};
 use stickler_devices::virtio::{Progress, Serviced, VirtioDevice, Wake};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -24,6 +24,8 @@ pub struct Rig {
     pub bus: PciBus,
     /// The interrupts that were sent.
     pub interrupts: Arc<InterruptLog>,
+    /// What the transports of devices added from now on do.
+    pub options: Options,
     devices: Vec<Arc<dyn Serviced>>,
     findings: FindingLog,
     /// By which readings drivers are judged.
@@ -99,6 +101,7 @@ impl Rig {
                 mem64: 0x40_0000_0000..0x41_0000_0000,
             }),
             interrupts: Arc::default(),
+            options: Options::default(),
             devices: Vec::new(),
             findings: FindingLog::default(),
             heap: Cell::new(1 << 20),
@@ -108,11 +111,12 @@ impl Rig {
     /// Puts a judged device into `slot`.
     pub fn add<D: VirtioDevice<Judge>>(&mut self, slot: u8, device: D) {
         let recorder = Box::new(self.findings.clone());
-        let function = VirtioPci::new(
+        let function = VirtioPci::with_options(
             device,
             slot,
             self.ram.clone(),
             self.interrupts.clone(),
+            &self.options,
             |id: DeviceId, offered| Judge::new(id, offered, recorder).reading(self.strictness),
         )
         .expect("a device can be made");

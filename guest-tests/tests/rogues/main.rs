@@ -10,6 +10,7 @@ mod conforming;
 mod console;
 mod devices;
 mod initialization;
+mod latitudes;
 mod net;
 mod net_control;
 mod queue_setup;

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use stickler_conformance::DeviceKind;
 use stickler_conformance::layout::Structure;
+use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
 use super::layout::{Layout, Part, Region};
 use crate::pci::config::{ConfigSpace, Identity, capability};
@@ -22,6 +22,13 @@ pub(super) mod field {
 
 /// Bytes of `struct virtio_pci_cap`.
 const CAP_LEN: usize = 16;
+
+/// Bytes that a capability may have at its end for nothing.
+const SPARE: usize = 4;
+
+/// A `cfg_type` and a `bar` that mean nothing (§4.1.4).
+const RESERVED_CFG_TYPE: u8 = 0xfe;
+const RESERVED_BAR: u8 = 6;
 
 /// A virtio structure PCI capability in configuration space.
 #[derive(Clone, Copy, Debug)]
@@ -43,33 +50,53 @@ pub(super) struct Capabilities {
 }
 
 /// §4.1.2: what the device says it is.
-pub(super) fn identity(kind: DeviceKind) -> Identity {
+pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
     // §4.1.2.1: the vendor of virtio; the non-transitional device ID; a revision of 1 or higher and
     // a subsystem ID of 0x40 or higher, so that no legacy driver takes it.
-    let device = 0x1040 + kind.id();
+    let mut device = 0x1040 + kind.id();
+    let (mut revision, mut subsystem_vendor, mut subsystem) = (1, 0x1af4, device);
+    if latitudes.has(Latitude::TransitionalId) {
+        // The type stands in the subsystem ID then, as it does in a transitional device (§4.1.2.3).
+        subsystem = kind.id();
+        device = match kind {
+            DeviceKind::Net => 0x1000,
+            DeviceKind::Block => 0x1001,
+            DeviceKind::Console => 0x1003,
+            DeviceKind::Entropy => 0x1005,
+        };
+    } else if latitudes.has(Latitude::AnySubsystem) {
+        (subsystem_vendor, subsystem) = (0xfffe, 0x5a5a);
+    }
+    if latitudes.has(Latitude::AnyRevision) {
+        revision = 0x5a;
+    }
     Identity {
         vendor: 0x1af4,
         device,
-        revision: 1,
+        revision,
         class: match kind {
             DeviceKind::Net => 0x02_0000,
             DeviceKind::Block => 0x01_8000,
             DeviceKind::Console => 0x07_8000,
             DeviceKind::Entropy => 0x08_8000,
         },
-        subsystem_vendor: 0x1af4,
-        subsystem: device,
+        subsystem_vendor,
+        subsystem,
     }
 }
 
 impl Capabilities {
     /// Puts all capabilities into `config`.
-    pub(super) fn add(layout: &Layout, config: &mut ConfigSpace) -> io::Result<Self> {
-        Capabilities::try_add(layout, config)
+    pub(super) fn add(
+        layout: &Layout,
+        latitudes: Latitudes,
+        config: &mut ConfigSpace,
+    ) -> io::Result<Self> {
+        Capabilities::try_add(layout, latitudes, config)
             .ok_or_else(|| io::Error::other("configuration space has no room for the capabilities"))
     }
 
-    fn try_add(layout: &Layout, config: &mut ConfigSpace) -> Option<Self> {
+    fn try_add(layout: &Layout, latitudes: Latitudes, config: &mut ConfigSpace) -> Option<Self> {
         let mut msix = None;
         let place = |part| {
             layout.region(part).map(|region| Place {
@@ -82,26 +109,48 @@ impl Capabilities {
             let (body, writable) = Msix::capability(layout.vectors, table, pending);
             msix = Some(config.add_capability(capability::MSI_X, &body, &writable)?);
         }
+        // §4.1.4.1: what a driver ignores.
+        if latitudes.has(Latitude::ReservedCfgType) {
+            add_ignored(config, RESERVED_CFG_TYPE, 0)?;
+        }
+        if latitudes.has(Latitude::ReservedBar) {
+            add_ignored(config, Structure::Common.cfg_type(), RESERVED_BAR)?;
+        }
+        let spare = if latitudes.has(Latitude::LongCapabilities) {
+            SPARE
+        } else {
+            0
+        };
         let mut virtio = Vec::new();
         // §4.1.4.3.1, §4.1.4.4.1, §4.1.4.5.1, §4.1.4.6: one of each.
         for region in &layout.regions {
-            if let Part::Virtio(structure) = region.part {
+            if let Part::Virtio(structure) | Part::Second(structure) = region.part {
                 let extra = match structure {
                     Structure::Notify => Some(layout.notify_off_multiplier.to_le_bytes()),
                     _ => None,
                 };
                 let extra = extra.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-                virtio.push(add(config, structure, Some(region), extra, &[])?);
+                virtio.push(add(config, structure, Some(region), extra, spare, &[])?);
             }
         }
         // §4.1.4.7.1: and the window, of which bar, offset, length and data can be written (§4.1.4.7).
         let mut writable = [0xff; CAP_LEN + 4];
         writable[..field::BAR].fill(0);
         writable[field::BAR + 1..field::OFFSET].fill(0);
-        virtio.push(add(config, Structure::PciCfg, None, &[0; 4], &writable)?);
+        virtio.push(add(
+            config,
+            Structure::PciCfg,
+            None,
+            &[0; 4],
+            spare,
+            &writable,
+        )?);
 
-        config.add_power_management()?;
-        config.add_pci_express()?;
+        // Where the capabilities above may take the room, this is a function of conventional PCI.
+        if latitudes.count() == 0 {
+            config.add_power_management()?;
+            config.add_pci_express()?;
+        }
         Some(Capabilities { virtio, msix })
     }
 
@@ -123,17 +172,29 @@ impl Capabilities {
     }
 }
 
+/// Adds a `struct virtio_pci_cap` that means nothing to a driver.
+fn add_ignored(config: &mut ConfigSpace, cfg_type: u8, bar: u8) -> Option<u8> {
+    let mut cap = [0; CAP_LEN];
+    cap[2] = CAP_LEN as u8;
+    cap[3] = cfg_type;
+    cap[field::BAR] = bar;
+    cap[field::LENGTH..].copy_from_slice(&4096_u32.to_le_bytes());
+    config.add_capability(capability::VENDOR_SPECIFIC, &cap[2..], &[])
+}
+
 /// Adds a `struct virtio_pci_cap` followed by `extra`. `writable` counts from the capability's start.
 fn add(
     config: &mut ConfigSpace,
     structure: Structure,
     region: Option<&Region>,
     extra: &[u8],
+    spare: usize,
     writable: &[u8],
 ) -> Option<Capability> {
     // §4.1.4.2: cap_len includes what follows the common part.
-    let len = CAP_LEN + extra.len();
-    let mut cap = [0; CAP_LEN + 4];
+    let used = CAP_LEN + extra.len();
+    let len = used + spare;
+    let mut cap = [0; CAP_LEN + 4 + SPARE];
     cap[2] = len as u8;
     cap[3] = structure.cfg_type();
     if let Some(region) = region {
@@ -141,7 +202,7 @@ fn add(
         cap[field::OFFSET..field::LENGTH].copy_from_slice(&region.offset.to_le_bytes());
         cap[field::LENGTH..CAP_LEN].copy_from_slice(&region.len.to_le_bytes());
     }
-    cap[CAP_LEN..len].copy_from_slice(extra);
+    cap[CAP_LEN..used].copy_from_slice(extra);
     let at = config.add_capability(
         capability::VENDOR_SPECIFIC,
         &cap[2..len],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stickler_conformance::event::RingPart;
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{NO_VECTOR, status};
-use stickler_conformance::{DeviceId, Event, Witness, features};
+use stickler_conformance::{DeviceId, Event, Latitude, Latitudes, Witness, features};
 
 use super::Options;
 use super::capabilities::{Capabilities, identity};
@@ -18,6 +18,9 @@ use crate::pci::config::ConfigSpace;
 use crate::pci::msix::Msix;
 use crate::virtio::queue::{Queue, QueueConfig, part_len};
 use crate::virtio::{Io, Progress, Signals, VirtioDevice, Wake};
+
+/// Once in so many times that a queue is served.
+const NOW_AND_THEN: u32 = 16;
 
 /// How many virtqueues a device can have here.
 const MAX_QUEUES: usize = 64;
@@ -51,6 +54,9 @@ pub(super) struct Core<D, W> {
     /// ISR status (§4.1.4.5).
     pub(super) isr: u8,
 
+    pub(super) latitudes: Latitudes,
+    /// Notified queues that have been served, for what happens now and then.
+    served: u32,
     offered: u64,
     /// The features in use, from FEATURES_OK on.
     negotiated: u64,
@@ -128,7 +134,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             .iter()
             .map(|max| QueueRegisters::fresh(*max))
             .collect();
-        let mut config = ConfigSpace::new(identity(id.kind));
+        let mut config = ConfigSpace::new(identity(id.kind, options.latitudes));
         config.add_interrupt_pin();
         let layout = Layout::place(
             options,
@@ -136,22 +142,28 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             device.config().len(),
             &mut config,
         )?;
-        let capabilities = Capabilities::add(&layout, &mut config)?;
+        let capabilities = Capabilities::add(&layout, options.latitudes, &mut config)?;
         let msix = capabilities
             .msix
             .map(|capability| Msix::new(layout.vectors, capability));
         // §6.2: VERSION_1 is offered. §2.2.2: what the device type offers is complete in itself.
-        let offered = device.features()
-            | features::VERSION_1
-            | features::RING_INDIRECT_DESC
-            | features::RING_EVENT_IDX;
+        let mut offered = device.features() | features::VERSION_1;
+        if !options.latitudes.has(Latitude::FewFeatures) {
+            offered |= features::RING_INDIRECT_DESC | features::RING_EVENT_IDX;
+        }
+        let mut witness = witness(id, offered);
+        for latitude in options.latitudes.iter() {
+            witness.see(&Event::Latitude(latitude));
+        }
         let pending_hosts = vec![false; device.host_fds().len()];
         Ok(Core {
             id,
             ram,
             interrupts,
             device,
-            witness: witness(id, offered),
+            witness,
+            latitudes: options.latitudes,
+            served: 0,
             config,
             layout,
             capabilities,
@@ -224,6 +236,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let kept = accepted & !self.offered == 0
             && accepted & features::VERSION_1 != 0
             && features::unmet(self.id.kind, accepted) == 0
+            && !self.latitudes.has(Latitude::RefusedFeatures)
             && self.device.accepts(accepted);
         if kept {
             self.status |= status::FEATURES_OK;
@@ -418,6 +431,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             if self.live && self.call(|device, io| device.notified(index, io)) == Progress::More {
                 self.note_more(index);
             }
+            self.now_and_then(index);
         }
         for index in 0..self.pending_hosts.len() {
             if std::mem::take(&mut self.pending_hosts[index])
@@ -430,6 +444,24 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             Progress::More
         } else {
             Progress::Done
+        }
+    }
+
+    /// Interrupts that the specification has drivers cope with (§2.4.7.1, §4.1.5.4.2).
+    fn now_and_then(&mut self, queue: u16) {
+        if !self.live {
+            return;
+        }
+        self.served = self.served.wrapping_add(1);
+        if !self.served.is_multiple_of(NOW_AND_THEN) {
+            return;
+        }
+        if self.latitudes.has(Latitude::SharedInterrupts) {
+            self.interrupt_both(usize::from(queue));
+        }
+        if self.latitudes.has(Latitude::SpuriousInterrupts) {
+            self.witness.see(&Event::SpuriousInterrupt);
+            self.interrupt_queue(usize::from(queue));
         }
     }
 

@@ -1,8 +1,8 @@
 //! How the device interrupts the driver: ISR status with the pin, or MSI-X (§4.1.4.5, §4.1.5.1.2,
 //! §4.1.5.3, §4.1.5.4).
 
-use stickler_conformance::Witness;
 use stickler_conformance::layout::{NO_VECTOR, status};
+use stickler_conformance::{Latitude, Witness};
 
 use super::core::Core;
 use crate::pci::msix::Msix;
@@ -25,7 +25,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// §4.1.5.1.2.1: every vector of the table can be mapped; what is beyond cannot, and then nothing
     /// is.
     pub(super) fn mapped(&self, vector: u16) -> u16 {
-        if vector < self.vectors() {
+        // §4.1.5.1.2.1: a mapping may fail.
+        let refused = vector > 1 && self.latitudes.has(Latitude::RefusedVectors);
+        if !refused && vector < self.vectors() {
             vector
         } else {
             NO_VECTOR
@@ -43,6 +45,14 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.isr |= ISR_QUEUE;
             self.update_pin();
         }
+    }
+
+    /// One interrupt by the pin for used buffers and for a change of the configuration (§4.1.5.4.2).
+    pub(super) fn interrupt_both(&mut self, index: usize) {
+        if !self.msix_enabled() {
+            self.isr |= ISR_CONFIG;
+        }
+        self.interrupt_queue(index);
     }
 
     pub(super) fn interrupt_config(&mut self) {

@@ -3,6 +3,7 @@
 use std::io;
 
 use stickler_conformance::layout::{Structure, common};
+use stickler_conformance::{Latitude, Latitudes};
 
 use crate::pci::config::{BAR_COUNT, ConfigSpace};
 use crate::pci::msix::Msix;
@@ -27,6 +28,8 @@ pub struct Options {
     pub msix_bar: u8,
     /// Which BARs are 64 bits wide; such a one takes the next BAR register as well.
     pub wide_bars: [bool; BAR_COUNT],
+    /// What else the device makes use of. Those that concern MSI-X go before `vectors`.
+    pub latitudes: Latitudes,
 }
 
 impl Default for Options {
@@ -40,12 +43,16 @@ impl Default for Options {
             notify_bar: 0,
             msix_bar: 2,
             wide_bars: [true, false, false, false, false, false],
+            latitudes: Latitudes::default(),
         }
     }
 }
 
 /// Each part of a BAR starts on a page of its own, so that a guest can map it alone.
 const PAGE: u64 = 4096;
+
+/// Bytes of a structure that is larger than anybody needs.
+const OVERSIZE: u32 = 0x1_0000;
 
 /// At most as many vectors as a driver has to support (§4.1.5.1.2.1).
 const MAX_VECTORS: u16 = 0x800;
@@ -55,6 +62,8 @@ const MAX_VECTORS: u16 = 0x800;
 pub(super) enum Part {
     /// A structure of §4.1.4.
     Virtio(Structure),
+    /// The same once more, for who does not take the first (§4.1.4.1).
+    Second(Structure),
     MsixTable,
     MsixPending,
 }
@@ -85,7 +94,11 @@ impl Layout {
         config_len: usize,
         config: &mut ConfigSpace,
     ) -> io::Result<Self> {
+        let latitudes = options.latitudes;
         let vectors = match options.vectors {
+            _ if latitudes.has(Latitude::SharedInterrupts) => 0,
+            _ if latitudes.has(Latitude::OneVector) => 1,
+            _ if latitudes.has(Latitude::MostVectors) => MAX_VECTORS,
             Some(vectors) => vectors,
             None => (queues + 1).max(2),
         };
@@ -113,6 +126,19 @@ impl Layout {
             (Part::Virtio(Device), options.device_bar, config_len as u32),
             (Part::Virtio(Notify), options.notify_bar, notify_len),
         ];
+        if latitudes.has(Latitude::OversizedStructures) {
+            // §4.1.4.1: lengths may be larger than what is defined takes. What is not there stays so.
+            for (_, _, len) in parts.iter_mut().filter(|(_, _, len)| *len != 0) {
+                *len = (*len).max(OVERSIZE);
+            }
+        }
+        if latitudes.has(Latitude::SecondInstances) {
+            for index in [0, 2] {
+                if let (Part::Virtio(structure), bar, len) = parts[index] {
+                    parts.push((Part::Second(structure), bar, len));
+                }
+            }
+        }
         if vectors > 0 {
             let bar = options.msix_bar;
             parts.push((Part::MsixTable, bar, Msix::table_len(vectors) as u32));

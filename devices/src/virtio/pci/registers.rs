@@ -16,6 +16,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8], through_window: bool) {
         data.fill(0);
         match (self.layout.at(bar, offset), &self.msix) {
+            (Some((Part::Second(structure), at)), _) => {
+                self.witness.see(&Event::SecondInstance { structure });
+                self.structure_read(structure, at, data, through_window);
+            }
             (Some((Part::Virtio(structure), at)), _) => {
                 self.structure_read(structure, at, data, through_window);
             }
@@ -28,6 +32,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// Writes 1 to 8 bytes at `offset` of a BAR.
     pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8], through_window: bool) {
         match (self.layout.at(bar, offset), &mut self.msix) {
+            (Some((Part::Second(structure), at)), _) => {
+                self.witness.see(&Event::SecondInstance { structure });
+                self.structure_write(structure, at, data, through_window);
+            }
             (Some((Part::Virtio(structure), at)), _) => {
                 self.structure_write(structure, at, data, through_window);
             }

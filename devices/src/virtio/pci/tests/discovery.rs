@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pci::config::BAR_COUNT;
+use stickler_conformance::Latitudes;
 
 #[test]
 fn identity_is_non_transitional() {
@@ -24,7 +25,7 @@ fn every_device_type_has_its_identity() {
         (DeviceKind::Entropy, 0x1044),
     ];
     for (kind, device) in types {
-        let identity = super::super::capabilities::identity(kind);
+        let identity = super::super::capabilities::identity(kind, Latitudes::default());
         assert_eq!((identity.vendor, identity.device), (0x1af4, device));
         assert_eq!(
             (identity.subsystem_vendor, identity.subsystem),
@@ -139,6 +140,7 @@ fn options_move_everything() {
         notify_bar: 4,
         msix_bar: 1,
         wide_bars: [false, false, true, false, true, false],
+        ..Options::default()
     };
     let rig = Rig::with(&options);
     for structure in [Structure::Common, Structure::Isr, Structure::Device] {

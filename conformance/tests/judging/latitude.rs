@@ -1,0 +1,231 @@
+//! Whether drivers cope with latitudes.
+
+use stickler_conformance::DeviceKind::{Entropy, Net};
+use stickler_conformance::event::NotifiedLive;
+use stickler_conformance::features::net;
+use stickler_conformance::layout::status::{DRIVER, FAILED};
+use stickler_conformance::layout::{Structure, status};
+use stickler_conformance::requirement::{How, Level};
+use stickler_conformance::{Event, Latitude, Outcome, catalogue};
+
+use crate::play::Play;
+
+/// The requirements that a latitude provokes.
+fn provoked_by(latitude: Latitude) -> Vec<&'static str> {
+    catalogue::iter()
+        .filter(|(_, row)| row.how == How::Provoked(latitude.name()))
+        .map(|(_, row)| row.name)
+        .collect()
+}
+
+fn outcome(p: &Play, name: &str) -> Outcome {
+    let requirement = catalogue::find(name).expect("in the catalogue");
+    p.tallies().outcome(requirement)
+}
+
+fn with(kind: stickler_conformance::DeviceKind, latitude: Latitude) -> Play {
+    let mut p = Play::new(kind);
+    p.see(Event::Latitude(latitude));
+    p
+}
+
+/// Those with which bringing the device to life is all there is to do.
+const COPED: [Latitude; 10] = [
+    Latitude::AnyRevision,
+    Latitude::AnySubsystem,
+    Latitude::TransitionalId,
+    Latitude::ReservedCfgType,
+    Latitude::ReservedBar,
+    Latitude::LongCapabilities,
+    Latitude::SecondInstances,
+    Latitude::OversizedStructures,
+    Latitude::OneVector,
+    Latitude::MostVectors,
+];
+
+#[test]
+fn every_latitude_provokes_something_and_nothing_else_does() {
+    for latitude in Latitude::ALL {
+        assert!(!provoked_by(*latitude).is_empty(), "{}", latitude.name());
+        assert_eq!(latitude.name().parse(), Ok(*latitude));
+    }
+    for (_, row) in catalogue::iter() {
+        if let How::Provoked(name) = row.how {
+            assert!(name.parse::<Latitude>().is_ok(), "{}: {name}", row.name);
+        }
+    }
+    assert!("none-such".parse::<Latitude>().is_err());
+}
+
+#[test]
+fn who_goes_live_has_coped() {
+    for latitude in COPED {
+        let mut p = with(Entropy, latitude);
+        p.life();
+        for name in provoked_by(latitude) {
+            assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
+        }
+        assert_eq!(p.messages(), [""; 0]);
+        // Without the latitude nothing is put to the test.
+        let mut plain = Play::new(Entropy);
+        plain.life();
+        for name in provoked_by(latitude) {
+            assert_eq!(outcome(&plain, name), Outcome::NotExercised, "{name}");
+        }
+    }
+}
+
+#[test]
+fn who_gives_up_has_not_coped_but_with_one_latitude_only() {
+    for latitude in COPED {
+        let mut p = with(Entropy, latitude);
+        p.found_device();
+        p.add_status(FAILED);
+        let mut expected = provoked_by(latitude);
+        expected.retain(|name| {
+            let requirement = catalogue::find(name).expect("in the catalogue");
+            requirement.requirement().level != Level::May
+        });
+        expected.sort_unstable();
+        assert_eq!(p.found(), expected);
+
+        let mut p = with(Entropy, latitude);
+        p.see(Event::Latitude(Latitude::FewFeatures));
+        p.found_device();
+        p.add_status(FAILED);
+        assert_eq!(p.messages(), [""; 0]);
+    }
+}
+
+#[test]
+fn without_features_a_driver_copes_or_sets_failed() {
+    let mut p = with(Entropy, Latitude::FewFeatures);
+    p.found_device();
+    p.add_status(FAILED);
+    assert_eq!(p.found(), ["features.missing.cope"]);
+    assert_eq!(outcome(&p, "features.missing.else-failed"), Outcome::Held);
+}
+
+#[test]
+fn the_first_instance_is_to_be_used() {
+    let mut p = with(Entropy, Latitude::SecondInstances);
+    p.see(Event::SecondInstance {
+        structure: Structure::Common,
+    });
+    p.boot();
+    assert_eq!(p.found(), ["pci.capability.first-instance"]);
+}
+
+#[test]
+fn who_gives_up_after_a_refusal_sets_failed() {
+    let refuse = |p: &mut Play| {
+        p.keeps = false;
+        p.negotiate(p.offered);
+    };
+    let mut p = with(Entropy, Latitude::RefusedFeatures);
+    refuse(&mut p);
+    p.add_status(FAILED);
+    p.reset();
+    refuse(&mut p);
+    assert_eq!(p.messages(), [""; 0]);
+    assert_eq!(outcome(&p, "status.failed.given-up"), Outcome::Held);
+
+    // Another set is another try.
+    let mut p = with(Entropy, Latitude::RefusedFeatures);
+    refuse(&mut p);
+    p.keeps = false;
+    p.negotiate(1 << 32);
+    assert_eq!(p.messages(), [""; 0]);
+    p.negotiate(1 << 32);
+    assert_eq!(p.found(), ["status.failed.given-up"]);
+}
+
+#[test]
+fn failing_before_anything_was_refused_is_no_matter_of_refusal() {
+    let mut p = with(Entropy, Latitude::RefusedFeatures);
+    p.reset();
+    p.add_status(status::ACKNOWLEDGE);
+    p.add_status(DRIVER);
+    p.add_status(FAILED);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+/// The driver makes buffers available.
+fn goes_on(p: &mut Play) {
+    p.notify(0);
+    p.see(Event::NotifiedLive(NotifiedLive {
+        queue: 0,
+        event_idx: true,
+        asked: true,
+        advised_against: false,
+        since: 1,
+    }));
+}
+
+#[test]
+fn who_goes_on_has_coped_with_an_interrupt() {
+    let mut p = with(Entropy, Latitude::SpuriousInterrupts);
+    p.boot();
+    p.see(Event::SpuriousInterrupt);
+    assert_eq!(outcome(&p, "interrupt.spurious"), Outcome::NotExercised);
+    goes_on(&mut p);
+    assert_eq!(outcome(&p, "interrupt.spurious"), Outcome::Held);
+
+    let mut p = with(Entropy, Latitude::SharedInterrupts);
+    p.boot();
+    p.see(Event::IsrRead {
+        value: 3,
+        msix_enabled: false,
+    });
+    goes_on(&mut p);
+    assert_eq!(outcome(&p, "interrupt.shared"), Outcome::Held);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+/// The driver reads status, and there is VIRTIO_NET_S_ANNOUNCE in it.
+fn asked_to_announce() -> Play {
+    let mut p = with(Net, Latitude::Announce);
+    p.boot();
+    p.see(Event::RegisterRead(crate::play::register(
+        Structure::Device,
+        6,
+        2,
+        3,
+    )));
+    p
+}
+
+#[test]
+fn an_announcement_is_acknowledged() {
+    let mut p = asked_to_announce();
+    p.send(Default::default(), &[0; 60]);
+    p.command(3, 0, &[]);
+    assert_eq!(outcome(&p, "net.announce.acknowledged"), Outcome::Held);
+    assert!(!p.found().contains(&"net.announce.acknowledged"));
+}
+
+#[test]
+fn an_announcement_that_is_never_acknowledged_is_told() {
+    let mut p = asked_to_announce();
+    for _ in 0..1 << 16 {
+        p.send(Default::default(), &[0; 60]);
+    }
+    assert!(p.found().contains(&"net.announce.acknowledged"));
+}
+
+#[test]
+fn without_the_feature_nobody_is_asked() {
+    let mut p = with(Net, Latitude::Announce);
+    p.boot_with(p.offered & !net::GUEST_ANNOUNCE);
+    p.see(Event::RegisterRead(crate::play::register(
+        Structure::Device,
+        6,
+        2,
+        3,
+    )));
+    p.command(1, 1, &[2, 0, 0, 0, 0, 1]);
+    assert_eq!(
+        outcome(&p, "net.announce.acknowledged"),
+        Outcome::NotExercised
+    );
+}
