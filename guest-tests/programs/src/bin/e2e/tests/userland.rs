@@ -64,8 +64,8 @@ fn log_in(setting: &Setting<'_>, suite: &str) -> Result<()> {
     }
     setting.keep_log(&seen)?;
     drop(tap);
-    session?;
     let outcome = outcome?;
+    session.with_context(|| outcome.text())?;
     outcome.expect_code(0)?;
     outcome.expect_violations(&[])
 }
