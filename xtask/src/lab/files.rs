@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::process::{find_program, run_quietly};
 
@@ -14,11 +14,6 @@ const SPARE: u64 = 8 << 30;
 
 /// Makes the ext4 image `image` with what is in `dir`.
 pub(super) fn make_disk(dir: &Path, image: &Path) -> Result<()> {
-    ensure!(
-        dir.is_dir(),
-        "{} is no directory: --files wants one to share",
-        dir.display()
-    );
     let size =
         SPARE + size_of(dir).with_context(|| format!("cannot read {}", dir.display()))? * 5 / 4;
     fs::File::create(image)?.set_len(size)?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use machine::{Boot, Lab};
 
@@ -51,6 +51,13 @@ pub(crate) struct Arguments {
 
 /// `cargo xtask lab`
 pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<ExitCode> {
+    if let Some(files) = &arguments.files {
+        ensure!(
+            files.is_dir(),
+            "{} is no directory: --files wants one to share",
+            files.display()
+        );
+    }
     let progress = Progress::new();
     let equipment = equip(&arguments.kernel, workspace, &progress)?;
     let timeout = Duration::from_secs(arguments.timeout);
