@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stickler_conformance::Latitude;
+use stickler_conformance::latitude::Word;
 use stickler_conformance::requirement::{Level, Strictness};
 
 use super::values::{self, Size};
@@ -190,18 +190,21 @@ pub struct Run {
     #[arg(long, help_heading = "Devices")]
     pub no_rng: bool,
 
-    /// What the devices make use of that the specification leaves to them: names, separated by commas
+    /// What the devices make use of that the specification leaves to them: names, seed=N, none
     ///
-    /// Drivers tested against one device come to assume that device. `stickler requirements --how
-    /// provoked` lists what each of these provokes.
+    /// Drivers tested against one device come to assume that device. `stickler latitudes` lists what
+    /// there is, and `NAME,NAME` has the devices make use of just these. `seed=N` draws a lawful
+    /// combination: the same one each time. What a latitude leaves open, such as a size, is drawn
+    /// from the seed too, or from N of `variation=N`.
     #[arg(
         long,
         value_name = "NAME",
         value_delimiter = ',',
-        value_parser = Latitude::from_str,
+        value_parser = Word::from_str,
+        default_value = "none",
         help_heading = "Devices"
     )]
-    pub latitude: Vec<Latitude>,
+    pub latitude: Vec<Word>,
 
     /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
     ///

@@ -192,7 +192,7 @@ impl Devices {
             nets,
             disks,
             rng: !options.no_rng,
-            latitudes: options.latitude.iter().copied().collect(),
+            latitudes: Latitudes::from_words(&options.latitude).map_err(Failure::Input)?,
         };
         match devices.count() {
             count if count > SLOTS => Err(Failure::Input(format!(

@@ -147,7 +147,7 @@ impl Capabilities {
         )?);
 
         // Where the capabilities above may take the room, this is a function of conventional PCI.
-        if latitudes.count() == 0 {
+        if latitudes.is_empty() {
             config.add_power_management()?;
             config.add_pci_express()?;
         }
