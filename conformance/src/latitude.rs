@@ -247,6 +247,14 @@ impl FromStr for Word {
     }
 }
 
+/// The seed among the words of `--latitude`; the last one, as with what is drawn from it.
+pub fn seed(words: &[Word]) -> Option<u64> {
+    words.iter().rev().find_map(|word| match word {
+        Word::Seed(seed) => Some(*seed),
+        _ => None,
+    })
+}
+
 /// Which latitudes a device makes use of, and from what it draws that which they leave open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Latitudes {

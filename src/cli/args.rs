@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stickler_conformance::latitude::Word;
+use stickler_conformance::latitude::{Latitude, Word};
 use stickler_conformance::requirement::{Level, Strictness};
 
 use super::values::{self, Size};
@@ -50,6 +50,8 @@ Examples:
           Boot the host's own kernel and watch its drivers; leave with Ctrl-A x.
   stickler requirements status
           What the specification demands of how drivers handle device status.
+  stickler latitudes
+          What stickler's devices can do otherwise than the devices drivers are used to.
 
 ",
         exit_codes!()
@@ -74,6 +76,8 @@ pub enum Command {
     Doctor,
     /// List the requirements that are judged, or explain some
     Requirements(Requirements),
+    /// List what devices can make use of that the specification leaves to them, or explain one
+    Latitudes(LatitudeList),
     /// Print the JSON Schema of the JSON report
     ReportSchema,
     /// Print the man page (roff)
@@ -336,6 +340,26 @@ pub struct Requirements {
     /// Only those established so
     #[arg(long, value_enum)]
     pub how: Option<HowName>,
+
+    /// In which form
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    pub format: ListFormat,
+}
+
+/// `stickler latitudes`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stickler latitudes
+          One line for each.
+  stickler latitudes second-instances
+          Explain one.
+  stickler run --kernel vmlinuz --latitude second-instances,one-vector
+          Run a guest on devices that make use of two.")]
+pub struct LatitudeList {
+    /// A latitude's name, as `--latitude` takes it
+    #[arg(value_name = "NAME", value_parser = Latitude::from_str)]
+    pub name: Option<Latitude>,
 
     /// In which form
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]

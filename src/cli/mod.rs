@@ -5,11 +5,13 @@
 //! * [`run`]: `stickler run`, where a machine is assembled.
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
+//! * [`latitudes`]: `stickler latitudes`.
 //! * [`failure`]: how stickler itself fails, and the exit codes.
 
 pub mod args;
 pub mod doctor;
 pub mod failure;
+pub mod latitudes;
 pub mod requirements;
 pub mod run;
 pub mod values;
@@ -53,6 +55,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Command::Run(options) => run::run(*options),
         Command::Doctor => doctor::show(),
         Command::Requirements(options) => print(&requirements::show(&options)?),
+        Command::Latitudes(options) => print(&latitudes::show(&options)),
         Command::ReportSchema => print(crate::report::json::SCHEMA),
         Command::Man { of } => print_bytes(&man(of.as_deref())?),
         Command::Completions { shell } => {

@@ -160,7 +160,7 @@ fn built(r: &Requirement) -> Option<&'static Built> {
 }
 
 /// The sections of clauses, each once: `§2.1.1, §3.1.1`.
-fn sections(clauses: &[&str]) -> String {
+pub(super) fn sections(clauses: &[&str]) -> String {
     let mut sections: Vec<String> = clauses
         .iter()
         .map(|clause| format!("§{}", clause.split('-').next().unwrap_or(clause)))
@@ -171,7 +171,7 @@ fn sections(clauses: &[&str]) -> String {
 }
 
 /// A paragraph of lines that are not too long, indented.
-fn wrapped(text: &str) -> String {
+pub(super) fn wrapped(text: &str) -> String {
     const WIDTH: usize = 78;
     let mut out = String::new();
     let mut line = String::new();

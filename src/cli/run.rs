@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stickler_conformance::judge::Tallies;
+use stickler_conformance::latitude;
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{Judge, Latitude, Latitudes};
 use stickler_devices::block::Block;
@@ -45,6 +46,7 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
         readable("initrd", initrd)?;
     }
     let devices = Devices::open(&options)?;
+    let latitudes = devices.latitudes;
 
     let journal = Journal::new();
     let terminal = Terminal::of(&options);
@@ -85,7 +87,8 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     let ids = served.iter().map(|device| device.id()).collect();
     // The console's last output comes before the report.
     drop(served);
-    let report = Report::new(end, ids, &tallies, &journal);
+    let report = Report::new(end, ids, &tallies, &journal)
+        .with_latitudes(latitudes, latitude::seed(&options.latitude));
     let written = write(outputs, &report);
     Ok(exit(&report, &options).worst(written))
 }

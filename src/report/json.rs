@@ -14,10 +14,18 @@ struct Root<'a> {
     stickler: &'static str,
     spec: &'static str,
     reading: &'static str,
+    latitude: Latitude,
     guest: Guest<'a>,
     marks: Vec<Mark<'a>>,
     requirements: Vec<Requirement>,
     findings: Vec<Finding<'a>>,
+}
+
+#[derive(Serialize)]
+struct Latitude {
+    choice: String,
+    seed: Option<u64>,
+    names: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +86,11 @@ pub fn render(report: &Report) -> String {
         stickler: env!("CARGO_PKG_VERSION"),
         spec: SPEC,
         reading: report.strictness.name(),
+        latitude: Latitude {
+            choice: report.latitudes.to_string(),
+            seed: report.seed,
+            names: report.latitudes.iter().map(|l| l.name()).collect(),
+        },
         guest: Guest {
             end: report.end.name(),
             message: report.end.message(),

@@ -14,7 +14,7 @@ use stickler_conformance::judge::{Outcome, Tallies, Tally};
 use stickler_conformance::requirement::{
     How, Level, MAX_READINGS, Reading, Requirement, Strictness,
 };
-use stickler_conformance::{DeviceId, Req};
+use stickler_conformance::{DeviceId, Latitudes, Req};
 
 use crate::journal::{Journal, Mark, Noted};
 use crate::machine::GuestEnd;
@@ -31,6 +31,10 @@ pub struct Report {
     pub end: End,
     /// By which readings it was judged, where the specification can be read in several ways.
     pub strictness: Strictness,
+    /// What the devices made use of that the specification leaves to them.
+    pub latitudes: Latitudes,
+    /// The seed from which these were drawn, if they were.
+    pub seed: Option<u64>,
     /// How long it ran.
     pub duration: Duration,
     /// The steps it marked, by rising time.
@@ -96,10 +100,22 @@ impl Report {
             devices,
             end,
             strictness: tallies.strictness(),
+            latitudes: Latitudes::default(),
+            seed: None,
             duration: journal.elapsed(),
             marks: journal.marks(),
             rows,
             findings: journal.findings(),
+        }
+    }
+
+    /// The same of devices that made use of `latitudes`, drawn from `seed` if they were drawn.
+    #[must_use]
+    pub fn with_latitudes(self, latitudes: Latitudes, seed: Option<u64>) -> Report {
+        Report {
+            latitudes,
+            seed,
+            ..self
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stickler_conformance::event::Event;
 use stickler_conformance::layout::status;
 use stickler_conformance::requirement::{Level, Role};
-use stickler_conformance::{DeviceKind, Judge, Witness};
+use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
 
 use super::output::{Format, Outputs, ReportSpec};
 use super::*;
@@ -95,8 +95,10 @@ fn json_keeps_to_the_schema_however_the_guest_ends() {
 #[test]
 fn the_schema_refuses_what_is_no_report() {
     let good = valid_json(&clears_status());
-    let breakages: [(&str, Value); 11] = [
+    let breakages: [(&str, Value); 13] = [
         ("/spec", "1.1".into()),
+        ("/latitude/seed", Value::from(-1)),
+        ("/latitude/names", "none".into()),
         ("/reading", "any".into()),
         ("/requirements/1/readings/0/name", "As listed".into()),
         ("/requirements/1/readings", Value::Array(Vec::new())),
@@ -194,6 +196,24 @@ fn the_json_says_of_each_reading_how_often_it_was_satisfied() {
 }
 
 #[test]
+fn the_latitudes_of_the_devices_are_in_the_report() {
+    let plain = judged(End::Guest(GuestEnd::PowerOff), &[]);
+    let none = serde_json::json!({ "choice": "none", "seed": null, "names": [] });
+    assert_eq!(valid_json(&plain)["latitude"], none);
+    assert!(!text::render(&plain, false).contains("--latitude"));
+    let latitudes = Latitudes::draw(3);
+    let drawn = plain.with_latitudes(latitudes, Some(3));
+    let json = valid_json(&drawn);
+    assert_eq!(json["latitude"]["choice"], latitudes.to_string());
+    assert_eq!(json["latitude"]["seed"], 3);
+    let names: Vec<_> = latitudes.iter().map(Latitude::name).collect();
+    assert_eq!(json["latitude"]["names"], serde_json::json!(names));
+    let line = format!("--latitude {latitudes} (seed=3)");
+    let text = text::render(&drawn, false);
+    assert_eq!(text.lines().nth(1), Some(line.as_str()));
+}
+
+#[test]
 fn only_levels_that_count_make_a_violation() {
     let report = clears_status();
     assert!(report.violates(Level::is_absolute));
@@ -246,6 +266,11 @@ fn sample() -> Report {
         ],
         end: End::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         strictness: Strictness::Lenient,
+        latitudes: Latitudes::default()
+            .with(Latitude::AnyRevision)
+            .with(Latitude::OneVector)
+            .varied(7),
+        seed: Some(7),
         duration: Duration::from_micros(12_345_678),
         marks: journal.marks(),
         rows: vec![

@@ -95,7 +95,16 @@ impl Text {
         };
         let title = format!("stickler {}", env!("CARGO_PKG_VERSION"));
         let title = self.paint(STRONG, &title);
-        writeln!(self.out, "{title}: virtio {SPEC}, judged on {devices}")
+        writeln!(self.out, "{title}: virtio {SPEC}, judged on {devices}")?;
+        if report.latitudes.is_empty() {
+            return Ok(());
+        }
+        // Whoever reads it can have the same devices again.
+        write!(self.out, "--latitude {}", report.latitudes)?;
+        match report.seed {
+            Some(seed) => writeln!(self.out, " (seed={seed})"),
+            None => writeln!(self.out),
+        }
     }
 
     /// One line a requirement.

@@ -1,0 +1,234 @@
+//! `stickler latitudes`: what devices can make use of, listed and explained.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use stickler_conformance::catalogue;
+use stickler_conformance::latitude::{About, Latitude};
+use stickler_conformance::requirement::{How, Requirement};
+
+use super::args::{LatitudeList, ListFormat};
+use super::requirements::{sections, wrapped};
+use crate::report::SPEC;
+
+/// What the user asked for, as text.
+pub fn show(options: &LatitudeList) -> String {
+    match (options.format, options.name) {
+        (ListFormat::Json, None) => json(Latitude::ALL),
+        (ListFormat::Json, Some(one)) => json(&[one]),
+        (ListFormat::Text, None) => list(),
+        (ListFormat::Text, Some(one)) => explain(one),
+    }
+}
+
+/// Which requirements a latitude provokes.
+fn provoked(latitude: Latitude) -> impl Iterator<Item = &'static Requirement> {
+    catalogue::iter()
+        .map(|(_, requirement)| requirement)
+        .filter(move |requirement| requirement.how == How::Provoked(latitude.name()))
+}
+
+/// Which latitudes a device cannot make use of besides, and why.
+fn excluded(latitude: Latitude) -> impl Iterator<Item = (Latitude, &'static str)> {
+    Latitude::ALL
+        .iter()
+        .filter_map(move |other| Some((*other, latitude.excludes(*other)?)))
+}
+
+/// One line each, under what they are about.
+fn list() -> String {
+    let width = Latitude::ALL.iter().map(|l| l.name().len()).max();
+    let width = width.unwrap_or(0);
+    let mut out = String::new();
+    for about in About::ALL {
+        let mut here = Latitude::ALL
+            .iter()
+            .filter(|latitude| latitude.about() == about)
+            .peekable();
+        if here.peek().is_none() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let _ = writeln!(out, "{}:", about.name());
+        for latitude in here {
+            let _ = writeln!(out, "  {:width$}  {}", latitude.name(), latitude.text());
+        }
+    }
+    out
+}
+
+/// All that is known of one.
+fn explain(latitude: Latitude) -> String {
+    let mut out = format!("{latitude}\n");
+    let mut say = |what: &str, text: &str| {
+        let _ = write!(out, "\n{what}:\n{}", wrapped(text));
+    };
+    say("What the device does", &sentence(latitude.text()));
+    let (pci, virtio): (Vec<&str>, Vec<&str>) = latitude
+        .clauses()
+        .iter()
+        .partition(|clause| clause.starts_with("PCI"));
+    if !virtio.is_empty() {
+        let rows = virtio.join(", ");
+        say(
+            &format!("Clauses of virtio {SPEC} that grant it"),
+            &format!("{rows} ({})", sections(&virtio)),
+        );
+    }
+    if !pci.is_empty() {
+        say(
+            "Clauses of PCI Local Bus 3.0 that grant it",
+            &pci.join(", "),
+        );
+    }
+    for (other, why) in excluded(latitude) {
+        say(
+            &format!("Does not go with '{other}'"),
+            &sentence(&format!("for {why}")),
+        );
+    }
+    if latitude.may_end_use() {
+        say(
+            "What it may come to",
+            "A conforming driver, too, may answer it by giving up on the device.",
+        );
+    }
+    let requirements: Vec<_> = provoked(latitude).collect();
+    if requirements.is_empty() {
+        say(
+            "Requirements it provokes",
+            "None of its own: all others hold with it as without.",
+        );
+    }
+    for requirement in requirements {
+        let level = requirement.level.name();
+        say(
+            &format!("Provokes {} ({level})", requirement.name),
+            requirement.text,
+        );
+    }
+    say("What a driver that fails looks like", latitude.fails());
+    out
+}
+
+/// The phrase as a sentence.
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    let first = letters.next().map(char::to_uppercase);
+    let mut out: String = first.into_iter().flatten().chain(letters).collect();
+    out.push('.');
+    out
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    about: &'static str,
+    clauses: &'static [&'static str],
+    text: &'static str,
+    excludes: Vec<Excluded>,
+    may_end_use: bool,
+    provokes: Vec<&'static str>,
+    fails: &'static str,
+}
+
+#[derive(Serialize)]
+struct Excluded {
+    name: &'static str,
+    why: &'static str,
+}
+
+fn json(latitudes: &[Latitude]) -> String {
+    let rows: Vec<Row> = latitudes
+        .iter()
+        .map(|latitude| Row {
+            name: latitude.name(),
+            about: latitude.about().name(),
+            clauses: latitude.clauses(),
+            text: latitude.text(),
+            excludes: excluded(*latitude)
+                .map(|(other, why)| Excluded {
+                    name: other.name(),
+                    why,
+                })
+                .collect(),
+            may_end_use: latitude.may_end_use(),
+            provokes: provoked(*latitude).map(|r| r.name).collect(),
+            fails: latitude.fails(),
+        })
+        .collect();
+    let mut text =
+        serde_json::to_string_pretty(&rows).expect("a list of texts can always be written");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(name: Option<Latitude>, format: ListFormat) -> String {
+        show(&LatitudeList { name, format })
+    }
+
+    #[test]
+    fn all_have_their_line_under_their_heading() {
+        let text = shown(None, ListFormat::Text);
+        let mut heading = "";
+        let mut listed = Vec::new();
+        for line in text.lines() {
+            match line.strip_suffix(':').filter(|l| !l.starts_with(' ')) {
+                Some(name) => heading = name,
+                None => listed.extend(line.split_whitespace().next().map(|name| (heading, name))),
+            }
+        }
+        for latitude in Latitude::ALL {
+            assert!(listed.contains(&(latitude.about().name(), latitude.name())));
+        }
+        assert_eq!(listed.len(), Latitude::ALL.len());
+    }
+
+    #[test]
+    fn an_explanation_has_all_its_parts() {
+        let text = shown(Some(Latitude::OneVector), ListFormat::Text);
+        for part in [
+            "What the device does:\n  The MSI-X table has one entry.\n",
+            "Clauses of virtio 1.0 that grant it:\n  4.1.5.1.2.1",
+            "Does not go with 'most-vectors':\n  For there is one MSI-X table.\n",
+            "Provokes msix.table-size.smallest (MUST):\n",
+            "What a driver that fails looks like:\n",
+        ] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        let text = shown(Some(Latitude::RefusedFeatures), ListFormat::Text);
+        assert!(text.contains("giving up on the device"), "{text}");
+        for latitude in Latitude::ALL {
+            let text = shown(Some(*latitude), ListFormat::Text);
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 100),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_has_them_all_or_one() {
+        let parsed = |name| -> serde_json::Value {
+            serde_json::from_str(&shown(name, ListFormat::Json)).unwrap()
+        };
+        let rows = parsed(None);
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), Latitude::ALL.len());
+        for (row, latitude) in rows.iter().zip(Latitude::ALL) {
+            assert_eq!(row["name"], latitude.name());
+            assert!(!row["clauses"].as_array().unwrap().is_empty());
+        }
+        let one = parsed(Some(Latitude::SharedInterrupts));
+        assert_eq!(one.as_array().unwrap().len(), 1);
+        assert_eq!(one[0]["about"], "transport");
+        assert_eq!(one[0]["provokes"], serde_json::json!(["interrupt.shared"]));
+        assert_eq!(one[0]["excludes"][0]["name"], "one-vector");
+    }
+}
