@@ -13,5 +13,5 @@ pub mod rig;
 pub mod rings;
 
 pub use driver::{Driver, Interrupts};
-pub use rig::Rig;
+pub use rig::{Between, Move, Rig};
 pub use rings::{Buffer, Virtqueue};

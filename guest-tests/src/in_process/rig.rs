@@ -1,6 +1,8 @@
 //! A machine without a CPU: memory, a PCI bus and real devices.
 
 use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stickler_conformance::judge::{Tallies, Tally};
@@ -26,12 +28,74 @@ pub struct Rig {
     pub interrupts: Arc<InterruptLog>,
     /// What the transports of devices added from now on do.
     pub options: Options,
+    /// Who stands between driver and devices, the one next to the devices first.
+    pub between: Vec<Rc<dyn Between>>,
     devices: Vec<Arc<dyn Serviced>>,
     findings: FindingLog,
     /// By which readings drivers are judged.
     strictness: Strictness,
     /// Where the next allocation goes; the first megabyte stays free.
     heap: Cell<u64>,
+}
+
+/// Something that driver and devices do to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// The driver reads configuration space, and gets `value`.
+    ConfigRead {
+        /// PCI slot.
+        slot: u8,
+        /// Where.
+        offset: u16,
+        /// Bytes.
+        width: usize,
+        /// 0 before it is done.
+        value: u32,
+    },
+    /// The driver writes configuration space.
+    ConfigWrite {
+        /// PCI slot.
+        slot: u8,
+        /// Where.
+        offset: u16,
+        /// Bytes.
+        width: usize,
+        /// What.
+        value: u32,
+    },
+    /// The driver reads memory-mapped I/O, and gets `value`.
+    Read {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        width: usize,
+        /// 0 before it is done.
+        value: u64,
+    },
+    /// The driver writes memory-mapped I/O.
+    Write {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        width: usize,
+        /// What.
+        value: u64,
+    },
+    /// The devices work on what waits for them.
+    Serve,
+}
+
+/// One who sees what driver and devices do to each other, and may alter it.
+pub trait Between {
+    /// It is about to happen.
+    fn before(&self, rig: &Rig, what: &Move) {
+        let _ = (rig, what);
+    }
+
+    /// It has happened; the driver is yet to see what came of it.
+    fn after(&self, rig: &Rig, what: &mut Move) {
+        let _ = (rig, what);
+    }
 }
 
 /// Interrupts as they were sent.
@@ -45,6 +109,12 @@ impl InterruptLog {
     /// The data of the messages sent since the last call.
     pub fn take_messages(&self) -> Vec<u32> {
         std::mem::take(&mut self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The data of the messages that nobody has taken yet.
+    pub fn messages(&self) -> Vec<u32> {
+        let messages = self.messages.lock();
+        messages.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the function in `slot` asserts INTA#.
@@ -102,6 +172,7 @@ impl Rig {
             }),
             interrupts: Arc::default(),
             options: Options::default(),
+            between: Vec::new(),
             devices: Vec::new(),
             findings: FindingLog::default(),
             heap: Cell::new(1 << 20),
@@ -135,6 +206,11 @@ impl Rig {
         at
     }
 
+    /// What has been allocated.
+    pub fn allocated(&self) -> Range<u64> {
+        1 << 20..self.heap.get()
+    }
+
     /// Gives back all that was allocated. For long runs, between resets.
     pub fn reclaim(&self) {
         self.heap.set(1 << 20);
@@ -142,12 +218,14 @@ impl Rig {
 
     /// Lets all devices work until there is nothing to do.
     pub fn run(&self) {
-        for device in &self.devices {
-            while device.service(Wake::Kick) == Progress::More {}
-            for index in 0..device.host_fds().len() {
-                while device.service(Wake::Host(index)) == Progress::More {}
+        self.make(Move::Serve, |_| {
+            for device in &self.devices {
+                while device.service(Wake::Kick) == Progress::More {}
+                for index in 0..device.host_fds().len() {
+                    while device.service(Wake::Host(index)) == Progress::More {}
+                }
             }
-        }
+        });
     }
 
     /// Lets the devices look, `times` over, for what they should have been notified of.
@@ -186,21 +264,53 @@ impl Rig {
 
     // ---- Accesses
 
+    /// Does something under the eyes of those who stand [between](Self::between).
+    fn make(&self, mut what: Move, act: impl FnOnce(&mut Move)) -> Move {
+        for one in self.between.iter().rev() {
+            one.before(self, &what);
+        }
+        act(&mut what);
+        for one in &self.between {
+            one.after(self, &mut what);
+        }
+        what
+    }
+
     /// Reads configuration space of bus 0 by configuration mechanism #1.
     pub fn config_read(&self, slot: u8, offset: u16, width: usize) -> u32 {
-        self.select(slot, offset);
-        let mut data = [0; 4];
-        assert!(self.bus.pio_read(0xcfc + (offset & 3), &mut data[..width]));
-        u32::from_le_bytes(data)
+        let read = Move::ConfigRead {
+            slot,
+            offset,
+            width,
+            value: 0,
+        };
+        let done = self.make(read, |what| {
+            self.select(slot, offset);
+            let mut data = [0; 4];
+            assert!(self.bus.pio_read(0xcfc + (offset & 3), &mut data[..width]));
+            if let Move::ConfigRead { value, .. } = what {
+                *value = u32::from_le_bytes(data);
+            }
+        });
+        match done {
+            Move::ConfigRead { value, .. } => value,
+            _ => 0,
+        }
     }
 
     /// Writes configuration space of bus 0 by configuration mechanism #1.
     pub fn config_write(&self, slot: u8, offset: u16, width: usize, value: u32) {
-        self.select(slot, offset);
-        assert!(
-            self.bus
-                .pio_write(0xcfc + (offset & 3), &value.to_le_bytes()[..width])
-        );
+        let write = Move::ConfigWrite {
+            slot,
+            offset,
+            width,
+            value,
+        };
+        self.make(write, |_| {
+            self.select(slot, offset);
+            let data = value.to_le_bytes();
+            assert!(self.bus.pio_write(0xcfc + (offset & 3), &data[..width]));
+        });
     }
 
     fn select(&self, slot: u8, offset: u16) {
@@ -210,21 +320,41 @@ impl Rig {
 
     /// Reads `width` bytes of memory-mapped I/O.
     pub fn mmio_read(&self, address: u64, width: usize) -> u64 {
-        let mut data = [0; 8];
-        assert!(
-            self.bus.mmio_read(address, &mut data[..width]),
-            "nothing at {address:#x}"
-        );
-        u64::from_le_bytes(data)
+        let read = Move::Read {
+            address,
+            width,
+            value: 0,
+        };
+        let done = self.make(read, |what| {
+            let mut data = [0; 8];
+            assert!(
+                self.bus.mmio_read(address, &mut data[..width]),
+                "nothing at {address:#x}"
+            );
+            if let Move::Read { value, .. } = what {
+                *value = u64::from_le_bytes(data);
+            }
+        });
+        match done {
+            Move::Read { value, .. } => value,
+            _ => 0,
+        }
     }
 
     /// Writes `width` bytes of memory-mapped I/O.
     pub fn mmio_write(&self, address: u64, width: usize, value: u64) {
-        let data = value.to_le_bytes();
-        assert!(
-            self.bus.mmio_write(address, &data[..width]),
-            "nothing at {address:#x}"
-        );
+        let write = Move::Write {
+            address,
+            width,
+            value,
+        };
+        self.make(write, |_| {
+            let data = value.to_le_bytes();
+            assert!(
+                self.bus.mmio_write(address, &data[..width]),
+                "nothing at {address:#x}"
+            );
+        });
     }
 
     /// Writes bytes into memory.
