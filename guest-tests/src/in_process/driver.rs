@@ -32,6 +32,33 @@ pub struct Place {
     pub capability: u16,
 }
 
+/// A capability in configuration space, read as a virtio structure PCI capability (§4.1.4), which
+/// it is if `id` is 0x09.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// Where it stands.
+    pub at: u16,
+    /// `cap_vndr`.
+    pub id: u8,
+    /// `cap_len`.
+    pub cap_len: u8,
+    /// `cfg_type`.
+    pub cfg_type: u8,
+    /// `bar`.
+    pub bar: u8,
+    /// `offset`.
+    pub offset: u32,
+    /// `length`.
+    pub length: u32,
+}
+
+impl Capability {
+    /// Whether it presents `structure`.
+    pub fn presents(&self, structure: Structure) -> bool {
+        self.id == CAP_VENDOR && self.cfg_type == structure.cfg_type()
+    }
+}
+
 /// A driver bound to the function in one slot.
 pub struct Driver<'r> {
     /// The machine.
@@ -97,23 +124,50 @@ impl<'r> Driver<'r> {
             2,
             u32::from(command | COMMAND_MEMORY | COMMAND_BUS_MASTER),
         );
-        let mut at = driver.config_read(CAPABILITIES_POINTER, 1) as u16;
-        while at != 0 {
-            match driver.config_read(at, 1) as u8 {
-                CAP_VENDOR => driver.read_virtio_capability(at),
-                CAP_MSIX => driver.msix = Some(at),
-                _ => {}
-            }
-            at = driver.config_read(at + 1, 1) as u16;
-        }
+        driver.find(driver.capabilities());
         driver
     }
 
-    fn read_virtio_capability(&mut self, at: u16) {
-        let cfg_type = self.config_read(at + 3, 1) as u8;
-        let bar = self.config_read(at + 4, 1) as u8;
-        let offset = self.config_read(at + 8, 4);
-        let len = self.config_read(at + 12, 4);
+    /// The virtio capabilities and MSI-X, as they stand in the list.
+    pub fn capabilities(&self) -> Vec<Capability> {
+        let mut found = Vec::new();
+        let mut at = self.config_read(CAPABILITIES_POINTER, 1) as u16;
+        while at != 0 {
+            found.push(Capability {
+                at,
+                id: self.config_read(at, 1) as u8,
+                cap_len: self.config_read(at + 2, 1) as u8,
+                cfg_type: self.config_read(at + 3, 1) as u8,
+                bar: self.config_read(at + 4, 1) as u8,
+                offset: self.config_read(at + 8, 4),
+                length: self.config_read(at + 12, 4),
+            });
+            at = self.config_read(at + 1, 1) as u16;
+        }
+        found
+    }
+
+    /// Takes the structures from a list of capabilities.
+    pub fn find(&mut self, capabilities: impl IntoIterator<Item = Capability>) {
+        self.structures.clear();
+        for capability in capabilities {
+            match capability.id {
+                CAP_VENDOR => self.take(&capability),
+                CAP_MSIX => self.msix = Some(capability.at),
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, capability: &Capability) {
+        let Capability {
+            at,
+            cfg_type,
+            bar,
+            offset,
+            length,
+            ..
+        } = *capability;
         if cfg_type == Structure::PciCfg.cfg_type() {
             self.window = at;
             return;
@@ -125,12 +179,11 @@ impl<'r> Driver<'r> {
         if cfg_type == Structure::Notify.cfg_type() {
             self.multiplier = self.config_read(at + 16, 4);
         }
-        let address = self.bar_address(bar) + u64::from(offset);
         self.structures.insert(
             cfg_type,
             Place {
-                address,
-                len,
+                address: self.bar_address(bar) + u64::from(offset),
+                len: length,
                 bar,
                 offset,
                 capability: at,

@@ -3,10 +3,11 @@
 //! The [`rig`] is a machine without a CPU: memory, a PCI bus, real devices. The [`driver`] drives one
 //! of them as a conforming driver does, through configuration space, BARs and rings, with no short
 //! cut into the device; a rogue is this driver with one deviation. What a driver does with each device
-//! type is in [`block`], [`console`] and [`net`].
+//! type is in [`block`], [`console`] and [`net`]; [`devices`] are those there are.
 
 pub mod block;
 pub mod console;
+pub mod devices;
 pub mod driver;
 pub mod net;
 pub mod rig;

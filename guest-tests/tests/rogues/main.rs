@@ -8,9 +8,7 @@
 mod block;
 mod conforming;
 mod console;
-mod devices;
 mod initialization;
-mod latitudes;
 mod net;
 mod net_control;
 mod queue_setup;
@@ -24,6 +22,7 @@ use std::collections::BTreeSet;
 
 use devices::Device;
 use stickler_conformance::Finding;
+pub(crate) use stickler_guest_tests::in_process::devices;
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
 /// A driver that breaks one requirement.

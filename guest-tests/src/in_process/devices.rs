@@ -6,24 +6,25 @@ use stickler::backends::disk::{DiskImage, DiskSpec};
 use stickler::backends::entropy::HostEntropy;
 use stickler::backends::net::user::UserNet;
 use stickler_conformance::features::{RING_EVENT_IDX, block, console, net};
-use stickler_conformance::{DeviceKind, Judge};
+use stickler_conformance::{DeviceKind, Judge, Latitude};
 use stickler_devices::block::Block;
 use stickler_devices::console::port::PortBackend;
 use stickler_devices::console::{Console, PortConfig};
 use stickler_devices::entropy::Entropy;
 use stickler_devices::net::{LinkHandle, Net};
 use stickler_devices::virtio::{Io, Progress, VirtioDevice};
-use stickler_guest_tests::in_process::Rig;
+
+use super::rig::Rig;
 
 /// Where they are.
-pub(crate) const SLOT: u8 = 3;
+pub const SLOT: u8 = 3;
 
 /// Sectors of the disk.
-pub(crate) const SECTORS: u64 = 8192;
+pub const SECTORS: u64 = 8192;
 
 /// A device that can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Device {
+pub enum Device {
     /// A network card with two pairs of queues.
     Net,
     /// A disk.
@@ -42,8 +43,11 @@ pub(crate) enum Device {
 }
 
 impl Device {
+    /// One of each type.
+    pub const TYPES: [Device; 4] = [Device::Net, Device::Block, Device::Console, Device::Entropy];
+
     /// Puts it into its slot.
-    pub(crate) fn add(self, rig: &mut Rig) {
+    pub fn add(self, rig: &mut Rig) {
         match self {
             Device::Net => drop(add_net(rig)),
             Device::Block | Device::ReadOnlyBlock => {
@@ -68,7 +72,7 @@ impl Device {
     }
 
     /// What a driver accepts that does as little as one can.
-    pub(crate) fn plain_features(self) -> u64 {
+    pub fn plain_features(self) -> u64 {
         match self {
             Device::Net => net::MAC,
             Device::Block => block::FLUSH,
@@ -79,10 +83,13 @@ impl Device {
     }
 }
 
-/// Adds [`Device::Net`] and gives the handle of its link.
-pub(crate) fn add_net(rig: &mut Rig) -> LinkHandle {
+/// Adds [`Device::Net`], with what of [`Rig::options`] is the device's own, and gives the handle of its link.
+pub fn add_net(rig: &mut Rig) -> LinkHandle {
     let network = UserNet::new(2).expect("a network");
     let (net, link) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
+    if rig.options.latitudes.has(Latitude::Announce) {
+        link.announce();
+    }
     rig.add(SLOT, net);
     link
 }

@@ -1,0 +1,18 @@
+//! The naive drivers, by what the latitudes they fail at are about.
+//!
+//! A further latitude is one entry in a table of `cases!` and one small function: what a driver does
+//! that was tested against the plain device only.
+
+mod net;
+mod transport;
+mod virtqueue;
+
+use crate::Case;
+
+/// All cases, file by file.
+const CASES: &[&[Case]] = &[transport::CASES, virtqueue::CASES, net::CASES];
+
+/// All of them.
+pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().flat_map(|file| file.iter())
+}

@@ -1,0 +1,163 @@
+//! The PCI function, the transport, features (§2.2, §4.1).
+
+use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1};
+use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
+use stickler_guest_tests::in_process::driver::Capability;
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
+
+use crate::cases;
+use crate::conforming::works;
+
+cases! {
+    the_revision_is_that_of_the_device_at_hand: AnyRevision on Entropy,
+        |d| {
+            assert_eq!(d.config_read(8, 1), 1, "an unknown revision");
+            works(d);
+        },
+        Stops "an unknown revision";
+    the_subsystem_is_that_of_the_device_at_hand: AnySubsystem on Entropy,
+        |d| {
+            assert_eq!(d.config_read(0x2c, 2), 0x1af4, "an unknown subsystem");
+            works(d);
+        },
+        Stops "an unknown subsystem";
+    modern_devices_have_modern_ids: TransitionalId on Block,
+        |d| {
+            assert!(d.config_read(2, 2) >= 0x1040, "a legacy device");
+            works(d);
+        },
+        Stops "a legacy device";
+    all_cfg_types_are_known: ReservedCfgType on Entropy,
+        |d| {
+            let known = |c: &Capability| !is_virtio(c) || (1..=5).contains(&c.cfg_type);
+            assert!(d.capabilities().iter().all(known), "an unknown cfg_type");
+            works(d);
+        },
+        Stops "an unknown cfg_type";
+    all_bars_exist: ReservedBar on Entropy,
+        |d| {
+            let common = first(d, Structure::Common);
+            assert!(common.bar < 6, "no such BAR");
+            works(d);
+        },
+        Stops "no such BAR";
+    cap_len_is_what_the_fields_need: LongCapabilities on Entropy,
+        |d| {
+            let known = |c: &Capability| !is_virtio(c) || c.cap_len == needed(c);
+            d.find(d.capabilities().into_iter().filter(known));
+            assert!(d.structures.contains_key(&1), "no common configuration");
+            works(d);
+        },
+        Stops "no common configuration";
+    any_instance_will_do: SecondInstances on Block,
+        |d| {
+            // The last of each type is found first.
+            d.find(d.capabilities().into_iter().rev());
+            works(d);
+        },
+        Breaks "pci.capability.first-instance";
+    structures_are_as_large_as_they_have_to_be: OversizedStructures on Block,
+        |d| {
+            assert_eq!(d.place(Structure::Common).len, common::LEN, "another structure");
+            works(d);
+        },
+        Stops "another structure";
+    there_is_a_vector_for_each_queue: OneVector on Block,
+        |d| {
+            assert!(d.vectors() > d.num_queues(), "too few vectors");
+            works(d);
+        },
+        Stops "too few vectors";
+    there_are_no_more_vectors_than_i_have_room_for: MostVectors on Block,
+        |d| {
+            assert!(d.vectors() <= 64, "too many vectors");
+            works(d);
+        },
+        Stops "too many vectors";
+    a_vector_that_is_written_is_mapped: RefusedVectors on Net, interrupted_without_looking,
+        Stops "no interrupt";
+    features_ok_stays_set: RefusedFeatures on Entropy,
+        |d| {
+            d.begin();
+            d.offered();
+            d.accept(VERSION_1);
+            // It reads status back, as it has been told, and does not look at what it reads.
+            let _ = d.features_ok();
+            d.set_up_queues(64);
+            d.go();
+        },
+        Breaks "status.features-ok.refusal", copes with gives_up_on_features;
+    all_devices_have_event_indices: FewFeatures on Entropy,
+        |d| {
+            d.begin();
+            d.offered();
+            d.accept(VERSION_1 | RING_EVENT_IDX);
+            d.features_ok();
+        },
+        Breaks "features.offered";
+    an_interrupt_has_one_cause: SharedInterrupts on Entropy, one_cause_only,
+        Stops "the request is lost";
+}
+
+/// Whether it is one of virtio, as far as its id tells.
+fn is_virtio(capability: &Capability) -> bool {
+    capability.id == 0x09
+}
+
+/// `cap_len` of a capability of virtio without spare bytes.
+fn needed(capability: &Capability) -> u8 {
+    let more = capability.presents(Structure::Notify) || capability.presents(Structure::PciCfg);
+    if more { 20 } else { 16 }
+}
+
+/// The first capability that presents `structure`.
+fn first(d: &Driver<'_>, structure: Structure) -> Capability {
+    let list = d.capabilities();
+    let found = list.into_iter().find(|c| c.presents(structure));
+    found.expect("there is one")
+}
+
+/// Maps queue 1 to vector 2 without reading back, and waits for its interrupt.
+fn interrupted_without_looking(d: &mut Driver<'_>) {
+    d.negotiate(0);
+    d.set_up_interrupts(Interrupts::Msix);
+    d.set_up_queues(64);
+    d.select_queue(1);
+    d.set_common(common::QUEUE_MSIX_VECTOR, 2);
+    // What it reads is nothing to it.
+    let _ = d.common(common::QUEUE_MSIX_VECTOR);
+    d.go();
+    d.rig.interrupts.take_messages();
+    d.transmit(1, &Default::default(), &[0; 60]);
+    let messages = d.rig.interrupts.take_messages();
+    assert!(messages.contains(&2), "no interrupt");
+}
+
+/// Where FEATURES_OK does not stay set, a driver may give up, and says so.
+fn gives_up_on_features(d: &mut Driver<'_>) {
+    d.begin();
+    d.offered();
+    d.accept(VERSION_1);
+    assert!(!d.features_ok());
+    d.add_status(status::FAILED);
+    d.reset();
+}
+
+/// Looks at the used ring only where ISR status has bit 0 and nothing else.
+fn one_cause_only(d: &mut Driver<'_>) {
+    d.negotiate(0);
+    d.disable_msix();
+    d.interrupts = Interrupts::Intx;
+    d.set_up_queues(64);
+    d.set_common(common::MSIX_CONFIG, u32::from(NO_VECTOR));
+    d.go();
+    for _ in 0..40 {
+        let room = d.rig.allocate(8);
+        d.submit(0, &[Buffer::writable(room, 8)]);
+        match d.read(Structure::Isr, 0, 1) {
+            1 => assert!(!d.queue(0).take_used().is_empty()),
+            2 => {}
+            isr => panic!("ISR status is {isr}: the request is lost"),
+        }
+    }
+}
