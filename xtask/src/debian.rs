@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use crate::process::{output_of, run_quietly};
 
@@ -92,10 +93,24 @@ pub(crate) struct Suite {
     dir: PathBuf,
 }
 
+/// What the suites with backports have behind the name of the suite they stand on.
+const BACKPORTS: &str = "-backports";
+
 impl Suite {
     /// Opens `name` (`bookworm`, `trixie-backports`, `sid`, …) with its state under `dir` and
     /// fetches its package lists.
     pub(crate) fn open(name: &str, dir: &Path) -> Result<Self> {
+        Self::open_with(name, &[], dir)
+    }
+
+    /// Opens the backports of `base` together with `base` itself, where most of what they depend on
+    /// is.
+    pub(crate) fn open_backports(base: &str, dir: &Path) -> Result<Self> {
+        let name = format!("{base}{BACKPORTS}");
+        Self::open_with(&name, &[base], &dir.join("whole"))
+    }
+
+    fn open_with(name: &str, others: &[&str], dir: &Path) -> Result<Self> {
         ensure!(
             !name.is_empty()
                 && name
@@ -111,13 +126,17 @@ impl Suite {
             fs::create_dir_all(suite.dir.join(sub))?;
         }
         let (mirror, keyring) = (mirror()?, keyring()?);
-        fs::write(
-            suite.dir.join("sources.list"),
-            format!(
-                "deb [arch=amd64 target=Packages lang=none signed-by={}] {mirror} {name} main\n",
-                keyring.display()
-            ),
-        )?;
+        let sources: String = [name]
+            .iter()
+            .chain(others)
+            .map(|suite| {
+                format!(
+                    "deb [arch=amd64 target=Packages lang=none signed-by={}] {mirror} {suite} main\n",
+                    keyring.display()
+                )
+            })
+            .collect();
+        fs::write(suite.dir.join("sources.list"), sources)?;
         run_quietly(suite.apt("apt-get").arg("update")).with_context(|| {
             format!(
                 "the package lists of Debian's {name} cannot be had; if the suite has moved, set \
@@ -151,11 +170,33 @@ impl Suite {
         Ok(names)
     }
 
+    /// Downloads `package` and all it depends on, from this suite where it has them, and unpacks
+    /// them into `root`: what runs there needs nothing of the host.
+    pub(crate) fn unpack_whole(&self, package: &str, root: &Path) -> Result<()> {
+        let downloads = self.downloads()?;
+        fs::create_dir(downloads.path().join("partial"))?;
+        let mut archives = OsString::from("Dir::Cache::Archives=");
+        archives.push(downloads.path());
+        run_quietly(
+            self.apt("apt-get")
+                .arg("-o")
+                .arg(archives)
+                .args(["install", "--yes", "--download-only"])
+                .args(["--no-install-recommends", "--target-release", &self.name])
+                .arg(package),
+        )
+        .with_context(|| {
+            format!(
+                "cannot download {package} of Debian's {} and what it needs",
+                self.name
+            )
+        })?;
+        unpack_all(downloads.path(), root)
+    }
+
     /// Downloads `packages` and unpacks them into `root`.
     pub(crate) fn unpack(&self, packages: &[String], root: &Path) -> Result<()> {
-        let downloads = tempfile::Builder::new()
-            .prefix("download-")
-            .tempdir_in(&self.dir)?;
+        let downloads = self.downloads()?;
         run_quietly(
             self.apt("apt-get")
                 .current_dir(downloads.path())
@@ -169,14 +210,13 @@ impl Suite {
                 self.name
             )
         })?;
-        fs::create_dir_all(root)?;
-        for entry in fs::read_dir(downloads.path())? {
-            let package = entry?.path();
-            if package.extension().is_some_and(|e| e == "deb") {
-                run_quietly(Command::new("dpkg-deb").arg("-x").arg(&package).arg(root))?;
-            }
-        }
-        Ok(())
+        unpack_all(downloads.path(), root)
+    }
+
+    fn downloads(&self) -> Result<TempDir> {
+        Ok(tempfile::Builder::new()
+            .prefix("download-")
+            .tempdir_in(&self.dir)?)
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -204,6 +244,18 @@ impl Suite {
         command.arg("-q");
         command
     }
+}
+
+/// Unpacks the packages in the directory `from` into `root`.
+fn unpack_all(from: &Path, root: &Path) -> Result<()> {
+    fs::create_dir_all(root)?;
+    for entry in fs::read_dir(from)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|e| e == "deb") {
+            run_quietly(Command::new("dpkg-deb").arg("-x").arg(&package).arg(root))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directory `into` by filling a temporary one beside it and renaming that, unless it is

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -21,6 +21,7 @@ use stickler_guest_programs::link::{CHUNK, Message, PORT};
 use stickler_guest_programs::tree::Receiver;
 use tempfile::TempDir;
 
+use super::emulator::Emulator;
 use super::{Equipment, files, image};
 use crate::process::last_lines;
 use crate::workspace::Workspace;
@@ -42,7 +43,7 @@ static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What to boot.
 pub(crate) struct Boot<'a> {
-    pub(crate) qemu: &'a Path,
+    pub(crate) emulator: &'a Emulator,
     pub(crate) equipment: &'a Equipment,
     pub(crate) files: Option<PathBuf>,
     /// How long the commands may take together.
@@ -83,7 +84,7 @@ impl Lab {
         image::write(&initrd, boot.equipment)?;
 
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(boot.qemu);
+        let mut command = boot.emulator.command();
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-machine", "pc", "-accel", "tcg,thread=multi"])
@@ -123,7 +124,7 @@ impl Lab {
             .stdout(fs::File::create(dir.path().join("emulator"))?)
             .stderr(fs::File::create(dir.path().join("errors"))?)
             .spawn()
-            .with_context(|| format!("cannot start {}", boot.qemu.display()))?;
+            .with_context(|| format!("cannot start {}", boot.emulator))?;
         drop(theirs);
 
         let messages = receive(ours.try_clone()?);

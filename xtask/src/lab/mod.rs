@@ -1,6 +1,7 @@
 //! The lab: an emulated PC with AMD's virtualization extension, running Debian's cloud kernel and
 //! its KVM, for hosts without a usable one of their own.
 
+mod emulator;
 mod files;
 mod image;
 mod machine;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use emulator::Emulator;
 use machine::{Boot, Lab};
 
 pub(crate) use machine::Output;
@@ -102,13 +104,14 @@ pub(crate) fn boot(
     workspace: &Workspace,
     progress: &Progress,
 ) -> Result<Lab> {
-    let qemu = progress.suspended(|| host::set_up_qemu(workspace))?;
+    progress.step("getting the lab's emulator");
+    let emulator = Emulator::set_up(workspace)?;
     progress.step(&format!(
         "booting the lab (Linux {})",
         equipment.kernel.release
     ));
     Lab::boot(Boot {
-        qemu: &qemu,
+        emulator: &emulator,
         equipment,
         files,
         timeout,

@@ -37,6 +37,9 @@ enum Task {
         dir: PathBuf,
         /// Only tests with one of these words in their names
         only: Vec<String>,
+        /// But not the test of this name; may be given several times
+        #[arg(long, value_name = "NAME")]
+        but: Vec<String>,
     },
 }
 
@@ -50,6 +53,12 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Task::Test { dir, only } => suite::run(&tests::all(), &arguments.stickler, &dir, &only),
+        Task::Test { dir, only, but } => {
+            let choice = suite::Choice {
+                only: &only,
+                but: &but,
+            };
+            suite::run(&tests::all(), &arguments.stickler, &dir, &choice)
+        }
     }
 }

@@ -203,9 +203,12 @@ impl Outcome {
         Ok(())
     }
 
-    /// The ends of both outputs.
+    /// How the guest ended, if there is a report, and the ends of both outputs.
     pub(crate) fn text(&self) -> String {
-        both(&self.output, &self.errors)
+        let end = self.report.as_ref().map_or(String::new(), |report| {
+            format!("the guest: {}\n", report["guest"])
+        });
+        end + &both(&self.output, &self.errors)
     }
 
     /// The requirements with this outcome.
