@@ -165,6 +165,21 @@ static ADVICE: &[Advice] = advice! {
     "net.tx.queue":
         "Packets go through a transmit queue that is not in use.";
         "Send VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET and wait for its answer before using more queues than the first.";
+    "net.tx.checksummed":
+        "A packet goes out with a checksum that was left to the device, though VIRTIO_NET_F_CSUM was not negotiated: whoever receives it drops it.";
+        "Tell the network stack that the card checksums nothing unless VIRTIO_NET_F_CSUM was accepted.";
+    "net.mac":
+        "The card uses an address of its own making: the device filters what comes in by another, and answers are lost.";
+        "Take the six bytes of mac for the card's address if VIRTIO_NET_F_MAC was accepted, make up a locally administered one if not, and tell the device of any other by VIRTIO_NET_CTRL_MAC_ADDR_SET.";
+    "net.link":
+        "The driver takes the link for up or down without knowing: with VIRTIO_NET_F_STATUS it never reads status, or without it goes by it.";
+        "With VIRTIO_NET_F_STATUS read bit 0 of status at the start and after each change of the configuration; without it take the link for active.";
+    "net.announce":
+        "The device has asked for an announcement, and the driver goes on without: after a migration its peers go on sending to where it was.";
+        "When status has VIRTIO_NET_S_ANNOUNCE, send gratuitous packets (ARP, neighbour advertisements) and then VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
+    "net.rx.populated":
+        "A receive queue that VQ_PAIRS_SET took into use has never had a buffer: what the device steers there is lost.";
+        "Fill each receive queue before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET takes it into use.";
     "net.rx":
         "A receive buffer is too small for what the accepted features let the device receive, or not for the device to write.";
         "Size buffers by the accepted features: 65562 bytes with receive offloads and 1526 without, or any with MRG_RXBUF that hold the header.";

@@ -227,6 +227,17 @@ pub enum Event<'a> {
     },
 
     // ---- Device types
+    /// A network device has come to life with this address in its configuration (§5.1.4).
+    NetAddress {
+        /// `mac`.
+        mac: [u8; 6],
+    },
+    /// There was a packet for a receive queue in use that has had no buffer since the device came to
+    /// life. It is lost.
+    NetUnpopulated {
+        /// Which virtqueue.
+        queue: u16,
+    },
     /// The driver asked a network device to transmit a packet (§5.1.6.2).
     NetTransmit(NetTransmit<'a>),
     /// The driver gave a network device a receive buffer (§5.1.6.3).
@@ -484,7 +495,7 @@ pub struct NetTransmit<'a> {
     pub len: u64,
     /// Device-writable bytes in the chain.
     pub writable: u64,
-    /// The packet's first bytes (all of it, or what the device has at hand contiguously).
+    /// The packet's first bytes: all of it, its headers, or nothing, as the device has shown it.
     pub bytes: &'a [u8],
 }
 

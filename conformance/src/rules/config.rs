@@ -2,6 +2,7 @@
 
 use super::{Chapter, goes_live};
 use crate::event::{Event, Register};
+use crate::features::block;
 use crate::judge::Verdicts;
 use crate::layout::{self, Access, DeviceKind, Field, Structure, status};
 use crate::requirement::Req;
@@ -69,6 +70,8 @@ requirements! {
     WRITETHROUGH = "block.config.writeback-no-reliance", Driver MustNot ["5.2.6.1-6"],
         Unobservable("what a driver believes to be on stable storage shows in nothing it does to the device"),
         "After writing 0 to writeback, the driver does not take earlier writes for committed.";
+    CACHE_DEDUCED = "block.cache.deduce-writethrough", Driver May ["5.2.5.1-2"], Asserted,
+        "Without VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_BLK_F_FLUSH, the driver may take the cache for a writethrough one and never flush.";
     CACHE_MODE = "block.cache.assume-writeback", Driver Should ["5.2.5.1-3"],
         Unobservable("what cache a driver assumes shows at best in when it flushes, which is its own choice"),
         "With VIRTIO_BLK_F_FLUSH and without CONFIG_WCE, the driver assumes a writeback cache.";
@@ -299,6 +302,10 @@ impl Chapter for Rules {
                     verdicts.held(EARLY_WRITE);
                 }
                 if goes_live(event) {
+                    const CACHE: u64 = block::CONFIG_WCE | block::FLUSH;
+                    if session.kind == DeviceKind::Block && session.negotiated & CACHE == 0 {
+                        verdicts.held(CACHE_DEDUCED);
+                    }
                     self.moved_on(verdicts);
                     if !self.written_read_only
                         && let Some(requirement) = read_only(session.kind)

@@ -16,6 +16,7 @@ pub mod entropy;
 pub mod features;
 pub mod latitude;
 pub mod net;
+pub mod net_card;
 pub mod net_control;
 pub mod notify;
 pub mod registers;
@@ -83,8 +84,8 @@ macro_rules! chapters {
 
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
-    status, features, config, registers, setup, vectors, notify, ring, net, net_control, block,
-    console, entropy, latitude;
+    status, features, config, registers, setup, vectors, notify, ring, net, net_control, net_card,
+    block, console, entropy, latitude;
     last latitude
 );
 
@@ -121,6 +122,7 @@ impl Rules {
             } => self.ring.compared(*queue, *head, *altered, verdicts),
             Event::NetTransmit(packet) => {
                 self.net.transmit(packet, session, verdicts);
+                self.net_card.transmit(packet, session, verdicts);
                 self.latitude.transmit(verdicts);
             }
             Event::NetReceiveBuffer {

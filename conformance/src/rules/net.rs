@@ -32,6 +32,8 @@ requirements! {
         ];
     FLAGS_ZERO = "net.tx.flags.zero-without-csum", Driver Must ["5.1.6.2.1-2"], Asserted,
         "Without VIRTIO_NET_F_CSUM, flags is 0.";
+    CHECKSUMMED = "net.tx.checksummed", Driver Should ["5.1.6.2.1-2"], Asserted,
+        "Without VIRTIO_NET_F_CSUM, packets are fully checksummed: no TCP or UDP checksum is left at the sum of its pseudo header.";
     DATA_VALID = "net.tx.flags.no-data-valid", Driver MustNot ["5.1.6.2.1-13"], Asserted,
         "VIRTIO_NET_HDR_F_DATA_VALID is not set in a packet to be sent.";
     FLAGS_DEFINED = "net.tx.flags.defined", Driver ShouldNot ["5.1.6.2"], Asserted,
@@ -42,6 +44,8 @@ requirements! {
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM, csum_start and csum_offset point at two bytes of the packet.";
     CSUM_FIELD = "net.tx.csum.field", Driver Must ["5.1.6.2.1-10"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM and csum_start at a TCP or UDP header, csum_offset is where that header has its checksum.";
+    CSUM_PRECEDING = "net.tx.csum.preceding", Driver Must ["5.1.6.2.1-8"], Asserted,
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksums before that one are right: the IPv4 header's is.";
     CSUM_PSEUDO = "net.tx.csum.pseudo-header", Driver Must ["5.1.6.2.1-9"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum field holds the sum of the pseudo header.";
     GSO_NONE = "net.tx.gso.none-without-offloads", Driver Must ["5.1.6.2.1-10"], Asserted,
@@ -90,6 +94,8 @@ requirements! {
             "at-least": "12 bytes are enough, as later versions have it.",
             "greater": "There is room for more than the header: at least 13 bytes.",
         ];
+    RX_POPULATED = "net.rx.populated", Driver Should ["5.1.6.3.1-4"], Asserted,
+        "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.";
 }
 
 /// `flags` and `gso_type` of struct virtio_net_hdr (§5.1.6).
@@ -131,6 +137,8 @@ pub(crate) struct Rules {
     looked: u64,
     /// A packet on a queue that was not in use.
     premature: Option<Premature>,
+    /// Packets for receive queues that have had no buffer yet.
+    unreceived: u32,
 }
 
 /// Packets on a queue that is not in use: the command that takes it into use may be on its way, for
@@ -144,6 +152,13 @@ struct Premature {
 /// So many packets are not overtaken by any command.
 const PREMATURE_PACKETS: u32 = 256;
 
+/// A receive queue for which there have been so many packets does not just get its first buffers.
+const UNRECEIVED: u32 = 64;
+
+/// Of packets that the driver checksums, so many of each life are looked into, and then one in some.
+const SUMMED: u64 = 256;
+const SUMMED_ONE_IN: u64 = 16;
+
 impl Rules {
     pub(crate) fn new(_kind: DeviceKind) -> Self {
         Rules {
@@ -156,6 +171,7 @@ impl Rules {
             settling: 0,
             looked: 0,
             premature: None,
+            unreceived: 0,
         }
     }
 
@@ -175,10 +191,33 @@ impl Rules {
                 & (header.num_buffers == 0);
             if ok {
                 self.plain += 1;
+                if !packet.bytes.is_empty() && self.features & net::CSUM == 0 {
+                    self.sum(packet, verdicts);
+                }
                 return;
             }
         }
         self.judge(packet, session, verdicts);
+    }
+
+    /// Judges whether a packet is fully checksummed, if it is one of those looked into.
+    #[inline]
+    fn sum(&self, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
+        if self.plain <= SUMMED || self.plain.is_multiple_of(SUMMED_ONE_IN) {
+            offload::summed(packet, verdicts);
+        }
+    }
+
+    /// A packet was lost for want of buffers on `queue`, which has had none.
+    fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
+        self.unreceived += 1;
+        if self.unreceived == UNRECEIVED && session.has(net::MQ) {
+            let message = format!(
+                "{UNRECEIVED} packets lost for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
+                self.pairs
+            );
+            verdicts.violated(RX_POPULATED, Some(queue), message);
+        }
     }
 
     /// Judges a packet that asks for an offload, or is not right, requirement by requirement.
@@ -318,13 +357,15 @@ impl Rules {
             (GSO_UDP, lacks(net::HOST_UFO)),
             (self.queue_rule(), !lacks(net::MQ)),
         ];
-        let received = [RX_WRITABLE, receive_size(self.features).0];
+        let received = [RX_WRITABLE, receive_size(self.features).0]
+            .into_iter()
+            .chain((!lacks(net::MQ)).then_some(RX_POPULATED));
         let (packets, buffers) = (self.plain, self.buffers);
         plain
             .into_iter()
             .filter(|(_, stands)| *stands)
             .map(move |(requirement, _)| (requirement, packets))
-            .chain(received.map(|requirement| (requirement, buffers)))
+            .chain(received.map(move |requirement| (requirement, buffers)))
     }
 
     /// Puts what was counted into the verdicts.
@@ -338,7 +379,7 @@ impl Rules {
 }
 
 impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, _session: &Session, verdicts: &mut Verdicts) {
+    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             Event::StatusWritten { to: 0, .. } => {
                 self.premature_was_wrong(verdicts);
@@ -353,6 +394,7 @@ impl Chapter for Rules {
                 self.features = *accepted;
                 self.smallest = receive_size(*accepted).1;
             }
+            Event::NetUnpopulated { queue } => self.unpopulated(*queue, session, verdicts),
             Event::NetCommand(command) => {
                 if let Some(pairs) = super::net_control::pairs_set(command) {
                     // What was counted until now was counted under another rule.

@@ -6,9 +6,13 @@ use stickler_conformance::event::BlockRequest;
 use stickler_conformance::features::block;
 
 use crate::play::{CAPACITY, Play, request};
-use crate::table::{Case, case};
+use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[
+    may("block.cache.deduce-writethrough", Block, |p| {
+        p.boot_with(p.offered & !(block::CONFIG_WCE | block::FLUSH));
+        p.request(1, 0, 512, 0);
+    }),
     case("block.request.header", Block, |p| {
         see(p, |r| r.header = None);
     }),

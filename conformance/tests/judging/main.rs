@@ -10,6 +10,7 @@ mod entropy;
 mod features;
 mod latitude;
 mod net;
+mod net_card;
 mod net_control;
 mod notify;
 mod play;
@@ -33,6 +34,7 @@ const CASES: &[&[table::Case]] = &[
     ring::CASES,
     net::CASES,
     net_control::CASES,
+    net_card::CASES,
     block::CASES,
     console::CASES,
     entropy::CASES,

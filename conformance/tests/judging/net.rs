@@ -32,6 +32,21 @@ pub const CASES: &[Case] = &[
         offload(p, 0, TCP, |h| h.csum_offset = 6);
     })
     .keep(|p| offload(p, 0, TCP, |_| {})),
+    case("net.tx.checksummed", Net, |p| {
+        p.boot_with(p.offered & !CSUM_AND_MORE);
+        p.send(NetHeader::default(), TCP);
+    })
+    .keep(|p| {
+        p.boot_with(p.offered & !CSUM_AND_MORE);
+        p.send(NetHeader::default(), &summed(TCP));
+        p.send(NetHeader::default(), &summed(UDP));
+    }),
+    case("net.tx.csum.preceding", Net, |p| {
+        let mut packet = *TCP;
+        packet[14 + 8] -= 1;
+        offload(p, 0, &packet, |_| {});
+    })
+    .keep(|p| offload(p, 0, TCP, |_| {})),
     case("net.tx.csum.pseudo-header", Net, |p| {
         let mut packet = *TCP;
         packet[50] ^= 1;
@@ -123,7 +138,59 @@ pub const CASES: &[Case] = &[
         p.boot();
         p.receive_buffer(11);
     }),
+    case("net.rx.populated", Net, |p| {
+        p.boot();
+        p.command(4, 0, &[2, 0]);
+        unpopulated(p, 64);
+    }),
 ];
+
+/// So many packets are lost because receiveq2 never had a buffer.
+fn unpopulated(p: &mut Play, times: u32) {
+    for _ in 0..times {
+        p.see(Event::NetUnpopulated { queue: 2 });
+    }
+}
+
+/// `packet`, whose checksum field holds the sum of the pseudo header, with its checksum.
+fn summed(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let field = if packet[23] == 6 { 50 } else { 40 };
+    let words = packet[34..]
+        .chunks(2)
+        .map(|w| u16::from_be_bytes([w[0], w[1]]));
+    let mut sum: u32 = words.map(u32::from).sum();
+    sum = (sum & 0xffff) + (sum >> 16);
+    packet[field..field + 2].copy_from_slice(&(!sum as u16).to_be_bytes());
+    packet
+}
+
+#[test]
+fn the_first_buffers_may_come_late() {
+    let mut p = Play::new(Net);
+    p.boot();
+    p.command(4, 0, &[2, 0]);
+    unpopulated(&mut p, 63);
+    p.reset();
+    p.boot();
+    unpopulated(&mut p, 63);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn only_a_checksum_left_undone_is_the_drivers_doing() {
+    let mut p = Play::new(Net);
+    p.boot_with(p.offered & !CSUM_AND_MORE);
+    let mut packet = summed(TCP);
+    packet[53] ^= 1;
+    p.send(NetHeader::default(), &packet);
+    let mut udp = *UDP;
+    udp[40..].fill(0);
+    p.send(NetHeader::default(), &udp);
+    // What is not at hand cannot be summed.
+    p.send(NetHeader::default(), &TCP[..53]);
+    assert_eq!(p.messages(), [""; 0]);
+}
 
 const HOST: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO | net::HOST_ECN;
 const CSUM_AND_MORE: u64 = HOST | net::CSUM;
@@ -133,14 +200,14 @@ const GUEST: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO | net::GUE
 /// holds its pseudo header's sum.
 pub const TCP: &[u8; 54] = &[
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
-    0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+    0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0x66, 0xce, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
     0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0x14, 0x1d, 0, 0, // TCP
 ];
 
 /// The same with UDP.
 const UDP: &[u8; 42] = &[
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
-    0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+    0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x66, 0xcf, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
     0, 80, 0, 81, 0, 8, 0x14, 0x1c, // UDP
 ];
 

@@ -206,6 +206,11 @@ impl Play {
     pub fn boot_with(&mut self, accepted: u64) {
         self.negotiate(accepted);
         self.read_config(|f| f.name != "writeback");
+        self.bring_up();
+    }
+
+    /// From negotiated features to DRIVER_OK.
+    pub fn bring_up(&mut self) {
         self.map_vector(None, 0);
         for queue in self.queues() {
             self.configure(queue);
@@ -214,6 +219,9 @@ impl Play {
             self.enable(setup(queue), queue);
         }
         self.add_status(status::DRIVER_OK);
+        if self.kind == DeviceKind::Net {
+            self.see(Event::NetAddress { mac: MAC });
+        }
     }
 
     /// To DRIVER_OK, accepting all that is offered.
@@ -504,6 +512,9 @@ pub fn register(structure: Structure, offset: u32, width: u8, value: u64) -> Reg
         through_window: false,
     }
 }
+
+/// `mac` of the network device.
+pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// `capacity` of the block device.
 pub const CAPACITY: u64 = 2048;

@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use stickler_conformance::features::{self, net as feature};
-use stickler_conformance::{DeviceKind, Witness};
+use stickler_conformance::{DeviceKind, Event, Witness};
 
 pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
 pub use filter::Mac;
@@ -46,6 +46,12 @@ const QUEUE_SIZE: u16 = 256;
 
 /// Packets, or commands, that one call handles.
 const BUDGET: usize = 256;
+
+/// Of the packets that ask for nothing rules get to see the first ones after a reset: whose they are
+/// is still to be learnt. …
+const SHOWN: u32 = 256;
+/// … And those after the driver was asked to announce itself.
+const SHOWN_ANNOUNCING: u32 = 1 << 17;
 
 /// VIRTIO_NET_S_LINK_UP
 const S_LINK_UP: u16 = 1;
@@ -91,6 +97,8 @@ pub struct Net<B> {
     flows: Flows,
     receiver: Receiver,
     peek: Peek,
+    /// So many packets more that ask for nothing are shown to rules nevertheless.
+    to_show: u32,
     /// A command's data.
     command: Box<[u8]>,
 }
@@ -183,6 +191,7 @@ impl<B: NetBackend> Net<B> {
             flows: Flows::new(),
             receiver: Receiver::new(max_pairs),
             peek: Peek::new(),
+            to_show: 0,
             command: vec![0; control::MAX_COMMAND].into_boxed_slice(),
         };
         net.restart();
@@ -205,6 +214,7 @@ impl<B: NetBackend> Net<B> {
         self.receiver.clear();
         // §5.1.6.5.5: multiqueue is disabled by default.
         self.pairs = 1;
+        self.to_show = SHOWN;
     }
 
     fn set_features(&mut self, features: u64) {
@@ -261,6 +271,7 @@ impl<B: NetBackend> Net<B> {
         // asked.
         if announce && self.has(feature::GUEST_ANNOUNCE | feature::STATUS) {
             status |= S_ANNOUNCE;
+            self.to_show = SHOWN_ANNOUNCING;
         }
         if status != old {
             self.config.set_status(status);
@@ -296,6 +307,9 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {
+        io.witness.see(&Event::NetAddress {
+            mac: self.config.mac(),
+        });
         // Buffers in the receive queues are looked for when there is a packet to put in them.
         for pair in 0..self.max_pairs {
             if self.role(2 * pair) == Some(Role::Receive(pair))

@@ -44,6 +44,8 @@ struct Stock {
     buffers: VecDeque<Element>,
     /// Bytes in all of them.
     room: u64,
+    /// There has been a buffer since the device came to life.
+    populated: bool,
 }
 
 struct Stocked {
@@ -96,6 +98,7 @@ impl Stock {
             room: chain.writable,
         });
         self.room = self.room.saturating_add(chain.writable);
+        self.populated = true;
     }
 
     /// How many of the chains a message of `len` bytes takes, if it fits.
@@ -252,7 +255,13 @@ impl<B: NetBackend> Net<B> {
             }
             match stock_up(stock, queue, io.ram, io.witness) {
                 Ok(true) => {}
-                Ok(false) => return Delivery::Starved,
+                Ok(false) => {
+                    // Where there is one pair only, the packet waits.
+                    if self.pairs > 1 && !stock.populated {
+                        io.witness.see(&Event::NetUnpopulated { queue: index });
+                    }
+                    return Delivery::Starved;
+                }
                 Err(Broken) => {
                     io.signals.needs_reset = true;
                     return Delivery::Dropped;

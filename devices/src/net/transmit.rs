@@ -131,12 +131,15 @@ impl<B: NetBackend> Net<B> {
         );
     }
 
-    /// What rules get to see of a packet: nothing of one that asks for nothing.
+    /// What rules get to see of a packet: nothing of most that ask for nothing.
     #[inline]
     fn peek(&mut self, header: &NetHeader, data: &Gather<'_>) -> &[u8] {
         if self.negotiated & feature::CSUM == 0 {
             self.peek.fill(data, PEEK)
         } else if header.flags != 0 || header.gso_type != GSO_NONE {
+            self.peek.fill(data, PEEK_HEADERS)
+        } else if self.to_show > 0 {
+            self.to_show -= 1;
             self.peek.fill(data, PEEK_HEADERS)
         } else {
             &[]

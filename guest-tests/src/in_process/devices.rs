@@ -1,6 +1,7 @@
 //! The devices that are driven.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 
 use stickler::backends::disk::{DiskImage, DiskSpec};
 use stickler::backends::entropy::HostEntropy;
@@ -27,6 +28,8 @@ pub const SECTORS: u64 = 8192;
 pub enum Device {
     /// A network card with two pairs of queues.
     Net,
+    /// A network card that does not say which address it has.
+    NamelessNet,
     /// A disk.
     Block,
     /// A disk that cannot be written.
@@ -50,6 +53,11 @@ impl Device {
     pub fn add(self, rig: &mut Rig) {
         match self {
             Device::Net => drop(add_net(rig)),
+            Device::NamelessNet => {
+                let network = UserNet::new(2).expect("a network");
+                let (net, _) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
+                rig.add(SLOT, Nameless(net));
+            }
             Device::Block | Device::ReadOnlyBlock => {
                 let image = tempfile::NamedTempFile::new().expect("a temporary file");
                 image.as_file().set_len(SECTORS * 512).expect("room");
@@ -78,7 +86,9 @@ impl Device {
             Device::Block => block::FLUSH,
             Device::ReadOnlyBlock => block::RO,
             Device::Console => console::MULTIPORT,
-            Device::PlainConsole | Device::Entropy | Device::FussyEntropy => 0,
+            Device::NamelessNet | Device::PlainConsole | Device::Entropy | Device::FussyEntropy => {
+                0
+            }
         }
     }
 }
@@ -153,5 +163,54 @@ impl VirtioDevice<Judge> for Fussy {
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, Judge>) -> Progress {
         self.0.notified(queue, io)
+    }
+}
+
+/// See [`Device::NamelessNet`].
+struct Nameless(Net<UserNet>);
+
+impl VirtioDevice<Judge> for Nameless {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Net
+    }
+
+    fn features(&self) -> u64 {
+        VirtioDevice::<Judge>::features(&self.0) & !net::MAC
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        VirtioDevice::<Judge>::queue_sizes(&self.0)
+    }
+
+    fn config(&self) -> &[u8] {
+        VirtioDevice::<Judge>::config(&self.0)
+    }
+
+    fn accepts(&self, features: u64) -> bool {
+        VirtioDevice::<Judge>::accepts(&self.0, features)
+    }
+
+    fn negotiated(&mut self, features: u64) {
+        VirtioDevice::<Judge>::negotiated(&mut self.0, features);
+    }
+
+    fn activate(&mut self, io: &mut Io<'_, Judge>) {
+        self.0.activate(io);
+    }
+
+    fn reset(&mut self) {
+        VirtioDevice::<Judge>::reset(&mut self.0);
+    }
+
+    fn notified(&mut self, queue: u16, io: &mut Io<'_, Judge>) -> Progress {
+        self.0.notified(queue, io)
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        VirtioDevice::<Judge>::host_fds(&self.0)
+    }
+
+    fn host_ready(&mut self, index: usize, io: &mut Io<'_, Judge>) -> Progress {
+        self.0.host_ready(index, io)
     }
 }

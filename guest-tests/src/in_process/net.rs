@@ -3,7 +3,7 @@
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
-use stickler_devices::net::header;
+use stickler_devices::net::{header, offload};
 
 use super::driver::Driver;
 use super::rings::Buffer;
@@ -74,6 +74,13 @@ pub fn checksum_header() -> NetHeader {
         csum_offset: TCP_CHECKSUM.1,
         ..NetHeader::default()
     }
+}
+
+/// A packet of [`tcp_segment`] with its checksum.
+pub fn summed_segment(mac: &[u8], payload: usize) -> Vec<u8> {
+    let mut packet = tcp_segment(mac, payload);
+    assert!(offload::complete_checksum(&mut packet, &checksum_header()));
+    packet
 }
 
 /// … that is to be segmented as well.

@@ -7,7 +7,7 @@ use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{Structure, common, status};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::net::{
-    arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
+    arp_request, checksum_header, segmentation_header, set_cwr, summed_segment, tcp_segment,
 };
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
 
@@ -173,6 +173,20 @@ scenarios! {
         assert_eq!(d.mac(), [2, 0, 0, 0, 0, devices::SLOT]);
         assert_eq!(d.read(Structure::Device, 6, 2), 1);
         assert_eq!(d.read(Structure::Device, 8, 2), 2);
+    };
+    net_checksums: Net does |d, interrupts| {
+        d.initialize(net::MAC, interrupts);
+        let packet = summed_segment(&d.mac(), 100);
+        d.transmit(1, &NetHeader::default(), &packet);
+    };
+    // It has not been given an address, and has made one up.
+    net_without_address: NamelessNet does |d, interrupts| {
+        d.initialize(EVERYTHING, interrupts);
+        for _ in 0..40 {
+            d.transmit(1, &NetHeader::default(), &arp_request(&[0xfe, 1, 2, 3, 4, 5]));
+        }
+        d.read(Structure::Device, 6, 2);
+        d.exercise();
     };
     net_offloads: Net does |d, interrupts| {
         d.initialize(EVERYTHING, interrupts);

@@ -1,4 +1,4 @@
-//! Packets and receive buffers of the network device (§5.1.6.2, §5.1.6.3).
+//! Packets, receive buffers, address and link of the network device (§5.1.4, §5.1.6.2, §5.1.6.3).
 
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
@@ -58,6 +58,13 @@ fn receive(d: &mut Driver<'_>, features: u64, buffers: &[Buffer]) {
     d.transmit(1, &NetHeader::default(), &packet);
 }
 
+/// Sends packets that come all from `source`.
+fn sends_from(d: &mut Driver<'_>, source: [u8; 6]) {
+    for _ in 0..32 {
+        d.transmit(1, &NetHeader::default(), &arp_request(&source));
+    }
+}
+
 fn room(d: &Driver<'_>, len: u32) -> Buffer {
     Buffer::writable(d.rig.allocate(u64::from(len)), len)
 }
@@ -93,6 +100,15 @@ rogues! {
     };
     checksum_where_tcp_has_none: Net breaks "net.tx.csum.field" by |d| {
         checksum(d, |h, _| h.csum_offset = 6);
+    };
+    checksum_left_undone: Net breaks "net.tx.checksummed" by |d| {
+        live(d, net::MAC);
+        let packet = tcp_segment(&d.mac(), 100);
+        d.transmit(1, &NetHeader::default(), &packet);
+    };
+    wrong_checksum_before: Net breaks "net.tx.csum.preceding" by |d| {
+        // The time to live is another.
+        checksum(d, |_, packet| packet[22] ^= 1);
     };
     no_pseudo_header: Net breaks "net.tx.csum.pseudo-header" by |d| {
         checksum(d, |_, packet| packet[50] ^= 0x55);
@@ -160,5 +176,35 @@ rogues! {
     no_room_for_the_header: Net breaks "net.rx.size.mergeable" by |d| {
         let buffers = [room(d, 11)];
         receive(d, net::MAC | net::MRG_RXBUF, &buffers);
+    };
+    second_pair_without_buffers: Net breaks "net.rx.populated" by |d| {
+        live(d, HOST);
+        assert_eq!(d.command(4, 0, &[2, 0]), 0);
+        d.exercise();
+        // Each is answered, on the pair that it was sent through.
+        let packet = tcp_segment(&d.mac(), 100);
+        for _ in 0..64 {
+            d.transmit(3, &checksum_header(), &packet);
+        }
+    };
+    address_of_its_own_making: Net breaks "net.mac.taken" by |d| {
+        live(d, net::MAC);
+        sends_from(d, [2, 0, 0, 0, 0, 99]);
+    };
+    universal_address_of_its_own_making: NamelessNet breaks "net.mac.local" by |d| {
+        live(d, 0);
+        sends_from(d, [0, 0x16, 0x3e, 0, 0, 99]);
+    };
+    address_nobody_was_told_of: Net breaks "net.mac.told" by |d| {
+        live(d, net::MAC | net::CTRL_VQ | net::CTRL_RX);
+        d.mac();
+        sends_from(d, [2, 0, 0, 0, 0, 99]);
+    };
+    no_look_at_the_link: Net breaks "net.link.read" by |d| {
+        live(d, net::MAC | net::STATUS);
+        let packet = arp_request(&d.mac());
+        for _ in 0..256 {
+            d.transmit(1, &NetHeader::default(), &packet);
+        }
     };
 }

@@ -11,7 +11,8 @@ use stickler_conformance::{DeviceKind, Finding};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::console::receiveq;
 use stickler_guest_tests::in_process::net::{
-    HEADER_LEN, arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
+    HEADER_LEN, arp_request, checksum_header, segmentation_header, set_cwr, summed_segment,
+    tcp_segment,
 };
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
 
@@ -57,6 +58,14 @@ struct Work {
     hold: bool,
 }
 
+/// What has become of a network card in this life.
+struct Card {
+    /// Pairs of queues in use.
+    pairs: u16,
+    /// The address it was given, if that is not the one in mac.
+    address: Option<Vec<u8>>,
+}
+
 fn work() -> impl Strategy<Value = Work> {
     (any::<u8>(), 1..6_u8, any::<u16>(), any::<[bool; 4]>()).prop_map(
         |(what, segments, number, [indirect, suppress, wait, hold])| Work {
@@ -98,6 +107,7 @@ fn life() -> impl Strategy<Value = Life> {
 fn device() -> impl Strategy<Value = Device> {
     prop::sample::select(vec![
         Device::Net,
+        Device::NamelessNet,
         Device::Block,
         Device::ReadOnlyBlock,
         Device::Console,
@@ -164,9 +174,12 @@ impl Life {
         if d.kind == DeviceKind::Console {
             d.open_ports();
         }
-        let mut pairs = 1;
+        let mut card = Card {
+            pairs: 1,
+            address: None,
+        };
         for work in &self.work {
-            work.perform(d, &mut pairs);
+            work.perform(d, &mut card);
         }
     }
 
@@ -226,8 +239,8 @@ fn read_status_through_window(d: &Driver<'_>) {
 }
 
 impl Work {
-    /// Does it. A network device has `pairs` pairs of queues in use.
-    fn perform(&self, d: &mut Driver<'_>, pairs: &mut u16) {
+    /// Does it. If it is a network card, it is like `card`.
+    fn perform(&self, d: &mut Driver<'_>, card: &mut Card) {
         let number = u64::from(self.number);
         match (d.kind, self.what % 4) {
             (_, 0) => self.read_configuration(d),
@@ -236,8 +249,8 @@ impl Work {
             }
             (DeviceKind::Block, what) => self.request(d, what, number),
             (DeviceKind::Console, _) => self.print(d),
-            (DeviceKind::Net, 1) => self.command(d, pairs),
-            (DeviceKind::Net, _) => self.send(d, *pairs),
+            (DeviceKind::Net, 1) => self.command(d, card),
+            (DeviceKind::Net, _) => self.send(d, card),
         }
     }
 
@@ -371,7 +384,7 @@ impl Work {
         }
     }
 
-    fn command(&self, d: &mut Driver<'_>, pairs: &mut u16) {
+    fn command(&self, d: &mut Driver<'_>, card: &mut Card) {
         if d.features & net::CTRL_VQ == 0 {
             return;
         }
@@ -382,34 +395,46 @@ impl Work {
         let second = &[1, 0, 0, 0, 3, 0, 0, 0, 0, 9][..if self.hold { 10 } else { 0 }];
         let tables = [first, second].map(|t| if t.is_empty() { vec![0; 4] } else { t.to_vec() });
         let tables = tables.concat();
-        let commands: [(u64, u8, u8, &[u8]); 8] = [
+        let commands: [(u64, u8, u8, &[u8]); 9] = [
             (net::CTRL_RX, 0, on, &[on]),
             (net::CTRL_RX, 1, 0, &tables),
             (net::CTRL_RX_EXTRA, 0, 2 + on, &[on]),
             (net::CTRL_VLAN, 2, on, &[7, 0]),
             (net::GUEST_ANNOUNCE, 3, 0, &[]),
             (net::CTRL_MAC_ADDR, 1, 1, &[2, 0, 0, 0, 0, 9]),
+            (net::CTRL_RX, 1, 1, &[2, 0, 0, 0, 0, 8 + on]),
             (net::CTRL_GUEST_OFFLOADS, 5, 0, &mask.to_le_bytes()),
             (net::MQ, 4, 0, &[1 + on, 0]),
         ];
-        let (needs, class, command, data) = commands[usize::from(self.number / 2 % 8)];
+        let (needs, class, command, data) = commands[usize::from(self.number / 2 % 9)];
         if d.features & needs == 0 {
             return;
         }
+        if needs == net::MQ && on == 1 {
+            self.populate(d, 2);
+        }
         assert_eq!(d.command(class, command, data), 0);
         if needs == net::MQ {
-            *pairs = u16::from(data[0]);
+            card.pairs = u16::from(data[0]);
+        }
+        if (class, command) == (1, 1) {
+            card.address = Some(data.to_vec());
         }
     }
 
-    fn send(&self, d: &mut Driver<'_>, pairs: u16) {
+    /// Gives a receive queue another buffer, if there is room.
+    fn populate(&self, d: &mut Driver<'_>, queue: u16) {
         let size = d.receive_size();
-        let queue = d.queue(0);
-        let _ = queue.take_used();
-        if queue.free.len() > usize::from(self.segments) {
-            self.submit(d, 0, &self.pieces(d, true, u64::from(size)));
+        let virtqueue = d.queue(queue);
+        let _ = virtqueue.take_used();
+        if virtqueue.free.len() > usize::from(self.segments) {
+            self.submit(d, queue, &self.pieces(d, true, u64::from(size)));
         }
-        let mac = d.mac();
+    }
+
+    fn send(&self, d: &mut Driver<'_>, card: &Card) {
+        self.populate(d, 0);
+        let mac = card.address.clone().unwrap_or_else(|| d.mac());
         let (header, packet) = match self.number % 3 {
             1 if d.features & net::CSUM != 0 => (
                 checksum_header(),
@@ -423,12 +448,20 @@ impl Work {
                 }
                 (header, packet)
             }
+            1 => {
+                let payload = usize::from(self.number % 1000);
+                (NetHeader::default(), summed_segment(&mac, payload))
+            }
             _ => (NetHeader::default(), arp_request(&mac)),
         };
         let whole = d.packet(&header, &packet);
         assert!(whole.len > HEADER_LEN);
-        let pair = self.number / 3 % pairs;
-        self.submit(d, 2 * pair + 1, &self.cut(whole));
+        let pair = self.number / 3 % card.pairs;
+        // Now and then more than it takes to tell whose address it is.
+        let times = if self.number.is_multiple_of(32) { 40 } else { 1 };
+        for _ in 0..times {
+            self.submit(d, 2 * pair + 1, &self.cut(whole));
+        }
     }
 }
 

@@ -56,6 +56,10 @@ pub(crate) const DRIVERS: &[Ambiguous] = &[
         d.negotiate(net::MAC);
         d.read(Structure::Device, 6, 2);
     }),
+    driver("net.link.assumed", Device::Net, |d| {
+        d.negotiate(net::MAC);
+        d.read(Structure::Device, 6, 2);
+    }),
     driver("queue.enable.not-zero", Device::Entropy, |d| {
         d.negotiate(0);
         d.select_queue(0);

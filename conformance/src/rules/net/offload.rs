@@ -103,6 +103,45 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     }
 }
 
+/// Judges whether a packet whose checksum is left to nobody has one. Only one that is left at what an
+/// offload begins with is certainly the driver's doing: programs may send packets that are wrong.
+pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
+    let Some(transport) = packet::transport(packet.bytes) else {
+        return;
+    };
+    let field = transport.start + field(transport.protocol);
+    let (Some(pseudo), Some(len)) = (transport.pseudo_header, transport.len) else {
+        return;
+    };
+    let (Some(bytes), Some(&[high, low])) = (
+        packet.bytes.get(transport.start..transport.start + len),
+        packet.bytes.get(field..field + 2),
+    ) else {
+        return;
+    };
+    let found = u16::from_be_bytes([high, low]);
+    // UDP over IPv4 may do without.
+    if found == 0 {
+        return;
+    }
+    let total = u32::from(packet::sum(bytes)) + u32::from(pseudo);
+    let undone = total % 0xffff != 0 && found % 0xffff == pseudo % 0xffff;
+    verdicts.check(CHECKSUMMED, !undone, Some(packet.queue), || {
+        format!(
+            "a {:?} packet whose checksum field has the sum of the pseudo header, {found:#06x}",
+            transport.protocol
+        )
+    });
+}
+
+/// Where the checksum is in the transport header.
+fn field(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => 16,
+        Protocol::Udp => 6,
+    }
+}
+
 fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     let queue = Some(packet.queue);
     let (start, offset) = (
@@ -116,15 +155,23 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     }) {
         return;
     }
+    // What the IP header of a packet to be segmented has is made anew in each segment.
+    if header.gso_type == hdr::GSO_NONE
+        && let Some(ip) = packet::ipv4_header(packet.bytes)
+        && ip.end <= start
+        && let Some(bytes) = packet.bytes.get(ip)
+    {
+        let right = packet::sum(bytes) == 0xffff;
+        verdicts.check(CSUM_PRECEDING, right, queue, || {
+            format!("{}, and a wrong checksum of the IPv4 header", says())
+        });
+    }
     // Where the sum starts behind the first transport header, it is that of an inner packet.
     let Some(transport) = packet::transport(packet.bytes).filter(|t| t.start == start) else {
         return;
     };
-    let field = match transport.protocol {
-        Protocol::Tcp => 16,
-        Protocol::Udp => 6,
-    };
-    if !verdicts.check(CSUM_FIELD, offset == field, queue, || {
+    let right = offset == field(transport.protocol);
+    if !verdicts.check(CSUM_FIELD, right, queue, || {
         format!("{}: not where {:?} has it", says(), transport.protocol)
     }) {
         return;

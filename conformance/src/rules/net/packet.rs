@@ -1,6 +1,8 @@
 //! What rules need to know of the packets that drivers send: enough of Ethernet, IP, TCP and UDP to
 //! find the transport header.
 
+use std::ops::Range;
+
 /// Protocols whose checksum can be left to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -22,6 +24,8 @@ pub(super) struct Transport {
     pub(super) ecn_echo: bool,
     /// The ones' complement sum of the pseudo header, `None` if the length in it cannot be known.
     pub(super) pseudo_header: Option<u16>,
+    /// Its bytes and those behind it, as the IP header has it, `None` if that cannot be known.
+    pub(super) len: Option<usize>,
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -32,6 +36,41 @@ const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 /// Finds the first transport header of a packet of which `bytes` is the beginning. `None` if it is
 /// not plainly TCP or UDP over IP.
 pub(super) fn transport(bytes: &[u8]) -> Option<Transport> {
+    match network(bytes)? {
+        (ETHERTYPE_IPV4, ip) => ipv4(bytes, ip),
+        (ETHERTYPE_IPV6, ip) => ipv6(bytes, ip),
+        _ => None,
+    }
+}
+
+/// Where the IPv4 header of a packet is that has one.
+pub(super) fn ipv4_header(bytes: &[u8]) -> Option<Range<usize>> {
+    let (ETHERTYPE_IPV4, ip) = network(bytes)? else {
+        return None;
+    };
+    let len = usize::from(bytes.get(ip)? & 0xf) * 4;
+    (len >= 20).then_some(ip..ip + len)
+}
+
+/// The ones' complement sum of 16-bit big-endian words.
+pub(super) fn sum(bytes: &[u8]) -> u16 {
+    let (words, odd) = bytes.as_chunks::<2>();
+    let words = words
+        .iter()
+        .map(|word| u32::from(u16::from_be_bytes(*word)));
+    let odd = odd.iter().map(|byte| u32::from(*byte) << 8);
+    folded(words.chain(odd).sum())
+}
+
+fn folded(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// The EtherType behind VLAN tags, and where that begins which it names.
+fn network(bytes: &[u8]) -> Option<(u16, usize)> {
     let mut ethertype = 12;
     // At most two VLAN tags.
     for _ in 0..2 {
@@ -39,12 +78,7 @@ pub(super) fn transport(bytes: &[u8]) -> Option<Transport> {
             ethertype += 4;
         }
     }
-    let ip = ethertype + 2;
-    match be16(bytes, ethertype)? {
-        ETHERTYPE_IPV4 => ipv4(bytes, ip),
-        ETHERTYPE_IPV6 => ipv6(bytes, ip),
-        _ => None,
-    }
+    Some((be16(bytes, ethertype)?, ethertype + 2))
 }
 
 fn ipv4(bytes: &[u8], ip: usize) -> Option<Transport> {
@@ -98,16 +132,8 @@ fn found(
         Protocol::Tcp => bytes.get(start + 13).copied().unwrap_or(0),
         Protocol::Udp => 0,
     };
-    let pseudo_header = len.map(|len| {
-        let words = addresses
-            .chunks_exact(2)
-            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-        let mut sum = words.sum::<u32>() + u32::from(next) + len as u32;
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        sum as u16
-    });
+    let pseudo_header =
+        len.map(|len| folded(u32::from(sum(addresses)) + u32::from(next) + len as u32));
     Some(Transport {
         protocol,
         start,
@@ -115,6 +141,7 @@ fn found(
         congestion_window_reduced: tcp_flags & 0x80 != 0,
         ecn_echo: tcp_flags & 0x40 != 0,
         pseudo_header,
+        len,
     })
 }
 

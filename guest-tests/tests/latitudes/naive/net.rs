@@ -10,6 +10,8 @@ use crate::cases;
 cases! {
     status_is_about_the_link: Announce on Net, never_acknowledges,
         Breaks "net.announce.acknowledged", copes with acknowledges;
+    to_acknowledge_is_enough: Announce on Net, never_announces,
+        Breaks "net.announce.sent", copes with acknowledges;
 }
 
 const FEATURES: u64 = net::MAC | net::STATUS | net::CTRL_VQ | net::GUEST_ANNOUNCE;
@@ -23,7 +25,22 @@ fn never_acknowledges(d: &mut Driver<'_>) {
     d.initialize(FEATURES, Interrupts::Msix);
     assert_eq!(status(d) & 1, 1);
     let mac = d.mac();
-    let buffer = d.packet(&Default::default(), &arp_request(&mac));
+    sends(d, &arp_request(&mac));
+}
+
+/// Acknowledges, and goes on sending to whom it has sent before.
+fn never_announces(d: &mut Driver<'_>) {
+    d.initialize(FEATURES, Interrupts::Msix);
+    assert_eq!(status(d) & 1, 1);
+    assert_eq!(d.command(3, 0, &[]), 0);
+    let mut packet = arp_request(&d.mac());
+    packet[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    sends(d, &packet);
+}
+
+/// Sends a packet 65536 times.
+fn sends(d: &mut Driver<'_>, packet: &[u8]) {
+    let buffer = d.packet(&Default::default(), packet);
     for _ in 0..1 << 10 {
         for _ in 0..64 {
             let queue = d.queue(1);

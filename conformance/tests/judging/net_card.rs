@@ -1,0 +1,173 @@
+//! Address, link and announcements of the network device (§5.1.4, §5.1.6.5.4).
+
+use stickler_conformance::DeviceKind::Net;
+use stickler_conformance::event::NetHeader;
+use stickler_conformance::features::net;
+use stickler_conformance::layout::Structure;
+use stickler_conformance::{Event, Latitude, Outcome, catalogue};
+
+use crate::play::{MAC, Play, register};
+use crate::table::{Case, case};
+
+pub const CASES: &[Case] = &[
+    case("net.mac.taken", Net, |p| {
+        lives(p, 0, |field| !matches!(field, "mac" | "writeback"));
+        sends(p, OTHER, 32);
+    })
+    .also(&["net.mac.told"])
+    .keep(|p| {
+        lives(p, 0, |_| true);
+        sends(p, MAC, 1);
+    }),
+    case("net.mac.local", Net, |p| {
+        lives(p, net::MAC, |_| true);
+        sends(p, UNIVERSAL, 32);
+    })
+    .keep(|p| {
+        lives(p, net::MAC, |_| true);
+        sends(p, OTHER, 32);
+    }),
+    case("net.mac.told", Net, |p| {
+        lives(p, 0, |_| true);
+        sends(p, OTHER, 32);
+    })
+    .keep(|p| {
+        lives(p, 0, |_| true);
+        p.command(1, 1, &OTHER);
+        sends(p, OTHER, 100);
+    }),
+    case("net.link.read", Net, |p| {
+        lives(p, 0, |field| field != "status");
+        sends(p, MAC, 256);
+    })
+    .keep(|p| {
+        lives(p, 0, |_| true);
+        sends(p, MAC, 256);
+    }),
+];
+
+/// Another locally administered address.
+const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 4];
+/// A universally administered one.
+const UNIVERSAL: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 4];
+
+/// Comes to life without the features `lacking`, which are not offered, having read the fields of the configuration that are
+/// `wanted`.
+fn lives(p: &mut Play, lacking: u64, wanted: fn(&str) -> bool) {
+    p.offered &= !lacking;
+    p.negotiate(p.offered);
+    for field in p.kind.config_fields() {
+        let there = field.feature == 0 || p.offered & field.feature != 0;
+        if wanted(field.name) && there {
+            p.read_generation();
+            p.read_field(field);
+            p.read_generation();
+        }
+    }
+    p.bring_up();
+}
+
+/// A packet from `source` to `destination`.
+fn frame(destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
+    let mut frame = [destination, source].concat();
+    frame.resize(60, 0);
+    frame
+}
+
+fn sends(p: &mut Play, source: [u8; 6], times: u32) {
+    for _ in 0..times {
+        p.send(NetHeader::default(), &frame([0xff; 6], source));
+    }
+}
+
+fn outcome(p: &Play, name: &str) -> Outcome {
+    let requirement = catalogue::find(name).expect("in the catalogue");
+    p.tallies().outcome(requirement)
+}
+
+#[test]
+fn packets_of_others_may_pass_through() {
+    // One of the card's own is among them.
+    let mut p = Play::new(Net);
+    lives(&mut p, 0, |_| true);
+    sends(&mut p, OTHER, 31);
+    sends(&mut p, MAC, 1);
+    sends(&mut p, OTHER, 100);
+    // The driver receives for others.
+    for (class, command, data) in [
+        (0, 0, &[1][..]),
+        (0, 2, &[1]),
+        (1, 0, crate::play::MAC_TABLES),
+    ] {
+        p.reset();
+        lives(&mut p, 0, |_| true);
+        p.command(class, command, data);
+        sends(&mut p, OTHER, 100);
+    }
+    // They are of several.
+    p.reset();
+    lives(&mut p, net::MAC, |_| true);
+    for _ in 0..40 {
+        sends(&mut p, UNIVERSAL, 1);
+        sends(&mut p, [0, 0x16, 0x3e, 0, 0, 5], 1);
+    }
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn an_address_that_was_read_before_a_reset_is_known() {
+    let mut p = Play::new(Net);
+    lives(&mut p, net::CTRL_RX, |_| true);
+    p.reset();
+    lives(&mut p, net::CTRL_RX, |field| field == "status");
+    sends(&mut p, OTHER, 100);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_a_source_says_nothing() {
+    let mut p = Play::new(Net);
+    lives(&mut p, 0, |field| field == "status");
+    sends(&mut p, [3, 0, 0, 0, 0, 4], 100);
+    sends(&mut p, [0; 6], 100);
+    for _ in 0..100 {
+        p.send(NetHeader::default(), &frame([0xff; 6], OTHER)[..13]);
+    }
+    assert!(!p.found().contains(&"net.mac.taken"), "{:?}", p.messages());
+}
+
+/// The driver reads status, and there is VIRTIO_NET_S_ANNOUNCE in it.
+fn asked_to_announce() -> Play {
+    let mut p = Play::new(Net);
+    p.see(Event::Latitude(Latitude::Announce));
+    lives(&mut p, 0, |_| true);
+    sends(&mut p, MAC, 1000);
+    p.see(Event::RegisterRead(register(Structure::Device, 6, 2, 3)));
+    p.command(3, 0, &[]);
+    p
+}
+
+#[test]
+fn an_announcement_is_sent() {
+    let mut p = asked_to_announce();
+    assert_eq!(outcome(&p, "net.announce.sent"), Outcome::NotExercised);
+    p.send(NetHeader::default(), &frame(OTHER, MAC));
+    assert_eq!(outcome(&p, "net.announce.sent"), Outcome::NotExercised);
+    sends(&mut p, MAC, 1);
+    assert_eq!(outcome(&p, "net.announce.sent"), Outcome::Held);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn an_announcement_that_is_never_sent_is_told() {
+    let mut p = asked_to_announce();
+    for _ in 0..1 << 16 {
+        // Those of others do not count.
+        p.send(NetHeader::default(), &frame(UNIVERSAL, OTHER));
+    }
+    assert_eq!(p.messages(), [""; 0]);
+    for _ in 0..1 << 16 {
+        p.send(NetHeader::default(), &frame(OTHER, MAC));
+    }
+    assert_eq!(p.found(), ["net.announce.sent"]);
+}
