@@ -116,6 +116,10 @@ pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
         .fold(0, |unmet, (bit, _)| unmet | bit)
 }
 
+/// Feature bits to which no version of the specification gives a meaning: a device that offers them
+/// is of a time to come.
+pub const UNKNOWN: u64 = 0x1f << 44;
+
 /// The set bits by name, for messages: `VIRTIO_NET_F_CSUM|VIRTIO_F_VERSION_1`.
 pub fn names(kind: DeviceKind, bits: u64) -> String {
     let (prefix, own): (&str, &[(u64, &str)]) = match kind {

@@ -150,33 +150,176 @@ latitudes! {
     SharedInterrupts = "shared-interrupts", Transport ["4.1.4.5", "4.1.5.4.2"],
         "there is no MSI-X, and ISR status now and then has both bits set at once",
         fails: "The driver sees to one of the two causes only: a virtqueue stands still, or a change of the configuration goes unnoticed.";
+    CapabilityOrder = "capability-order", Transport ["4.1.4", "PCI 6.7"],
+        "the capabilities stand in an order that varies",
+        fails: "The driver takes the first capability for the common configuration, the second for notifications, and so on, or wants MSI-X at one end.";
+    ScatteredCapabilities = "scattered-capabilities", Transport ["4.1.4", "PCI 6.7"],
+        "capabilities lie in configuration space in another order than in the list, with gaps where there is room",
+        fails: "The driver goes on behind the end of a capability instead of following the pointer to the next.";
+    ForeignCapabilities = "foreign-capabilities", Transport ["4.1.4", "4.1.4.1-1", "PCI 6.7"],
+        "among the capabilities are one with an id that nobody knows and a vendor-specific one too short for a structure",
+        fails: "The driver reads a structure from a capability that is none, or stops at the one it does not know.";
+    ReservedLast = "reserved-last", Transport ["4.1.4.1"],
+        "capabilities with a reserved cfg_type and with a reserved bar come after the others",
+        fails: "The driver takes a later capability over an earlier one, and looks in a BAR that does not exist.";
+    SeparateBars = "separate-bars", Transport ["4.1.4"],
+        "each structure has a BAR of its own, and which varies",
+        fails: "The driver maps one BAR and looks for all structures there.";
+    OneBar = "one-bar", Transport ["4.1.4"],
+        "all structures and the MSI-X table lie in one BAR that is not BAR 0",
+        fails: "The driver looks in the BAR it knows, or cannot share a BAR with the MSI-X table.";
+    WideBars = "wide-bars", Transport ["4.1.4", "PCI 6.2.5.1"],
+        "all BARs are 64 bits wide",
+        fails: "The driver reads half of an address, or takes the second half for a BAR.";
+    NarrowBars = "narrow-bars", Transport ["4.1.4", "PCI 6.2.5.1"],
+        "all BARs are 32 bits wide",
+        fails: "The driver reads the next BAR as the upper half of an address.";
+    PrefetchableBar = "prefetchable-bar", Transport ["4.1.4", "PCI 6.2.5.1"],
+        "device-specific configuration lies in a prefetchable BAR",
+        fails: "The driver takes the prefetchable bit for a bit of the address, or does not find the structure.";
+    PackedStructures = "packed-structures", Transport ["4.1.4.3.1-1", "4.1.4.4.1-2", "4.1.4.5"],
+        "structures lie close together, and no further aligned than they have to be",
+        fails: "The driver wants each structure to have pages of its own, or offsets that are rounder.";
+    DistantStructures = "distant-structures", Transport ["4.1.4"],
+        "structures lie far apart in their BARs, in an order that varies, with nothing in between",
+        fails: "The driver maps the beginning of a BAR and looks there.";
+    RelocatedBars = "relocated-bars", Transport ["PCI 6.2.5.1"],
+        "firmware has put the BARs at other addresses than usual, 64-bit ones also below 4 GiB",
+        fails: "The driver knows the addresses instead of reading them.";
+    OneNotifyAddress = "one-notify-address", Transport ["4.1.4.4", "4.1.4.4.1-3"],
+        "notify_off_multiplier is 0, so that all virtqueues are notified at one address",
+        fails: "The driver does not write the queue's index, or divides by the multiplier.";
+    CloseNotifyAddresses = "close-notify-addresses", Transport ["4.1.4.4", "4.1.4.4.1-3"],
+        "notify_off_multiplier is 2",
+        fails: "The driver writes 32 bits, or knows a multiplier of 4.";
+    DistantNotifyAddresses = "distant-notify-addresses", Transport ["4.1.4.4", "4.1.4.4.1-3"],
+        "notify_off_multiplier is a larger power of two, up to 4096",
+        fails: "The driver knows a multiplier of 4, or maps too little.";
+    NotifyOffsets = "notify-offsets", Transport ["4.1.4.4"],
+        "queue_notify_off is not the virtqueue's index: the offsets are permuted, with gaps",
+        fails: "The driver notifies a queue at the place of its index.";
+    SameNotifyOffset = "same-notify-offset", Transport ["4.1.4.4"],
+        "queue_notify_off is the same for all virtqueues",
+        fails: "The driver notifies a queue at the place of its index.";
+    NoMsix = "no-msix", Transport ["4.1.5.1.2", "4.1.5.1.2.2-1"],
+        "there is no MSI-X",
+        fails: "The driver gives up without MSI-X.";
+    SomeVectors = "some-vectors", Transport ["4.1.5.1.2.1"],
+        "the MSI-X table has some other number of entries, fewer or more than there are events",
+        fails: "The driver wants a vector for each virtqueue, or maps vectors that are not there.";
+    NoVectorMaps = "no-vector-maps", Transport ["4.1.5.1.2.1"],
+        "no event can be mapped to any MSI-X vector",
+        fails: "The driver does not read the vector back, and waits for interrupts that never come.";
+    LiveAtArrival = "live-at-arrival", Device ["2.1.2", "3.1.1-1"],
+        "the device is live when the driver arrives, as firmware left it, with an interrupt pending",
+        fails: "The driver does not reset the device first, or wants its status to be 0.";
+    SlowReset = "slow-reset", Device ["4.1.4.3.1-7"],
+        "it takes a number of reads of status after a reset until it is 0",
+        fails: "The driver goes on before the reset is complete, or gives up too early.";
+    FeatureSubset = "feature-subset", Device ["2.2", "2.2.2-1"],
+        "of the features only some are offered, and which varies",
+        fails: "The driver gives up, or uses what was not offered.";
+    UnknownFeatures = "unknown-features", Device ["2.2", "4.1.4.3.1-3"],
+        "feature bits are offered that no driver can know, above bit 63 as well",
+        fails: "The driver accepts all that is offered.";
+    PickyFeatures = "picky-features", Device ["2.2.2-2"],
+        "FEATURES_OK does not stay set if VIRTIO_F_RING_EVENT_IDX was accepted",
+        fails: "The driver goes on as if FEATURES_OK were set, or leaves without FAILED.";
+    SmallQueues = "small-queues", Virtqueue ["2.4", "4.1.4.3"],
+        "virtqueues are small: 8 to 32 descriptors, those of a network device 32 or 64",
+        fails: "The driver makes more available than there is room for, or chains longer than the queue.";
+    TinyQueues = "tiny-queues", Virtqueue ["2.4", "4.1.4.3"],
+        "virtqueues have 1 to 4 descriptors",
+        fails: "The driver waits for room that there can never be, without saying that it cannot use the device.";
+    LargestQueues = "largest-queues", Virtqueue ["2.4", "4.1.4.3"],
+        "virtqueues have 32768 descriptors",
+        fails: "The driver overflows on its way from the size to bytes, or cannot ask for less.";
+    ResizedQueues = "resized-queues", Virtqueue ["4.1.4.3"],
+        "virtqueues have another size after each reset",
+        fails: "The driver keeps the size it has read once.";
+    MoreQueues = "more-queues", Transport ["4.1.4.3", "4.1.4.3.1-9"],
+        "num_queues counts virtqueues that no device of this type has, some of them unavailable",
+        fails: "The driver takes the number of queues for the number of ports or pairs.";
     Announce = "announce", Net ["5.1.6.5.4"],
         "a network device asks the driver to announce itself as soon as it is live",
         fails: "The driver never acknowledges, or does so without having announced itself.";
 }
+
+const WITHOUT: &str = "one of them is without MSI-X";
+const NO_ROOM: &str = "configuration space has no room for what both add";
+const ONE_MULTIPLIER: &str = "there is one notify_off_multiplier";
+const ONE_SIZE: &str = "a queue has one size";
 
 /// Pairs of which a device can make use of one only, with the reason.
 const EXCLUSIVE: &[(Latitude, Latitude, &str)] = {
     use Latitude::*;
     &[
         (OneVector, MostVectors, "there is one MSI-X table"),
-        (SharedInterrupts, OneVector, "one of them is without MSI-X"),
+        (OneVector, SomeVectors, "there is one MSI-X table"),
+        (MostVectors, SomeVectors, "there is one MSI-X table"),
+        (SharedInterrupts, OneVector, WITHOUT),
+        (SharedInterrupts, MostVectors, WITHOUT),
+        (SharedInterrupts, SomeVectors, WITHOUT),
+        (SharedInterrupts, RefusedVectors, WITHOUT),
+        (SharedInterrupts, NoVectorMaps, WITHOUT),
+        (NoMsix, OneVector, WITHOUT),
+        (NoMsix, MostVectors, WITHOUT),
+        (NoMsix, SomeVectors, WITHOUT),
+        (NoMsix, RefusedVectors, WITHOUT),
+        (NoMsix, NoVectorMaps, WITHOUT),
         (
-            SharedInterrupts,
-            MostVectors,
-            "one of them is without MSI-X",
-        ),
-        (
-            SharedInterrupts,
+            NoVectorMaps,
             RefusedVectors,
-            "one of them is without MSI-X",
+            "one of them refuses all, the other some",
         ),
+        (ForeignCapabilities, LongCapabilities, NO_ROOM),
+        (ReservedLast, LongCapabilities, NO_ROOM),
+        (ReservedLast, SecondInstances, NO_ROOM),
+        (
+            SeparateBars,
+            OneBar,
+            "structures are in one BAR or in several",
+        ),
+        (
+            SeparateBars,
+            WideBars,
+            "there are registers for three such BARs",
+        ),
+        (WideBars, NarrowBars, "a BAR has one width"),
+        (
+            OneBar,
+            PrefetchableBar,
+            "not all structures can be prefetched",
+        ),
+        (
+            PackedStructures,
+            DistantStructures,
+            "they are close or far apart",
+        ),
+        (OneNotifyAddress, CloseNotifyAddresses, ONE_MULTIPLIER),
+        (OneNotifyAddress, DistantNotifyAddresses, ONE_MULTIPLIER),
+        (CloseNotifyAddresses, DistantNotifyAddresses, ONE_MULTIPLIER),
+        (
+            NotifyOffsets,
+            SameNotifyOffset,
+            "the offsets differ or do not",
+        ),
+        (SmallQueues, TinyQueues, ONE_SIZE),
+        (SmallQueues, LargestQueues, ONE_SIZE),
+        (SmallQueues, ResizedQueues, ONE_SIZE),
+        (TinyQueues, LargestQueues, ONE_SIZE),
+        (TinyQueues, ResizedQueues, ONE_SIZE),
+        (LargestQueues, ResizedQueues, ONE_SIZE),
     ]
 };
 
 /// Those with which a conforming driver may well give up on the device, so that nothing else is
 /// provoked besides.
-const GIVING_UP: &[Latitude] = &[Latitude::RefusedFeatures];
+const GIVING_UP: &[Latitude] = &[
+    Latitude::RefusedFeatures,
+    Latitude::PickyFeatures,
+    Latitude::TinyQueues,
+];
 
 impl Latitude {
     /// Why a device cannot make use of both, if it cannot.
@@ -264,6 +407,21 @@ pub struct Latitudes {
 
 const _: () = assert!(Latitude::ALL.len() <= 128);
 
+/// After so many seeds each latitude has had its turn.
+const ROUND: u64 = 16;
+/// … and each of those that may end the use of a device, which are so far apart.
+const ROUND_OF_LAST: u64 = 37;
+const LAST_APART: u64 = 5;
+/// About so many come by chance besides.
+const BY_CHANCE: u64 = 4;
+
+/// Of the name, as the place among the others changes with time.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 impl Latitudes {
     /// What the words of `--latitude` ask for together. Fails with a sentence for the user where
     /// they contradict each other.
@@ -292,15 +450,39 @@ impl Latitudes {
     }
 
     /// A lawful combination: the same for the same seed.
+    ///
+    /// Of seeds that follow one another, each has its share of the latitudes for certain, so that a
+    /// few tens of them have every one; some more come by chance.
     pub fn draw(seed: u64) -> Self {
-        let mut draw = Draw::new(seed, 0);
-        let mut order = Latitude::ALL.to_vec();
-        draw.shuffle(&mut order);
+        let mut ranked = Latitude::ALL.to_vec();
+        ranked.sort_by_key(|latitude| Draw::new(name_hash(latitude.name()), 0).bits());
+        let giving_up: Vec<_> = ranked
+            .extract_if(.., |latitude| latitude.may_end_use())
+            .collect();
         let mut drawn = Latitudes::default().varied(seed);
-        for latitude in order {
-            let among = if latitude.may_end_use() { 16 } else { 4 };
-            let fits = drawn.iter().all(|other| other.excludes(latitude).is_none());
-            if draw.one_in(among) && fits {
+        // What may end the use of the device comes seldom, and with little beside it.
+        for (rank, latitude) in (0..).zip(giving_up) {
+            if seed % ROUND_OF_LAST == LAST_APART * rank {
+                return drawn.with(latitude);
+            }
+        }
+        let mut draw = Draw::new(seed, 0);
+        let mut share: Vec<_> = (0..)
+            .zip(&ranked)
+            .filter(|(rank, _)| rank % ROUND == seed % ROUND)
+            .map(|(_, latitude)| *latitude)
+            .collect();
+        // Whoever had to stand back once goes first the next time.
+        if seed / ROUND % 2 == 1 {
+            share.reverse();
+        }
+        draw.shuffle(&mut ranked);
+        let chance = ranked
+            .iter()
+            .copied()
+            .filter(|_| draw.below(Latitude::ALL.len() as u64) < BY_CHANCE);
+        for latitude in share.into_iter().chain(chance) {
+            if drawn.iter().all(|other| other.excludes(latitude).is_none()) {
                 drawn = drawn.with(latitude);
             }
         }
@@ -351,10 +533,7 @@ impl Latitudes {
     /// Numbers for what `latitude` leaves open on the device in `slot`: the same for the same
     /// variation, whichever other latitudes there are.
     pub fn numbers(self, latitude: Latitude, slot: u8) -> Draw {
-        // Of the name: the place among the others changes with time.
-        let name = latitude.name().bytes().fold(u64::from(slot), |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let name = name_hash(latitude.name()) ^ u64::from(slot);
         Draw::new(self.variation, name)
     }
 

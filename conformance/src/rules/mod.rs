@@ -12,6 +12,7 @@ use crate::session::Session;
 pub mod block;
 pub mod config;
 pub mod console;
+pub mod coping;
 pub mod entropy;
 pub mod features;
 pub mod latitude;
@@ -85,8 +86,8 @@ macro_rules! chapters {
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
     status, features, config, registers, setup, vectors, notify, ring, net, net_control, net_card,
-    block, console, entropy, latitude;
-    last latitude
+    block, console, entropy, latitude, coping;
+    last coping
 );
 
 impl Rules {

@@ -11,19 +11,19 @@ use stickler_conformance::{Event, Latitude, Outcome, catalogue};
 use crate::play::Play;
 
 /// The requirements that a latitude provokes.
-fn provoked_by(latitude: Latitude) -> Vec<&'static str> {
+pub(crate) fn provoked_by(latitude: Latitude) -> Vec<&'static str> {
     catalogue::iter()
         .filter(|(_, row)| row.how == How::Provoked(latitude.name()))
         .map(|(_, row)| row.name)
         .collect()
 }
 
-fn outcome(p: &Play, name: &str) -> Outcome {
+pub(crate) fn outcome(p: &Play, name: &str) -> Outcome {
     let requirement = catalogue::find(name).expect("in the catalogue");
     p.tallies().outcome(requirement)
 }
 
-fn with(kind: stickler_conformance::DeviceKind, latitude: Latitude) -> Play {
+pub(crate) fn with(kind: stickler_conformance::DeviceKind, latitude: Latitude) -> Play {
     let mut p = Play::new(kind);
     p.see(Event::Latitude(latitude));
     p

@@ -6,6 +6,7 @@ mod block;
 mod clauses;
 mod config;
 mod console;
+mod coping;
 mod entropy;
 mod features;
 mod latitude;

@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use stickler_conformance::latitude::Draw;
+
 use super::config::{BAR_COUNT, register};
 use super::host_bridge::HostBridge;
 use super::{Decoded, PciFunction};
@@ -301,6 +303,7 @@ impl PciBus {
         let write = |bar: usize, value: u32| {
             function.config_write((register::BARS + 4 * bar) as u16, &value.to_le_bytes());
         };
+        let mut placement = function.placement();
         let mut bar = 0;
         while bar < BAR_COUNT {
             write(bar, u32::MAX);
@@ -315,11 +318,13 @@ impl PciBus {
             let size = (u64::from(high) << 32 | u64::from(low & !0xf)).wrapping_neg();
             let implemented = low & !0xf != 0 || (wide && high != 0);
             if implemented && low & 1 == 0 {
-                let base = lock(&self.free).take(size, wide).ok_or_else(|| {
-                    io::Error::other(format!(
-                        "no room for BAR {bar} ({size:#x} bytes) of PCI slot {slot}"
-                    ))
-                })?;
+                let base = lock(&self.free)
+                    .take(size, wide, &mut placement)
+                    .ok_or_else(|| {
+                        io::Error::other(format!(
+                            "no room for BAR {bar} ({size:#x} bytes) of PCI slot {slot}"
+                        ))
+                    })?;
                 write(bar, base as u32);
                 if wide {
                     write(bar + 1, (base >> 32) as u32);
@@ -332,19 +337,40 @@ impl PciBus {
 }
 
 impl Free {
-    /// Takes `size` bytes (a power of two), aligned to their size.
-    fn take(&mut self, size: u64, wide: bool) -> Option<u64> {
-        let window = if wide && !self.mem64.is_empty() {
+    /// Takes `size` bytes (a power of two), aligned to their size: from below, or, with a placement,
+    /// from above and in either window, with a gap.
+    fn take(&mut self, size: u64, wide: bool, placement: &mut Option<Draw>) -> Option<u64> {
+        let high = wide && !self.mem64.is_empty();
+        let Some(numbers) = placement else {
+            let window = if high {
+                &mut self.mem64
+            } else {
+                &mut self.mem32
+            };
+            let base = window.start.checked_next_multiple_of(size)?;
+            let end = base.checked_add(size)?;
+            if end > window.end {
+                return None;
+            }
+            window.start = end;
+            return Some(base);
+        };
+        let window = if high && numbers.one_in(2) {
             &mut self.mem64
         } else {
             &mut self.mem32
         };
-        let base = window.start.checked_next_multiple_of(size)?;
-        let end = base.checked_add(size)?;
-        if end > window.end {
+        // A gap only where it is no matter.
+        let gap = match window.end.saturating_sub(window.start) / 64 / size {
+            0 => 0,
+            room => size * numbers.below(room.min(256)),
+        };
+        let base = window.end.checked_sub(size)?.checked_sub(gap)?;
+        let base = base - base % size;
+        if base < window.start {
             return None;
         }
-        window.start = end;
+        window.end = base;
         Some(base)
     }
 }

@@ -168,10 +168,28 @@ impl ConfigSpace {
         true
     }
 
+    /// Makes a memory BAR that is there prefetchable.
+    pub fn make_prefetchable(&mut self, index: usize) {
+        let at = register::BARS + 4 * index;
+        let low = self.dword(at) | 0b1000;
+        self.put(at, &low.to_le_bytes());
+    }
+
     /// Appends a capability: `body` is what follows its id and next pointer, `writable` the bits of
     /// it that software may write. Gives its offset, or `None` if there is no room.
     pub fn add_capability(&mut self, id: u8, body: &[u8], writable: &[u8]) -> Option<u8> {
-        let at = self.next_capability;
+        self.add_capability_at(self.next_capability, id, body, writable)
+    }
+
+    /// As [`add_capability`](Self::add_capability), at an offset of the caller's, a multiple of 4
+    /// from [`register::CAPABILITIES`] on, where no other capability is.
+    pub fn add_capability_at(
+        &mut self,
+        at: usize,
+        id: u8,
+        body: &[u8],
+        writable: &[u8],
+    ) -> Option<u8> {
         let end = (at + 2 + body.len()).next_multiple_of(4);
         if end > register::END || writable.len() > body.len() {
             return None;
@@ -181,7 +199,7 @@ impl ConfigSpace {
         self.allow(at + 2, writable);
         self.bytes[self.link] = at as u8;
         self.link = at + 1;
-        self.next_capability = end;
+        self.next_capability = self.next_capability.max(end);
         let status = self.word(register::STATUS) | status::CAPABILITIES_LIST;
         self.put(register::STATUS, &status.to_le_bytes());
         Some(at as u8)

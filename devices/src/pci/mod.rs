@@ -12,6 +12,8 @@ pub mod msix;
 #[cfg(test)]
 mod tests;
 
+use stickler_conformance::latitude::Draw;
+
 pub use bus::{ECAM_LEN, PciBus, PciLayout};
 
 /// What one function on the bus does when it is addressed. The bus calls these from any vCPU thread;
@@ -27,6 +29,12 @@ pub trait PciFunction: Send + Sync {
     /// The memory ranges its BARs decode at present (memory space enabled, BAR programmed). The bus
     /// asks again after each write to the command register, a BAR or the capabilities.
     fn decoded(&self) -> Vec<Decoded>;
+
+    /// From what the first addresses of its BARs are drawn, if it is not to be where firmware usually
+    /// puts it.
+    fn placement(&self) -> Option<Draw> {
+        None
+    }
 
     /// Reads 1 to 8 bytes at `offset` in BAR `bar`; all of them lie within the BAR.
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]);

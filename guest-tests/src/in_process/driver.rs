@@ -85,12 +85,17 @@ pub struct Driver<'r> {
     pub gap: u64,
 }
 
+/// Offsets in `struct virtio_net_config` and `struct virtio_console_config` (§5.1.4, §5.3.4).
+const MAX_VIRTQUEUE_PAIRS: u32 = 8;
+const MAX_NR_PORTS: u32 = 4;
+
 const CAPABILITIES_POINTER: u16 = 0x34;
 const CAP_VENDOR: u8 = 0x09;
 const CAP_MSIX: u8 = 0x11;
 const COMMAND: u16 = 0x04;
 const COMMAND_MEMORY: u16 = 1 << 1;
 const COMMAND_BUS_MASTER: u16 = 1 << 2;
+const COMMAND_NO_INTX: u16 = 1 << 10;
 const MSIX_ENABLE: u16 = 1 << 15;
 
 impl<'r> Driver<'r> {
@@ -122,7 +127,7 @@ impl<'r> Driver<'r> {
         driver.config_write(
             COMMAND,
             2,
-            u32::from(command | COMMAND_MEMORY | COMMAND_BUS_MASTER),
+            u32::from((command | COMMAND_MEMORY | COMMAND_BUS_MASTER) & !COMMAND_NO_INTX),
         );
         driver.find(driver.capabilities());
         driver
@@ -327,13 +332,17 @@ impl<'r> Driver<'r> {
         assert!(self.features_ok(), "the device refused {features:#x}");
     }
 
-    /// Enables MSI-X or leaves INTx on, maps configuration changes and verifies it (§4.1.5.1.2).
+    /// Enables MSI-X or leaves INTx on, maps configuration changes and verifies it (§4.1.5.1.2). Where
+    /// not even that can be mapped, there is INTx still (§4.1.5.1.2.2).
     pub fn set_up_interrupts(&mut self, interrupts: Interrupts) {
         self.interrupts = interrupts;
         if interrupts == Interrupts::Msix {
             self.enable_msix();
             self.set_common(common::MSIX_CONFIG, 0);
-            assert_ne!(self.common(common::MSIX_CONFIG), u32::from(NO_VECTOR));
+            if self.common(common::MSIX_CONFIG) == u32::from(NO_VECTOR) {
+                self.disable_msix();
+                self.interrupts = Interrupts::Intx;
+            }
         }
     }
 
@@ -430,11 +439,10 @@ impl<'r> Driver<'r> {
     /// the device has.
     pub fn usable_queues(&self) -> Vec<u16> {
         let has = |bit| self.features & bit != 0;
-        let there = self.num_queues();
         match self.kind {
             DeviceKind::Net => {
                 let pairs = if has(features::net::MQ) {
-                    (there - 1) / 2
+                    self.read(Structure::Device, MAX_VIRTQUEUE_PAIRS, 2) as u16
                 } else {
                     1
                 };
@@ -444,7 +452,10 @@ impl<'r> Driver<'r> {
                 }
                 queues
             }
-            DeviceKind::Console if has(features::console::MULTIPORT) => (0..there).collect(),
+            DeviceKind::Console if has(features::console::MULTIPORT) => {
+                let ports = self.read(Structure::Device, MAX_NR_PORTS, 4) as u16;
+                (0..2 * (ports + 1)).collect()
+            }
             DeviceKind::Console => vec![0, 1],
             DeviceKind::Block | DeviceKind::Entropy => vec![0],
         }

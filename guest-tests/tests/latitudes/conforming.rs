@@ -29,7 +29,7 @@ pub(crate) fn works(d: &mut Driver<'_>) {
     };
     for _ in 0..times {
         d.exercise();
-        if interrupts == Interrupts::Intx {
+        if d.interrupts == Interrupts::Intx {
             d.read(Structure::Isr, 0, 1);
         }
     }

@@ -6,8 +6,9 @@ use std::io;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
+use super::latitude::Plan;
 use super::layout::{Layout, Part, Region};
-use crate::pci::config::{ConfigSpace, Identity, capability};
+use crate::pci::config::{ConfigSpace, Identity, capability, register};
 use crate::pci::msix::{Msix, Place};
 
 /// Offsets in `struct virtio_pci_cap` and what follows it (§4.1.4), for all that is more than a
@@ -29,6 +30,9 @@ const SPARE: usize = 4;
 /// A `cfg_type` and a `bar` that mean nothing (§4.1.4).
 const RESERVED_CFG_TYPE: u8 = 0xfe;
 const RESERVED_BAR: u8 = 6;
+
+/// A capability id that PCI has given to nothing.
+const UNKNOWN_ID: u8 = 0x7f;
 
 /// A virtio structure PCI capability in configuration space.
 #[derive(Clone, Copy, Debug)]
@@ -85,73 +89,51 @@ pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
     }
 }
 
+/// A capability before it is placed.
+struct Entry {
+    id: u8,
+    /// Which structure of virtio it presents, if any, and whether for the second time.
+    structure: Option<(Structure, bool)>,
+    /// What follows id and next pointer, and the bits of it that can be written.
+    body: Vec<u8>,
+    writable: Vec<u8>,
+}
+
 impl Capabilities {
     /// Puts all capabilities into `config`.
-    pub(super) fn add(
-        layout: &Layout,
-        latitudes: Latitudes,
-        config: &mut ConfigSpace,
-    ) -> io::Result<Self> {
-        Capabilities::try_add(layout, latitudes, config)
+    pub(super) fn add(layout: &Layout, plan: &Plan, config: &mut ConfigSpace) -> io::Result<Self> {
+        Capabilities::try_add(layout, plan, config)
             .ok_or_else(|| io::Error::other("configuration space has no room for the capabilities"))
     }
 
-    fn try_add(layout: &Layout, latitudes: Latitudes, config: &mut ConfigSpace) -> Option<Self> {
-        let mut msix = None;
-        let place = |part| {
-            layout.region(part).map(|region| Place {
-                bar: region.bar,
-                offset: region.offset,
-            })
+    fn try_add(layout: &Layout, plan: &Plan, config: &mut ConfigSpace) -> Option<Self> {
+        let entries = entries(layout, plan);
+        let lens: Vec<usize> = entries.iter().map(|entry| 2 + entry.body.len()).collect();
+        let (start, end) = (register::CAPABILITIES, register::END);
+        let places = plan.place_capabilities(&lens, start, end - start);
+        let mut capabilities = Capabilities {
+            virtio: Vec::new(),
+            msix: None,
         };
-        if let (Some(table), Some(pending)) = (place(Part::MsixTable), place(Part::MsixPending)) {
-            // §4.1.5.1.2.1: Table Size tells how many vectors there are.
-            let (body, writable) = Msix::capability(layout.vectors, table, pending);
-            msix = Some(config.add_capability(capability::MSI_X, &body, &writable)?);
-        }
-        // §4.1.4.1: what a driver ignores.
-        if latitudes.has(Latitude::ReservedCfgType) {
-            add_ignored(config, RESERVED_CFG_TYPE, 0)?;
-        }
-        if latitudes.has(Latitude::ReservedBar) {
-            add_ignored(config, Structure::Common.cfg_type(), RESERVED_BAR)?;
-        }
-        let spare = if latitudes.has(Latitude::LongCapabilities) {
-            SPARE
-        } else {
-            0
-        };
-        let mut virtio = Vec::new();
-        // §4.1.4.3.1, §4.1.4.4.1, §4.1.4.5.1, §4.1.4.6: one of each.
-        for region in &layout.regions {
-            if let Part::Virtio(structure) | Part::Second(structure) = region.part {
-                let extra = match structure {
-                    Structure::Notify => Some(layout.notify_off_multiplier.to_le_bytes()),
-                    _ => None,
-                };
-                let extra = extra.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-                virtio.push(add(config, structure, Some(region), extra, spare, &[])?);
+        for (entry, at) in entries.into_iter().zip(places) {
+            let at = config.add_capability_at(at, entry.id, &entry.body, &entry.writable)?;
+            if entry.id == capability::MSI_X {
+                capabilities.msix = Some(at);
+            }
+            if let Some((structure, _)) = entry.structure {
+                capabilities.virtio.push(Capability {
+                    structure,
+                    at: u16::from(at),
+                    len: 2 + entry.body.len() as u16,
+                });
             }
         }
-        // §4.1.4.7.1: and the window, of which bar, offset, length and data can be written (§4.1.4.7).
-        let mut writable = [0xff; CAP_LEN + 4];
-        writable[..field::BAR].fill(0);
-        writable[field::BAR + 1..field::OFFSET].fill(0);
-        virtio.push(add(
-            config,
-            Structure::PciCfg,
-            None,
-            &[0; 4],
-            spare,
-            &writable,
-        )?);
-
         // Where the capabilities above may take the room, this is a function of conventional PCI.
-        if latitudes.is_empty() {
+        if plan.latitudes.is_empty() {
             config.add_power_management()?;
             config.add_pci_express()?;
         }
-        Some(Capabilities { virtio, msix })
+        Some(capabilities)
     }
 
     /// The virtio capability in which `offset` of configuration space lies, and the offset in it.
@@ -172,30 +154,120 @@ impl Capabilities {
     }
 }
 
-/// Adds a `struct virtio_pci_cap` that means nothing to a driver.
-fn add_ignored(config: &mut ConfigSpace, cfg_type: u8, bar: u8) -> Option<u8> {
+/// The capabilities in the order of the list.
+fn entries(layout: &Layout, plan: &Plan) -> Vec<Entry> {
+    let has = |latitude| plan.latitudes.has(latitude);
+    let mut list = Vec::new();
+    if has(Latitude::ForeignCapabilities) {
+        list.push(Entry {
+            id: UNKNOWN_ID,
+            structure: None,
+            body: vec![0x5a, 0x5a],
+            writable: Vec::new(),
+        });
+    }
+    // §4.1.4.1: what a driver ignores.
+    if has(Latitude::ReservedCfgType) {
+        list.push(ignored(RESERVED_CFG_TYPE, 0));
+    }
+    if has(Latitude::ReservedBar) {
+        list.push(ignored(Structure::Common.cfg_type(), RESERVED_BAR));
+    }
+    let mut middle = known(layout, has(Latitude::LongCapabilities));
+    if has(Latitude::ForeignCapabilities) {
+        // Its length ends where bar would be.
+        middle.insert(
+            1,
+            Entry {
+                id: capability::VENDOR_SPECIFIC,
+                structure: None,
+                body: vec![4, RESERVED_CFG_TYPE],
+                writable: Vec::new(),
+            },
+        );
+    }
+    plan.order_capabilities(&mut middle);
+    // §4.1.4.2: the optimal one first.
+    middle.sort_by_key(|entry| matches!(entry.structure, Some((_, true))));
+    list.extend(middle);
+    if has(Latitude::ReservedLast) {
+        list.push(ignored(RESERVED_CFG_TYPE, 0));
+        list.push(ignored(Structure::Common.cfg_type(), RESERVED_BAR));
+    }
+    list
+}
+
+/// MSI-X and what virtio has.
+fn known(layout: &Layout, long: bool) -> Vec<Entry> {
+    let mut known = Vec::new();
+    let place = |part| {
+        layout.region(part).map(|region| Place {
+            bar: region.bar,
+            offset: region.offset,
+        })
+    };
+    if let (Some(table), Some(pending)) = (place(Part::MsixTable), place(Part::MsixPending)) {
+        // §4.1.5.1.2.1: Table Size tells how many vectors there are.
+        let (body, writable) = Msix::capability(layout.vectors, table, pending);
+        known.push(Entry {
+            id: capability::MSI_X,
+            structure: None,
+            body: body.to_vec(),
+            writable: writable.to_vec(),
+        });
+    }
+    let spare = if long { SPARE } else { 0 };
+    // §4.1.4.3.1, §4.1.4.4.1, §4.1.4.5.1, §4.1.4.6: one of each.
+    for region in &layout.regions {
+        if let Part::Virtio(structure) | Part::Second(structure) = region.part {
+            let extra = match structure {
+                Structure::Notify => &layout.notify_off_multiplier.to_le_bytes()[..],
+                _ => &[],
+            };
+            let second = matches!(region.part, Part::Second(_));
+            let body = body(structure, Some(region), extra, spare);
+            known.push(Entry {
+                id: capability::VENDOR_SPECIFIC,
+                structure: Some((structure, second)),
+                body,
+                writable: Vec::new(),
+            });
+        }
+    }
+    // §4.1.4.7.1: and the window, of which bar, offset, length and data can be written (§4.1.4.7).
+    let mut writable = [0xff; CAP_LEN + 4];
+    writable[..field::BAR].fill(0);
+    writable[field::BAR + 1..field::OFFSET].fill(0);
+    known.push(Entry {
+        id: capability::VENDOR_SPECIFIC,
+        structure: Some((Structure::PciCfg, false)),
+        body: body(Structure::PciCfg, None, &[0; 4], spare),
+        writable: writable[2..].to_vec(),
+    });
+    known
+}
+
+/// A `struct virtio_pci_cap` that means nothing to a driver.
+fn ignored(cfg_type: u8, bar: u8) -> Entry {
     let mut cap = [0; CAP_LEN];
     cap[2] = CAP_LEN as u8;
     cap[3] = cfg_type;
     cap[field::BAR] = bar;
     cap[field::LENGTH..].copy_from_slice(&4096_u32.to_le_bytes());
-    config.add_capability(capability::VENDOR_SPECIFIC, &cap[2..], &[])
+    Entry {
+        id: capability::VENDOR_SPECIFIC,
+        structure: None,
+        body: cap[2..].to_vec(),
+        writable: Vec::new(),
+    }
 }
 
-/// Adds a `struct virtio_pci_cap` followed by `extra`. `writable` counts from the capability's start.
-fn add(
-    config: &mut ConfigSpace,
-    structure: Structure,
-    region: Option<&Region>,
-    extra: &[u8],
-    spare: usize,
-    writable: &[u8],
-) -> Option<Capability> {
+/// A `struct virtio_pci_cap` followed by `extra`, without its first two bytes.
+fn body(structure: Structure, region: Option<&Region>, extra: &[u8], spare: usize) -> Vec<u8> {
     // §4.1.4.2: cap_len includes what follows the common part.
     let used = CAP_LEN + extra.len();
-    let len = used + spare;
-    let mut cap = [0; CAP_LEN + 4 + SPARE];
-    cap[2] = len as u8;
+    let mut cap = vec![0; used + spare];
+    cap[2] = cap.len() as u8;
     cap[3] = structure.cfg_type();
     if let Some(region) = region {
         cap[field::BAR] = region.bar;
@@ -203,14 +275,5 @@ fn add(
         cap[field::LENGTH..CAP_LEN].copy_from_slice(&region.len.to_le_bytes());
     }
     cap[CAP_LEN..used].copy_from_slice(extra);
-    let at = config.add_capability(
-        capability::VENDOR_SPECIFIC,
-        &cap[2..len],
-        writable.get(2..).unwrap_or_default(),
-    )?;
-    Some(Capability {
-        structure,
-        at: u16::from(at),
-        len: len as u16,
-    })
+    cap.split_off(2)
 }

@@ -10,20 +10,18 @@ use stickler_conformance::{DeviceId, Event, Latitude, Latitudes, Witness, featur
 
 use super::Options;
 use super::capabilities::{Capabilities, identity};
+use super::latitude::{MAX_QUEUES, Plan};
 use super::layout::Layout;
 use crate::interrupt::InterruptController;
 use crate::memory::GuestRam;
 use crate::pci::Decoded;
-use crate::pci::config::ConfigSpace;
+use crate::pci::config::{ConfigSpace, command, register};
 use crate::pci::msix::Msix;
 use crate::virtio::queue::{Queue, QueueConfig, part_len};
 use crate::virtio::{Io, Progress, Signals, VirtioDevice, Wake};
 
 /// Once in so many times that a queue is served.
 const NOW_AND_THEN: u32 = 16;
-
-/// How many virtqueues a device can have here.
-const MAX_QUEUES: usize = 64;
 
 /// All of a device, under its lock.
 pub(super) struct Core<D, W> {
@@ -55,6 +53,9 @@ pub(super) struct Core<D, W> {
     pub(super) isr: u8,
 
     pub(super) latitudes: Latitudes,
+    pub(super) plan: Plan,
+    /// How many more times status is read as it was before the reset that was asked for.
+    resetting: u32,
     /// Notified queues that have been served, for what happens now and then.
     served: u32,
     offered: u64,
@@ -130,39 +131,47 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 sizes.len()
             )));
         }
-        let registers: Vec<_> = sizes
-            .iter()
-            .map(|max| QueueRegisters::fresh(*max))
+        let mut plan = Plan::new(id, options.latitudes);
+        let registers: Vec<_> = plan
+            .queue_sizes(sizes)
+            .into_iter()
+            .map(QueueRegisters::fresh)
             .collect();
         let mut config = ConfigSpace::new(identity(id.kind, options.latitudes));
         config.add_interrupt_pin();
+        let last_notify_off = plan.place_notifications(registers.len() as u16);
         let layout = Layout::place(
-            options,
-            registers.len() as u16,
+            &plan.options(options, sizes.len() as u16),
+            &plan,
+            (sizes.len() as u16, last_notify_off),
             device.config().len(),
             &mut config,
         )?;
-        let capabilities = Capabilities::add(&layout, options.latitudes, &mut config)?;
+        let capabilities = Capabilities::add(&layout, &plan, &mut config)?;
         let msix = capabilities
             .msix
             .map(|capability| Msix::new(layout.vectors, capability));
         // §6.2: VERSION_1 is offered. §2.2.2: what the device type offers is complete in itself.
-        let mut offered = device.features() | features::VERSION_1;
-        if !options.latitudes.has(Latitude::FewFeatures) {
-            offered |= features::RING_INDIRECT_DESC | features::RING_EVENT_IDX;
-        }
+        let offered = plan.offered(
+            device.features()
+                | features::VERSION_1
+                | features::RING_INDIRECT_DESC
+                | features::RING_EVENT_IDX,
+        );
         let mut witness = witness(id, offered);
         for latitude in options.latitudes.iter() {
             witness.see(&Event::Latitude(latitude));
         }
         let pending_hosts = vec![false; device.host_fds().len()];
-        Ok(Core {
+        let mut core = Core {
             id,
             ram,
             interrupts,
             device,
             witness,
             latitudes: options.latitudes,
+            plan,
+            resetting: 0,
             served: 0,
             config,
             layout,
@@ -186,7 +195,27 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             pending_queues: 0,
             pending_hosts,
             kick: false,
-        })
+        };
+        if options.latitudes.has(Latitude::LiveAtArrival) {
+            core.as_firmware_left_it();
+        }
+        Ok(core)
+    }
+
+    /// Some driver has used the device before and left it as it was: live, with interrupts that
+    /// nobody has seen. Only that firmware lets interrupts through nowhere.
+    fn as_firmware_left_it(&mut self) {
+        self.status =
+            status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
+        self.driver_features = self.offered;
+        if let Some(queue) = self.registers.first_mut() {
+            queue.enabled = true;
+        }
+        self.queue_select = 1;
+        self.isr = 0b11;
+        let command = command::MEMORY_SPACE | command::BUS_MASTER | command::INTERRUPT_DISABLE;
+        self.config.put(register::COMMAND, &command.to_le_bytes());
+        self.update_pin();
     }
 
     pub(super) fn take_kick(&mut self) -> bool {
@@ -236,7 +265,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let kept = accepted & !self.offered == 0
             && accepted & features::VERSION_1 != 0
             && features::unmet(self.id.kind, accepted) == 0
-            && !self.latitudes.has(Latitude::RefusedFeatures)
+            && self.plan.accepts(self.offered, accepted)
             && self.device.accepts(accepted);
         if kept {
             self.status |= status::FEATURES_OK;
@@ -337,17 +366,44 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.msix_config = NO_VECTOR;
         // §4.1.4.3.1: no queue is enabled, and queue_size is what the device supports.
         self.registers.clear();
-        let sizes = self.device.queue_sizes().iter().take(self.queues.len());
-        self.registers
-            .extend(sizes.map(|max| QueueRegisters::fresh(*max)));
+        let sizes = self.plan.queue_sizes(self.device.queue_sizes());
+        let sizes = sizes.into_iter().take(self.queues.len());
+        self.registers.extend(sizes.map(QueueRegisters::fresh));
         self.isr = 0;
         if let Some(msix) = &mut self.msix {
             msix.clear_pending();
         }
         self.update_pin();
         self.note_config_change(&before);
+        self.resetting = self.plan.slow_reset();
+        // What was reset before has nothing to do.
+        if self.resetting == 0 || self.status == 0 {
+            self.finish_reset();
+        }
+    }
+
+    /// §4.1.4.3.1: a 0 in device_status once the reset is done.
+    fn finish_reset(&mut self) {
+        self.resetting = 0;
         self.status = 0;
         self.witness.see(&Event::ResetDone);
+    }
+
+    /// The driver reads `device_status`: a slow reset takes a number of reads.
+    pub(super) fn status_is_read(&mut self) {
+        if self.resetting != 0 {
+            self.resetting -= 1;
+            if self.resetting == 0 {
+                self.finish_reset();
+            }
+        }
+    }
+
+    /// A driver that writes to a device whose reset is not complete finds it complete then.
+    pub(super) fn cut_reset_short(&mut self) {
+        if self.resetting != 0 {
+            self.finish_reset();
+        }
     }
 
     // ---- Work
@@ -428,7 +484,11 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         while queues != 0 {
             let index = queues.trailing_zeros() as u16;
             queues &= queues - 1;
-            if self.live && self.call(|device, io| device.notified(index, io)) == Progress::More {
+            let known = usize::from(index) < self.device.queue_sizes().len();
+            if self.live
+                && known
+                && self.call(|device, io| device.notified(index, io)) == Progress::More
+            {
                 self.note_more(index);
             }
             self.now_and_then(index);

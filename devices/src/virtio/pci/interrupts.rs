@@ -1,8 +1,8 @@
 //! How the device interrupts the driver: ISR status with the pin, or MSI-X (§4.1.4.5, §4.1.5.1.2,
 //! §4.1.5.3, §4.1.5.4).
 
+use stickler_conformance::Witness;
 use stickler_conformance::layout::{NO_VECTOR, status};
-use stickler_conformance::{Latitude, Witness};
 
 use super::core::Core;
 use crate::pci::msix::Msix;
@@ -26,8 +26,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// is.
     pub(super) fn mapped(&self, vector: u16) -> u16 {
         // §4.1.5.1.2.1: a mapping may fail.
-        let refused = vector > 1 && self.latitudes.has(Latitude::RefusedVectors);
-        if !refused && vector < self.vectors() {
+        if !self.plan.refuses_vector(vector) && vector < self.vectors() {
             vector
         } else {
             NO_VECTOR

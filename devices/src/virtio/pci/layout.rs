@@ -5,6 +5,7 @@ use std::io;
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::{Latitude, Latitudes};
 
+use super::latitude::Plan;
 use crate::pci::config::{BAR_COUNT, ConfigSpace};
 use crate::pci::msix::Msix;
 
@@ -28,7 +29,9 @@ pub struct Options {
     pub msix_bar: u8,
     /// Which BARs are 64 bits wide; such a one takes the next BAR register as well.
     pub wide_bars: [bool; BAR_COUNT],
-    /// What else the device makes use of. Those that concern MSI-X go before `vectors`.
+    /// Which BARs are prefetchable.
+    pub prefetchable_bars: [bool; BAR_COUNT],
+    /// What else the device makes use of. They go before all of the above.
     pub latitudes: Latitudes,
 }
 
@@ -43,19 +46,21 @@ impl Default for Options {
             notify_bar: 0,
             msix_bar: 2,
             wide_bars: [true, false, false, false, false, false],
+            prefetchable_bars: [false; BAR_COUNT],
             latitudes: Latitudes::default(),
         }
     }
 }
 
-/// Each part of a BAR starts on a page of its own, so that a guest can map it alone.
-const PAGE: u64 = 4096;
+/// Each part of a BAR starts on a page of its own, so that a guest can map it alone, unless a latitude
+/// has it otherwise.
+pub(super) const PAGE: u64 = 4096;
 
 /// Bytes of a structure that is larger than anybody needs.
 const OVERSIZE: u32 = 0x1_0000;
 
 /// At most as many vectors as a driver has to support (§4.1.5.1.2.1).
-const MAX_VECTORS: u16 = 0x800;
+pub(super) const MAX_VECTORS: u16 = 0x800;
 
 /// What a part of a BAR holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,22 +91,18 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Places the structures of a device with `queues` virtqueues and `config_len` bytes of
-    /// device-specific configuration, and gives `config` the BARs for them.
+    /// Places the structures of a device with `queues` virtqueues, the last of which is notified at
+    /// `last_notify_off`, and `config_len` bytes of device-specific configuration, and gives `config`
+    /// the BARs for them.
     pub(super) fn place(
         options: &Options,
-        queues: u16,
+        plan: &Plan,
+        (queues, last_notify_off): (u16, u16),
         config_len: usize,
         config: &mut ConfigSpace,
     ) -> io::Result<Self> {
         let latitudes = options.latitudes;
-        let vectors = match options.vectors {
-            _ if latitudes.has(Latitude::SharedInterrupts) => 0,
-            _ if latitudes.has(Latitude::OneVector) => 1,
-            _ if latitudes.has(Latitude::MostVectors) => MAX_VECTORS,
-            Some(vectors) => vectors,
-            None => (queues + 1).max(2),
-        };
+        let vectors = options.vectors.unwrap_or((queues + 1).max(2));
         if vectors > MAX_VECTORS {
             return Err(io::Error::other(format!(
                 "{vectors} MSI-X vectors are more than the {MAX_VECTORS} a driver supports"
@@ -116,7 +117,8 @@ impl Layout {
                 "a notify_off_multiplier of {multiplier} is neither 0 nor a power of two from 2 to {PAGE}"
             )));
         }
-        let notify_len = (u32::from(queues) * multiplier).max(2);
+        // §4.1.4.4.1: room for each queue's address. There is one even without queues.
+        let notify_len = ((u32::from(last_notify_off) + 1) * multiplier).max(2);
 
         use Structure::{Common, Device, Isr, Notify};
         let mut parts = vec![
@@ -134,8 +136,8 @@ impl Layout {
         }
         if latitudes.has(Latitude::SecondInstances) {
             for index in [0, 2] {
-                if let (Part::Virtio(structure), bar, len) = parts[index] {
-                    parts.push((Part::Second(structure), bar, len));
+                if let (Part::Virtio(structure), _, len) = parts[index] {
+                    parts.push((Part::Second(structure), options.msix_bar, len));
                 }
             }
         }
@@ -148,26 +150,36 @@ impl Layout {
         let mut ends = [0u64; BAR_COUNT];
         let mut regions = Vec::new();
         // §4.1.4.6: a device type without device-specific configuration has no structure for it.
-        for (part, bar, len) in parts.into_iter().filter(|(_, _, len)| *len != 0) {
+        parts.retain(|(_, _, len)| *len != 0);
+        let mut spacing = plan.spacing();
+        spacing.order(&mut parts);
+        for (part, bar, len) in parts {
             let end = ends
                 .get_mut(usize::from(bar))
                 .ok_or_else(|| io::Error::other(format!("there is no BAR {bar}")))?;
+            let offset = spacing.start(part, *end);
             regions.push(Region {
                 part,
                 bar,
-                offset: *end as u32,
+                offset: offset as u32,
                 len,
             });
-            *end = (*end + u64::from(len)).next_multiple_of(PAGE);
+            *end = offset + u64::from(len);
         }
         for (index, end) in ends.into_iter().enumerate().filter(|(_, end)| *end != 0) {
             let wide = options.wide_bars[index];
-            if !config.add_bar(index, wide, end.next_power_of_two()) {
+            let len = end.next_power_of_two().max(PAGE);
+            if !config.add_bar(index, wide, len) {
                 return Err(io::Error::other(format!(
                     "BAR {index} cannot be used: it is the upper half of another or has none itself"
                 )));
             }
+            if options.prefetchable_bars[index] {
+                config.make_prefetchable(index);
+            }
         }
+        // §4.1.4.1: the first one of a type is the one to use.
+        regions.sort_by_key(|region| matches!(region.part, Part::Second(_)));
         Ok(Layout {
             regions,
             vectors,

@@ -1,6 +1,7 @@
 //! The virtio-pci transport: a virtio device as a function on the PCI bus (§4.1).
 //!
 //! * [`layout`]: where the structures are in the BARs, and what of that is free to choose.
+//! * `latitude`: what latitudes make of all this.
 //! * `capabilities`: what a driver finds in configuration space (§4.1.2, §4.1.4).
 //! * `core`: the state of the device and what moves it: status, queues, service.
 //! * `interrupts`: how it interrupts the driver (§4.1.4.5, §4.1.5.3, §4.1.5.4).
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use stickler_conformance::judge::Tallies;
+use stickler_conformance::latitude::Draw;
 use stickler_conformance::{DeviceId, Witness};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -26,6 +28,7 @@ use core::Core;
 mod capabilities;
 mod core;
 mod interrupts;
+mod latitude;
 pub mod layout;
 mod registers;
 #[cfg(test)]
@@ -123,6 +126,10 @@ impl<D: VirtioDevice<W>, W: Witness> PciFunction for VirtioPci<D, W> {
 
     fn decoded(&self) -> Vec<Decoded> {
         self.access(|core| core.decoded())
+    }
+
+    fn placement(&self) -> Option<Draw> {
+        self.access(|core| core.plan.placement())
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {

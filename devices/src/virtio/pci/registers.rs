@@ -57,6 +57,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         match structure {
             Structure::Common => {
                 for field in fields_at(offset, data.len()) {
+                    if field.offset == common::DEVICE_STATUS {
+                        self.status_is_read();
+                    }
                     let value = self.common_field(field.offset).to_le_bytes();
                     for (at, byte) in bytes_of(field, offset, data.len()) {
                         data[byte] = value[at];
@@ -113,6 +116,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         )));
         match structure {
             Structure::Common => {
+                self.cut_reset_short();
                 for field in fields_at(offset, data.len()) {
                     if field.access == Access::ReadOnly {
                         continue;
@@ -140,7 +144,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         match offset {
             common::DEVICE_FEATURE_SELECT => self.device_feature_select.into(),
             // §4.1.4.3.1: 32 bits of what is offered, for any select.
-            common::DEVICE_FEATURE => window_of(self.offered(), self.device_feature_select),
+            common::DEVICE_FEATURE => match self.device_feature_select {
+                select @ 0..=1 => window_of(self.offered(), select),
+                select => self.plan.high_features(select).into(),
+            },
             common::DRIVER_FEATURE_SELECT => self.driver_feature_select.into(),
             // §4.1.4.3.1: what the driver wrote, for any select; beyond the 64 bits nothing is
             // offered, and so nothing valid.
@@ -155,7 +162,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             // §4.1.5.1.2.1
             common::QUEUE_MSIX_VECTOR => queue.map_or(NO_VECTOR, |q| q.vector).into(),
             common::QUEUE_ENABLE => of_queue(|q| q.enabled.into()),
-            common::QUEUE_NOTIFY_OFF => queue.map_or(0, |_| self.queue_select.into()),
+            common::QUEUE_NOTIFY_OFF => {
+                queue.map_or(0, |_| self.plan.notify_off(self.queue_select).into())
+            }
             common::QUEUE_DESC => of_queue(|q| q.desc),
             common::QUEUE_AVAIL => of_queue(|q| q.avail),
             common::QUEUE_USED => of_queue(|q| q.used),
@@ -319,14 +328,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     fn write_notify(&mut self, offset: u32, data: &[u8]) {
         let value = little_endian(data) as u32;
-        // The queue's address is its queue_notify_off times the multiplier; with a multiplier of 0
-        // all share one address, and the value tells which is meant.
-        let index = match self.layout.notify_off_multiplier {
-            0 if offset == 0 => Some(value),
-            0 => None,
-            multiplier if offset.is_multiple_of(multiplier) => Some(offset / multiplier),
-            _ => None,
-        };
+        let multiplier = self.layout.notify_off_multiplier;
+        let index = self.plan.notified_queue(offset, multiplier, value);
         let queue = index.and_then(|index| {
             let index = u16::try_from(index).ok()?;
             let registers = self.registers.get(usize::from(index))?;

@@ -3,6 +3,8 @@
 //! A further latitude is one entry in a table of `cases!` and one small function: what a driver does
 //! that was tested against the plain device only.
 
+mod device;
+mod layout;
 mod net;
 mod transport;
 mod virtqueue;
@@ -10,7 +12,13 @@ mod virtqueue;
 use crate::Case;
 
 /// All cases, file by file.
-const CASES: &[&[Case]] = &[transport::CASES, virtqueue::CASES, net::CASES];
+const CASES: &[&[Case]] = &[
+    transport::CASES,
+    layout::CASES,
+    device::CASES,
+    virtqueue::CASES,
+    net::CASES,
+];
 
 /// All of them.
 pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {

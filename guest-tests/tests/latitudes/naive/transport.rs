@@ -1,7 +1,7 @@
-//! The PCI function, the transport, features (§2.2, §4.1).
+//! The PCI function and its interrupts (§4.1).
 
-use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1};
-use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
+use stickler_conformance::features::console;
+use stickler_conformance::layout::{NO_VECTOR, Structure, common};
 use stickler_guest_tests::in_process::driver::Capability;
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
@@ -74,33 +74,36 @@ cases! {
             works(d);
         },
         Stops "too many vectors";
-    a_vector_that_is_written_is_mapped: RefusedVectors on Net, interrupted_without_looking,
+    a_vector_that_is_written_is_mapped: RefusedVectors on Net, |d| interrupted_without_looking(d, 2),
         Stops "no interrupt";
-    features_ok_stays_set: RefusedFeatures on Entropy,
+    there_is_msix: NoMsix on Entropy,
         |d| {
-            d.begin();
-            d.offered();
-            d.accept(VERSION_1);
-            // It reads status back, as it has been told, and does not look at what it reads.
-            let _ = d.features_ok();
-            d.set_up_queues(64);
-            d.go();
+            assert!(d.msix.is_some(), "no MSI-X");
+            works(d);
         },
-        Breaks "status.features-ok.refusal", copes with gives_up_on_features;
-    all_devices_have_event_indices: FewFeatures on Entropy,
+        Stops "no MSI-X";
+    there_are_as_many_vectors_as_i_know: SomeVectors on Entropy,
         |d| {
-            d.begin();
-            d.offered();
-            d.accept(VERSION_1 | RING_EVENT_IDX);
-            d.features_ok();
+            assert_eq!(d.vectors(), 2, "another number of vectors");
+            works(d);
         },
-        Breaks "features.offered";
+        Stops "another number of vectors";
+    msix_that_is_there_works: NoVectorMaps on Net, |d| interrupted_without_looking(d, 1),
+        Stops "no interrupt";
+    there_are_no_queues_but_mine: MoreQueues on Console,
+        |d| {
+            d.negotiate(console::MULTIPORT);
+            let ports = d.read(Structure::Device, 4, 4) as u16;
+            assert_eq!(d.num_queues(), 2 * (ports + 1), "another number of queues");
+            works(d);
+        },
+        Stops "another number of queues";
     an_interrupt_has_one_cause: SharedInterrupts on Entropy, one_cause_only,
         Stops "the request is lost";
 }
 
 /// Whether it is one of virtio, as far as its id tells.
-fn is_virtio(capability: &Capability) -> bool {
+pub(super) fn is_virtio(capability: &Capability) -> bool {
     capability.id == 0x09
 }
 
@@ -111,36 +114,27 @@ fn needed(capability: &Capability) -> u8 {
 }
 
 /// The first capability that presents `structure`.
-fn first(d: &Driver<'_>, structure: Structure) -> Capability {
+pub(super) fn first(d: &Driver<'_>, structure: Structure) -> Capability {
     let list = d.capabilities();
     let found = list.into_iter().find(|c| c.presents(structure));
     found.expect("there is one")
 }
 
-/// Maps queue 1 to vector 2 without reading back, and waits for its interrupt.
-fn interrupted_without_looking(d: &mut Driver<'_>) {
+/// Maps queue 1 to `vector` without looking whether that is possible, and waits for an interrupt.
+fn interrupted_without_looking(d: &mut Driver<'_>, vector: u32) {
     d.negotiate(0);
-    d.set_up_interrupts(Interrupts::Msix);
+    d.enable_msix();
+    // It maps the queue by itself.
+    d.interrupts = Interrupts::Intx;
     d.set_up_queues(64);
     d.select_queue(1);
-    d.set_common(common::QUEUE_MSIX_VECTOR, 2);
-    // What it reads is nothing to it.
+    d.set_common(common::QUEUE_MSIX_VECTOR, vector);
     let _ = d.common(common::QUEUE_MSIX_VECTOR);
     d.go();
     d.rig.interrupts.take_messages();
     d.transmit(1, &Default::default(), &[0; 60]);
     let messages = d.rig.interrupts.take_messages();
-    assert!(messages.contains(&2), "no interrupt");
-}
-
-/// Where FEATURES_OK does not stay set, a driver may give up, and says so.
-fn gives_up_on_features(d: &mut Driver<'_>) {
-    d.begin();
-    d.offered();
-    d.accept(VERSION_1);
-    assert!(!d.features_ok());
-    d.add_status(status::FAILED);
-    d.reset();
+    assert!(messages.contains(&vector), "no interrupt");
 }
 
 /// Looks at the used ring only where ISR status has bit 0 and nothing else.
