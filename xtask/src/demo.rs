@@ -52,7 +52,13 @@ pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<Ex
         progress.line(
             "this host's KVM is not usable (`stickler doctor` says why): the demo runs in the lab",
         );
-        run_in_lab(equipment, &dir, workspace, &progress)?
+        match run_in_lab(&equipment, &dir, workspace, &progress) {
+            Err(error) if lab::has_crashed(&error) => {
+                progress.line(&format!("{error:#}\nthe lab itself has crashed: once more"));
+                run_in_lab(&equipment, &dir, workspace, &progress)
+            }
+            result => result,
+        }?
     };
     progress.finish();
 
@@ -109,13 +115,13 @@ fn run_here(programs: &Programs, dir: &Path, progress: &Progress) -> Result<u8> 
 }
 
 fn run_in_lab(
-    equipment: lab::Equipment,
+    equipment: &lab::Equipment,
     dir: &Path,
     workspace: &Workspace,
     progress: &Progress,
 ) -> Result<u8> {
     let mut lab = lab::boot(
-        &equipment,
+        equipment,
         Some(dir.to_owned()),
         TIMEOUT,
         workspace,

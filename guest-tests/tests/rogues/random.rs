@@ -458,7 +458,11 @@ impl Work {
         assert!(whole.len > HEADER_LEN);
         let pair = self.number / 3 % card.pairs;
         // Now and then more than it takes to tell whose address it is.
-        let times = if self.number.is_multiple_of(32) { 40 } else { 1 };
+        let times = if self.number.is_multiple_of(32) {
+            40
+        } else {
+            1
+        };
         for _ in 0..times {
             self.submit(d, 2 * pair + 1, &self.cut(whole));
         }

@@ -1,6 +1,7 @@
 //! The emulated machine while it runs, and what passes between it and us.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -235,9 +236,7 @@ impl Lab {
 
     fn send(&self, message: &Message) -> Result<()> {
         let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-        message
-            .write_to(&mut *host)
-            .with_context(|| format!("the lab's machine has ended{}", self.keep_console()))
+        message.write_to(&mut *host).map_err(|_| self.ended())
     }
 
     /// Waits for the next message, the deadline or an interrupt.
@@ -260,10 +259,14 @@ impl Lab {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                    bail!("the lab's machine has ended{}", self.keep_console())
+                    return Err(self.ended());
                 }
             }
         }
+    }
+
+    fn ended(&self) -> anyhow::Error {
+        Ended(self.keep_console()).into()
     }
 
     /// Keeps the machine's console for the user to read, and returns its end as part of a message.
@@ -297,6 +300,18 @@ impl Drop for Lab {
         self.emulator.wait().ok();
     }
 }
+
+/// The machine has ended, though nobody ended it; with what [`Lab::keep_console`] says.
+#[derive(Debug)]
+pub(super) struct Ended(String);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the lab's machine has ended{}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
 
 enum Next {
     Message(Message),

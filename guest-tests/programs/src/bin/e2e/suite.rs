@@ -111,7 +111,7 @@ pub(crate) fn run(tests: &[Test], stickler: &Path, dir: &Path, choice: &Choice<'
 /// one at times loses a processor, which then stands still or faults (seen in about one boot of
 /// fifty, with QEMU 10.0 on a busy machine); so such a guest is booted once more. What stickler
 /// itself does wrong, it does again.
-fn is_emulation_at_fault(error: &str) -> bool {
+pub(crate) fn is_emulation_at_fault(error: &str) -> bool {
     ["detected stalls on CPUs", r#""end":"triple-fault""#]
         .iter()
         .any(|sign| error.contains(sign))
