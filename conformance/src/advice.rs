@@ -183,6 +183,15 @@ static ADVICE: &[Advice] = advice! {
     "net.rx":
         "A receive buffer is too small for what the accepted features let the device receive, or not for the device to write.";
         "Size buffers by the accepted features: 65562 bytes with receive offloads and 1526 without, or any with MRG_RXBUF that hold the header.";
+    "net.rx.flags":
+        "Packets are dropped or mistaken for others because flags has a bit the driver does not know.";
+        "Test flags for the bits that are known, one by one, and never compare it as a whole.";
+    "net.rx.csum":
+        "Checksums of received packets are made, or believed, where flags does not say so: data is spoilt, or spoilt data passes for good.";
+        "Use csum_start and csum_offset only with VIRTIO_NET_HDR_F_NEEDS_CSUM, and call a checksum verified only with that bit or with VIRTIO_NET_HDR_F_DATA_VALID.";
+    "net.rx.hdr-len":
+        "Packets are lost or torn where hdr_len is not what their headers have.";
+        "Find the length of headers by looking at them; take hdr_len for a hint as to how much to copy, within the packet.";
     "net.control":
         "A command on the control queue lacks its feature, has other data than its class and command call for, or leaves no byte for the answer.";
         "Build command, data and a device-writable byte for ack as the command's section has it; guard each by its feature.";

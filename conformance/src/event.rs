@@ -240,6 +240,9 @@ pub enum Event<'a> {
     },
     /// The driver asked a network device to transmit a packet (§5.1.6.2).
     NetTransmit(NetTransmit<'a>),
+    /// The network device handed the driver a packet (§5.1.6.4). Told where it makes use of a latitude
+    /// that is about these.
+    NetReceived(NetReceived<'a>),
     /// The driver gave a network device a receive buffer (§5.1.6.3).
     NetReceiveBuffer {
         /// Which virtqueue.
@@ -497,6 +500,15 @@ pub struct NetTransmit<'a> {
     pub writable: u64,
     /// The packet's first bytes: all of it, its headers, or nothing, as the device has shown it.
     pub bytes: &'a [u8],
+}
+
+/// A packet handed to the driver (§5.1.6.4).
+#[derive(Clone, Copy, Debug)]
+pub struct NetReceived<'a> {
+    /// The packet.
+    pub bytes: &'a [u8],
+    /// The latitude that the device made use of with this packet.
+    pub unusual: Option<Latitude>,
 }
 
 /// A control command (§5.1.6.5).

@@ -240,6 +240,18 @@ latitudes! {
     MoreQueues = "more-queues", Transport ["4.1.4.3", "4.1.4.3.1-9"],
         "num_queues counts virtqueues that no device of this type has, some of them unavailable",
         fails: "The driver takes the number of queues for the number of ports or pairs.";
+    UnknownFlags = "unknown-flags", Net ["5.1.6.4.2-1"],
+        "flags of a received packet now and then has bits that are not defined, if VIRTIO_NET_F_GUEST_CSUM is negotiated",
+        fails: "The driver drops the packet, or takes the bits for something: connections stall until the packet comes again.";
+    StrayChecksumFields = "stray-checksum-fields", Net ["5.1.6.4.2-2"],
+        "csum_start and csum_offset of a received packet now and then have some value though flags is 0",
+        fails: "The driver writes a checksum into the packet, or drops it: connections stall until the packet comes again.";
+    OddHdrLen = "odd-hdr-len", Net ["5.1.6.4.1-14", "5.1.6.4.2-4"],
+        "hdr_len of a received packet now and then is more than its headers have, and sometimes more than the packet has",
+        fails: "The driver drops the packet, or takes data for headers: connections stall until the packet comes again.";
+    DamagedPackets = "damaged-packets", Net ["5.1.6.4.2-5"],
+        "a TCP segment now and then is damaged on its way, as on any wire, with flags 0 and the checksum of what it was",
+        fails: "The driver says that the checksum is right, and wrong data reaches programs.";
     Announce = "announce", Net ["5.1.6.5.4"],
         "a network device asks the driver to announce itself as soon as it is live",
         fails: "The driver never acknowledges, or does so without having announced itself.";

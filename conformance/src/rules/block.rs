@@ -9,7 +9,7 @@ use crate::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::net_card::END;
+    after super::net_receive::END;
 
     HEADER = "block.request.header", Driver Must ["5.2.6"], Asserted,
         "A request begins with 16 device-readable bytes: type, reserved, sector.";

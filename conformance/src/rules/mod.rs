@@ -19,6 +19,7 @@ pub mod latitude;
 pub mod net;
 pub mod net_card;
 pub mod net_control;
+pub mod net_receive;
 pub mod notify;
 pub mod registers;
 pub mod ring;
@@ -86,7 +87,7 @@ macro_rules! chapters {
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
     status, features, config, registers, setup, vectors, notify, ring, net, net_control, net_card,
-    block, console, entropy, latitude, coping;
+    net_receive, block, console, entropy, latitude, coping;
     last coping
 );
 
@@ -124,6 +125,7 @@ impl Rules {
             Event::NetTransmit(packet) => {
                 self.net.transmit(packet, session, verdicts);
                 self.net_card.transmit(packet, session, verdicts);
+                self.net_receive.transmit(packet, session, verdicts);
                 self.latitude.transmit(verdicts);
             }
             Event::NetReceiveBuffer {

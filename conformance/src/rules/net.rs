@@ -4,7 +4,7 @@
 //! counted; what that count stands for depends on the features and is spelled out at the next reset.
 
 mod offload;
-mod packet;
+pub(super) mod packet;
 
 use super::Chapter;
 use crate::event::{AvailableRead, Event, NetHeader, NetTransmit};

@@ -65,6 +65,56 @@ fn every_statement_on_devices_is_built() {
 }
 
 #[test]
+fn every_statement_on_drivers_is_carried() {
+    let mut left: BTreeMap<_, _> = statements();
+    left.retain(|_, statement| statement.role == Role::Driver.name());
+    assert_eq!(left.len(), 127);
+    for (_, row) in catalogue::iter().filter(|(_, row)| row.role == Role::Driver) {
+        for clause in row.clauses {
+            left.remove(clause);
+        }
+    }
+    assert!(left.is_empty(), "not in the catalogue: {left:?}");
+}
+
+#[test]
+fn little_is_said_to_be_unobservable_and_why() {
+    let unobservable: Vec<_> = catalogue::iter()
+        .filter_map(|(_, row)| match row.how {
+            How::Unobservable(reason) => Some((row.name, reason)),
+            _ => None,
+        })
+        .collect();
+    assert!(unobservable.len() <= 25, "{unobservable:#?}");
+    for (name, reason) in unobservable {
+        assert!(
+            reason.split(' ').count() > 5,
+            "{name}: {reason:?} is no reason"
+        );
+    }
+}
+
+/// Statements that begin with a SHOULD or SHOULD NOT and go on with a MUST.
+const STRONGER_IN_THE_END: [&str; 3] = ["2.2.1-2", "5.1.6.2.1-6", "5.3.6.2.2-2"];
+
+#[test]
+fn nothing_is_demanded_of_drivers_more_strongly_than_by_its_statements() {
+    let statements = statements();
+    for (_, row) in catalogue::iter().filter(|(_, row)| row.role == Role::Driver) {
+        let mut levels = row
+            .clauses
+            .iter()
+            .filter(|clause| !STRONGER_IN_THE_END.contains(clause))
+            .filter_map(|clause| Some(statements.get(clause)?.level))
+            .peekable();
+        // Descriptive text has no level.
+        if levels.peek().is_some() && levels.all(|level| level.starts_with("SHOULD")) {
+            assert!(!row.level.is_absolute(), "{}", row.name);
+        }
+    }
+}
+
+#[test]
 fn what_is_built_has_the_level_of_its_statement_and_says_what_was_chosen() {
     let statements = statements();
     for (_, row) in catalogue::iter() {

@@ -13,6 +13,7 @@ mod latitude;
 mod net;
 mod net_card;
 mod net_control;
+mod net_receive;
 mod notify;
 mod play;
 mod readings;

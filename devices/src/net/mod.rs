@@ -7,6 +7,7 @@
 //! * [`offload`]: checksums and segmentation in software.
 //! * [`backend`]: what stands behind the device.
 //! * [`link`]: the cable.
+//! * `unusual`: received packets out of the ordinary.
 
 #![forbid(unsafe_code)]
 
@@ -21,12 +22,13 @@ mod steering;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod unusual;
 
 use std::io;
 use std::os::fd::RawFd;
 
 use stickler_conformance::features::{self, net as feature};
-use stickler_conformance::{DeviceKind, Event, Witness};
+use stickler_conformance::{DeviceKind, Event, Latitudes, Witness};
 
 pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
 pub use filter::Mac;
@@ -37,6 +39,7 @@ use filter::Filter;
 use receive::Receiver;
 use steering::Flows;
 use transmit::Peek;
+use unusual::Unusual;
 
 /// Queue pairs at most: the transport has 64 queues, and one is the control virtqueue.
 pub const MAX_QUEUE_PAIRS: u16 = 31;
@@ -81,6 +84,8 @@ const BACKEND_FEATURES: u64 =
 pub struct Net<B> {
     backend: B,
     link: LinkHandle,
+    /// Where received packets are to be out of the ordinary.
+    unusual: Option<Unusual>,
     /// The address of the card, which it has again after a reset.
     permanent_mac: Mac,
     offered: u64,
@@ -179,6 +184,7 @@ impl<B: NetBackend> Net<B> {
         let mut net = Net {
             backend,
             link: link.clone(),
+            unusual: None,
             permanent_mac: mac,
             offered,
             queue_sizes: vec![QUEUE_SIZE; usize::from(2 * max_pairs + 1)],
@@ -215,6 +221,11 @@ impl<B: NetBackend> Net<B> {
         // §5.1.6.5.5: multiqueue is disabled by default.
         self.pairs = 1;
         self.to_show = SHOWN;
+        if let Some(unusual) = &mut self.unusual {
+            unusual.reset();
+            // What is acknowledged has to be seen.
+            self.to_show = u32::MAX;
+        }
     }
 
     fn set_features(&mut self, features: u64) {
@@ -271,7 +282,7 @@ impl<B: NetBackend> Net<B> {
         // asked.
         if announce && self.has(feature::GUEST_ANNOUNCE | feature::STATUS) {
             status |= S_ANNOUNCE;
-            self.to_show = SHOWN_ANNOUNCING;
+            self.to_show = self.to_show.max(SHOWN_ANNOUNCING);
         }
         if status != old {
             self.config.set_status(status);
@@ -283,6 +294,11 @@ impl<B: NetBackend> Net<B> {
 impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     fn kind(&self) -> DeviceKind {
         DeviceKind::Net
+    }
+
+    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+        self.unusual = Unusual::new(latitudes, slot);
+        self.restart();
     }
 
     fn features(&self) -> u64 {

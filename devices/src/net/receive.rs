@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use stickler_conformance::event::{Element, NetHeader};
+use stickler_conformance::event::{Element, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::desc;
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::{Event, Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};
 use super::header::{self, F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
@@ -33,6 +33,8 @@ struct Held {
     len: usize,
     /// The queue pair of its flow.
     pair: u16,
+    /// What is out of the ordinary about it.
+    unusual: Option<Latitude>,
 }
 
 /// Buffers taken from a receive queue. They are taken before it is known how many a packet needs, and
@@ -210,8 +212,12 @@ impl<B: NetBackend> Net<B> {
             if !self.link.is_up() || !self.filter.accepts(packet) {
                 continue;
             }
-            let Some(header) = present(&header, packet, self.offloads) else {
+            let Some(mut header) = present(&header, packet, self.offloads) else {
                 continue;
+            };
+            let unusual = match &mut self.unusual {
+                Some(unusual) => unusual.make(&mut header, packet, self.offloads),
+                None => None,
             };
             let pair = if self.pairs > 1 {
                 self.flows.pair(packet, self.pairs)
@@ -222,6 +228,7 @@ impl<B: NetBackend> Net<B> {
             self.receiver.held = Some(Held {
                 len: header::LEN + len,
                 pair,
+                unusual,
             });
             return true;
         }
@@ -282,6 +289,13 @@ impl<B: NetBackend> Net<B> {
             };
             queue.add_used(head, u32::try_from(written).unwrap_or(u32::MAX), io.witness);
             message = message.get_mut(written..).unwrap_or_default();
+        }
+        if W::JUDGING && self.unusual.is_some() {
+            let whole = self.receiver.frame.get(header::LEN..held.len);
+            io.witness.see(&Event::NetReceived(NetReceived {
+                bytes: whole.unwrap_or_default(),
+                unusual: held.unusual,
+            }));
         }
         Delivery::Delivered
     }

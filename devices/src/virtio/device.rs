@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use stickler_conformance::{DeviceKind, Witness};
+use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
 use super::queue::Queue;
 use crate::memory::GuestRam;
@@ -15,6 +15,12 @@ use crate::memory::GuestRam;
 pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// Which device type this is.
     fn kind(&self) -> DeviceKind;
+
+    /// Which latitudes the device is to make use of, and the slot it stands in, from which it draws
+    /// what they leave open. Called once, before anything else is asked of it.
+    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+        let _ = (latitudes, slot);
+    }
 
     /// The feature bits of the device type that are offered (bits 0 to 23). The transport adds the
     /// reserved ones (§6). Constant while a driver may look.

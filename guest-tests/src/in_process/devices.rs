@@ -16,6 +16,7 @@ use stickler_devices::net::{LinkHandle, Net};
 use stickler_devices::virtio::{Io, Progress, VirtioDevice};
 
 use super::rig::Rig;
+use super::tcp::Peer;
 
 /// Where they are.
 pub const SLOT: u8 = 3;
@@ -30,6 +31,8 @@ pub enum Device {
     Net,
     /// A network card that does not say which address it has.
     NamelessNet,
+    /// A network card with [`Peer`] behind it.
+    Peer,
     /// A disk.
     Block,
     /// A disk that cannot be written.
@@ -58,6 +61,10 @@ impl Device {
                 let (net, _) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
                 rig.add(SLOT, Nameless(net));
             }
+            Device::Peer => {
+                let (net, _) = Net::new(Peer::default(), [2, 0, 0, 0, 0, SLOT]).expect("a card");
+                rig.add(SLOT, net);
+            }
             Device::Block | Device::ReadOnlyBlock => {
                 let image = tempfile::NamedTempFile::new().expect("a temporary file");
                 image.as_file().set_len(SECTORS * 512).expect("room");
@@ -82,7 +89,7 @@ impl Device {
     /// What a driver accepts that does as little as one can.
     pub fn plain_features(self) -> u64 {
         match self {
-            Device::Net => net::MAC,
+            Device::Net | Device::Peer => net::MAC,
             Device::Block => block::FLUSH,
             Device::ReadOnlyBlock => block::RO,
             Device::Console => console::MULTIPORT,

@@ -3,7 +3,7 @@
 //! The [`rig`] is a machine without a CPU: memory, a PCI bus, real devices. The [`driver`] drives one
 //! of them as a conforming driver does, through configuration space, BARs and rings, with no short
 //! cut into the device; a rogue is this driver with one deviation. What a driver does with each device
-//! type is in [`block`], [`console`] and [`net`]; [`devices`] are those there are.
+//! type is in [`block`], [`console`], [`net`] and [`tcp`]; [`devices`] are those there are.
 
 pub mod block;
 pub mod console;
@@ -12,6 +12,7 @@ pub mod driver;
 pub mod net;
 pub mod rig;
 pub mod rings;
+pub mod tcp;
 
 pub use driver::{Driver, Interrupts};
 pub use rig::{Between, Move, Rig};

@@ -94,7 +94,7 @@ pub fn segmentation_header() -> NetHeader {
 }
 
 /// Ones' complement sum of 16-bit big-endian words.
-fn sum(bytes: &[u8]) -> u16 {
+pub(super) fn sum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks_exact(2);
     let mut sum: u32 = words
         .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))

@@ -1,7 +1,64 @@
-//! What rules need to know of the packets that drivers send: enough of Ethernet, IP, TCP and UDP to
+//! What rules need to know of packets: enough of Ethernet, IP, TCP and UDP to
 //! find the transport header.
 
 use std::ops::Range;
+
+/// An address (IPv4 has four bytes of it) and a port.
+pub(in crate::rules) type Endpoint = ([u8; 16], u16);
+
+/// A TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rules) struct Tcp {
+    pub(in crate::rules) source: Endpoint,
+    pub(in crate::rules) destination: Endpoint,
+    pub(in crate::rules) sequence: u32,
+    pub(in crate::rules) acknowledgement: u32,
+    /// [`SYN`], [`RST`], [`ACK`] and others.
+    pub(in crate::rules) flags: u8,
+    /// Bytes of payload.
+    pub(in crate::rules) payload: u32,
+}
+
+const FIN: u8 = 0x01;
+pub(in crate::rules) const SYN: u8 = 0x02;
+pub(in crate::rules) const RST: u8 = 0x04;
+pub(in crate::rules) const ACK: u8 = 0x10;
+
+impl Tcp {
+    /// The sequence number behind it.
+    pub(in crate::rules) fn end(&self) -> u32 {
+        let controls = (self.flags & (SYN | FIN)).count_ones();
+        self.sequence.wrapping_add(self.payload + controls)
+    }
+}
+
+/// The TCP segment that a packet is which begins with `bytes`. `None` if it is not plainly one.
+pub(in crate::rules) fn tcp(bytes: &[u8]) -> Option<Tcp> {
+    let transport = transport(bytes).filter(|t| t.protocol == Protocol::Tcp)?;
+    let (ethertype, ip) = network(bytes)?;
+    let (at, len) = match ethertype {
+        ETHERTYPE_IPV4 => (ip + 12, 4),
+        _ => (ip + 8, 16),
+    };
+    let endpoint = |at: usize, port| {
+        let mut address = [0; 16];
+        address[..len].copy_from_slice(bytes.get(at..at + len)?);
+        Some((address, be16(bytes, transport.start + port)?))
+    };
+    let be32 = |at: usize| {
+        let word = bytes.get(transport.start + at..)?.first_chunk()?;
+        Some(u32::from_be_bytes(*word))
+    };
+    let headers = transport.header_end?.checked_sub(transport.start)?;
+    Some(Tcp {
+        source: endpoint(at, 0)?,
+        destination: endpoint(at + len, 2)?,
+        sequence: be32(4)?,
+        acknowledgement: be32(8)?,
+        flags: *bytes.get(transport.start + 13)?,
+        payload: u32::try_from(transport.len?.checked_sub(headers)?).ok()?,
+    })
+}
 
 /// Protocols whose checksum can be left to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -117,13 +117,14 @@ impl QueueRegisters {
 
 impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     pub(super) fn new(
-        device: D,
+        mut device: D,
         id: DeviceId,
         ram: GuestRam,
         interrupts: Arc<dyn InterruptController>,
         options: &Options,
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Self> {
+        device.make_use_of(options.latitudes, id.slot);
         let sizes = device.queue_sizes();
         if sizes.len() > MAX_QUEUES {
             return Err(io::Error::other(format!(

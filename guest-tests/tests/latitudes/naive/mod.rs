@@ -6,6 +6,7 @@
 mod device;
 mod layout;
 mod net;
+mod net_received;
 mod transport;
 mod virtqueue;
 
@@ -18,6 +19,7 @@ const CASES: &[&[Case]] = &[
     device::CASES,
     virtqueue::CASES,
     net::CASES,
+    net_received::CASES,
 ];
 
 /// All of them.

@@ -1,0 +1,290 @@
+//! What a driver makes of packets it is handed (§5.1.6.4.2).
+//!
+//! That shows in what the other end of a TCP connection is told: bytes are acknowledged by whoever has
+//! taken them. A device that makes use of one of the latitudes here hands a segment over out of the
+//! ordinary once or twice, and then as it is; which of these the acknowledgement comes after tells
+//! whether the driver has coped.
+
+use super::Chapter;
+use super::net::packet::{self, Tcp};
+use crate::event::{Event, NetReceived, NetTransmit};
+use crate::features::net;
+use crate::judge::Verdicts;
+use crate::latitude::Latitude;
+use crate::layout::DeviceKind;
+use crate::requirement::Req;
+use crate::requirements;
+use crate::session::Session;
+
+requirements! {
+    after super::net_card::END;
+
+    FLAGS = "net.rx.flags.unknown", Driver Must ["5.1.6.4.2-1"], Provoked("unknown-flags"),
+        "The driver takes a packet whose flags have bits that are not defined as if they were not there.";
+    CSUM_FIELDS = "net.rx.csum.without-flag", Driver MustNot ["5.1.6.4.2-2"], Provoked("stray-checksum-fields"),
+        "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not go by csum_start and csum_offset.";
+    HINT = "net.rx.hdr-len.hint", Driver May ["5.1.6.4.2-3"], Provoked("odd-hdr-len"),
+        "With segmentation offloads for received packets, the driver may take hdr_len for a hint.";
+    HDR_LEN = "net.rx.hdr-len.no-reliance", Driver MustNot ["5.1.6.4.2-4"], Provoked("odd-hdr-len"),
+        "The driver copes with an hdr_len that is not the length of the headers.";
+    CHECKSUM = "net.rx.csum.no-reliance", Driver MustNot ["5.1.6.4.2-5"], Provoked("damaged-packets"),
+        "Where flags has neither NEEDS_CSUM nor DATA_VALID, the driver, or who is behind it, looks itself whether a packet's checksum is right.";
+}
+
+/// Connections that are followed, and segments of each for which an acknowledgement is awaited.
+const FLOWS: usize = 16;
+const AWAITED: usize = 8;
+
+/// A segment that was acknowledged only when it came as it is, after it had come so often otherwise,
+/// has not been taken before.
+const NOT_TAKEN: u32 = 2;
+
+/// A guest that stands still for seconds looks like one that takes nothing: but not so often in a row.
+const IN_A_ROW: u32 = 3;
+
+/// What this chapter remembers.
+pub(crate) struct Rules {
+    /// An acknowledgement is awaited, or a connection followed.
+    following: bool,
+    flows: Flows,
+    /// By requirement: how often in a row a segment was taken only when it came as it is.
+    missed: [u32; UNUSUAL.len()],
+}
+
+/// The latitudes that leave a packet's bytes as they are, and what each puts to the test.
+const UNUSUAL: [(Latitude, Req); 3] = [
+    (Latitude::UnknownFlags, FLAGS),
+    (Latitude::StrayChecksumFields, CSUM_FIELDS),
+    (Latitude::OddHdrLen, HDR_LEN),
+];
+
+#[derive(Default)]
+struct Flows {
+    of: [Option<Flow>; FLOWS],
+    /// Which of them goes when there is another.
+    next: usize,
+}
+
+/// A connection, as far as the driver's side has been sent something.
+#[derive(Clone, Copy)]
+struct Flow {
+    /// The other end, and the driver's.
+    ends: (packet::Endpoint, packet::Endpoint),
+    /// The sequence number behind all that has been handed over.
+    next: u32,
+    awaited: [Option<Segment>; AWAITED],
+}
+
+/// A segment that was handed over out of the ordinary when it first came.
+#[derive(Clone, Copy)]
+struct Segment {
+    start: u32,
+    end: u32,
+    latitude: Latitude,
+    /// How often it has come so.
+    times: u32,
+    /// It, or a part of it, has come as it is.
+    plain: bool,
+}
+
+/// Whether `a` comes behind `b`; sequence numbers wrap around.
+fn behind(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}
+
+impl Segment {
+    /// It has come again, or a part of it.
+    fn again(&mut self, unusual: Option<Latitude>) {
+        match unusual {
+            Some(latitude) if latitude == self.latitude => self.times += 1,
+            // Damaged in another way: nobody can tell what is taken.
+            Some(Latitude::DamagedPackets) => {}
+            _ => self.plain = true,
+        }
+    }
+}
+
+impl Flow {
+    fn new(segment: &Tcp) -> Self {
+        Flow {
+            ends: (segment.source, segment.destination),
+            next: segment.end(),
+            awaited: [None; AWAITED],
+        }
+    }
+
+    /// A segment was handed over.
+    fn received(&mut self, segment: &Tcp, unusual: Option<Latitude>) {
+        let (start, end) = (segment.sequence, segment.end());
+        for awaited in self.awaited.iter_mut().flatten() {
+            if behind(end, awaited.start) && behind(awaited.end, start) {
+                awaited.again(unusual);
+            }
+        }
+        // What has come before in any way says nothing, whatever it is now.
+        if let Some(latitude) = unusual
+            && !behind(self.next, start)
+            && behind(end, start)
+            && let Some(free) = self.awaited.iter_mut().find(|awaited| awaited.is_none())
+        {
+            *free = Some(Segment {
+                start,
+                end,
+                latitude,
+                times: 1,
+                plain: false,
+            });
+        }
+        if behind(end, self.next) {
+            self.next = end;
+        }
+    }
+}
+
+impl Flows {
+    /// The connection between these ends.
+    fn find(&mut self, ends: (packet::Endpoint, packet::Endpoint)) -> Option<&mut Option<Flow>> {
+        self.of
+            .iter_mut()
+            .find(|flow| flow.as_ref().is_some_and(|flow| flow.ends == ends))
+    }
+
+    fn received(&mut self, segment: &Tcp, unusual: Option<Latitude>) {
+        let place = self.find((segment.source, segment.destination));
+        if segment.flags & (packet::SYN | packet::RST) == 0
+            && let Some(Some(flow)) = place
+        {
+            flow.received(segment, unusual);
+            return;
+        }
+        let flow = Some(Flow::new(segment)).filter(|_| segment.flags & packet::RST == 0);
+        if let Some(place) = place {
+            *place = flow;
+        } else if flow.is_some() {
+            // Of a connection that is seen first at this segment nobody knows what came before.
+            self.of[self.next] = flow;
+            self.next = (self.next + 1) % FLOWS;
+        }
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(_kind: DeviceKind) -> Self {
+        Rules {
+            following: false,
+            flows: Flows::default(),
+            missed: [0; UNUSUAL.len()],
+        }
+    }
+
+    /// The driver sends a packet, which may acknowledge something.
+    #[inline(always)]
+    pub(super) fn transmit(
+        &mut self,
+        packet: &NetTransmit<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        if self.following {
+            self.acknowledged(packet, session, verdicts);
+        }
+    }
+
+    #[inline(never)]
+    fn acknowledged(
+        &mut self,
+        packet: &NetTransmit<'_>,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let Some(segment) = packet::tcp(packet.bytes) else {
+            return;
+        };
+        let Some(place) = self.flows.find((segment.destination, segment.source)) else {
+            return;
+        };
+        if segment.flags & (packet::SYN | packet::RST) != 0 {
+            *place = None;
+            return;
+        }
+        let Some(flow) = place.as_mut().filter(|_| segment.flags & packet::ACK != 0) else {
+            return;
+        };
+        for awaited in &mut flow.awaited {
+            let taken = awaited.filter(|awaited| behind(segment.acknowledgement, awaited.start));
+            if let Some(taken) = taken {
+                *awaited = None;
+                judge(&taken, &mut self.missed, session, verdicts);
+            }
+        }
+    }
+
+    fn received(&mut self, packet: &NetReceived<'_>) {
+        if let Some(segment) = packet::tcp(packet.bytes) {
+            self.flows.received(&segment, packet.unusual);
+            self.following = true;
+        }
+    }
+}
+
+/// The first byte of this segment has been acknowledged.
+fn judge(
+    segment: &Segment,
+    missed: &mut [u32; UNUSUAL.len()],
+    session: &Session,
+    verdicts: &mut Verdicts,
+) {
+    let Segment {
+        latitude,
+        times,
+        plain,
+        ..
+    } = *segment;
+    if latitude == Latitude::DamagedPackets {
+        verdicts.check(CHECKSUM, plain, None, || {
+            format!(
+                "a TCP segment was acknowledged that has come {times} times, each time damaged, with flags 0 and a checksum that is wrong"
+            )
+        });
+        return;
+    }
+    let asked = UNUSUAL
+        .iter()
+        .zip(missed)
+        .find(|((of, _), _)| *of == latitude);
+    let Some(((_, requirement), missed)) = asked else {
+        return;
+    };
+    if !plain {
+        *missed = 0;
+        verdicts.held(*requirement);
+        if *requirement == HDR_LEN && session.negotiated & GUEST_SEGMENTATION != 0 {
+            verdicts.held(HINT);
+        }
+    } else if times >= NOT_TAKEN {
+        *missed += 1;
+        if *missed == IN_A_ROW {
+            *missed = 0;
+            let message = format!(
+                "{IN_A_ROW} TCP segments in a row were acknowledged only when they came otherwise than that {}",
+                latitude.text()
+            );
+            verdicts.violated(*requirement, None, message);
+        }
+    }
+}
+
+const GUEST_SEGMENTATION: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
+
+impl Chapter for Rules {
+    fn see(&mut self, event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {
+        match event {
+            Event::NetReceived(packet) => self.received(packet),
+            Event::StatusWritten { to: 0, .. } => {
+                self.following = false;
+                self.flows = Flows::default();
+            }
+            _ => {}
+        }
+    }
+}

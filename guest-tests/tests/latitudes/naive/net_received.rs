@@ -1,0 +1,34 @@
+//! What drivers make of packets they are handed (§5.1.6.4).
+
+use stickler_conformance::event::NetHeader;
+use stickler_conformance::features::net;
+use stickler_guest_tests::in_process::{Driver, Interrupts, tcp};
+
+use crate::cases;
+
+cases! {
+    flags_are_compared_as_a_whole: UnknownFlags on Peer, |d| converse(d, |header, packet| {
+            header.flags < 4 && copes(header, packet)
+        }), Breaks "net.rx.flags.unknown", copes with |d| converse(d, copes);
+    checksum_fields_are_checked_always: StrayChecksumFields on Peer, |d| converse(d, |header, packet| {
+            header.csum_start == 0 && copes(header, packet)
+        }), Breaks "net.rx.csum.without-flag", copes with |d| converse(d, copes);
+    hdr_len_is_relied_upon: OddHdrLen on Peer, |d| converse(d, |header, packet| {
+            header.hdr_len <= 54 && copes(header, packet)
+        }), Breaks "net.rx.hdr-len.no-reliance", copes with |d| converse(d, copes);
+    checksums_are_taken_for_granted: DamagedPackets on Peer, |d| converse(d, |_, _| true),
+        Breaks "net.rx.csum.no-reliance", copes with |d| converse(d, copes);
+}
+
+/// Connects to the peer and takes many of its segments.
+fn converse(d: &mut Driver<'_>, takes: fn(&NetHeader, &[u8]) -> bool) {
+    let features = net::MAC | net::GUEST_CSUM | net::GUEST_TSO4 | net::MRG_RXBUF;
+    d.initialize(features, Interrupts::Msix);
+    d.acknowledge(100, takes);
+    d.reset();
+}
+
+/// Takes what is intact or said to be.
+fn copes(header: &NetHeader, packet: &[u8]) -> bool {
+    header.flags & 3 != 0 || tcp::is_intact(packet)
+}
