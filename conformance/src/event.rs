@@ -13,6 +13,8 @@ pub enum Event<'a> {
     // ---- What the device makes use of
     /// The device makes use of a latitude, from the start.
     Latitude(Latitude),
+    /// The device has just done what this latitude is about, in sight of the driver.
+    MadeUse(Latitude),
     /// The driver accessed a structure where a capability presents it that is not the first of its
     /// type (§4.1.4.1).
     SecondInstance {

@@ -1,5 +1,6 @@
 //! Feature bits (§2.2, §5, §6), as masks of the 64-bit feature word.
 
+use crate::latitude::Draw;
 use crate::layout::DeviceKind;
 
 /// Buffers may use indirect descriptors (§2.4.5.3).
@@ -120,6 +121,50 @@ pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
 /// is of a time to come.
 pub const UNKNOWN: u64 = 0x1f << 44;
 
+/// Takes from `features` those that need another one which is not there, and goes on until no such is
+/// left (§2.2.2).
+pub fn complete(kind: DeviceKind, mut features: u64) -> u64 {
+    loop {
+        match unmet(kind, features) {
+            0 => return features,
+            unmet => features &= !unmet,
+        }
+    }
+}
+
+/// A subset of `offered` that a device of type `kind` may offer as well: in some draws none of them
+/// at all, in some all but one and those that require it. `kept` are those that say what the
+/// device is, and stay.
+pub fn subset(kind: DeviceKind, offered: u64, kept: u64, draw: &mut Draw) -> u64 {
+    let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).collect();
+    let optional: Vec<u64> = bits
+        .into_iter()
+        .filter(|bit| offered & !kept & bit != 0)
+        .collect();
+    if optional.is_empty() {
+        return offered;
+    }
+    let withheld = match draw.below(4) {
+        0 => offered,
+        1 => draw.of(&optional),
+        _ => optional
+            .iter()
+            .filter(|_| draw.one_in(3))
+            .fold(0, |all, bit| all | bit),
+    };
+    let mut features = offered & (kept | !withheld);
+    match kind {
+        // §5.2.5.2: CONFIG_WCE goes with FLUSH.
+        DeviceKind::Block if features & block::FLUSH == 0 => features &= !block::CONFIG_WCE,
+        // These are asked for by commands: not required by §5.1.3.1, but of no use without.
+        DeviceKind::Net if features & net::CTRL_VQ == 0 => {
+            features &= !(net::CTRL_RX_EXTRA | net::CTRL_GUEST_OFFLOADS);
+        }
+        _ => {}
+    }
+    complete(kind, features)
+}
+
 /// The set bits by name, for messages: `VIRTIO_NET_F_CSUM|VIRTIO_F_VERSION_1`.
 pub fn names(kind: DeviceKind, bits: u64) -> String {
     let (prefix, own): (&str, &[(u64, &str)]) = match kind {
@@ -195,3 +240,32 @@ const CONSOLE_NAMES: [(u64, &str); 3] = [
     (console::MULTIPORT, "MULTIPORT"),
     (console::EMERG_WRITE, "EMERG_WRITE"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsets_are_whole_and_every_bit_is_missing_from_some_and_in_some() {
+        let every = |kind: DeviceKind, bits: u64, kept: u64| {
+            let mut draw = Draw::new(3, 1);
+            let (mut all, mut some) = (u64::MAX, 0);
+            for _ in 0..1000 {
+                let subset = subset(kind, bits, kept, &mut draw);
+                assert_eq!(subset & !bits, 0);
+                assert_eq!(subset & kept, kept);
+                assert_eq!(unmet(kind, subset), 0);
+                if kind == DeviceKind::Block {
+                    assert!(subset & block::CONFIG_WCE == 0 || subset & block::FLUSH != 0);
+                }
+                all &= subset;
+                some |= subset;
+            }
+            assert_eq!((all, some), (kept, bits));
+        };
+        every(DeviceKind::Net, 0xff_ffa7, 0);
+        every(DeviceKind::Block, 0xe76, block::RO);
+        every(DeviceKind::Console, 0b111, 0);
+        every(DeviceKind::Entropy, 0, 0);
+    }
+}

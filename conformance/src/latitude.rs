@@ -253,8 +253,65 @@ latitudes! {
         "a TCP segment now and then is damaged on its way, as on any wire, with flags 0 and the checksum of what it was",
         fails: "The driver says that the checksum is right, and wrong data reaches programs.";
     Announce = "announce", Net ["5.1.6.5.4"],
-        "a network device asks the driver to announce itself as soon as it is live",
+        "a network device asks the driver to announce itself as soon as it is live, and again later",
         fails: "The driver never acknowledges, or does so without having announced itself.";
+    LinkFlaps = "link-flaps", Net ["5.1.4"],
+        "now and then VIRTIO_NET_S_LINK_UP is cleared in status, and set again a while later",
+        fails: "The driver does not look at status again, or does not send again once the link is up.";
+    SplitPackets = "split-packets", Net ["5.1.6.3.2", "5.1.6.4"],
+        "a packet is spread over more receive buffers than it needs, if they may be merged",
+        fails: "The driver takes the bytes of the first buffer for the packet, or counts on all but the last to be full.";
+    EarlyPackets = "early-packets", Net ["5.1.6.3", "5.1.5"],
+        "packets wait for the driver already when it sets DRIVER_OK",
+        fails: "The driver takes the first packet for an answer to what it sent, or fails for want of something to do with it.";
+    LargePackets = "large-packets", Net ["5.1.6.3", "5.1.6.4"],
+        "now and then a packet comes that is as large as the negotiated features allow",
+        fails: "The driver has no room for the packet, cuts it off, or gives it to the wrong reader.";
+    ChecksumStates = "checksum-states", Net ["5.1.6.4.1-9", "5.1.6.4.1-15"],
+        "where VIRTIO_NET_F_GUEST_CSUM is negotiated, packets take turns to have a partial, a validated and a complete checksum",
+        fails: "The driver takes a partial checksum for a wrong one, and drops the packet.";
+    FailingSectors = "failing-sectors", Block ["5.2.6"],
+        "the disk has further sectors at its end, and requests that touch them fail",
+        fails: "The driver does not tell its user, tries again without end, or does not go on with other requests.";
+    CapacityChanges = "capacity-changes", Block ["5.2.4", "3.2.2"],
+        "capacity grows and shrinks again while requests are served",
+        fails: "The driver takes the change for a failure, or does not learn of the new capacity.";
+    RefusedId = "refused-id", Block ["5.2.6"],
+        "of requests, only reads, writes and flushes are supported",
+        fails: "The driver gives up on the device for want of a device id string, or takes what is in the buffer for one.";
+    FewSegments = "few-segments", Block ["5.2.3", "5.2.4"],
+        "seg_max is between 1 and 4, and size_max a few KiB",
+        fails: "The driver makes requests with more segments, or with larger ones.";
+    SmallSegments = "small-segments", Block ["5.2.3", "5.2.4"],
+        "size_max is 512, 1024 or 2048",
+        fails: "The driver gives up on a size_max of less than a page, or makes segments of a page nevertheless.";
+    BlockSizes = "block-sizes", Block ["5.2.4", "5.2.5"],
+        "blk_size is between 1024 and 4096, and geometry and topology are out of the ordinary",
+        fails: "The driver counts sector in units of blk_size, or relies on what topology suggests.";
+    LargeBlocks = "large-blocks", Block ["5.2.4", "5.2.5"],
+        "blk_size is 8 KiB or more",
+        fails: "The driver gives up on the device, though blk_size is a matter of performance only.";
+    Writethrough = "writethrough", Block ["5.2.5"],
+        "writeback is 0 after a reset",
+        fails: "The driver takes the cache for a writeback cache without having read writeback.";
+    PortsComeAndGo = "ports-come-and-go", Console ["5.3.6.2"],
+        "a port other than port 0 is removed and added again when the driver has set it up, and when it has closed it",
+        fails: "The driver does not know what to do with DEVICE_REMOVE, or takes no port twice.";
+    PortsOpenAndClose = "ports-open-and-close", Console ["5.3.6.2"],
+        "now and then the host's side of a port is closed and opened again",
+        fails: "The driver takes a closed port for one that is gone, and never uses it again.";
+    EarlyInput = "early-input", Console ["5.3.6"],
+        "input for port 0 comes as soon as there are buffers for it, before the driver has opened the port",
+        fails: "The driver throws the input away, or returns no buffer once it has come.";
+    SizeChanges = "size-changes", Console ["5.3.4", "5.3.6"],
+        "the console's size changes while it is used",
+        fails: "The driver does not learn of the new size, or cannot have one that is out of the ordinary.";
+    OneByte = "one-byte", Entropy ["5.4.6.2-1"],
+        "an entropy device puts one byte into each buffer",
+        fails: "The driver takes the whole buffer for random, or fails for want of more bytes.";
+    ShortReads = "short-reads", Entropy ["5.4.6.2-1"],
+        "an entropy device fills buffers in part only, each to another length",
+        fails: "The driver takes the whole buffer for random, or fails for want of more bytes.";
 }
 
 const WITHOUT: &str = "one of them is without MSI-X";
@@ -322,6 +379,9 @@ const EXCLUSIVE: &[(Latitude, Latitude, &str)] = {
         (TinyQueues, LargestQueues, ONE_SIZE),
         (TinyQueues, ResizedQueues, ONE_SIZE),
         (LargestQueues, ResizedQueues, ONE_SIZE),
+        (FewSegments, SmallSegments, "there is one size_max"),
+        (BlockSizes, LargeBlocks, "there is one blk_size"),
+        (OneByte, ShortReads, "a buffer gets one number of bytes"),
     ]
 };
 

@@ -53,6 +53,17 @@ impl DeviceKind {
             DeviceKind::Entropy => &[],
         }
     }
+
+    /// Zeroes in `config` what is there only with features that are not among those `offered`.
+    pub fn clear_absent_fields(self, config: &mut [u8], offered: u64) {
+        let absent = |field: &&Field| field.feature != 0 && offered & field.feature == 0;
+        for field in self.config_fields().iter().filter(absent) {
+            let (start, end) = (field.offset as usize, (field.offset + field.len()) as usize);
+            if let Some(bytes) = config.get_mut(start..end) {
+                bytes.fill(0);
+            }
+        }
+    }
 }
 
 /// The structures a driver reaches through BARs (§4.1.4), by their `cfg_type`.

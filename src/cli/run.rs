@@ -9,7 +9,7 @@ use std::sync::Arc;
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::latitude;
 use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{Judge, Latitude, Latitudes};
+use stickler_conformance::{Judge, Latitudes};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
@@ -231,12 +231,9 @@ impl Devices {
         };
         for (spec, backend) in self.nets {
             let mac = spec.mac(slots.next());
-            let (net, link) = Net::new(backend, mac).map_err(|error| {
+            let (net, _link) = Net::new(backend, mac).map_err(|error| {
                 Failure::Internal(format!("cannot make a network card: {error}"))
             })?;
-            if slots.options.latitudes.has(Latitude::Announce) {
-                link.announce();
-            }
             slots.plug(net)?;
         }
         for disk in self.disks {

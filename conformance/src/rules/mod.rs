@@ -13,6 +13,7 @@ pub mod block;
 pub mod config;
 pub mod console;
 pub mod coping;
+pub mod device_types;
 pub mod entropy;
 pub mod features;
 pub mod latitude;
@@ -87,8 +88,8 @@ macro_rules! chapters {
 // In the order of the specification; each counts its catalogue indices on from the one before.
 chapters!(
     status, features, config, registers, setup, vectors, notify, ring, net, net_control, net_card,
-    net_receive, block, console, entropy, latitude, coping;
-    last coping
+    net_receive, block, console, entropy, latitude, coping, device_types;
+    last device_types
 );
 
 impl Rules {
@@ -127,6 +128,7 @@ impl Rules {
                 self.net_card.transmit(packet, session, verdicts);
                 self.net_receive.transmit(packet, session, verdicts);
                 self.latitude.transmit(verdicts);
+                self.device_types.transmit(verdicts);
             }
             Event::NetReceiveBuffer {
                 queue,

@@ -90,6 +90,24 @@ pub enum Operation<'a> {
     Flush,
 }
 
+impl Operation<'_> {
+    /// The same with other segments.
+    pub(super) fn with<'a>(&self, segments: &'a [Segment]) -> Operation<'a> {
+        match *self {
+            Operation::Read { offset, .. } => Operation::Read {
+                offset,
+                into: segments,
+            },
+            Operation::Write { offset, stable, .. } => Operation::Write {
+                offset,
+                from: segments,
+                stable,
+            },
+            Operation::Flush => Operation::Flush,
+        }
+    }
+}
+
 /// What became of a submitted operation.
 #[derive(Debug)]
 #[must_use]

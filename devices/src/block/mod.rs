@@ -3,6 +3,7 @@
 //! * [`disk`]: the interface to what stands behind the device.
 //! * `config`: what the driver reads of the disk (§5.2.3, §5.2.4).
 //! * `request`: how a descriptor chain becomes a request (§5.2.6).
+//! * `latitude`: what the device does otherwise where it makes use of latitudes.
 //! * `flight`: requests that wait for the disk, and how flushes keep behind writes.
 //!
 //! Requests are served as they come and returned as they complete, in whatever order.
@@ -12,6 +13,7 @@
 mod config;
 pub mod disk;
 mod flight;
+mod latitude;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -20,14 +22,16 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::event::BlockRequest;
 use stickler_conformance::features::block as feature;
-use stickler_conformance::{DeviceKind, Event, Witness};
+use stickler_conformance::{DeviceKind, Event, Latitudes, Witness};
 use vm_memory::Bytes;
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::Queue;
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
+use config::Shape;
 use disk::{Disk, Operation, Properties, SECTOR, Segment, Submitted};
 use flight::{Barriers, Flights, Kind};
+use latitude::{Liberties, Served};
 use request::{Data, Request, kind, status};
 
 /// The one virtqueue (§5.2.2).
@@ -48,7 +52,10 @@ pub struct Block<D> {
     disk: D,
     properties: Properties,
     queue_sizes: [u16; 1],
+    /// What the configuration is after a reset.
+    shape: Shape,
     config: [u8; config::LEN],
+    liberties: Liberties,
     /// Features negotiated.
     negotiated: u64,
     flights: Flights,
@@ -68,11 +75,14 @@ impl<D: Disk> Block<D> {
     /// A device for `disk` whose queue has `queue_size` descriptors, a power of two to 32768.
     pub fn with_queue_size(disk: D, queue_size: u16) -> Self {
         let properties = disk.properties();
+        let shape = Shape::of(&properties, queue_size);
         Block {
             disk,
             properties,
             queue_sizes: [queue_size],
-            config: config::config(&properties, queue_size),
+            shape,
+            config: shape.config(),
+            liberties: Liberties::none(&properties),
             negotiated: 0,
             flights: Flights::new(queue_size),
             barriers: Barriers::default(),
@@ -87,8 +97,19 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         DeviceKind::Block
     }
 
+    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+        self.liberties = Liberties::new(latitudes, slot, &self.properties);
+        self.liberties.form(latitudes, slot, &mut self.shape);
+        self.config = self.shape.config();
+    }
+
     fn features(&self) -> u64 {
-        config::features(&self.properties)
+        self.shape.features
+    }
+
+    fn offer(&mut self, offered: u64) {
+        self.shape.features &= offered;
+        self.config = self.shape.config();
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -118,12 +139,15 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         }
     }
 
-    fn activate(&mut self, _io: &mut Io<'_, W>) {}
+    fn activate(&mut self, io: &mut Io<'_, W>) {
+        self.liberties.activate(io.witness);
+    }
 
     fn reset(&mut self) {
         self.disk.cancel();
         let [queue_size] = self.queue_sizes;
-        self.config = config::config(&self.properties, queue_size);
+        self.config = self.shape.config();
+        self.liberties.reset();
         self.negotiated = 0;
         self.flights = Flights::new(queue_size);
         self.barriers = Barriers::default();
@@ -216,6 +240,10 @@ impl<D: Disk> Block<D> {
                 line.witness.see(&Event::BlockRequest(self.told(&request)));
             }
             bytes = bytes.saturating_add(request.readable + request.writable);
+            if let Some(capacity) = self.liberties.changed_capacity(line.witness) {
+                self.config[config::CAPACITY..8].copy_from_slice(&capacity.to_le_bytes());
+                signals.config_changed = true;
+            }
             self.begin(line, head, &request);
         }
         Progress::More
@@ -229,11 +257,12 @@ impl<D: Disk> Block<D> {
             readable: request.readable,
             writable: request.writable,
             has_status: request.status.is_some(),
-            capacity: self.properties.capacity,
+            // Who has not seen it shrink yet does no wrong.
+            capacity: self.liberties.reach,
             segments: (self.data.readable.len() + self.data.writable.len()) as u32,
             longest_segment: request.longest,
-            seg_max: config::seg_max(self.queue_sizes[0]),
-            size_max: config::SIZE_MAX,
+            seg_max: self.shape.seg_max,
+            size_max: self.shape.size_max,
         }
     }
 
@@ -253,6 +282,9 @@ impl<D: Disk> Block<D> {
         let stable = self.writes_are_stable();
         // §5.2.6
         let (kind, operation) = match header.kind {
+            kind::GET_ID if self.liberties.refuses_id(line.witness) => {
+                return line.fail(head, status_at, &self.data, status::UNSUPP);
+            }
             kind::IN => match self.offset(header.sector, request.writable) {
                 None => return line.fail(head, status_at, &self.data, status::IOERR),
                 Some(_) if request.writable == 0 => {
@@ -293,6 +325,16 @@ impl<D: Disk> Block<D> {
             kind::GET_ID => return line.identify(head, status_at, &self.data, &self.properties.id),
             _ => return line.fail(head, status_at, &self.data, status::UNSUPP),
         };
+        let rest;
+        let operation = match self.liberties.serve(line.ram, &operation, line.witness) {
+            Served::Nothing => operation,
+            Served::All => return line.succeed(head, status_at, &self.data, kind),
+            Served::Failed => return line.fail(head, status_at, &self.data, status::IOERR),
+            Served::Rest(segments) => {
+                rest = segments;
+                operation.with(&rest)
+            }
+        };
         match self.disk.submit(line.ram, token, operation) {
             Submitted::Done(Ok(())) => line.succeed(head, status_at, &self.data, kind),
             Submitted::Done(Err(_)) => line.fail(head, status_at, &self.data, status::IOERR),
@@ -308,7 +350,7 @@ impl<D: Disk> Block<D> {
     /// Byte offset of `len` bytes from `sector` on, if they are whole sectors within the capacity.
     fn offset(&self, sector: u64, len: u64) -> Option<u64> {
         let end = sector.checked_add(len / SECTOR)?;
-        if !len.is_multiple_of(SECTOR) || end > self.properties.capacity {
+        if !len.is_multiple_of(SECTOR) || end > self.liberties.reach {
             return None;
         }
         sector.checked_mul(SECTOR)

@@ -1,11 +1,14 @@
 //! What device and driver tell each other about ports (§5.3.6.2).
 
+use stickler_conformance::Latitude;
+
 use super::port::{Change, Size};
 
 /// Values of `event` (§5.3.6.2).
 pub(super) mod event {
     pub(in crate::console) const DEVICE_READY: u16 = 0;
     pub(in crate::console) const DEVICE_ADD: u16 = 1;
+    pub(in crate::console) const DEVICE_REMOVE: u16 = 2;
     pub(in crate::console) const PORT_READY: u16 = 3;
     pub(in crate::console) const CONSOLE_PORT: u16 = 4;
     pub(in crate::console) const RESIZE: u16 = 5;
@@ -41,9 +44,6 @@ impl Message {
 }
 
 /// A message the device has to send about a port. They are sent in this order.
-///
-/// DEVICE_REMOVE is not among them (§5.3.6.2.1 lets it name only ports that were added): a console's
-/// ports stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     Add,
@@ -52,20 +52,31 @@ pub(super) enum Notice {
     Name,
     Closed,
     Opened,
+    Remove,
 }
 
 impl Notice {
-    const ALL: [Notice; 6] = [
+    const ALL: [Notice; 7] = [
         Notice::Add,
         Notice::ConsolePort,
         Notice::Resize,
         Notice::Name,
         Notice::Closed,
         Notice::Opened,
+        Notice::Remove,
     ];
 
     const fn bit(self) -> u8 {
         1 << self as u8
+    }
+
+    /// What the device makes use of by sending it, if it does so of its own accord.
+    pub(super) const fn latitude(self) -> Option<Latitude> {
+        match self {
+            Notice::Remove => Some(Latitude::PortsComeAndGo),
+            Notice::Closed => Some(Latitude::PortsOpenAndClose),
+            _ => None,
+        }
     }
 
     /// The message's `event` and `value`.
@@ -78,6 +89,7 @@ impl Notice {
             Notice::Name => (event::PORT_NAME, 1),
             Notice::Closed => (event::PORT_OPEN, 0),
             Notice::Opened => (event::PORT_OPEN, 1),
+            Notice::Remove => (event::DEVICE_REMOVE, 0),
         }
     }
 }
@@ -98,6 +110,8 @@ pub(super) struct PortControl {
     told_open: bool,
     /// The driver has last told that the guest's side is open.
     guest_open: bool,
+    /// The port has been removed, and added again.
+    again: bool,
 }
 
 /// What there is to say about a port that has become ready.
@@ -141,7 +155,26 @@ impl PortControl {
 
     /// The driver has opened or closed the guest's side.
     pub(super) fn guest_opened(&mut self, open: bool) {
-        self.guest_open = self.added && open;
+        // What a driver says of the port as it was before may come after it was added again.
+        let known = self.added && (self.ready || !self.again);
+        self.guest_open = known && open;
+        if self.guest_open {
+            // It is in use.
+            self.due &= !Notice::Remove.bit();
+        }
+    }
+
+    /// The port is to go, and to come back, if nobody in the guest uses it. §5.3.6.2.1: only a port
+    /// that was added can be removed.
+    pub(super) fn remove(&mut self) {
+        if self.ready && !self.guest_open {
+            self.due |= Notice::Remove.bit();
+        }
+    }
+
+    /// Whether the port has been removed once.
+    pub(super) fn was_removed(&self) -> bool {
+        self.again
     }
 
     /// Whether somebody in the guest takes input.
@@ -184,6 +217,14 @@ impl PortControl {
             Notice::Closed => self.told_open = false,
             Notice::Opened => self.told_open = true,
             Notice::ConsolePort | Notice::Resize | Notice::Name => {}
+            // §5.3.6.2.1: it exists no more, and can be added.
+            Notice::Remove => {
+                *self = PortControl {
+                    due: Notice::Add.bit(),
+                    again: true,
+                    ..PortControl::default()
+                };
+            }
         }
     }
 }
@@ -224,6 +265,31 @@ mod tests {
         control.device_ready();
         control.port_ready(true, FACTS);
         assert_eq!(sent(&mut control), [], "everything is said once");
+    }
+
+    #[test]
+    fn a_port_is_removed_and_added_again() {
+        use Notice::*;
+        let mut control = ready();
+        control.remove();
+        let introduced = [ConsolePort, Resize, Name, Opened];
+        assert_eq!(
+            sent(&mut control),
+            [&introduced[..], &[Remove, Add]].concat()
+        );
+        control.guest_opened(true);
+        assert!(!control.takes_input(), "that was meant for the one before");
+        control.remove();
+        assert_eq!(sent(&mut control), [], "it is not set up");
+        control.port_ready(true, FACTS);
+        assert_eq!(sent(&mut control), introduced);
+        control.remove();
+        control.guest_opened(true);
+        assert!(control.takes_input());
+        assert_eq!(sent(&mut control), [], "it is in use");
+        control.guest_opened(false);
+        control.remove();
+        assert_eq!(sent(&mut control), [Remove, Add]);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! * [`port`]: bytes between a port's virtqueues and the host.
 //! * `control`: what device and driver tell each other about ports (§5.3.6.2).
+//! * `latitude`: what the device does otherwise where it makes use of latitudes.
 
 #![forbid(unsafe_code)]
 
 mod control;
+mod latitude;
 pub mod port;
 #[cfg(test)]
 mod tests;
@@ -14,13 +16,14 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::event::ConsoleMessage;
 use stickler_conformance::features::console as feature;
-use stickler_conformance::{DeviceKind, Event, Witness};
+use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Queue};
 use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress, VirtioDevice};
 use control::{MESSAGE_LEN, Message, Notice, PortControl, PortFacts, event};
+use latitude::Liberties;
 use port::{Change, Port, PortBackend, Size, Tap};
 
 /// The most ports a console has: with the control queues they take 64 virtqueues.
@@ -79,7 +82,10 @@ pub struct Console {
     control: Vec<PortControl>,
     features: u64,
     queue_sizes: Vec<u16>,
+    /// The size of port 0's terminal.
+    terminal: Size,
     config: [u8; CONFIG_LEN],
+    liberties: Liberties,
     /// Features negotiated, and that they have been.
     negotiated: u64,
     /// Ports to be looked at, a bit each.
@@ -130,7 +136,9 @@ impl Console {
             control: Vec::new(),
             features: feature::SIZE | feature::EMERG_WRITE,
             queue_sizes: Vec::new(),
+            terminal: NO_TERMINAL,
             config: [0; CONFIG_LEN],
+            liberties: Liberties::default(),
             negotiated: 0,
             attention: 0,
         };
@@ -154,10 +162,9 @@ impl Console {
         }
         if multiport {
             console.features |= feature::MULTIPORT;
-            let count = console.ports.len() as u32;
-            console.config[MAX_NR_PORTS..MAX_NR_PORTS + 4].copy_from_slice(&count.to_le_bytes());
         }
-        console.set_size(console.size().unwrap_or(NO_TERMINAL));
+        console.terminal = console.size().unwrap_or(NO_TERMINAL);
+        console.write_fields();
         Ok(console)
     }
 
@@ -173,12 +180,24 @@ impl Console {
         self.ports.first().and_then(|p| p.backend.size())
     }
 
-    /// Writes `cols` and `rows`. Gives whether they have changed.
-    fn set_size(&mut self, size: Size) -> bool {
+    /// Writes the fields of the configuration. Gives whether they have changed.
+    fn write_fields(&mut self) -> bool {
         let before = self.config;
-        self.config[COLS..COLS + 2].copy_from_slice(&size.cols.to_le_bytes());
-        self.config[ROWS..ROWS + 2].copy_from_slice(&size.rows.to_le_bytes());
+        let Size { cols, rows } = self.terminal;
+        let count = self.ports.len() as u32;
+        self.config[COLS..COLS + 2].copy_from_slice(&cols.to_le_bytes());
+        self.config[ROWS..ROWS + 2].copy_from_slice(&rows.to_le_bytes());
+        self.config[MAX_NR_PORTS..MAX_NR_PORTS + 4].copy_from_slice(&count.to_le_bytes());
+        DeviceKind::Console.clear_absent_fields(&mut self.config, self.features);
         self.config != before
+    }
+
+    /// The terminal of port 0 has another size. §5.3.6: the size in the configuration is its.
+    fn resize<W: Witness>(&mut self, size: Size, io: &mut Io<'_, W>) {
+        self.terminal = size;
+        if self.write_fields() {
+            io.signals.config_changed = true;
+        }
     }
 
     fn is_multiport(&self) -> bool {
@@ -193,12 +212,18 @@ impl Console {
     /// Whether input for a port is wanted. A port the driver has not opened has nobody to take it:
     /// it waits on the host.
     fn takes_input(&self, port: usize) -> bool {
-        !self.is_multiport() || self.control.get(port).is_some_and(PortControl::takes_input)
+        !self.is_multiport() || self.is_open(port) || self.liberties.takes_early(port)
+    }
+
+    /// Whether the driver has opened a port.
+    fn is_open(&self, port: usize) -> bool {
+        self.control.get(port).is_some_and(PortControl::takes_input)
     }
 
     /// Carries the bytes of one port.
     fn serve_port<W: Witness>(&mut self, id: usize, io: &mut Io<'_, W>) -> Progress {
         let (in_use, takes_input) = (self.is_in_use(id), self.takes_input(id));
+        let early = takes_input && self.is_multiport() && !self.is_open(id);
         let Some(port) = self.ports.get_mut(id) else {
             return Progress::Done;
         };
@@ -209,12 +234,16 @@ impl Console {
         let sent = on_queue(io, transmitq, |queue, ram, witness| {
             port.transmit(queue, ram, witness)
         });
+        let inputs = port.inputs;
         let received = match takes_input {
             true => on_queue(io, receiveq, |queue, ram, witness| {
                 port.receive(queue, ram, witness)
             }),
             false => Progress::Done,
         };
+        if early && port.inputs != inputs {
+            io.witness.see(&Event::MadeUse(Latitude::EarlyInput));
+        }
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);
         both(both(sent, received), changed)
@@ -238,11 +267,8 @@ impl Console {
                 // What was printed for one peer is not for the next.
                 port.flush();
             }
-            if let (0, Change::Resized(size)) = (id, change)
-                && self.set_size(size)
-            {
-                // §5.3.6: the size in the configuration is that of port 0.
-                io.signals.config_changed = true;
+            if let (0, Change::Resized(size)) = (id, change) {
+                self.resize(size, io);
             }
         }
         Progress::More
@@ -260,6 +286,25 @@ impl Console {
             }
         }
         progress
+    }
+
+    /// What happens now and then, counted in what the device is called for.
+    fn now_and_then<W: Witness>(&mut self, io: &mut Io<'_, W>) {
+        if let Some(size) = self.liberties.new_size() {
+            self.resize(size, io);
+            self.liberties.tell(Latitude::SizeChanges, io.witness);
+            if let Some(control) = self.control.first_mut() {
+                control.host_changed(true, Change::Resized(size));
+            }
+        }
+        if self.liberties.closes() {
+            for (id, (control, port)) in self.control.iter_mut().zip(&self.ports).enumerate() {
+                if port.backend.is_open() {
+                    control.host_changed(id == 0, Change::Closed);
+                    control.host_changed(id == 0, Change::Opened);
+                }
+            }
+        }
     }
 
     // ---- Control messages (§5.3.6.2)
@@ -312,21 +357,29 @@ impl Console {
         let (Some(control), Some(port)) = (self.control.get_mut(id), self.ports.get(id)) else {
             return;
         };
+        let mut goes = self.liberties.goes(id);
         match message.event {
-            event::PORT_READY => control.port_ready(
-                success,
-                PortFacts {
-                    console: id == 0,
-                    named: self.names.get(id).is_some_and(Option::is_some),
-                    size,
-                    open: port.backend.is_open(),
-                },
-            ),
+            event::PORT_READY => {
+                control.port_ready(
+                    success,
+                    PortFacts {
+                        console: id == 0,
+                        named: self.names.get(id).is_some_and(Option::is_some),
+                        size: size.or(self.liberties.changes_size().then_some(self.terminal)),
+                        open: port.backend.is_open(),
+                    },
+                );
+                goes &= !control.was_removed();
+            }
             event::PORT_OPEN => {
                 control.guest_opened(success);
                 self.attention |= 1 << id;
+                goes &= !success;
             }
-            _ => {}
+            _ => goes = false,
+        }
+        if goes {
+            control.remove();
         }
     }
 
@@ -354,11 +407,8 @@ impl Console {
                 };
                 let head = chain.head;
                 let fixed = message.encode();
-                let size = [
-                    self.config[COLS..COLS + 2].as_ref(),
-                    &self.config[ROWS..ROWS + 2],
-                ];
-                let size = size.concat();
+                let Size { cols, rows } = self.terminal;
+                let size = [cols.to_le_bytes(), rows.to_le_bytes()].concat();
                 let behind = match notice {
                     Notice::Resize => &size[..],
                     Notice::Name => self.names[id].as_deref().unwrap_or_default().as_bytes(),
@@ -372,6 +422,9 @@ impl Console {
                     writer.write(behind);
                     if let Some(control) = self.control.get_mut(id) {
                         control.sent(notice);
+                    }
+                    if let Some(latitude) = notice.latitude() {
+                        self.liberties.tell(latitude, witness);
                     }
                     if W::JUDGING {
                         let id = message.id;
@@ -417,8 +470,21 @@ impl<W: Witness> VirtioDevice<W> for Console {
         DeviceKind::Console
     }
 
+    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+        self.liberties = Liberties::new(latitudes, slot);
+    }
+
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn offer(&mut self, offered: u64) {
+        self.features &= offered;
+        // §5.3.2: without MULTIPORT the other queues do not exist.
+        if self.features & feature::MULTIPORT == 0 {
+            self.queue_sizes.truncate(2);
+        }
+        self.write_fields();
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -445,6 +511,13 @@ impl<W: Witness> VirtioDevice<W> for Console {
 
     fn activate(&mut self, _io: &mut Io<'_, W>) {}
 
+    fn tick(&mut self, io: &mut Io<'_, W>) {
+        self.now_and_then(io);
+        if self.is_multiport() {
+            let _ = self.send_messages(io);
+        }
+    }
+
     fn reset(&mut self) {
         self.negotiated = 0;
         self.attention = 0;
@@ -453,6 +526,7 @@ impl<W: Witness> VirtioDevice<W> for Console {
     }
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
+        self.now_and_then(io);
         match role(queue) {
             Role::Port(id) => self.serve_port(id, io),
             // §5.3.2: the control queues exist with MULTIPORT only.

@@ -97,6 +97,8 @@ pub(super) struct Port {
     transmitted: u64,
     /// The chain that the next input goes into.
     receiving: Held,
+    /// How many chains input was put into.
+    pub(super) inputs: u64,
 }
 
 /// A chain taken from a queue and yet to be returned.
@@ -123,6 +125,7 @@ impl Port {
             transmitting: Held::default(),
             transmitted: 0,
             receiving: Held::default(),
+            inputs: 0,
         }
     }
 
@@ -229,6 +232,7 @@ impl Port {
             }
             writer.write(&bytes[..count]);
             self.receiving.head = None;
+            self.inputs += 1;
             queue.add_used(head, writer.written() as u32, witness);
         }
         Ok(Progress::More)

@@ -1,14 +1,18 @@
 //! The entropy device (§5.4).
+//!
+//! * `latitude`: how many bytes a buffer gets, where that is left to the device.
 
 #![forbid(unsafe_code)]
 
 use std::io;
 
-use stickler_conformance::{DeviceKind, Witness};
+use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
 use crate::virtio::stream::Writer;
 use crate::virtio::{Io, Progress, VirtioDevice};
+use latitude::Portions;
 
+mod latitude;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +45,8 @@ pub struct Entropy<S> {
     source: S,
     queue_sizes: [u16; 1],
     bytes_per_buffer: u32,
+    /// What of its room a buffer gets, if not all.
+    portions: Option<Portions>,
     /// The queue cannot be worked any more.
     broken: bool,
 }
@@ -59,6 +65,7 @@ impl<S: Source> Entropy<S> {
             source,
             queue_sizes: [queue_size],
             bytes_per_buffer: bytes_per_buffer.max(1),
+            portions: None,
             broken: false,
         }
     }
@@ -79,7 +86,12 @@ impl<S: Source> Entropy<S> {
             match queue.pop(ram, witness) {
                 Ok(Some(chain)) => {
                     let mut writer = Writer::new(ram, chain.buffers);
-                    let filled = fill(&mut self.source, &mut writer, self.bytes_per_buffer);
+                    let room = writer.remaining().min(u64::from(self.bytes_per_buffer));
+                    let limit = match &mut self.portions {
+                        None => room,
+                        Some(portions) => portions.of(room, witness),
+                    };
+                    let filled = fill(&mut self.source, &mut writer, limit);
                     let (head, len) = (chain.head, writer.written() as u32);
                     // §5.4.6.2: one random byte at least. A chain that has room for one is not
                     // returned without it.
@@ -110,10 +122,10 @@ impl<S: Source> Entropy<S> {
     }
 }
 
-/// Puts random bytes into the buffers of `writer`, `limit` at most.
-fn fill<S: Source>(source: &mut S, writer: &mut Writer<'_>, limit: u32) -> io::Result<()> {
+/// Puts `count` random bytes into the buffers of `writer`.
+fn fill<S: Source>(source: &mut S, writer: &mut Writer<'_>, count: u64) -> io::Result<()> {
     let mut bytes = [0; 4096];
-    let mut left = writer.remaining().min(u64::from(limit)) as usize;
+    let mut left = count as usize;
     while left > 0 {
         let part = &mut bytes[..left.min(4096)];
         source.fill(part)?;
@@ -129,6 +141,10 @@ fn fill<S: Source>(source: &mut S, writer: &mut Writer<'_>, limit: u32) -> io::R
 impl<S: Source, W: Witness> VirtioDevice<W> for Entropy<S> {
     fn kind(&self) -> DeviceKind {
         DeviceKind::Entropy
+    }
+
+    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+        self.portions = Portions::new(latitudes, slot);
     }
 
     fn features(&self) -> u64 {

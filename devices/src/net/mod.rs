@@ -8,6 +8,7 @@
 //! * [`backend`]: what stands behind the device.
 //! * [`link`]: the cable.
 //! * `unusual`: received packets out of the ordinary.
+//! * `latitude`: what the device does otherwise where it makes use of latitudes.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod backend;
 mod control;
 mod filter;
 pub mod header;
+mod latitude;
 mod link;
 pub mod offload;
 mod receive;
@@ -36,6 +38,7 @@ pub use link::LinkHandle;
 
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 use filter::Filter;
+use latitude::Liberties;
 use receive::Receiver;
 use steering::Flows;
 use transmit::Peek;
@@ -86,6 +89,7 @@ pub struct Net<B> {
     link: LinkHandle,
     /// Where received packets are to be out of the ordinary.
     unusual: Option<Unusual>,
+    liberties: Liberties,
     /// The address of the card, which it has again after a reset.
     permanent_mac: Mac,
     offered: u64,
@@ -116,16 +120,18 @@ struct Config {
 }
 
 impl Config {
-    fn new(mac: Mac, max_pairs: u16) -> Self {
+    fn new(mac: Mac, status: u16, max_pairs: u16, offered: u64) -> Self {
         let mut config = Config {
             bytes: [0; 10],
-            len: if max_pairs > 1 { 10 } else { 8 },
+            len: if offered & feature::MQ != 0 { 10 } else { 8 },
         };
         config.set_mac(mac);
+        config.set_status(status);
         // §5.1.4.1: between 1 and 0x8000.
         let [low, high] = max_pairs.to_le_bytes();
         config.bytes[8] = low;
         config.bytes[9] = high;
+        DeviceKind::Net.clear_absent_fields(&mut config.bytes, offered);
         config
     }
 
@@ -178,18 +184,17 @@ impl<B: NetBackend> Net<B> {
         }
         // §2.2.2: nothing is offered without what it requires; what is taken away may be what another
         // feature requires.
-        while features::unmet(DeviceKind::Net, offered) != 0 {
-            offered &= !features::unmet(DeviceKind::Net, offered);
-        }
+        let offered = features::complete(DeviceKind::Net, offered);
         let mut net = Net {
             backend,
             link: link.clone(),
             unusual: None,
+            liberties: Liberties::new(Latitudes::default(), 0),
             permanent_mac: mac,
             offered,
             queue_sizes: vec![QUEUE_SIZE; usize::from(2 * max_pairs + 1)],
             max_pairs,
-            config: Config::new(mac, max_pairs),
+            config: Config::new(mac, 0, max_pairs, offered),
             negotiated: 0,
             offloads: 0,
             pairs: 1,
@@ -211,10 +216,9 @@ impl<B: NetBackend> Net<B> {
 
     /// Makes the device one fresh from reset.
     fn restart(&mut self) {
-        self.config = Config::new(self.permanent_mac, self.max_pairs);
-        if self.link.is_up() {
-            self.config.set_status(S_LINK_UP);
-        }
+        self.liberties.reset();
+        let (mac, status) = (self.permanent_mac, self.link_status());
+        self.config = Config::new(mac, status, self.max_pairs, self.offered);
         self.set_features(0);
         self.flows.clear();
         self.receiver.clear();
@@ -243,7 +247,9 @@ impl<B: NetBackend> Net<B> {
         } else {
             offloads
         };
-        self.backend.set_offloads(self.offloads);
+        // Those it knows nothing of are the device's own.
+        let known = self.offloads & self.backend.features();
+        self.backend.set_offloads(known);
     }
 
     fn has(&self, features: u64) -> bool {
@@ -270,14 +276,28 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
+    /// VIRTIO_NET_S_LINK_UP as the link is.
+    fn link_status(&self) -> u16 {
+        if self.link.is_up() && self.liberties.link_up() {
+            S_LINK_UP
+        } else {
+            0
+        }
+    }
+
     /// The host has done something to the link.
     fn link_changed(&mut self, signals: &mut Signals) {
         let announce = self.link.take_announce();
-        let old = self.config.status();
-        let mut status = old & !S_LINK_UP;
-        if self.link.is_up() {
-            status |= S_LINK_UP;
+        self.update_status(announce, signals);
+    }
+
+    /// Brings status up to date with the link; `announce` asks the driver to announce itself.
+    fn update_status(&mut self, announce: bool, signals: &mut Signals) {
+        if self.offered & feature::STATUS == 0 {
+            return;
         }
+        let old = self.config.status();
+        let mut status = old & !S_LINK_UP | self.link_status();
         // §5.1.6.5.4: a driver can be asked to announce itself if it knows how to, and how to be
         // asked.
         if announce && self.has(feature::GUEST_ANNOUNCE | feature::STATUS) {
@@ -289,6 +309,17 @@ impl<B: NetBackend> Net<B> {
             signals.config_changed = true;
         }
     }
+
+    /// What happens now and then, counted in what the device is called for.
+    fn now_and_then<W: Witness>(&mut self, io: &mut Io<'_, W>) {
+        if !self.liberties.is_restless() || io.queue(0).is_none() {
+            return;
+        }
+        let announce = self.liberties.announces();
+        if self.has(feature::STATUS) && self.liberties.flaps(io.witness) || announce {
+            self.update_status(announce, io.signals);
+        }
+    }
 }
 
 impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
@@ -298,11 +329,18 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
         self.unusual = Unusual::new(latitudes, slot);
+        self.liberties = Liberties::new(latitudes, slot);
+        self.offered |= self.liberties.features();
         self.restart();
     }
 
     fn features(&self) -> u64 {
         self.offered
+    }
+
+    fn offer(&mut self, offered: u64) {
+        self.offered &= offered;
+        self.restart();
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -334,15 +372,25 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
                 queue.want_notifications(false);
             }
         }
+        self.liberties.activate();
+        if self.liberties.announces_at_once() {
+            self.update_status(true, io.signals);
+        }
     }
 
     fn reset(&mut self) {
         self.restart();
     }
 
+    fn tick(&mut self, io: &mut Io<'_, W>) {
+        self.now_and_then(io);
+    }
+
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
+        self.now_and_then(io);
         match self.role(queue) {
             Some(Role::Transmit(pair)) => {
+                self.liberties.transmits();
                 let sent = self.transmit(queue, pair, io);
                 // An answer may be there already.
                 let received = self.receive(io);
@@ -361,6 +409,7 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
+        self.now_and_then(io);
         match index.checked_sub(1) {
             None => self.link_changed(io.signals),
             Some(index) => self.backend.host_ready(index),

@@ -202,6 +202,28 @@ pub fn make_partial(packet: &mut [u8]) -> Option<NetHeader> {
     Some(header)
 }
 
+/// Whether the checksum of a TCP packet is right; what is no TCP packet has none.
+pub fn is_valid(packet: &[u8]) -> bool {
+    let Some(headers) = Headers::parse(packet).filter(|h| h.tcp_payload(packet).is_some()) else {
+        return false;
+    };
+    let transport = packet.get(headers.transport..).unwrap_or_default();
+    let Some(pseudo) = headers.pseudo_sum(packet, transport.len()) else {
+        return false;
+    };
+    let mut sum = Sum::default();
+    sum.add(&[0, 0, (pseudo >> 8) as u8, pseudo as u8]);
+    sum.add(transport);
+    sum.fold() == 0xffff
+}
+
+/// The checksum of an IPv4 header whose own field for it is 0.
+pub fn header_checksum(header: &[u8]) -> u16 {
+    let mut sum = Sum::default();
+    sum.add(header);
+    !sum.fold()
+}
+
 /// The length of all headers up to TCP's own, for `hdr_len` (§5.1.6.4).
 pub fn header_len(packet: &[u8]) -> Option<u16> {
     let payload = Headers::parse(packet)?.tcp_payload(packet)?;
@@ -287,9 +309,8 @@ impl Plan {
             let identification = self.identification.wrapping_add(index as u16);
             put_be16(segment, network + 4, identification);
             put_be16(segment, network + 10, 0);
-            let mut sum = Sum::default();
-            sum.add(segment.get(network..transport).unwrap_or_default());
-            put_be16(segment, network + 10, !sum.fold());
+            let sum = header_checksum(segment.get(network..transport).unwrap_or_default());
+            put_be16(segment, network + 10, sum);
         }
         let sequence = self.sequence.wrapping_add((index * self.mss) as u32);
         put(segment, transport + 4, &sequence.to_be_bytes());

@@ -9,6 +9,7 @@ use stickler_conformance::{Event, Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};
 use super::header::{self, F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
+use super::latitude::Split;
 use super::{BUDGET, Net, offload};
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Chain, Queue};
@@ -126,6 +127,28 @@ impl Stock {
         }
     }
 
+    /// How a message of `len` bytes is spread over more chains than it needs: the bytes in each. `None`
+    /// if it does not come to an end so.
+    fn spread(&self, len: usize, split: Split) -> Option<Vec<usize>> {
+        let count = self.chains.len().min(usize::from(split.buffers));
+        let mut left = len;
+        let mut pieces = Vec::with_capacity(count);
+        for (index, chain) in self.chains.iter().take(count).enumerate() {
+            let most = if index + 1 == count {
+                left
+            } else {
+                split.piece
+            };
+            let piece = usize::try_from(chain.room).unwrap_or(usize::MAX).min(most);
+            pieces.push(piece.min(left));
+            left -= piece.min(left);
+            if left == 0 {
+                return Some(pieces);
+            }
+        }
+        None
+    }
+
     /// Takes the first chain out after writing to it what fits of `message`; gives its head and how
     /// much that was.
     fn fill_first(&mut self, ram: &GuestRam, message: &[u8]) -> Option<(u16, usize)> {
@@ -173,7 +196,7 @@ impl<B: NetBackend> Net<B> {
         let mut budget = BUDGET;
         for source in 0..self.backend.sources() {
             loop {
-                if self.receiver.held.is_none() && !self.take(source, &mut budget) {
+                if self.receiver.held.is_none() && !self.take(source, &mut budget, io.witness) {
                     break;
                 }
                 match self.deliver(io) {
@@ -195,13 +218,17 @@ impl<B: NetBackend> Net<B> {
     }
 
     /// Gets the next packet the driver is to have. Gives whether there is one.
-    fn take(&mut self, source: u16, budget: &mut usize) -> bool {
+    fn take<W: Witness>(&mut self, source: u16, budget: &mut usize, witness: &mut W) -> bool {
         while *budget > 0 {
             *budget -= 1;
             let Some((head, room)) = self.receiver.frame.split_at_mut_checked(header::LEN) else {
                 return false;
             };
-            let Some(Received { header, len }) = self.backend.receive(source, room) else {
+            let own = self.liberties.packet(room, self.offloads, witness);
+            let next = own.map(|(header, len)| Received { header, len });
+            let Some(Received { header, len }) =
+                next.or_else(|| self.backend.receive(source, room))
+            else {
                 // Not used up: there is nothing more.
                 *budget += 1;
                 return false;
@@ -215,6 +242,9 @@ impl<B: NetBackend> Net<B> {
             let Some(mut header) = present(&header, packet, self.offloads) else {
                 continue;
             };
+            if self.offloads & feature::GUEST_CSUM != 0 {
+                header = self.liberties.state_checksum(header, packet, witness);
+            }
             let unusual = match &mut self.unusual {
                 Some(unusual) => unusual.make(&mut header, packet, self.offloads),
                 None => None,
@@ -278,13 +308,34 @@ impl<B: NetBackend> Net<B> {
         let Some(mut message) = self.receiver.frame.get_mut(..held.len) else {
             return Delivery::Dropped;
         };
+        let mut pieces = None;
+        if mergeable && let Some(split) = self.liberties.split(held.len, chains) {
+            while stock.chains.len() < usize::from(split.buffers)
+                && !stock.is_full(queue.size(), true)
+                && matches!(stock_up(stock, queue, io.ram, io.witness), Ok(true))
+            {}
+            pieces = stock.spread(held.len, split);
+        }
+        let mut pieces = pieces.unwrap_or_default().into_iter();
+        let needed = chains;
+        let chains = match pieces.len() {
+            0 => chains,
+            split => u16::try_from(split).unwrap_or(chains),
+        };
+        if chains > needed {
+            self.liberties.was_split(io.witness);
+        }
         // §5.1.6.3.2, §5.1.6.4.1: how many buffers the packet is spread over; 1 if they are not
         // merged.
         if let Some(num_buffers) = message.get_mut(10..12) {
             num_buffers.copy_from_slice(&chains.to_le_bytes());
         }
         for _ in 0..chains {
-            let Some((head, written)) = stock.fill_first(io.ram, message) else {
+            let part = match pieces.next() {
+                None => &*message,
+                Some(len) => message.get(..len).unwrap_or_default(),
+            };
+            let Some((head, written)) = stock.fill_first(io.ram, part) else {
                 break;
             };
             queue.add_used(head, u32::try_from(written).unwrap_or(u32::MAX), io.witness);

@@ -26,6 +26,12 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// reserved ones (§6). Constant while a driver may look.
     fn features(&self) -> u64;
 
+    /// Of [`features`](Self::features) just those in `offered` are offered (§2.2.2): fields and queues of
+    /// others are not there. Called once, before a driver may look.
+    fn offer(&mut self, offered: u64) {
+        let _ = offered;
+    }
+
     /// The size of each virtqueue on reset, by index: powers of two from 1 to 32768, or 0 for a queue
     /// that does not exist (§4.1.4.3). At most 64 queues.
     fn queue_sizes(&self) -> &[u16];
@@ -61,6 +67,12 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// The driver has notified `queue`, or there is more to do on it after [`Progress::More`]. Does a
     /// bounded amount of work.
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress;
+
+    /// [`TICK`](super::TICK) has passed, for what is to come about even if nobody does anything. Called
+    /// only while DRIVER_OK is set.
+    fn tick(&mut self, io: &mut Io<'_, W>) {
+        let _ = io;
+    }
 
     /// File descriptors of the host whose becoming readable (edge-triggered) the device wants to
     /// know. Constant; valid as long as the device lives.

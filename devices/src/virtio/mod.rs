@@ -12,6 +12,7 @@ use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
 
 pub mod device;
+pub(crate) mod moments;
 pub mod pci;
 pub mod queue;
 pub mod stream;
@@ -33,8 +34,8 @@ pub trait Serviced: Send + Sync {
     fn host_fds(&self) -> Vec<RawFd>;
 
     /// Does a bounded amount of the work that waits: for `Wake::Kick` on the notified queues, for
-    /// `Wake::Host(i)` on the `i`th host file descriptor, for `Wake::Tick` nothing but a look at what
-    /// the driver should have notified of. Call again after [`Progress::More`].
+    /// `Wake::Host(i)` on the `i`th host file descriptor, for `Wake::Tick` a look at what the driver
+    /// should have notified of, and at what is due without anybody's doing. Call again after [`Progress::More`].
     fn service(&self, wake: Wake) -> Progress;
 
     /// What has been counted of the driver so far, where anyone judges.

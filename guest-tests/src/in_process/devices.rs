@@ -7,7 +7,7 @@ use stickler::backends::disk::{DiskImage, DiskSpec};
 use stickler::backends::entropy::HostEntropy;
 use stickler::backends::net::user::UserNet;
 use stickler_conformance::features::{RING_EVENT_IDX, block, console, net};
-use stickler_conformance::{DeviceKind, Judge, Latitude};
+use stickler_conformance::{DeviceKind, Judge};
 use stickler_devices::block::Block;
 use stickler_devices::console::port::PortBackend;
 use stickler_devices::console::{Console, PortConfig};
@@ -100,13 +100,10 @@ impl Device {
     }
 }
 
-/// Adds [`Device::Net`], with what of [`Rig::options`] is the device's own, and gives the handle of its link.
+/// Adds [`Device::Net`] and gives the handle of its link.
 pub fn add_net(rig: &mut Rig) -> LinkHandle {
     let network = UserNet::new(2).expect("a network");
     let (net, link) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
-    if rig.options.latitudes.has(Latitude::Announce) {
-        link.announce();
-    }
     rig.add(SLOT, net);
     link
 }

@@ -1,6 +1,6 @@
 //! A conforming driver of one virtio-pci function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
 use stickler_conformance::{DeviceKind, features};
@@ -83,6 +83,8 @@ pub struct Driver<'r> {
     pub interrupts: Interrupts,
     /// Unused bytes that it leaves before each part of a queue.
     pub gap: u64,
+    /// Buffers that were returned and not looked at yet.
+    pub pending: VecDeque<(Buffer, u32)>,
 }
 
 /// Offsets in `struct virtio_net_config` and `struct virtio_console_config` (§5.1.4, §5.3.4).
@@ -114,6 +116,7 @@ impl<'r> Driver<'r> {
             queues: BTreeMap::new(),
             interrupts: Interrupts::Msix,
             gap: 0,
+            pending: VecDeque::new(),
         };
         assert_eq!(driver.config_read(0, 2), 0x1af4, "§4.1.2.1");
         let id = match driver.config_read(2, 2) as u16 {

@@ -125,6 +125,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Self> {
         device.make_use_of(options.latitudes, id.slot);
+        let mut plan = Plan::new(id, options.latitudes);
+        // §6.2: VERSION_1 is offered. §2.2.2: what the device type offers is complete in itself.
+        let offered = plan.offered(
+            device.features()
+                | features::VERSION_1
+                | features::RING_INDIRECT_DESC
+                | features::RING_EVENT_IDX,
+        );
+        device.offer(offered);
         let sizes = device.queue_sizes();
         if sizes.len() > MAX_QUEUES {
             return Err(io::Error::other(format!(
@@ -132,7 +141,6 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 sizes.len()
             )));
         }
-        let mut plan = Plan::new(id, options.latitudes);
         let registers: Vec<_> = plan
             .queue_sizes(sizes)
             .into_iter()
@@ -152,13 +160,6 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let msix = capabilities
             .msix
             .map(|capability| Msix::new(layout.vectors, capability));
-        // §6.2: VERSION_1 is offered. §2.2.2: what the device type offers is complete in itself.
-        let offered = plan.offered(
-            device.features()
-                | features::VERSION_1
-                | features::RING_INDIRECT_DESC
-                | features::RING_EVENT_IDX,
-        );
         let mut witness = witness(id, offered);
         for latitude in options.latitudes.iter() {
             witness.see(&Event::Latitude(latitude));
@@ -476,6 +477,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
         if wake == Wake::Tick {
             self.tick();
+            if self.live && !self.is_held() {
+                self.call(|device, io| device.tick(io));
+            }
             return Progress::Done;
         }
         if self.is_held() {

@@ -216,16 +216,8 @@ impl Plan {
         }
         if self.has(Latitude::FeatureSubset) {
             let mut numbers = self.numbers(Latitude::FeatureSubset);
-            let mut kept = numbers.bits() | self.essential();
             // §2.2.2: no feature without those it requires.
-            loop {
-                let unmet = features::unmet(self.id.kind, offered & kept);
-                if unmet == 0 {
-                    break;
-                }
-                kept &= !unmet;
-            }
-            offered &= kept;
+            offered = features::subset(self.id.kind, offered, self.essential(), &mut numbers);
         }
         if self.has(Latitude::UnknownFeatures) {
             offered |= features::UNKNOWN;

@@ -3,7 +3,10 @@
 //! A further latitude is one entry in a table of `cases!` and one small function: what a driver does
 //! that was tested against the plain device only.
 
+mod block;
+mod console;
 mod device;
+mod entropy;
 mod layout;
 mod net;
 mod net_received;
@@ -20,6 +23,9 @@ const CASES: &[&[Case]] = &[
     virtqueue::CASES,
     net::CASES,
     net_received::CASES,
+    block::CASES,
+    console::CASES,
+    entropy::CASES,
 ];
 
 /// All of them.

@@ -1,36 +1,100 @@
 //! The network device (§5.1).
 
+use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_conformance::layout::Structure;
-use stickler_guest_tests::in_process::net::arp_request;
+use stickler_devices::net::{header, offload};
+use stickler_guest_tests::in_process::net::{
+    HEADER_LEN, arp_request, checksum_header, tcp_segment,
+};
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
 use crate::cases;
 
 cases! {
-    status_is_about_the_link: Announce on Net, never_acknowledges,
+    status_is_about_the_link: Announce on Net,
+        |d| {
+            d.initialize(ANNOUNCING, Interrupts::Msix);
+            assert_eq!(status(d) & 1, 1);
+            sends_much(d);
+        },
         Breaks "net.announce.acknowledged", copes with acknowledges;
     to_acknowledge_is_enough: Announce on Net, never_announces,
         Breaks "net.announce.sent", copes with acknowledges;
+    a_link_that_is_up_stays_up: LinkFlaps on Net,
+        |d| {
+            d.initialize(net::MAC | net::STATUS, Interrupts::Msix);
+            assert_eq!(status(d), 1);
+            sends_much(d);
+        },
+        Breaks "net.link.read-again", copes with follows_the_link;
+    a_packet_is_in_one_buffer: SplitPackets on Net,
+        |d| {
+            d.initialize(net::MAC | net::MRG_RXBUF, Interrupts::Msix);
+            begins(d, 32, 2048);
+            for _ in 0..10 {
+                asks(d);
+                for (buffer, len) in d.wait_buffers(0) {
+                    assert!(len >= HEADER_LEN + 42, "a short packet");
+                    d.submit(0, &[buffer]);
+                }
+            }
+        },
+        Stops "a short packet", copes with merges;
+    packets_are_answers: EarlyPackets on Net,
+        |d| {
+            d.initialize(net::MAC, Interrupts::Msix);
+            begins(d, 4, 2048);
+            asks(d);
+            let (_, packet) = next(d);
+            assert!(is_arp(&packet), "not the answer");
+        },
+        Stops "not the answer", copes with passes_over_what_it_did_not_ask_for;
+    a_packet_fits_into_two_buffers: LargePackets on Net,
+        |d| {
+            d.initialize(net::MAC | net::MRG_RXBUF, Interrupts::Msix);
+            begins(d, 32, 256);
+            for _ in 0..40 {
+                asks(d);
+                let (header, _) = next(d);
+                assert!(header.num_buffers <= 2, "too large a packet");
+            }
+        },
+        Stops "too large a packet", copes with has_room;
+    checksums_are_always_partial: ChecksumStates on Net,
+        |d| {
+            talks_tcp(d, |header, _| {
+                assert_eq!(header.flags, header::F_NEEDS_CSUM, "a complete checksum");
+            });
+        },
+        Stops "a complete checksum", copes with |d| talks_tcp(d, |header, packet| {
+            let mut packet = packet.to_vec();
+            if header.flags & header::F_NEEDS_CSUM != 0 {
+                assert!(offload::complete_checksum(&mut packet, &header));
+            }
+            assert!(offload::is_valid(&packet));
+        });
 }
 
-const FEATURES: u64 = net::MAC | net::STATUS | net::CTRL_VQ | net::GUEST_ANNOUNCE;
+const ANNOUNCING: u64 = net::MAC | net::STATUS | net::CTRL_VQ | net::GUEST_ANNOUNCE;
+
+/// Where the type of an Ethernet frame is, and where the next protocol is in an IPv4 packet.
+const ETHERTYPE: usize = 12;
+const PROTOCOL: usize = 23;
 
 fn status(d: &Driver<'_>) -> u64 {
     d.consistently(|d| d.read(Structure::Device, 6, 2))
 }
 
-/// Looks whether the link is up, and for nothing else.
-fn never_acknowledges(d: &mut Driver<'_>) {
-    d.initialize(FEATURES, Interrupts::Msix);
-    assert_eq!(status(d) & 1, 1);
+/// Sends more packets than are under way when a driver hears of something.
+fn sends_much(d: &mut Driver<'_>) {
     let mac = d.mac();
     sends(d, &arp_request(&mac));
 }
 
 /// Acknowledges, and goes on sending to whom it has sent before.
 fn never_announces(d: &mut Driver<'_>) {
-    d.initialize(FEATURES, Interrupts::Msix);
+    d.initialize(ANNOUNCING, Interrupts::Msix);
     assert_eq!(status(d) & 1, 1);
     assert_eq!(d.command(3, 0, &[]), 0);
     let mut packet = arp_request(&d.mac());
@@ -38,10 +102,10 @@ fn never_announces(d: &mut Driver<'_>) {
     sends(d, &packet);
 }
 
-/// Sends a packet 65536 times.
+/// Sends a packet many times.
 fn sends(d: &mut Driver<'_>, packet: &[u8]) {
     let buffer = d.packet(&Default::default(), packet);
-    for _ in 0..1 << 10 {
+    for _ in 0..(1 << 10) + 8 {
         for _ in 0..64 {
             let queue = d.queue(1);
             let head = queue.chain(&[buffer]);
@@ -56,9 +120,193 @@ fn sends(d: &mut Driver<'_>, packet: &[u8]) {
 
 /// Announces itself and says that it has.
 fn acknowledges(d: &mut Driver<'_>) {
-    d.initialize(FEATURES, Interrupts::Msix);
+    d.initialize(ANNOUNCING, Interrupts::Msix);
     assert_eq!(status(d), 3);
     let mac = d.mac();
     d.transmit(1, &Default::default(), &arp_request(&mac));
     assert_eq!(d.command(3, 0, &[]), 0);
+    let mut again = 0;
+    for _ in 0..400 {
+        d.transmit(1, &Default::default(), &arp_request(&mac));
+        if status(d) & 2 != 0 {
+            again += 1;
+            assert_eq!(d.command(3, 0, &[]), 0);
+            assert_eq!(status(d), 1);
+        }
+    }
+    assert!(again > 0, "once only");
+    d.reset();
+}
+
+/// Looks at status whenever it can have changed, and sends when the link is up.
+fn follows_the_link(d: &mut Driver<'_>) {
+    d.initialize(net::MAC | net::STATUS, Interrupts::Msix);
+    let mut downs = 0;
+    for time in 0..300 {
+        d.rig.tick(1);
+        if status(d) == 0 {
+            downs += 1;
+        } else if time % 10 == 0 {
+            d.resolve_gateway();
+        }
+    }
+    // It comes up again even if nobody sends.
+    d.rig.tick(8);
+    while status(d) == 0 {
+        d.rig.tick(1);
+    }
+    d.resolve_gateway();
+    assert!(downs > 0);
+    d.reset();
+}
+
+/// Gives the first receive queue buffers.
+fn begins(d: &mut Driver<'_>, count: u16, len: u32) {
+    d.give_receive_buffers(0, count, len);
+}
+
+/// Asks for the gateway's address.
+fn asks(d: &mut Driver<'_>) {
+    let mac = d.mac();
+    d.transmit(1, &NetHeader::default(), &arp_request(&mac));
+}
+
+/// The next packet, put together, and its header. Its buffers are given back.
+fn next(d: &mut Driver<'_>) -> (NetHeader, Vec<u8>) {
+    let mut rest = std::mem::take(&mut d.pending);
+    while rest.is_empty() {
+        rest.extend(d.wait_buffers(0));
+    }
+    let mut bytes = Vec::new();
+    let mut header = None;
+    let mut left = 1;
+    while left > 0 {
+        // §5.1.6.4.1: all buffers of a packet are used together.
+        let (buffer, len) = rest.pop_front().expect("all of a packet's buffers");
+        bytes.extend(d.rig.read_bytes(buffer.addr, len as usize));
+        if header.is_none() {
+            let first = *bytes.first_chunk().expect("a header in the first buffer");
+            let decoded = header::decode(first);
+            left = decoded.num_buffers;
+            header = Some(decoded);
+        }
+        left -= 1;
+        d.submit(0, &[buffer]);
+    }
+    d.pending = rest;
+    (
+        header.expect("there was one"),
+        bytes.split_off(HEADER_LEN as usize),
+    )
+}
+
+fn ethertype(packet: &[u8]) -> u16 {
+    u16::from_be_bytes([packet[ETHERTYPE], packet[ETHERTYPE + 1]])
+}
+
+fn is_arp(packet: &[u8]) -> bool {
+    ethertype(packet) == 0x0806
+}
+
+/// Looks at a packet that nobody asked for: a byte each that is its own number.
+fn is_whole(packet: &[u8]) -> bool {
+    packet[14..]
+        .iter()
+        .enumerate()
+        .all(|(i, byte)| *byte == i as u8)
+}
+
+/// The answer to [`asks`], which is that the gateway has the address; and what came before.
+fn answer(d: &mut Driver<'_>) -> Vec<(NetHeader, Vec<u8>)> {
+    let mut others = Vec::new();
+    loop {
+        let (header, packet) = next(d);
+        if is_arp(&packet) {
+            // An answer, from 10.0.2.2.
+            assert_eq!(packet[20..22], [0, 2]);
+            assert_eq!(packet[28..32], [10, 0, 2, 2]);
+            return others;
+        }
+        others.push((header, packet));
+    }
+}
+
+fn merges(d: &mut Driver<'_>) {
+    d.initialize(net::MAC | net::MRG_RXBUF, Interrupts::Msix);
+    begins(d, 48, 2048);
+    for _ in 0..40 {
+        asks(d);
+        answer(d);
+    }
+    d.reset();
+}
+
+fn passes_over_what_it_did_not_ask_for(d: &mut Driver<'_>) {
+    for _ in 0..3 {
+        d.initialize(net::MAC, Interrupts::Msix);
+        begins(d, 8, 2048);
+        asks(d);
+        let others = answer(d);
+        let unasked = others.iter().filter(|(_, p)| ethertype(p) == 0x88b5);
+        let mut count = 0;
+        for (_, packet) in unasked {
+            assert!(is_whole(packet));
+            count += 1;
+        }
+        assert!(count > 0, "nothing came");
+        d.pending.clear();
+        d.reset();
+    }
+}
+
+fn has_room(d: &mut Driver<'_>) {
+    let offloads = net::GUEST_CSUM | net::GUEST_TSO4;
+    for (features, largest) in [(0, 1514), (offloads, 65549)] {
+        d.initialize(net::MAC | net::MRG_RXBUF | features, Interrupts::Msix);
+        begins(d, 60, 4096);
+        let mut found = 0;
+        for _ in 0..40 {
+            asks(d);
+            for (header, packet) in answer(d) {
+                if packet.len() != largest {
+                    continue;
+                }
+                found += 1;
+                if features == 0 {
+                    assert!(is_whole(&packet));
+                    continue;
+                }
+                let mut payload = Vec::new();
+                let headers = usize::from(header.hdr_len);
+                assert!(offload::segment(&header, &packet, |segment| {
+                    assert!(offload::is_valid(&segment));
+                    payload.extend_from_slice(&segment[headers..]);
+                }));
+                assert!(payload == packet[headers..]);
+            }
+        }
+        assert!(found > 0);
+        d.pending.clear();
+        d.reset();
+    }
+}
+
+/// Sends segments that nobody expects, and looks at the answers.
+fn talks_tcp(d: &mut Driver<'_>, see: fn(NetHeader, &[u8])) {
+    d.initialize(net::MAC | net::CSUM | net::GUEST_CSUM, Interrupts::Msix);
+    begins(d, 8, 2048);
+    asks(d);
+    answer(d);
+    let segment = tcp_segment(&d.mac(), 40);
+    for _ in 0..6 {
+        d.transmit(1, &checksum_header(), &segment);
+        loop {
+            let (header, packet) = next(d);
+            if ethertype(&packet) == 0x0800 && packet[PROTOCOL] == 6 {
+                see(header, &packet);
+                break;
+            }
+        }
+    }
+    d.reset();
 }

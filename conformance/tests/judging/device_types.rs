@@ -1,0 +1,139 @@
+//! Whether drivers cope with what is left to the device types.
+
+use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
+use stickler_conformance::event::NotifiedLive;
+use stickler_conformance::features::net;
+use stickler_conformance::latitude::About;
+use stickler_conformance::layout::Structure;
+use stickler_conformance::layout::status::FAILED;
+use stickler_conformance::requirement::How;
+use stickler_conformance::{Event, Latitude, Outcome, catalogue};
+
+use crate::play::{Play, register};
+
+/// The latitudes of device types, but for those whose requirements other chapters judge.
+fn latitudes() -> impl Iterator<Item = (Latitude, DeviceKind)> {
+    Latitude::ALL.iter().filter_map(|latitude| {
+        let kind = match latitude.about() {
+            About::Net => Net,
+            About::Block => Block,
+            About::Console => Console,
+            About::Entropy => Entropy,
+            _ => return None,
+        };
+        (!matches!(latitude, Latitude::Announce | Latitude::LinkFlaps)).then_some((*latitude, kind))
+    })
+}
+
+/// The one requirement that a latitude provokes.
+fn provoked_by(latitude: Latitude) -> &'static str {
+    let mut rows = catalogue::iter().filter(|(_, r)| r.how == How::Provoked(latitude.name()));
+    rows.next().expect("there is one").1.name
+}
+
+fn outcome(p: &Play, name: &str) -> Outcome {
+    p.tallies()
+        .outcome(catalogue::find(name).expect("in the catalogue"))
+}
+
+fn goes_on(p: &mut Play) {
+    p.notify(0);
+    p.see(Event::NotifiedLive(NotifiedLive {
+        queue: 0,
+        event_idx: true,
+        asked: true,
+        advised_against: false,
+        since: 1,
+    }));
+}
+
+#[test]
+fn who_goes_on_after_it_has_coped() {
+    for (latitude, kind) in latitudes() {
+        let name = provoked_by(latitude);
+        let mut p = Play::new(kind);
+        p.see(Event::Latitude(latitude));
+        p.boot();
+        goes_on(&mut p);
+        assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
+        p.see(Event::MadeUse(latitude));
+        goes_on(&mut p);
+        assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
+        assert_eq!(p.messages(), [""; 0]);
+    }
+}
+
+#[test]
+fn who_begins_anew_has_not_gone_on() {
+    for (latitude, kind) in latitudes() {
+        let mut p = Play::new(kind);
+        p.boot();
+        p.see(Event::MadeUse(latitude));
+        p.boot();
+        goes_on(&mut p);
+        let name = provoked_by(latitude);
+        assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
+    }
+}
+
+#[test]
+fn who_gives_up_on_an_unusual_disk_has_not_coped() {
+    for (latitude, kind) in latitudes() {
+        let mut p = Play::new(kind);
+        p.see(Event::Latitude(latitude));
+        p.found_device();
+        p.add_status(FAILED);
+        match kind {
+            Block => assert_eq!(p.found(), [provoked_by(latitude)]),
+            _ => assert_eq!(p.messages(), [""; 0], "{latitude} does not show so early"),
+        }
+        // Of several nobody knows which it was; and others' latitudes are no excuse.
+        let mut p = Play::new(kind);
+        p.see(Event::Latitude(latitude));
+        p.see(Event::Latitude(Latitude::AnySubsystem));
+        p.found_device();
+        p.add_status(FAILED);
+        assert!(!p.found().contains(&provoked_by(latitude)));
+    }
+    let mut p = Play::new(Entropy);
+    p.see(Event::Latitude(Latitude::LargeBlocks));
+    p.found_device();
+    p.add_status(FAILED);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+/// The link changes while the driver runs.
+fn link_changes(features: u64) -> Play {
+    let mut p = Play::new(Net);
+    p.see(Event::Latitude(Latitude::LinkFlaps));
+    p.boot_with(p.offered & !net::STATUS | features);
+    p.see(Event::MadeUse(Latitude::LinkFlaps));
+    p
+}
+
+const READ_AGAIN: &str = "net.link.read-again";
+
+#[test]
+fn a_link_that_changes_is_looked_at() {
+    let mut p = link_changes(net::STATUS);
+    p.see(Event::RegisterRead(register(Structure::Device, 0, 1, 3)));
+    assert_eq!(outcome(&p, READ_AGAIN), Outcome::NotExercised);
+    p.see(Event::RegisterRead(register(Structure::Device, 6, 2, 1)));
+    assert_eq!(outcome(&p, READ_AGAIN), Outcome::Held);
+}
+
+#[test]
+fn a_link_that_is_not_looked_at_is_told() {
+    let send_much = |p: &mut Play| {
+        for _ in 0..1 << 16 {
+            p.send(Default::default(), &[0; 60]);
+        }
+    };
+    let mut p = link_changes(net::STATUS);
+    send_much(&mut p);
+    assert!(p.found().contains(&READ_AGAIN));
+    // Who has not negotiated status assumes that it is up.
+    let mut p = link_changes(0);
+    send_much(&mut p);
+    assert!(!p.found().contains(&READ_AGAIN));
+}

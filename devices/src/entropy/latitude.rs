@@ -1,0 +1,36 @@
+//! How many random bytes a buffer gets, where the device makes use of the latitude it has there.
+
+use stickler_conformance::latitude::Draw;
+use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+
+/// What of its room a buffer gets.
+pub(super) enum Portions {
+    /// One byte.
+    OneByte,
+    /// Each another part of it.
+    Drawn(Draw),
+}
+
+impl Portions {
+    pub(super) fn new(latitudes: Latitudes, slot: u8) -> Option<Self> {
+        if latitudes.has(Latitude::OneByte) {
+            return Some(Portions::OneByte);
+        }
+        latitudes
+            .has(Latitude::ShortReads)
+            .then(|| Portions::Drawn(latitudes.numbers(Latitude::ShortReads, slot)))
+    }
+
+    /// How many bytes a buffer with this much room gets. §5.4.6.2: one at least.
+    pub(super) fn of<W: Witness>(&mut self, room: u64, witness: &mut W) -> u64 {
+        let (latitude, count) = match self {
+            Portions::OneByte => (Latitude::OneByte, 1),
+            Portions::Drawn(draw) => (Latitude::ShortReads, 1 + draw.below(room.min(4096))),
+        };
+        let count = count.min(room);
+        if W::JUDGING && count < room {
+            witness.see(&Event::MadeUse(latitude));
+        }
+        count
+    }
+}

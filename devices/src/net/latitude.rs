@@ -1,0 +1,226 @@
+//! What a network device does otherwise where it makes use of latitudes (§5.1.4, §5.1.6).
+
+mod packets;
+
+use stickler_conformance::event::NetHeader;
+use stickler_conformance::features::net as feature;
+use stickler_conformance::latitude::Draw;
+use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+
+use super::header::{F_DATA_VALID, F_NEEDS_CSUM, GSO_NONE};
+use super::offload;
+use crate::virtio::moments::Moments;
+
+/// What the device is free to do, and does.
+pub(super) struct Liberties {
+    flaps: Option<Flaps>,
+    announcements: Option<Moments>,
+    /// Packets of the device's own that are yet to come.
+    early: Option<Early>,
+    large: Option<Large>,
+    splits: Option<Draw>,
+    /// How many packets have had their checksum state chosen.
+    checksums: Option<u32>,
+}
+
+/// A link that goes down and comes up again.
+struct Flaps {
+    moments: Moments,
+    /// It is down for so many calls more.
+    down: u64,
+}
+
+/// Packets that wait before the driver is there.
+struct Early {
+    draw: Draw,
+    left: u64,
+}
+
+/// Large packets now and then.
+struct Large {
+    moments: Moments,
+    due: bool,
+}
+
+impl Liberties {
+    pub(super) fn new(latitudes: Latitudes, slot: u8) -> Self {
+        let numbers = |latitude| {
+            latitudes
+                .has(latitude)
+                .then(|| latitudes.numbers(latitude, slot))
+        };
+        let moments = |latitude, between| Moments::new(latitudes, latitude, slot, between);
+        Liberties {
+            flaps: moments(Latitude::LinkFlaps, 16).map(|moments| Flaps { moments, down: 0 }),
+            announcements: moments(Latitude::Announce, 256),
+            early: numbers(Latitude::EarlyPackets).map(|draw| Early { draw, left: 0 }),
+            large: moments(Latitude::LargePackets, 8).map(|moments| Large {
+                moments,
+                due: false,
+            }),
+            splits: numbers(Latitude::SplitPackets),
+            checksums: latitudes.has(Latitude::ChecksumStates).then_some(0),
+        }
+    }
+
+    /// Features that the device offers of its own accord.
+    pub(super) fn features(&self) -> u64 {
+        // What state the packets' checksums have is seen to here, whatever stands behind the device.
+        match self.checksums {
+            Some(_) => feature::GUEST_CSUM,
+            None => 0,
+        }
+    }
+
+    /// Whether there is anything that happens now and then.
+    pub(super) fn is_restless(&self) -> bool {
+        self.flaps.is_some() || self.announcements.is_some()
+    }
+
+    /// The driver has set DRIVER_OK.
+    pub(super) fn activate(&mut self) {
+        if let Some(early) = &mut self.early {
+            early.left = 1 + early.draw.below(4);
+        }
+    }
+
+    /// The device is as fresh from reset.
+    pub(super) fn reset(&mut self) {
+        if let Some(flaps) = &mut self.flaps {
+            flaps.down = 0;
+        }
+        if let Some(early) = &mut self.early {
+            early.left = 0;
+        }
+        if let Some(large) = &mut self.large {
+            large.due = false;
+        }
+    }
+
+    /// Whether the link is said to be up, as far as this is concerned.
+    pub(super) fn link_up(&self) -> bool {
+        self.flaps.as_ref().is_none_or(|flaps| flaps.down == 0)
+    }
+
+    /// The device has been called. Gives whether the link goes down or up now.
+    pub(super) fn flaps<W: Witness>(&mut self, witness: &mut W) -> bool {
+        let Some(flaps) = &mut self.flaps else {
+            return false;
+        };
+        let moved = if flaps.down > 0 {
+            flaps.down -= 1;
+            flaps.down == 0
+        } else if flaps.moments.passes() {
+            // Not for long: a driver that knows the link to be down has no call for the device.
+            flaps.down = 1 + flaps.moments.draw.below(4);
+            // At first often, then less so: a network that never works is of no use.
+            flaps.moments.slow_down();
+            true
+        } else {
+            false
+        };
+        if moved {
+            witness.see(&Event::MadeUse(Latitude::LinkFlaps));
+        }
+        moved
+    }
+
+    /// The device has been called. Gives whether the driver is to announce itself.
+    pub(super) fn announces(&mut self) -> bool {
+        self.announcements.as_mut().is_some_and(Moments::passes)
+    }
+
+    /// The driver is live, and asked to announce itself from the start.
+    pub(super) fn announces_at_once(&self) -> bool {
+        self.announcements.is_some()
+    }
+
+    /// The driver sends packets. There may be a large one for it; more than it sends itself are not.
+    pub(super) fn transmits(&mut self) {
+        if let Some(large) = &mut self.large {
+            large.due |= large.moments.passes();
+        }
+    }
+
+    /// A packet of the device's own, if there is to be one: its header and its length.
+    pub(super) fn packet<W: Witness>(
+        &mut self,
+        frame: &mut [u8],
+        offloads: u64,
+        witness: &mut W,
+    ) -> Option<(NetHeader, usize)> {
+        if let Some(early) = &mut self.early
+            && early.left > 0
+        {
+            early.left -= 1;
+            witness.see(&Event::MadeUse(Latitude::EarlyPackets));
+            let len = packets::SHORTEST + early.draw.below(1000) as usize;
+            return packets::plain(frame, len);
+        }
+        let large = self.large.as_mut().filter(|large| large.due)?;
+        large.due = false;
+        witness.see(&Event::MadeUse(Latitude::LargePackets));
+        packets::largest(frame, offloads)
+    }
+
+    /// Into how many buffers a packet goes that takes `needed`, if they may be merged: at most so
+    /// many, and the bytes that each gets.
+    pub(super) fn split(&mut self, message: usize, needed: u16) -> Option<Split> {
+        let draw = self.splits.as_mut()?;
+        let buffers = needed.max(1 + draw.below(MOST_BUFFERS) as u16);
+        // The header, and with it the beginning of the packet, is in one piece.
+        let piece = (message / usize::from(buffers)).max(LEAST_PIECE);
+        Some(Split { buffers, piece })
+    }
+
+    /// A packet has been spread over more buffers than it needs.
+    pub(super) fn was_split<W: Witness>(&self, witness: &mut W) {
+        witness.see(&Event::MadeUse(Latitude::SplitPackets));
+    }
+
+    /// Gives a packet for a driver that has negotiated VIRTIO_NET_F_GUEST_CSUM the state whose turn it
+    /// is (§5.1.6.4.1).
+    pub(super) fn state_checksum<W: Witness>(
+        &mut self,
+        header: NetHeader,
+        packet: &mut [u8],
+        witness: &mut W,
+    ) -> NetHeader {
+        let Some(turn) = &mut self.checksums else {
+            return header;
+        };
+        // Those to be segmented have a partial checksum always; of others than TCP we know nothing.
+        if header.gso_type != GSO_NONE || !complete(&header, packet) || !offload::is_valid(packet) {
+            return header;
+        }
+        *turn = turn.wrapping_add(1);
+        let mut stated = NetHeader::default();
+        match *turn % 3 {
+            0 => {}
+            1 => stated.flags = F_DATA_VALID,
+            _ => stated = offload::make_partial(packet).unwrap_or_default(),
+        }
+        witness.see(&Event::MadeUse(Latitude::ChecksumStates));
+        stated
+    }
+}
+
+/// A packet is spread over so many buffers at most, if it needs no more.
+const MOST_BUFFERS: u64 = 16;
+
+/// The least that a buffer gets: header and Ethernet header are not torn apart.
+const LEAST_PIECE: usize = super::header::LEN + 14;
+
+/// How a packet is spread over buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Split {
+    /// Buffers, at most.
+    pub(super) buffers: u16,
+    /// Bytes in each but the last, if it has room for them.
+    pub(super) piece: usize,
+}
+
+/// Completes the checksum of a packet, if it is partial.
+fn complete(header: &NetHeader, packet: &mut [u8]) -> bool {
+    header.flags & F_NEEDS_CSUM == 0 || offload::complete_checksum(packet, header)
+}
