@@ -51,10 +51,10 @@ requirements! {
         "The driver takes input from the moment it has given buffers for it.";
     SIZE = "console.size.changed", Driver Must ["5.3.6"], Provoked("size-changes"),
         "The driver copes with any size of the console, and with changes of it.";
-    ONE_BYTE = "entropy.length.one", Driver Must ["5.4.6.1-2"], Provoked("one-byte"),
-        "The driver goes by the length used, and asks again for what is missing, if it gets one byte at a time.";
-    SHORT = "entropy.length.short", Driver Must ["5.4.6.1-2"], Provoked("short-reads"),
-        "The driver goes by the length used, and asks again for what is missing.";
+    ONE_BYTE = "entropy.used.one-byte", Driver Must ["5.4.6"], Provoked("one-byte"),
+        "The driver works with a device that puts one byte into each buffer.";
+    SHORT = "entropy.used.short", Driver Must ["5.4.6"], Provoked("short-reads"),
+        "The driver works with a device that does not fill its buffers.";
 }
 
 /// What a driver has coped with that goes on after the device has made use of a latitude. `LINK` is
