@@ -11,7 +11,17 @@ use stickler_conformance::{Event, Latitude, Outcome, catalogue};
 
 use crate::play::{Play, register};
 
-/// The latitudes of device types, but for those whose requirements other chapters judge.
+/// Those that are judged by more than that the driver goes on.
+const ELSEWHERE: [Latitude; 6] = [
+    Latitude::Announce,
+    Latitude::LinkFlaps,
+    Latitude::UnknownFlags,
+    Latitude::StrayChecksumFields,
+    Latitude::OddHdrLen,
+    Latitude::DamagedPackets,
+];
+
+/// The latitudes of device types, but for these.
 fn latitudes() -> impl Iterator<Item = (Latitude, DeviceKind)> {
     Latitude::ALL.iter().filter_map(|latitude| {
         let kind = match latitude.about() {
@@ -21,7 +31,7 @@ fn latitudes() -> impl Iterator<Item = (Latitude, DeviceKind)> {
             About::Entropy => Entropy,
             _ => return None,
         };
-        (!matches!(latitude, Latitude::Announce | Latitude::LinkFlaps)).then_some((*latitude, kind))
+        (!ELSEWHERE.contains(latitude)).then_some((*latitude, kind))
     })
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn make(disk: &Path, scratch: &Path) -> Result<()> {
     File::create(disk)?.set_len(64 << 20)?;
     tool(
         Command::new("mke2fs")
-            .args(["-q", "-F", "-t", "ext4", "-d"])
+            // As large as any block of a disk that is to be mounted.
+            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-d"])
             .arg(&content)
             .arg(disk),
     )

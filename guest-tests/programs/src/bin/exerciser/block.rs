@@ -2,11 +2,12 @@
 
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use stickler_guest_programs::exercise::{
     FROM_HOST_SEED, FROM_HOST_SIZE, GUEST_FILE_SEED, GUEST_FILE_SIZE, GUEST_FILES, READ_ONLY_SEED,
@@ -20,9 +21,9 @@ const AT: &str = "/mnt";
 
 /// Everything a file system needs of its disk, and what the disk says of itself.
 pub(crate) fn exercise() -> Result<()> {
-    let serial = attribute("vda", "serial")?;
-    ensure!(!serial.is_empty(), "the disk has no device ID string");
+    device_id()?;
     read_only_disk()?;
+    last_sector()?;
 
     mounted(|| {
         check_file("from-host", FROM_HOST_SEED, FROM_HOST_SIZE)?;
@@ -109,6 +110,34 @@ fn drop_caches() -> Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")
 }
 
+/// The disk has a device ID string, or the device does not support the request for one.
+fn device_id() -> Result<()> {
+    match fs::read_to_string("/sys/block/vda/serial") {
+        Ok(serial) => ensure!(
+            !serial.trim().is_empty(),
+            "the disk has no device ID string"
+        ),
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
+        Err(error) => return Err(error).context("cannot read the disk's device ID string"),
+    }
+    Ok(())
+}
+
+/// What lies at the very end can be read, or it fails and the disk can be used nevertheless.
+fn last_sector() -> Result<()> {
+    let mut disk = File::open(DISK)?;
+    let mut sector = [0; 512];
+    disk.seek(SeekFrom::End(-512))?;
+    match disk.read_exact(&mut sector) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {}
+        Err(error) => return Err(error).context("reading the disk's last sector"),
+    }
+    disk.rewind()?;
+    disk.read_exact(&mut sector)
+        .context("cannot read the disk's first sector")
+}
+
 /// The second disk reads as it should and takes no writes.
 fn read_only_disk() -> Result<()> {
     ensure!(
@@ -116,9 +145,10 @@ fn read_only_disk() -> Result<()> {
         "the read-only disk is not read-only"
     );
     let expected = pattern::bytes(READ_ONLY_SEED, READ_ONLY_SIZE);
-    let mut found = Vec::with_capacity(READ_ONLY_SIZE);
+    // The device may have more sectors than it was given.
+    let mut found = vec![0; READ_ONLY_SIZE];
     File::open(READ_ONLY_DISK)?
-        .read_to_end(&mut found)
+        .read_exact(&mut found)
         .context("cannot read the read-only disk")?;
     pattern::compare(&found, &expected)
         .map_err(|difference| anyhow!("the read-only disk has changed: {difference}"))?;

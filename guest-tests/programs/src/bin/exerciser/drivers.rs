@@ -50,6 +50,19 @@ pub(crate) fn wait_for_all() -> Result<()> {
     })
 }
 
+/// Whether the driver of the first device of this type has negotiated a feature.
+pub(crate) fn negotiated(device: u16, feature: usize) -> Result<bool> {
+    for dir in entries(Bus::Virtio.devices())? {
+        let id = fs::read_to_string(dir.join("device"))?;
+        if u16::from_str_radix(id.trim().trim_start_matches("0x"), 16) == Ok(device) {
+            // A digit for each bit, from bit 0 on.
+            let features = fs::read_to_string(dir.join("features"))?;
+            return Ok(features.as_bytes().get(feature) == Some(&b'1'));
+        }
+    }
+    bail!("there is no virtio device of type {device}")
+}
+
 /// Takes the driver from every device and gives it back, while the network and entropy devices
 /// are in use.
 pub(crate) fn rebind(bus: Bus, network: &Network) -> Result<()> {

@@ -14,9 +14,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use stickler_guest_programs::exercise::{ECHO_PORT, TAP_GUEST, TAP_HOST, USER_HOST};
 use stickler_guest_programs::{machine, pattern};
 
-use crate::drivers::eventually;
+use crate::drivers::{eventually, negotiated};
 
 const INTERFACE: &str = "eth0";
+
+/// The device type of a network card, and its feature of taking an address by a command.
+const NET: u16 = 1;
+const CTRL_MAC_ADDR: usize = 23;
 
 /// How long an answer from the host may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -171,6 +175,18 @@ fn control(network: Network) -> Result<()> {
     for action in [&["add", INTERFACE, "5"][..], &["rem", "eth0.5"]] {
         run("vconfig", action)?;
     }
+    if negotiated(NET, CTRL_MAC_ADDR)? {
+        addresses(network)?;
+    }
+    for state in ["down", "up"] {
+        run("ip", &["link", "set", INTERFACE, state])?;
+    }
+    network.bring_up()
+}
+
+/// Gives the interface another address, and its own again. Without a command for it the device would
+/// not know of the other one, and would pass on nothing that is for it.
+fn addresses(network: Network) -> Result<()> {
     let path = format!("/sys/class/net/{INTERFACE}/address");
     let original = fs::read_to_string(&path)?.trim().to_owned();
     for address in ["02:00:00:00:76:05", &original] {
@@ -189,10 +205,7 @@ fn control(network: Network) -> Result<()> {
         )
         .context("the host does not answer the new address")?;
     }
-    for state in ["down", "up"] {
-        run("ip", &["link", "set", INTERFACE, state])?;
-    }
-    network.bring_up()
+    Ok(())
 }
 
 fn udp(address: SocketAddr) -> Result<()> {
