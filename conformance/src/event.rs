@@ -24,6 +24,10 @@ pub enum Event<'a> {
     /// The device sent a virtqueue interrupt without having used a buffer (§2.4.7.1).
     SpuriousInterrupt,
 
+    /// The device-specific configuration has changed between two reads of it, and config_generation
+    /// with it (§2.3.1).
+    ChangedUnderWay,
+
     // ---- PCI configuration space
     /// A byte range of one of the virtio capability structures in configuration space was written
     /// (§4.1.4). Writes to the PCI configuration access capability's own writable fields are told

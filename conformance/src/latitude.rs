@@ -252,6 +252,30 @@ latitudes! {
     DamagedPackets = "damaged-packets", Net ["5.1.6.4.2-5"],
         "a TCP segment now and then is damaged on its way, as on any wire, with flags 0 and the checksum of what it was",
         fails: "The driver says that the checksum is right, and wrong data reaches programs.";
+    OutOfOrder = "out-of-order", Virtqueue ["2.4.8", "3.2.2"],
+        "buffers are used in another order than they were made available, where their order means nothing",
+        fails: "The driver takes each used buffer for the oldest one, and mixes up requests.";
+    Bursts = "bursts", Virtqueue ["2.4.8", "2.4.7.2"],
+        "used buffers are held back for a while, and then shown together, with one interrupt",
+        fails: "The driver takes one used buffer an interrupt, and waits for the others in vain.";
+    OneByOne = "one-by-one", Virtqueue ["2.4.8", "2.4.7.2"],
+        "each used buffer is shown by itself, with an interrupt of its own where the driver wants one",
+        fails: "The driver wants all that it made available together to come back together.";
+    WritesBeyondLen = "writes-beyond-len", Virtqueue ["2.4.8.2-3"],
+        "more is written into a buffer than len of the used ring says, where that is not data",
+        fails: "The driver takes what lies beyond len for data, or for still being what it put there.";
+    FickleSuppression = "fickle-suppression", Virtqueue ["2.4.9.2", "2.4.9.1-2"],
+        "what the device says about notifications changes with each buffer it takes, and avail_event holds anything where it is not negotiated",
+        fails: "The driver remembers what the device said once, or looks at avail_event without VIRTIO_F_RING_EVENT_IDX.";
+    UnaskedLooks = "unasked-looks", Virtqueue ["2.4.9.2", "3.2.1.3"],
+        "the device looks for new buffers whenever it is awake, notified or not",
+        fails: "The driver completes a request after it has made it available, in the belief that nothing happens before the notification.";
+    UnsettledConfiguration = "unsettled-configuration", Device ["2.3.1", "4.1.4.3.1-6"],
+        "now and then the configuration changes between two reads of it, and config_generation with it",
+        fails: "The driver puts a value together from halves of two.";
+    NeedsReset = "needs-reset", Device ["2.1.2-3", "2.1.2-4"],
+        "some time after the device went live, it needs a reset",
+        fails: "The driver waits for the completion of what will never be complete.";
     Announce = "announce", Net ["5.1.6.5.4"],
         "a network device asks the driver to announce itself as soon as it is live, and again later",
         fails: "The driver never acknowledges, or does so without having announced itself.";
@@ -391,6 +415,7 @@ const GIVING_UP: &[Latitude] = &[
     Latitude::RefusedFeatures,
     Latitude::PickyFeatures,
     Latitude::TinyQueues,
+    Latitude::NeedsReset,
 ];
 
 impl Latitude {

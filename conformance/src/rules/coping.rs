@@ -4,11 +4,11 @@
 //! coped with what it had to cope with until then; what comes later is judged when it comes.
 
 use super::{Chapter, goes_live};
-use crate::event::Event;
+use crate::event::{Event, Register};
 use crate::features;
 use crate::judge::Verdicts;
 use crate::latitude::{Latitude, Latitudes};
-use crate::layout::{DeviceKind, status};
+use crate::layout::{DeviceKind, Structure, common, status};
 use crate::requirement::{Level, Req};
 use crate::requirements;
 use crate::session::Session;
@@ -77,6 +77,23 @@ requirements! {
         "The driver reads queue_size anew after a reset.";
     MORE = "queue.count.larger", Driver May ["4.1.4.3"], Provoked("more-queues"),
         "The driver uses the virtqueues of its device type, however many there are.";
+    IN_ANY_ORDER = "used.any-order", Driver Must ["2.4.8"], Provoked("out-of-order"),
+        "The driver knows by id which of its buffers was used.";
+    IN_BURSTS = "used.bursts", Driver Must ["2.4.8", "3.2.2"], Provoked("bursts"),
+        "The driver takes all used buffers that it is shown, however few interrupts there were.";
+    ALONE = "used.one-by-one", Driver Must ["2.4.8", "3.2.2"], Provoked("one-by-one"),
+        "The driver takes used buffers that come one by one.";
+    BEYOND = "used.len.more-written", Driver Must ["2.4.8.3-1"], Provoked("writes-beyond-len"),
+        "The driver copes with a device that writes more than len bytes into a buffer.";
+    FICKLE = "notify.suppression.changes", Driver Must ["2.4.9.1-2", "2.4.9.1-4", "2.4.9.1-6"],
+        Provoked("fickle-suppression"),
+        "Each time, the driver looks at what the device says about notifications, where it was agreed to say it.";
+    UNASKED = "available.complete-at-once", Driver Must ["3.2.1.3"], Provoked("unasked-looks"),
+        "What the driver makes available is complete, for the device may look before it is notified.";
+    AGAIN = "config.generation.again", Driver Should ["2.3.1-1"], Provoked("unsettled-configuration"),
+        "Where config_generation has changed the driver reads the configuration again.";
+    RECOVERS = "status.needs-reset.recovery", Driver May ["2.1.1"], Provoked("needs-reset"),
+        "Where the device needs a reset the driver may reset it, and begin anew.";
 }
 
 /// What a driver has coped with that brings the device to life.
@@ -115,14 +132,38 @@ const NOTIFIED: &[(Latitude, Req)] = &[
     (Latitude::SameNotifyOffset, SAME_OFFSET),
 ];
 
+/// … and with what, that goes on making buffers available after having been shown used ones.
+const WORKED: &[(Latitude, Req)] = &[
+    (Latitude::OutOfOrder, IN_ANY_ORDER),
+    (Latitude::Bursts, IN_BURSTS),
+    (Latitude::OneByOne, ALONE),
+    (Latitude::WritesBeyondLen, BEYOND),
+    (Latitude::FickleSuppression, FICKLE),
+    (Latitude::UnaskedLooks, UNASKED),
+];
+
+/// So many notifications make it likely that the driver has seen something of each.
+const ENOUGH: u32 = 4;
+
 /// What this chapter remembers.
 #[derive(Default)]
 pub(crate) struct Rules {
     latitudes: Latitudes,
-    /// A virtqueue of this life of the device has been notified.
-    notified: bool,
+    /// How often virtqueues of this life of the device have been notified.
+    notified: u32,
+    /// The configuration has changed under way, and …
+    changed: Option<Noticed>,
+    /// The device needs a reset.
+    needs_reset: bool,
     /// What the driver accepted when FEATURES_OK was refused, and has not set FAILED since.
     refused: Option<u64>,
+}
+
+/// Whether the driver has seen that config_generation changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Noticed {
+    No,
+    Yes,
 }
 
 impl Rules {
@@ -147,6 +188,21 @@ impl Rules {
                 let message = format!("FAILED set where {}", latitude.text());
                 verdicts.violated(*requirement, None, message);
             }
+        }
+    }
+
+    fn register_read(&mut self, register: &Register, verdicts: &mut Verdicts) {
+        let generation = register.offset <= common::CONFIG_GENERATION
+            && common::CONFIG_GENERATION < register.offset + u32::from(register.width);
+        match (self.changed, register.structure) {
+            (Some(Noticed::No), Structure::Common) if generation => {
+                self.changed = Some(Noticed::Yes);
+            }
+            (Some(Noticed::Yes), Structure::Device) => {
+                self.changed = None;
+                verdicts.held(AGAIN);
+            }
+            _ => {}
         }
     }
 
@@ -183,7 +239,13 @@ impl Chapter for Rules {
         match *event {
             Event::Latitude(latitude) => self.latitudes = self.latitudes.with(latitude),
             _ if self.latitudes.is_empty() => {}
-            Event::StatusWritten { to: 0, .. } => self.notified = false,
+            Event::StatusWritten { to: 0, .. } => {
+                self.notified = 0;
+                self.changed = None;
+                if std::mem::take(&mut self.needs_reset) {
+                    verdicts.held(RECOVERS);
+                }
+            }
             Event::StatusWritten { from, to }
                 if to & !from & status::FAILED != 0 && !session.is_live() =>
             {
@@ -193,15 +255,32 @@ impl Chapter for Rules {
                     self.gave_up(verdicts);
                 }
             }
+            Event::StatusWritten { .. } if self.changed == Some(Noticed::Yes) => {
+                // Not so with other registers: another processor may be writing those.
+                self.changed = None;
+                let message = "config_generation had changed since the configuration was read, which was not read again";
+                verdicts.violated(AGAIN, None, message.to_owned());
+            }
             Event::FeaturesDecided { accepted, kept, .. } => {
                 self.decided(accepted, kept, verdicts);
             }
-            Event::NotifiedLive(_) if !self.notified => {
-                self.notified = true;
-                self.held(NOTIFIED, verdicts);
+            Event::NotifiedLive(_) => {
+                self.notified = self.notified.saturating_add(1);
+                match self.notified {
+                    1 => self.held(NOTIFIED, verdicts),
+                    ENOUGH => self.held(WORKED, verdicts),
+                    _ => {}
+                }
             }
-            _ if goes_live(event) => self.held(COPED, verdicts),
+            Event::NeedsReset if self.latitudes.has(Latitude::NeedsReset) => {
+                self.needs_reset = true;
+            }
+            Event::ChangedUnderWay => self.changed = Some(Noticed::No),
+            Event::RegisterRead(register) => self.register_read(&register, verdicts),
             _ => {}
+        }
+        if goes_live(event) {
+            self.held(COPED, verdicts);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Whether drivers cope with unusual transports and virtqueues.
 
-use stickler_conformance::DeviceKind::Entropy;
-use stickler_conformance::event::NotifiedLive;
+use stickler_conformance::DeviceKind::{Block, Entropy};
+use stickler_conformance::event::{NotifiedLive, Register};
 use stickler_conformance::features::{RING_EVENT_IDX, UNKNOWN, VERSION_1};
 use stickler_conformance::latitude::Latitude;
-use stickler_conformance::layout::status::{DRIVER, FAILED};
+use stickler_conformance::layout::status::{DRIVER, FAILED, FEATURES_OK};
+use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Event, Outcome, catalogue};
 
@@ -62,6 +63,95 @@ fn who_goes_live_has_coped() {
     }
 }
 
+/// Those that are put to the test by working with the device for a while.
+const WORKED: [Latitude; 6] = [
+    Latitude::OutOfOrder,
+    Latitude::Bursts,
+    Latitude::OneByOne,
+    Latitude::WritesBeyondLen,
+    Latitude::FickleSuppression,
+    Latitude::UnaskedLooks,
+];
+
+/// The driver notifies a live queue so many times.
+fn notified(p: &mut Play, times: u32) {
+    for since in 1..=times {
+        p.see(Event::NotifiedLive(NotifiedLive {
+            queue: 0,
+            event_idx: false,
+            asked: true,
+            advised_against: false,
+            since,
+        }));
+    }
+}
+
+#[test]
+fn who_goes_on_has_coped_with_what_it_was_shown() {
+    for latitude in WORKED {
+        let mut p = with(Entropy, latitude);
+        p.boot();
+        notified(&mut p, 3);
+        for name in provoked_by(latitude) {
+            assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
+        }
+        notified(&mut p, 1);
+        for name in provoked_by(latitude) {
+            assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_under_way_is_read_again() {
+    let register = |structure, offset, width| {
+        Event::RegisterRead(Register {
+            structure,
+            offset,
+            width,
+            value: 0,
+            through_window: false,
+        })
+    };
+    let generation = register(Structure::Common, common::CONFIG_GENERATION, 1);
+    let changed = || {
+        let mut p = with(Block, Latitude::UnsettledConfiguration);
+        p.found_device();
+        p.see(Event::ChangedUnderWay);
+        p.see(generation);
+        p
+    };
+    let mut again = changed();
+    again.see(register(Structure::Device, 0, 4));
+    assert_eq!(outcome(&again, "config.generation.again"), Outcome::Held);
+    let mut not_again = changed();
+    not_again.add_status(FEATURES_OK);
+    assert_eq!(
+        outcome(&not_again, "config.generation.again"),
+        Outcome::Violated
+    );
+    // Who has not looked at the generation cannot know, which another rule sees to.
+    let mut unaware = with(Block, Latitude::UnsettledConfiguration);
+    unaware.found_device();
+    unaware.see(Event::ChangedUnderWay);
+    unaware.add_status(FEATURES_OK);
+    assert_eq!(
+        outcome(&unaware, "config.generation.again"),
+        Outcome::NotExercised
+    );
+}
+
+#[test]
+fn a_device_that_needs_a_reset_may_be_reset() {
+    let mut p = with(Entropy, Latitude::NeedsReset);
+    p.boot();
+    p.see(Event::NeedsReset);
+    let name = "status.needs-reset.recovery";
+    assert_eq!(outcome(&p, name), Outcome::NotExercised);
+    p.see(Event::StatusWritten { from: 0x4f, to: 0 });
+    assert_eq!(outcome(&p, name), Outcome::Held);
+}
+
 #[test]
 fn who_notifies_has_found_where() {
     for latitude in NOTIFIED {
@@ -70,15 +160,7 @@ fn who_notifies_has_found_where() {
         for name in provoked_by(latitude) {
             assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
         }
-        for since in 1..3 {
-            p.see(Event::NotifiedLive(NotifiedLive {
-                queue: 0,
-                event_idx: false,
-                asked: true,
-                advised_against: false,
-                since,
-            }));
-        }
+        notified(&mut p, 2);
         for name in provoked_by(latitude) {
             assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
         }

@@ -228,6 +228,13 @@ impl Rig {
         });
     }
 
+    /// Lets each device do one share of the work it has been notified of, and no more.
+    pub fn step(&self) {
+        for device in &self.devices {
+            let _ = device.service(Wake::Kick);
+        }
+    }
+
     /// Lets the devices look, `times` over, for what they should have been notified of.
     pub fn tick(&self, times: u32) {
         for _ in 0..times {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stickler_conformance::event::RingPart;
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{NO_VECTOR, status};
-use stickler_conformance::{DeviceId, Event, Latitude, Latitudes, Witness, features};
+use stickler_conformance::{DeviceId, DeviceKind, Event, Latitude, Latitudes, Witness, features};
 
 use super::Options;
 use super::capabilities::{Capabilities, identity};
@@ -58,6 +58,11 @@ pub(super) struct Core<D, W> {
     resetting: u32,
     /// Notified queues that have been served, for what happens now and then.
     served: u32,
+    /// … since the device went live.
+    served_in_life: u32,
+    /// How often `config_generation` was read, and whether something changes with the next read.
+    generation_reads: u32,
+    about_to_change: bool,
     offered: u64,
     /// The features in use, from FEATURES_OK on.
     negotiated: u64,
@@ -175,6 +180,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             plan,
             resetting: 0,
             served: 0,
+            served_in_life: 0,
+            generation_reads: 0,
+            about_to_change: false,
             config,
             layout,
             capabilities,
@@ -294,6 +302,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         }
         self.live = true;
+        self.served_in_life = 0;
         for index in 0..self.registers.len() {
             self.open_queue(index);
         }
@@ -326,7 +335,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 event_idx: self.negotiated & features::RING_EVENT_IDX != 0,
             },
             &self.ram,
-        );
+        )
+        .map(|queue| queue.with_habits(self.plan.habits(index)));
         if queue.is_some() {
             self.pending_queues |= 1 << index;
             self.kick = true;
@@ -421,6 +431,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         };
         let result = f(&mut self.device, &mut io);
         self.deliver(signals);
+        if self.plan.settles() && self.queues.iter().flatten().any(Queue::is_unsettled) {
+            self.kick = true;
+        }
         result
     }
 
@@ -485,6 +498,11 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if self.is_held() {
             return Progress::Done;
         }
+        if self.latitudes.has(Latitude::UnaskedLooks) {
+            for (index, _) in (0..).zip(&self.queues).filter(|(_, queue)| queue.is_some()) {
+                self.pending_queues |= 1 << index;
+            }
+        }
         let mut queues = std::mem::take(&mut self.pending_queues);
         while queues != 0 {
             let index = queues.trailing_zeros() as u16;
@@ -505,11 +523,28 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 self.pending_hosts[index] = true;
             }
         }
-        if self.pending_queues != 0 || self.pending_hosts.contains(&true) {
+        let later = self.plan.settles() && self.settle();
+        if later || self.pending_queues != 0 || self.pending_hosts.contains(&true) {
             Progress::More
         } else {
             Progress::Done
         }
+    }
+
+    /// Shows the driver what was held back, when the time has come. Gives whether there is more to
+    /// show later.
+    fn settle(&mut self) -> bool {
+        let mut later = false;
+        for index in 0..self.queues.len() {
+            if let Some(queue) = &mut self.queues[index] {
+                let settled = queue.settle();
+                later |= settled.later;
+                if settled.interrupt {
+                    self.interrupt_queue(index);
+                }
+            }
+        }
+        later
     }
 
     /// Interrupts that the specification has drivers cope with (§2.4.7.1, §4.1.5.4.2).
@@ -518,6 +553,11 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         }
         self.served = self.served.wrapping_add(1);
+        self.served_in_life = self.served_in_life.wrapping_add(1);
+        if self.plan.needs_reset_after() == Some(self.served_in_life) {
+            self.need_reset();
+            return;
+        }
         if !self.served.is_multiple_of(NOW_AND_THEN) {
             return;
         }
@@ -555,6 +595,29 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             *byte = *value;
         }
         self.config_seen = true;
+        if std::mem::take(&mut self.about_to_change) {
+            self.change_under_way(offset, data);
+        }
+    }
+
+    /// The driver reads `config_generation`.
+    pub(super) fn generation_is_read(&mut self) {
+        self.generation_reads = self.generation_reads.wrapping_add(1);
+        self.about_to_change = self.plan.unsettles(self.generation_reads);
+    }
+
+    /// The configuration has changed just after this was read (§2.3.1): the generation moves on, and
+    /// the capacity of a disk was another.
+    fn change_under_way(&mut self, offset: u32, data: &mut [u8]) {
+        if self.id.kind == DeviceKind::Block
+            && offset == 0
+            && let Ok(low) = <&mut [u8; 4]>::try_from(data)
+        {
+            let before = u32::from_le_bytes(*low).saturating_sub(8);
+            *low = before.to_le_bytes();
+        }
+        self.move_generation();
+        self.witness.see(&Event::ChangedUnderWay);
     }
 
     /// The driver writes device-specific configuration.

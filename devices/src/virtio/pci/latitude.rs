@@ -7,6 +7,7 @@ use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes, features};
 
 use super::layout::{MAX_VECTORS, Options, PAGE, Part};
 use crate::pci::config::BAR_COUNT;
+use crate::virtio::queue::Habits;
 
 /// At most so many virtqueues does a device have here.
 pub(super) const MAX_QUEUES: usize = 64;
@@ -160,6 +161,40 @@ impl Plan {
         sizes
     }
 
+    /// What is unusual about virtqueue `index` (§2.4.8, §2.4.9).
+    pub(super) fn habits(&self, index: usize) -> Habits {
+        // Input and packets come in the order of the ring, and a packet in several buffers at once.
+        let order_is_free = match self.id.kind {
+            DeviceKind::Block | DeviceKind::Entropy => true,
+            DeviceKind::Net | DeviceKind::Console => index % 2 == 1,
+        };
+        // Elsewhere the last byte is a status, and not always written in order.
+        let spare_is_free = match self.id.kind {
+            DeviceKind::Entropy => true,
+            DeviceKind::Block => false,
+            DeviceKind::Net | DeviceKind::Console => index == 0,
+        };
+        let numbers = |latitude, wanted: bool| {
+            (wanted && self.has(latitude)).then(|| {
+                let mut numbers = self.numbers(latitude);
+                Draw::new(numbers.bits(), index as u64 + 64 * self.resets)
+            })
+        };
+        Habits {
+            any_order: numbers(Latitude::OutOfOrder, order_is_free),
+            bursts: numbers(Latitude::Bursts, true),
+            one_by_one: self.has(Latitude::OneByOne) && order_is_free,
+            beyond_len: self.has(Latitude::WritesBeyondLen) && spare_is_free,
+            fickle: self.has(Latitude::FickleSuppression),
+            ..Habits::default()
+        }
+    }
+
+    /// Whether queues have to be settled after the device has worked.
+    pub(super) fn settles(&self) -> bool {
+        self.has(Latitude::OutOfOrder) || self.has(Latitude::Bursts) || self.has(Latitude::OneByOne)
+    }
+
     /// Decides `queue_notify_off` of so many queues. Gives the largest.
     pub(super) fn place_notifications(&mut self, queues: u16) -> u16 {
         if self.has(Latitude::SameNotifyOffset) {
@@ -252,6 +287,25 @@ impl Plan {
             0
         };
         !self.has(Latitude::RefusedFeatures) && accepted & (picked | features::UNKNOWN) == 0
+    }
+
+    // ---- Now and then
+
+    /// After so many services of queues of a live device does it need a reset (§2.1.2), if ever.
+    pub(super) fn needs_reset_after(&self) -> Option<u32> {
+        self.has(Latitude::NeedsReset).then(|| {
+            let mut numbers = self.numbers(Latitude::NeedsReset);
+            for _ in 0..self.resets % 8 {
+                numbers.bits();
+            }
+            10 + numbers.below(150) as u32
+        })
+    }
+
+    /// Whether the configuration changes while it is read, after so many reads of config_generation.
+    /// Seldom enough that a driver that tries again comes to an end.
+    pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
+        self.has(Latitude::UnsettledConfiguration) && generation_reads % 3 == 1
     }
 
     // ---- Vectors (§4.1.5.1.2)

@@ -175,6 +175,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// Tells what reading the field at `offset` means.
     fn common_field_read(&mut self, offset: u32) {
         let event = match offset {
+            common::CONFIG_GENERATION => {
+                self.generation_is_read();
+                return;
+            }
             common::DEVICE_STATUS => Event::StatusRead { value: self.status },
             common::DEVICE_FEATURE => Event::DeviceFeaturesRead {
                 select: self.device_feature_select,

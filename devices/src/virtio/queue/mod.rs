@@ -3,6 +3,7 @@
 //! virtio-queue's iterators end silently where a chain is bad; what a driver put there is just what
 //! we are here to see. So chains are walked here, and told as they were found.
 
+mod habits;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use stickler_conformance::layout::desc;
 use stickler_conformance::{Event, Witness, event};
 
 use crate::memory::GuestRam;
+pub use habits::{Habits, Settled};
 use ring::Rings;
 
 /// Where a driver has put a virtqueue, and what was negotiated for it.
@@ -56,6 +58,8 @@ pub struct Queue {
     watch: Watch,
     /// What the device last said about notifications.
     wish: Wish,
+    /// What it does otherwise than usual.
+    habits: Option<Box<Habits>>,
 }
 
 /// What the device has told the driver about notifications (§2.4.9), for those who judge what the
@@ -143,7 +147,26 @@ impl Queue {
                 ..Watch::default()
             },
             wish: Wish::default(),
+            habits: None,
         })
+    }
+
+    /// The same queue with habits.
+    #[must_use]
+    pub fn with_habits(mut self, habits: Habits) -> Self {
+        if habits == Habits::default() {
+            return self;
+        }
+        if habits.fickle && !self.event_idx {
+            // Nobody has agreed on what stands there.
+            self.rings.set_avail_event(0x5a5a);
+        }
+        self.habits = Some(Box::new(Habits {
+            held: Vec::with_capacity(usize::from(self.size())),
+            scratch: Vec::with_capacity(walk::capacity(self.size())),
+            ..habits
+        }));
+        self
     }
 
     /// The queue's index.
@@ -178,6 +201,9 @@ impl Queue {
         }
         let head = self.rings.available_entry(self.next_available);
         self.next_available = self.next_available.wrapping_add(1);
+        if self.habits.is_some() {
+            self.change_mind();
+        }
 
         let walk = walk::walk(&self.rings, ram, head, &mut self.elements);
         if W::JUDGING {
@@ -250,8 +276,12 @@ impl Queue {
         if W::JUDGING && self.watch.head == head && !self.watch.elements.is_empty() {
             self.compare(witness);
         }
-        self.rings
-            .set_used_entry(self.next_used, u32::from(head), len);
+        if self.habits.is_none() {
+            self.rings
+                .set_used_entry(self.next_used, u32::from(head), len);
+        } else {
+            self.use_otherwise(head, len);
+        }
         self.next_used = self.next_used.wrapping_add(1);
         if W::JUDGING {
             if let Some(word) = self.in_flight.get_mut(usize::from(head / 64)) {
@@ -269,11 +299,21 @@ impl Queue {
     /// it wants an interrupt for them.
     #[inline]
     pub fn publish(&mut self) -> bool {
-        let old = self.published;
-        let new = self.next_used;
-        if old == new {
+        if self.published == self.next_used {
             return false;
         }
+        if self.habits.as_ref().is_some_and(|habits| habits.holds()) {
+            // Until the queue is settled.
+            return false;
+        }
+        self.show(self.next_used)
+    }
+
+    /// Makes the used ring's entries before `new` visible to the driver and says whether it wants an
+    /// interrupt for them.
+    #[inline]
+    fn show(&mut self, new: u16) -> bool {
+        let old = self.published;
         // §2.4.8.2: entries before idx.
         self.rings.set_used_idx(new);
         self.published = new;
@@ -295,6 +335,14 @@ impl Queue {
     /// whether there is something there that may not have been notified.
     #[inline]
     pub fn want_notifications(&mut self, want: bool) -> bool {
+        if let Some(habits) = &mut self.habits {
+            habits.wanted = want;
+        }
+        self.say_about_notifications(want)
+    }
+
+    #[inline]
+    fn say_about_notifications(&mut self, want: bool) -> bool {
         if self.event_idx {
             // §2.4.9.2: flags stays 0. An avail_event that lies behind asks for nothing.
             if want {
@@ -319,6 +367,115 @@ impl Queue {
         let more = self.rings.available_idx() != self.next_available;
         self.wish.asked = !more;
         more
+    }
+
+    // ---- Habits
+
+    /// Shows what was held back when the time has come.
+    pub fn settle(&mut self) -> Settled {
+        let mut settled = Settled {
+            interrupt: false,
+            later: false,
+        };
+        let Some(mut habits) = self.habits.take() else {
+            return settled;
+        };
+        if habits.wait > 0 && !habits.held.is_empty() {
+            habits.wait -= 1;
+            settled.later = true;
+        } else if !habits.held.is_empty() {
+            if let Some(numbers) = &mut habits.any_order {
+                numbers.shuffle(&mut habits.held);
+            }
+            let count = if habits.one_by_one {
+                1
+            } else {
+                habits.held.len()
+            };
+            let mut position = self.published;
+            for (head, len) in habits.held.drain(..count) {
+                self.rings.set_used_entry(position, u32::from(head), len);
+                position = position.wrapping_add(1);
+            }
+            settled.interrupt = self.show(position);
+            settled.later = !habits.held.is_empty();
+        }
+        self.habits = Some(habits);
+        settled
+    }
+
+    /// Whether there is something that [`settle`](Self::settle) will show.
+    #[inline]
+    pub fn is_unsettled(&self) -> bool {
+        self.habits
+            .as_ref()
+            .is_some_and(|habits| !habits.held.is_empty())
+    }
+
+    /// As [`add_used`](Self::add_used) does without habits.
+    #[cold]
+    fn use_otherwise(&mut self, head: u16, len: u32) {
+        let Some(mut habits) = self.habits.take() else {
+            return;
+        };
+        if habits.beyond_len {
+            self.write_beyond(head, len, &mut habits.scratch);
+        }
+        if habits.holds() {
+            if habits.held.is_empty() {
+                habits.wait = habits.next_wait();
+            }
+            // A driver cannot have more in flight than there are descriptors; what a wild one seems to
+            // have more is lost.
+            if habits.held.len() < usize::from(self.size()) {
+                habits.held.push((head, len));
+            }
+        } else {
+            self.rings
+                .set_used_entry(self.next_used, u32::from(head), len);
+        }
+        self.habits = Some(habits);
+    }
+
+    /// Writes into the device-writable buffers of a chain behind its first `len` bytes (§2.4.8.2).
+    fn write_beyond(&mut self, head: u16, len: u32, elements: &mut Vec<Element>) {
+        const BYTES: [u8; 64] = [0xa5; 64];
+        let ram = self.rings.ram().clone();
+        let walk = walk::walk(&self.rings, &ram, head, elements);
+        if walk.end != ChainEnd::Complete {
+            return;
+        }
+        let mut skip = u64::from(len);
+        let written = |e: &&Element| e.flags & (desc::WRITE | desc::INDIRECT) == desc::WRITE;
+        for element in elements.iter().filter(written) {
+            let spare = u64::from(element.len).saturating_sub(skip).min(64);
+            if let Some(slice) = ram.slice(element.addr.saturating_add(skip), spare as usize)
+                && spare > 0
+            {
+                slice.copy_from(&BYTES[..spare as usize]);
+            }
+            skip = skip.saturating_sub(u64::from(element.len));
+        }
+    }
+
+    /// Says something else about notifications than with the buffer before.
+    #[cold]
+    fn change_mind(&mut self) {
+        let Some(habits) = &mut self.habits else {
+            return;
+        };
+        if !habits.fickle {
+            return;
+        }
+        habits.taken = habits.taken.wrapping_add(1);
+        let (taken, wanted) = (habits.taken, habits.wanted);
+        if !self.event_idx {
+            self.rings.set_avail_event(taken.wrapping_mul(0x6b43));
+        }
+        // What the device asked for stands again when it has taken the last one.
+        let last = self.next_available == self.available_idx;
+        let want = if last { wanted } else { taken % 2 == 0 };
+        self.say_about_notifications(want);
     }
 
     // ---- For those who judge

@@ -38,7 +38,7 @@ impl Descriptor {
 /// Descriptor table, available ring and used ring of one live queue.
 pub(crate) struct Rings {
     /// Keeps the memory mapped.
-    _ram: GuestRam,
+    ram: GuestRam,
     /// Number of descriptors less one; the queue size is a power of two.
     mask: u16,
     /// `struct virtq_desc[size]`, aligned to 16.
@@ -49,7 +49,7 @@ pub(crate) struct Rings {
     used: NonNull<u32>,
 }
 
-// SAFETY: the pointers are into guest memory, which `_ram` keeps mapped and which any thread may
+// SAFETY: the pointers are into guest memory, which `ram` keeps mapped and which any thread may
 // reach; all accesses are volatile or atomic.
 unsafe impl Send for Rings {}
 
@@ -81,8 +81,13 @@ impl Rings {
             desc: aligned(ram, desc, table_len(size), 16)?.cast(),
             avail: aligned(ram, avail, available_len(size), 2)?.cast(),
             used: aligned(ram, used, used_len(size), 4)?.cast(),
-            _ram: ram.clone(),
+            ram: ram.clone(),
         })
+    }
+
+    /// The memory they are in.
+    pub(crate) fn ram(&self) -> &GuestRam {
+        &self.ram
     }
 
     #[inline(always)]

@@ -1,8 +1,9 @@
 //! Status and features (§2.1, §2.2).
 
 use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1, net};
-use stickler_conformance::layout::{common, status};
-use stickler_guest_tests::in_process::Driver;
+use stickler_conformance::layout::{Structure, common, status};
+use stickler_guest_tests::in_process::devices::SECTORS;
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
 use crate::cases;
 use crate::conforming::works;
@@ -57,13 +58,57 @@ cases! {
     a_reset_is_complete_at_once: SlowReset on Entropy,
         |d| {
             works(d);
-            d.initialize(0, stickler_guest_tests::in_process::Interrupts::Msix);
+            d.initialize(0, Interrupts::Msix);
             d.set_common(common::DEVICE_STATUS, 0);
             // It reads what it has to read, and does not look at it.
             let _ = d.status();
             d.set_common(common::DEVICE_STATUS, u32::from(status::ACKNOWLEDGE));
         },
         Breaks "status.reset.wait";
+    the_capacity_stays: UnsettledConfiguration on Block,
+        |d| {
+            d.begin();
+            d.offered();
+            // It reads config_generation, as it has been told, and does not look at it.
+            let _ = d.common(common::CONFIG_GENERATION);
+            let capacity = capacity(d);
+            let _ = d.common(common::CONFIG_GENERATION);
+            assert_eq!(capacity, SECTORS, "another capacity");
+        },
+        Stops "another capacity", copes with |d| {
+            d.begin();
+            d.offered();
+            assert_eq!(d.consistently(capacity), SECTORS);
+            works(d);
+        };
+    requests_are_completed: NeedsReset on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            for _ in 0..200 {
+                assert!(one_request(d), "the request is lost");
+            }
+        },
+        Stops "the request is lost", copes with |d| {
+            d.initialize(0, Interrupts::Msix);
+            for _ in 0..500 {
+                if !one_request(d) {
+                    assert_ne!(d.status() & status::DEVICE_NEEDS_RESET, 0);
+                    d.initialize(0, Interrupts::Msix);
+                }
+            }
+        };
+}
+
+fn capacity(d: &Driver<'_>) -> u64 {
+    let half = |at| d.read(Structure::Device, at, 4);
+    half(0) | half(4) << 32
+}
+
+/// Whether the device has completed a request.
+fn one_request(d: &mut Driver<'_>) -> bool {
+    let room = d.rig.allocate(8);
+    d.submit(0, &[Buffer::writable(room, 8)]);
+    !d.queue(0).take_used().is_empty()
 }
 
 /// Sets FEATURES_OK, reads status back, as it has been told, and does not look at what it reads.

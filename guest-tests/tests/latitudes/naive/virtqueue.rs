@@ -41,6 +41,96 @@ cases! {
             works(d);
         },
         Stops "another size";
+    the_oldest_comes_back_first: OutOfOrder on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            let heads = expose(d, 8);
+            d.notify(0);
+            d.rig.run();
+            let used: Vec<u16> = d.queue(0).take_used().iter().map(|(head, _)| *head).collect();
+            assert_eq!(used, heads, "another order");
+        },
+        Stops "another order";
+    each_request_has_its_interrupt: Bursts on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            d.rig.interrupts.take_messages();
+            for _ in 0..8 {
+                expose(d, 1);
+                d.notify(0);
+                d.rig.step();
+            }
+            assert_eq!(d.rig.interrupts.take_messages().len(), 8, "too few interrupts");
+        },
+        Stops "too few interrupts";
+    what_goes_together_comes_back_together: OneByOne on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            expose(d, 8);
+            d.notify(0);
+            d.rig.step();
+            assert_eq!(d.queue(0).take_used().len(), 8, "some are missing");
+        },
+        Stops "some are missing";
+    input_ends_with_a_zero: WritesBeyondLen on PlainConsole,
+        |d| {
+            let input = echoed(d);
+            assert_eq!(input[2], 0, "no end");
+        },
+        Stops "no end", copes with |d| {
+            assert_eq!(echoed(d)[..2], *b"hi");
+        };
+    avail_event_is_there: FickleSuppression on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            // Without having negotiated it.
+            d.queue(0).event_idx = true;
+            let room = d.rig.allocate(8);
+            d.submit(0, &[Buffer::writable(room, 8)]);
+            assert_eq!(d.queue(0).take_used().len(), 1, "the queue stands still");
+        },
+        Stops "the queue stands still";
+    nothing_happens_before_the_notification: UnaskedLooks on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            let room = d.rig.allocate(8);
+            let head = expose(d, 1)[0];
+            // Others have something to do, and only then is the buffer the one it should be.
+            d.rig.run();
+            let (table, buffer) = (d.queue(0).desc, Buffer::writable(room, 8));
+            d.queue(0).put_descriptor(table, head, buffer, 0, 0);
+            d.notify(0);
+            d.rig.run();
+            assert_ne!(d.rig.read_bytes(room, 8), [0; 8], "nothing came");
+        },
+        Stops "nothing came";
+}
+
+/// Makes so many buffers available, and gives their heads.
+fn expose(d: &mut Driver<'_>, count: u64) -> Vec<u16> {
+    let room = d.rig.allocate(8 * count);
+    let queue = d.queue(0);
+    let mut heads = Vec::new();
+    for at in 0..count {
+        let head = queue.chain(&[Buffer::writable(room + 8 * at, 8)]);
+        queue.expose(head);
+        heads.push(head);
+    }
+    heads
+}
+
+/// Prints two characters and reads them back, some times over. Gives the buffer.
+fn echoed(d: &mut Driver<'_>) -> Vec<u8> {
+    d.initialize(0, Interrupts::Msix);
+    let (output, input) = (d.rig.allocate(2), d.rig.allocate(16));
+    d.rig.write_bytes(output, b"hi");
+    for _ in 0..4 {
+        d.submit(0, &[Buffer::writable(input, 16)]);
+        d.submit(1, &[Buffer::readable(output, 2)]);
+        d.wait_used(1);
+        assert_eq!(d.wait_used(0)[0].1, 2);
+    }
+    d.rig.read_bytes(input, 16)
 }
 
 /// Takes a used buffer for each interrupt.
