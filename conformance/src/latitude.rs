@@ -126,6 +126,9 @@ latitudes! {
     SecondInstances = "second-instances", Transport ["4.1.4.1", "4.1.4.2"],
         "common and device-specific configuration are presented a second time, elsewhere",
         fails: "The driver uses the instance it finds last.";
+    IoInstances = "io-instances", Transport ["4.1.4", "4.1.4.1-2", "4.1.4.2-3"],
+        "common configuration and ISR status are presented a second time, in I/O space",
+        fails: "The driver takes the port for an address in memory, or uses the instance it finds last.";
     OversizedStructures = "oversized-structures", Transport ["2.3.1", "4.1.4.1"],
         "each structure has a length of 64 KiB or more",
         fails: "The driver wants lengths to be what it knows, and gives up on the device.";

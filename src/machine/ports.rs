@@ -51,6 +51,9 @@ impl Ports {
             }
             return;
         }
+        if port >= FIRST_FREE_PORT && self.bus.pio_read(port, data) {
+            return;
+        }
         for (offset, byte) in (0..).zip(data) {
             *byte = self.read_byte(port.wrapping_add(offset));
         }
@@ -60,6 +63,9 @@ impl Ports {
     pub(super) fn write(&self, port: u16, data: &[u8]) {
         if is_pci(port, data.len()) {
             self.bus.pio_write(port, data);
+            return;
+        }
+        if port >= FIRST_FREE_PORT && self.bus.pio_write(port, data) {
             return;
         }
         for (offset, byte) in (0..).zip(data) {
@@ -119,6 +125,9 @@ impl Ports {
         }
     }
 }
+
+/// From here on the machine has no ports of its own: what is there are I/O BARs.
+const FIRST_FREE_PORT: u16 = 0x1000;
 
 /// Whether an access belongs to PCI configuration mechanism #1.
 fn is_pci(port: u16, len: usize) -> bool {

@@ -24,6 +24,8 @@ requirements! {
         "The driver passes over capabilities that it does not know.";
     LAST = "pci.capability.reserved-last", Driver Must ["4.1.4.1-1", "4.1.4.1-4"], Provoked("reserved-last"),
         "The driver ignores capabilities with reserved values also where it has found the structures.";
+    IO = "pci.capability.io-space", Driver Must ["4.1.4"], Provoked("io-instances"),
+        "The driver tells structures in I/O space from those in memory space.";
     OWN_BAR = "pci.structure.separate-bars", Driver Must ["4.1.4"], Provoked("separate-bars"),
         "The driver finds each structure in the BAR that its capability names.";
     ONE_BAR = "pci.structure.one-bar", Driver Must ["4.1.4"], Provoked("one-bar"),
@@ -102,6 +104,7 @@ const COPED: &[(Latitude, Req)] = &[
     (Latitude::ScatteredCapabilities, PLACE),
     (Latitude::ForeignCapabilities, FOREIGN),
     (Latitude::ReservedLast, LAST),
+    (Latitude::IoInstances, IO),
     (Latitude::SeparateBars, OWN_BAR),
     (Latitude::OneBar, ONE_BAR),
     (Latitude::WideBars, WIDE),

@@ -13,7 +13,8 @@ use crate::latitude::{outcome, provoked_by, with};
 use crate::play::Play;
 
 /// Those with which bringing the device to life is all there is to do.
-const COPED: [Latitude; 23] = [
+const COPED: [Latitude; 24] = [
+    Latitude::IoInstances,
     Latitude::CapabilityOrder,
     Latitude::ScatteredCapabilities,
     Latitude::ForeignCapabilities,

@@ -1,8 +1,8 @@
 //! Bus 0: how a guest's accesses find a function.
 //!
 //! There is one bus with up to 32 slots, and each slot holds a function 0 only. Configuration space
-//! is reached by configuration mechanism #1 (the ports 0xCF8 and 0xCFC) and by ECAM; memory space by
-//! the addresses the guest gives to BARs. What nobody answers reads as all ones.
+//! is reached by configuration mechanism #1 (the ports 0xCF8 and 0xCFC) and by ECAM; memory and I/O
+//! space by the addresses the guest gives to BARs. What nobody answers reads as all ones.
 
 use std::io;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use stickler_conformance::latitude::Draw;
 
 use super::config::{BAR_COUNT, register};
 use super::host_bridge::HostBridge;
-use super::{Decoded, PciFunction};
+use super::{Decoded, IO_SPACE, PciFunction};
 
 /// Slots on a bus.
 const SLOTS: usize = 32;
@@ -43,6 +43,9 @@ pub struct PciLayout {
     pub mem64: Range<u64>,
 }
 
+/// From where I/O BARs get their first addresses: ports that nothing else on a PC uses.
+pub const IO_WINDOW: Range<u64> = 0xc000..0xf000;
+
 /// PCI bus 0 with its host bridge.
 pub struct PciBus {
     layout: PciLayout,
@@ -62,6 +65,7 @@ struct Route {
 }
 
 struct Free {
+    io: Range<u64>,
     mem32: Range<u64>,
     mem64: Range<u64>,
 }
@@ -70,6 +74,7 @@ impl PciBus {
     /// A bus with nothing but the host bridge in slot 0.
     pub fn new(layout: PciLayout) -> Self {
         let free = Free {
+            io: IO_WINDOW,
             mem32: layout.mem32.clone(),
             mem64: layout.mem64.clone(),
         };
@@ -161,7 +166,13 @@ impl PciBus {
                 }
                 true
             }
-            _ => false,
+            (port, len) => match self.route(IO_SPACE | u64::from(port), len) {
+                Some((function, bar, offset)) => {
+                    function.bar_read(bar, offset, data);
+                    true
+                }
+                None => false,
+            },
         }
     }
 
@@ -183,7 +194,13 @@ impl PciBus {
                 }
                 true
             }
-            _ => false,
+            (port, len) => match self.route(IO_SPACE | u64::from(port), len) {
+                Some((function, bar, offset)) => {
+                    function.bar_write(bar, offset, data);
+                    true
+                }
+                None => false,
+            },
         }
     }
 
@@ -308,6 +325,15 @@ impl PciBus {
         while bar < BAR_COUNT {
             write(bar, u32::MAX);
             let low = read(bar);
+            if low & 1 == 1 {
+                let size = u64::from((low & !0x3).wrapping_neg());
+                let base = lock(&self.free).take_ports(size).ok_or_else(|| {
+                    io::Error::other(format!("no ports for BAR {bar} of PCI slot {slot}"))
+                })?;
+                write(bar, base as u32);
+                bar += 1;
+                continue;
+            }
             let wide = low & 0b111 == 0b100 && bar + 1 < BAR_COUNT;
             let high = if wide {
                 write(bar + 1, u32::MAX);
@@ -317,7 +343,7 @@ impl PciBus {
             };
             let size = (u64::from(high) << 32 | u64::from(low & !0xf)).wrapping_neg();
             let implemented = low & !0xf != 0 || (wide && high != 0);
-            if implemented && low & 1 == 0 {
+            if implemented {
                 let base = lock(&self.free)
                     .take(size, wide, &mut placement)
                     .ok_or_else(|| {
@@ -337,6 +363,14 @@ impl PciBus {
 }
 
 impl Free {
+    /// Takes `size` ports (a power of two), aligned to their number.
+    fn take_ports(&mut self, size: u64) -> Option<u64> {
+        let base = self.io.start.checked_next_multiple_of(size)?;
+        let end = base.checked_add(size).filter(|end| *end <= self.io.end)?;
+        self.io.start = end;
+        Some(base)
+    }
+
     /// Takes `size` bytes (a power of two), aligned to their size: from below, or, with a placement,
     /// from above and in either window, with a gap.
     fn take(&mut self, size: u64, wide: bool, placement: &mut Option<Draw>) -> Option<u64> {

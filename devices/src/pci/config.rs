@@ -4,7 +4,7 @@
 //! Every byte has a mask of the bits software may write; what is beyond that (power states, status
 //! that is computed) has a method.
 
-use super::Decoded;
+use super::{Decoded, IO_SPACE};
 
 /// BAR registers in a type 0 header.
 pub const BAR_COUNT: usize = 6;
@@ -34,6 +34,7 @@ pub mod register {
 /// Bits of the command register.
 pub mod command {
     #![allow(missing_docs, reason = "the names are those of the PCI specification")]
+    pub const IO_SPACE: u16 = 1;
     pub const MEMORY_SPACE: u16 = 1 << 1;
     pub const BUS_MASTER: u16 = 1 << 2;
     pub const PARITY_ERROR_RESPONSE: u16 = 1 << 6;
@@ -89,6 +90,7 @@ pub struct ConfigSpace {
 
 #[derive(Clone, Copy, Debug)]
 struct Bar {
+    io: bool,
     wide: bool,
     len: u64,
 }
@@ -164,8 +166,42 @@ impl ConfigSpace {
         } else {
             self.allow(at, &(mask as u32).to_le_bytes());
         }
-        self.bars[index] = Some(Bar { wide, len });
+        self.bars[index] = Some(Bar {
+            io: false,
+            wide,
+            len,
+        });
         true
+    }
+
+    /// Adds a BAR of `len` bytes in I/O space, a power of two from 4 to 256, in the first register
+    /// that is free. Gives its index, if there is one.
+    pub fn add_io_bar(&mut self, len: u64) -> Option<usize> {
+        let free = |i: &usize| {
+            self.bars[*i].is_none() && !(*i > 0 && self.bars[*i - 1].is_some_and(|bar| bar.wide))
+        };
+        let index = (0..BAR_COUNT).find(free)?;
+        if !len.is_power_of_two() || !(4..=256).contains(&len) {
+            return None;
+        }
+        let at = register::BARS + 4 * index;
+        self.put(at, &1u32.to_le_bytes());
+        self.allow(at, &(!(len as u32 - 1)).to_le_bytes());
+        let command = self.writable_word(register::COMMAND) | command::IO_SPACE;
+        self.allow(register::COMMAND, &command.to_le_bytes());
+        self.bars[index] = Some(Bar {
+            io: true,
+            wide: false,
+            len,
+        });
+        Some(index)
+    }
+
+    fn writable_word(&self, offset: usize) -> u16 {
+        match self.writable.get(offset..offset + 2) {
+            Some(&[low, high]) => u16::from_le_bytes([low, high]),
+            _ => 0,
+        }
     }
 
     /// Makes a memory BAR that is there prefetchable.
@@ -328,24 +364,28 @@ impl ConfigSpace {
         Some(bar.len)
     }
 
-    /// What the BARs decode: nothing unless memory space is enabled, and no BAR that is 0.
+    /// What the BARs decode: nothing unless their space is enabled, and no BAR that is 0.
     pub fn decoded(&self) -> Vec<Decoded> {
-        if !self.command(command::MEMORY_SPACE) || !self.powered() {
+        if !self.powered() {
             return Vec::new();
         }
         let decoded = |(index, bar): (usize, &Option<Bar>)| {
             let bar = bar.as_ref()?;
             let at = register::BARS + 4 * index;
-            let low = u64::from(self.dword(at) & !0xf);
+            let (space, low, mark) = if bar.io {
+                (command::IO_SPACE, self.dword(at) & !0x3, IO_SPACE)
+            } else {
+                (command::MEMORY_SPACE, self.dword(at) & !0xf, 0)
+            };
             let high = if bar.wide {
                 u64::from(self.dword(at + 4)) << 32
             } else {
                 0
             };
-            let base = high | low;
-            (base != 0).then_some(Decoded {
+            let base = high | u64::from(low);
+            (base != 0 && self.command(space)).then_some(Decoded {
                 bar: index as u8,
-                base,
+                base: base | mark,
                 len: bar.len,
             })
         };

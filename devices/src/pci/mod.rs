@@ -26,7 +26,7 @@ pub trait PciFunction: Send + Sync {
     /// Writes `data.len()` (1, 2 or 4) bytes of configuration space at `offset` (naturally aligned).
     fn config_write(&self, offset: u16, data: &[u8]);
 
-    /// The memory ranges its BARs decode at present (memory space enabled, BAR programmed). The bus
+    /// The ranges its BARs decode at present (their space enabled, BAR programmed). The bus
     /// asks again after each write to the command register, a BAR or the capabilities.
     fn decoded(&self) -> Vec<Decoded>;
 
@@ -43,12 +43,15 @@ pub trait PciFunction: Send + Sync {
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
 }
 
-/// A range of guest-physical addresses that a BAR decodes.
+/// An address with this bit is one of I/O space; guest-physical addresses do not reach it.
+pub const IO_SPACE: u64 = 1 << 63;
+
+/// A range of guest-physical addresses, or of I/O space ([`IO_SPACE`]), that a BAR decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// Index of the BAR's (first) register.
     pub bar: u8,
-    /// Guest-physical address.
+    /// Guest-physical address, or port.
     pub base: u64,
     /// Bytes.
     pub len: u64,

@@ -72,3 +72,34 @@ fn many_at_once() {
         }
     }
 }
+
+#[test]
+fn an_instance_in_io_space_answers_at_its_port() {
+    let rig = rig_with(
+        Latitudes::default().with(Latitude::IoInstances),
+        Device::Net,
+    );
+    let d = Driver::probe(&rig, SLOT);
+    let list = d.capabilities();
+    let last = list.iter().rfind(|c| c.presents(Structure::Common));
+    let last = last.expect("there are two");
+    let register = 0x10 + 4 * u16::from(last.bar);
+    assert_eq!(d.config_read(register, 1) & 1, 1, "an I/O BAR");
+    let read = |port: u32| {
+        let mut data = [0; 2];
+        let answered = rig.bus.pio_read(port as u16, &mut data);
+        answered.then_some(u16::from_le_bytes(data))
+    };
+    let num_queues = (d.config_read(register, 4) & !3) + last.offset + 0x12;
+    assert_eq!(read(num_queues), None, "I/O space is not enabled");
+    d.config_write(4, 2, d.config_read(4, 2) | 1);
+    assert_eq!(read(num_queues), Some(d.num_queues()));
+    // Where software puts it is where it is.
+    d.config_write(register, 4, 0x4000);
+    assert_eq!(read(num_queues), None);
+    assert_eq!(
+        read(0x4000 + last.offset + 0x12),
+        Some(d.num_queues()),
+        "after it was moved"
+    );
+}

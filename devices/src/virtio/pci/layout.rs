@@ -59,6 +59,9 @@ pub(super) const PAGE: u64 = 4096;
 /// Bytes of a structure that is larger than anybody needs.
 const OVERSIZE: u32 = 0x1_0000;
 
+/// Bytes of an I/O BAR.
+const IO_BAR: u64 = 128;
+
 /// At most as many vectors as a driver has to support (§4.1.5.1.2.1).
 pub(super) const MAX_VECTORS: u16 = 0x800;
 
@@ -176,6 +179,21 @@ impl Layout {
             }
             if options.prefetchable_bars[index] {
                 config.make_prefetchable(index);
+            }
+        }
+        if latitudes.has(Latitude::IoInstances) {
+            // Common configuration and ISR status; there is no room for what is longer.
+            let bar = config
+                .add_io_bar(IO_BAR)
+                .ok_or_else(|| io::Error::other("there is no BAR register left for an I/O BAR"))?
+                as u8;
+            for (structure, offset, len) in [(Common, 0, common::LEN), (Isr, 0x60, 1)] {
+                regions.push(Region {
+                    part: Part::Second(structure),
+                    bar,
+                    offset,
+                    len,
+                });
             }
         }
         // §4.1.4.1: the first one of a type is the one to use.

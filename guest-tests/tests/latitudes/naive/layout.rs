@@ -42,6 +42,13 @@ cases! {
             works(d);
         },
         Stops "no such BAR";
+    all_bars_are_in_memory: IoInstances on Block,
+        |d| {
+            // It finds the last of each, and takes a port for an address.
+            d.find(d.capabilities().into_iter().rev());
+            works(d);
+        },
+        Stops "nothing at";
     one_bar_has_all_structures: SeparateBars on Block,
         |d| {
             let bar = first(d, Structure::Common).bar;
