@@ -5,10 +5,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::cpio::Archive;
 use crate::kernel::Kernel;
 use crate::process::output_of;
 use crate::workspace::Programs;
+use stickler_guest_image::cpio::Archive;
 
 /// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
 /// module.

@@ -1,13 +1,13 @@
 //! Debian's stock cloud kernels.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use stickler_guest_image::cpio::Archive;
+use stickler_guest_image::modules::Directory;
 
-use crate::cpio::Archive;
 use crate::debian::{Suite, cached};
 use crate::workspace::Workspace;
 
@@ -89,7 +89,9 @@ impl Kernel {
         archive: &mut Archive<W>,
     ) -> Result<()> {
         let mut order = String::new();
-        for module in self.closure(names)? {
+        // Debian's packages leave `modules.dep` to the installed system's depmod; the modules
+        // themselves name what they need just as well.
+        for module in Directory::open(&self.modules)?.closure(names)? {
             let path = format!("/lib/modules/{}.ko", module.name);
             archive.file(&path, 0o644, &module.content)?;
             order.push_str(&path);
@@ -99,109 +101,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// The modules `names` and those they depend on, each after what it depends on.
-    ///
-    /// Debian's packages leave `modules.dep` to the installed system's depmod; the modules
-    /// themselves name what they need just as well.
-    fn closure(&self, names: &[&str]) -> Result<Vec<Module>> {
-        let mut paths = BTreeMap::new();
-        find_modules(&self.modules.join("kernel"), &mut paths)?;
-        ensure!(
-            !paths.is_empty(),
-            "no modules in {}: delete that directory and try again",
-            self.modules.display()
-        );
-        let mut order = Vec::new();
-        let mut seen = BTreeSet::new();
-        for name in names {
-            add_after_dependencies(&canonical(name), &paths, &mut seen, &mut order)?;
-        }
-        Ok(order)
-    }
-
     /// The kernel as an ELF file, as it stands compressed in the bzImage.
     pub(crate) fn elf(&self) -> Result<Vec<u8>> {
         let image = fs::read(&self.image)?;
         payload(&image)
             .with_context(|| format!("cannot get the ELF kernel out of {}", self.image.display()))
     }
-}
-
-/// A module, uncompressed.
-struct Module {
-    name: String,
-    content: Vec<u8>,
-}
-
-fn add_after_dependencies(
-    name: &str,
-    paths: &BTreeMap<String, PathBuf>,
-    seen: &mut BTreeSet<String>,
-    order: &mut Vec<Module>,
-) -> Result<()> {
-    let Some(path) = paths.get(name) else {
-        return Ok(());
-    };
-    if !seen.insert(name.to_owned()) {
-        return Ok(());
-    }
-    let content = read_module(path)?;
-    for dependency in dependencies(&content) {
-        add_after_dependencies(&dependency, paths, seen, order)?;
-    }
-    order.push(Module {
-        name: name.to_owned(),
-        content,
-    });
-    Ok(())
-}
-
-/// The module's name as the kernel has it: with underscores.
-fn canonical(name: &str) -> String {
-    name.replace('-', "_")
-}
-
-/// Collects the modules below `dir` by name.
-fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            find_modules(&path, found)?;
-        } else if let Some((name, _)) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.split_once(".ko"))
-        {
-            found.insert(canonical(name), path);
-        }
-    }
-    Ok(())
-}
-
-fn read_module(path: &Path) -> Result<Vec<u8>> {
-    let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        let mut plain = Vec::new();
-        lzma_rs::xz_decompress(&mut Cursor::new(content), &mut plain)
-            .map_err(|error| anyhow!("cannot unpack {}: {error}", path.display()))?;
-        return Ok(plain);
-    }
-    Ok(content)
-}
-
-/// The names in the `depends=` entry of a module's information section.
-fn dependencies(module: &[u8]) -> Vec<String> {
-    const KEY: &[u8] = b"\0depends=";
-    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else {
-        return Vec::new();
-    };
-    let value = &module[at + KEY.len()..];
-    let end = value.iter().position(|&b| b == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end])
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(canonical)
-        .collect()
 }
 
 /// The decompressed payload of a bzImage, found through its setup header.
@@ -257,14 +162,7 @@ fn lz4_blocks(mut blocks: &[u8], size: usize) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{dependencies, payload};
-
-    #[test]
-    fn a_module_names_what_it_depends_on() {
-        let module = b"\x7fELF..\0license=GPL\0depends=net-failover,virtio\0name=x\0";
-        assert_eq!(dependencies(module), ["net_failover", "virtio"]);
-        assert!(dependencies(b"license=GPL\0depends=\0").is_empty());
-    }
+    use super::payload;
 
     #[test]
     fn a_payload_is_found_through_the_setup_header() {

@@ -1,6 +1,5 @@
 //! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
 
-mod cpio;
 mod debian;
 mod demo;
 mod guest;

@@ -11,6 +11,6 @@
 pub mod exercise;
 pub mod link;
 pub mod machine;
-pub mod pattern;
+pub use stickler_exerciser::pattern;
 pub mod serial;
 pub mod tree;

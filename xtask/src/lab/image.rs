@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Equipment;
-use crate::cpio::Archive;
 use crate::guest::{self, add_busybox};
 use crate::process::{find_program, output_of};
+use stickler_guest_image::cpio::Archive;
 
 /// What the lab's machine needs of its kernel: KVM, the disk and the port to the host, and what
 /// commands may want: taps, bridges, loop devices.

@@ -12,7 +12,7 @@ const SYMLINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// An archive being written. Everything belongs to root.
-pub(crate) struct Archive<W: Write> {
+pub struct Archive<W: Write> {
     out: W,
     written: u64,
     inode: u32,
@@ -22,16 +22,20 @@ pub(crate) struct Archive<W: Write> {
 impl Archive<BufWriter<File>> {
     /// Starts an archive in the file `path`. It has a `/dev/console` for the first process's
     /// standard streams.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn create(path: &Path) -> io::Result<Self> {
         let mut archive = Self::new(BufWriter::with_capacity(1 << 20, File::create(path)?));
-        archive.parents("dev/console")?;
-        archive.entry("dev/console", CHARACTER_DEVICE | 0o600, (5, 1), &[])?;
+        archive.console()?;
         Ok(archive)
     }
 }
 
 impl<W: Write> Archive<W> {
-    fn new(out: W) -> Self {
+    /// Starts an archive in `out`.
+    pub fn new(out: W) -> Self {
         Self {
             out,
             written: 0,
@@ -40,15 +44,33 @@ impl<W: Write> Archive<W> {
         }
     }
 
+    /// Adds what the kernel gives the first process as its standard streams: `/dev/console`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn console(&mut self) -> io::Result<()> {
+        self.parents("dev/console")?;
+        self.entry("dev/console", CHARACTER_DEVICE | 0o600, (5, 1), &[])
+    }
+
     /// Adds a file; missing directories above it come with it. `path` is absolute.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`, and when it is too large for the format.
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         let path = path.trim_start_matches('/');
         self.parents(path)?;
         self.entry(path, REGULAR | mode, (0, 0), content)
     }
 
     /// Adds a copy of the host's file `from`.
-    pub(crate) fn copy(&mut self, path: &str, from: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, and as [`Archive::file`].
+    pub fn copy(&mut self, path: &str, from: &Path) -> io::Result<()> {
         let content = std::fs::read(from)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", from.display())))?;
         let executable = std::fs::metadata(from)?.permissions().mode() & 0o100 != 0;
@@ -56,14 +78,22 @@ impl<W: Write> Archive<W> {
     }
 
     /// Adds a symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
         let path = path.trim_start_matches('/');
         self.parents(path)?;
         self.entry(path, SYMLINK | 0o777, (0, 0), target.as_bytes())
     }
 
     /// Adds an empty directory.
-    pub(crate) fn directory(&mut self, path: &str) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn directory(&mut self, path: &str) -> io::Result<()> {
         let path = path.trim_matches('/');
         self.parents(path)?;
         if self.directories.insert(path.to_owned()) {
@@ -73,7 +103,11 @@ impl<W: Write> Archive<W> {
     }
 
     /// Ends the archive.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn finish(mut self) -> io::Result<W> {
         self.entry("TRAILER!!!", 0, (0, 0), &[])?;
         self.out.flush()?;
         Ok(self.out)

@@ -1,0 +1,359 @@
+//! The block devices: the first takes writes, the second is read-only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::thread;
+
+use stickler_exerciser::{
+    DISK_SEED, DISK_SIZE, LEFT_SEED, READ_ONLY_SEED, READ_ONLY_SIZE, UNWRITTEN, pattern,
+};
+
+use crate::devices::{self, Kind, eventually};
+use crate::doing;
+use crate::failure::{Context, Result, ensure};
+use crate::machine::say;
+
+/// Past the page cache, in one piece as far as the device takes it.
+const O_DIRECT: i32 = 0o40000;
+
+/// Where what is read and written past the page cache has to lie in memory.
+const ALIGNMENT: usize = 4096;
+
+/// The least and the most that is read and written at once.
+const SIZES: [usize; 9] = [
+    4096,
+    8192,
+    12 << 10,
+    32 << 10,
+    64 << 10,
+    68 << 10,
+    128 << 10,
+    512 << 10,
+    1 << 20,
+];
+
+/// Threads that read and write at once, each in its own part of the disk.
+const THREADS: usize = 4;
+
+/// All ways to the disks.
+pub(crate) fn exercise() -> Result {
+    read_only_disk()?;
+    let disk = Disk::first()?;
+    ensure(!disk.attribute("serial")?.is_empty(), || {
+        format!("{} has no device ID string", disk.name)
+    })?;
+    disk.compare_all(DISK_SEED, "as the host has made it")?;
+    if !disk.takes_writes()? {
+        return Ok(());
+    }
+    use_first(&disk)?;
+    disk.write_cache()
+}
+
+/// Both disks, once more.
+pub(crate) fn use_again() -> Result {
+    read_only_disk()?;
+    let disk = Disk::first()?;
+    if disk.takes_writes()? {
+        use_first(&disk)?;
+    }
+    Ok(())
+}
+
+fn use_first(disk: &Disk) -> Result {
+    disk.direct_sizes()?;
+    disk.in_parallel()?;
+    disk.buffered()
+}
+
+/// Leaves on the first disk what the host expects to find there.
+pub(crate) fn leave() -> Result {
+    let disk = Disk::first()?;
+    if !disk.takes_writes()? {
+        say(UNWRITTEN);
+        return disk.compare_all(DISK_SEED, "as the host has made it");
+    }
+    doing("writing the whole disk");
+    disk.buffered_file()?
+        .write_all_at(&pattern::bytes(LEFT_SEED, DISK_SIZE), 0)
+        .context("cannot write the whole disk")?;
+    disk.flush()?;
+    drop_caches()?;
+    disk.compare_all(LEFT_SEED, "as it was written")
+}
+
+/// A disk of ours.
+struct Disk {
+    name: String,
+}
+
+impl Disk {
+    /// The disk of the `number`th block device.
+    fn find(number: usize) -> Result<Self> {
+        eventually(&format!("the disk of block device {number}"), || {
+            let devices = devices::of(Kind::Block)?;
+            let device = devices
+                .get(number)
+                .context(format!("there is no block device {number}"))?;
+            let Some(virtio) = device.virtio() else {
+                return Ok(None);
+            };
+            let found = devices::entries(&virtio.join("block"));
+            let name = found.ok().and_then(|disks| {
+                let disk = disks.first()?;
+                Some(devices::name(disk).to_owned())
+            });
+            Ok(name
+                .filter(|name| PathBuf::from(format!("/dev/{name}")).exists())
+                .map(|name| Self { name }))
+        })
+    }
+
+    fn first() -> Result<Self> {
+        Self::find(0)
+    }
+
+    fn attribute(&self, name: &str) -> Result<String> {
+        let path = format!("/sys/block/{}/{name}", self.name);
+        let value = fs::read_to_string(&path).context(format!("cannot read {path}"))?;
+        Ok(value.trim().to_owned())
+    }
+
+    fn takes_writes(&self) -> Result<bool> {
+        Ok(self.attribute("ro")? == "0")
+    }
+
+    fn open(&self, write: bool, flags: i32) -> Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(write)
+            .custom_flags(flags)
+            .open(format!("/dev/{}", self.name))
+            .context(format!("cannot open /dev/{}", self.name))
+    }
+
+    fn buffered_file(&self) -> Result<File> {
+        self.open(true, 0)
+    }
+
+    /// Has the device write its cache to its medium.
+    fn flush(&self) -> Result {
+        doing(format!("flushing {}", self.name));
+        self.buffered_file()?
+            .sync_all()
+            .context(format!("cannot flush {}", self.name))
+    }
+
+    /// Compares the whole first disk with a pattern.
+    fn compare_all(&self, seed: u64, what: &str) -> Result {
+        doing(format!("reading all of {}", self.name));
+        let mut found = vec![0; DISK_SIZE];
+        self.open(false, 0)?
+            .read_exact_at(&mut found, 0)
+            .context(format!("cannot read all of {}", self.name))?;
+        pattern::compare(&found, &pattern::bytes(seed, DISK_SIZE))
+            .map_err(|how| format!("{} is not {what}: {how}", self.name))
+    }
+
+    /// Requests of many sizes at many places, one at a time.
+    fn direct_sizes(&self) -> Result {
+        let file = self.open(true, O_DIRECT)?;
+        for (index, size) in SIZES.into_iter().enumerate() {
+            let at = (index * 516 * 1024) / ALIGNMENT * ALIGNMENT;
+            write_and_compare(&file, size, at.min(DISK_SIZE - size), 1000 + index as u64)
+                .context(&self.name)?;
+        }
+        // The device's smallest.
+        let sector: usize = self
+            .attribute("queue/logical_block_size")?
+            .parse()
+            .context("logical_block_size")?;
+        let last = DISK_SIZE - sector;
+        for at in [0, sector, 7 * sector, last] {
+            write_and_compare(&file, sector, at, 2000 + at as u64).context(&self.name)?;
+        }
+        Ok(())
+    }
+
+    /// Several threads at once, so that many requests are in flight.
+    fn in_parallel(&self) -> Result {
+        doing(format!("using {} in parallel", self.name));
+        const PART: usize = DISK_SIZE / THREADS;
+        let threads: Vec<_> = (0..THREADS)
+            .map(|number| -> Result<_> {
+                let file = self.open(true, O_DIRECT)?;
+                Ok(thread::spawn(move || -> Result {
+                    for (index, size) in [4096, 64 << 10, 256 << 10, 8192, 1 << 20]
+                        .into_iter()
+                        .enumerate()
+                    {
+                        let seed = (3000 + 10 * number + index) as u64;
+                        for at in (0..PART).step_by(size.max(PART / 8)) {
+                            let at = number * PART + at;
+                            write_and_compare(&file, size, at, seed + at as u64)?;
+                        }
+                        if index % 2 == number % 2 {
+                            file.sync_data().context("cannot flush")?;
+                        }
+                    }
+                    Ok(())
+                }))
+            })
+            .collect::<Result<_>>()?;
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| "a thread panicked".to_owned())?
+                .context(format!("{}, {THREADS} threads at once", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Through the page cache, which makes requests of its own.
+    fn buffered(&self) -> Result {
+        const SIZE: usize = 3 << 20;
+        const AT: u64 = 1 << 20;
+        doing(format!("writing {} through the page cache", self.name));
+        let data = pattern::bytes(4000, SIZE);
+        let file = self.buffered_file()?;
+        for (index, piece) in data.chunks(100_000).enumerate() {
+            file.write_all_at(piece, AT + (index * 100_000) as u64)
+                .context(format!("cannot write {}", self.name))?;
+        }
+        file.sync_all()
+            .context(format!("cannot flush {}", self.name))?;
+        drop(file);
+        drop_caches()?;
+        doing(format!("reading {} through the page cache", self.name));
+        let mut found = vec![0; SIZE];
+        self.open(false, 0)?
+            .read_exact_at(&mut found, AT)
+            .context(format!("cannot read {}", self.name))?;
+        pattern::compare(&found, &data).map_err(|how| {
+            format!(
+                "{} gives back what was written through the page cache at {AT} wrong: {how}",
+                self.name
+            )
+        })
+    }
+
+    /// Switches the disk's write cache off and on again, and writes with it off.
+    fn write_cache(&self) -> Result {
+        let path = format!("/sys/block/{}/cache_type", self.name);
+        for mode in ["write through", "write back"] {
+            doing(format!("switching the cache of {} to {mode}", self.name));
+            match fs::write(&path, mode) {
+                Ok(()) => {}
+                // The device need not offer CONFIG_WCE.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
+                Err(error) => return Err(error).context("cannot change the cache mode"),
+            }
+            let now = self.attribute("cache_type")?;
+            ensure(now == mode, || {
+                format!("the cache of {} is {now:?} instead of {mode:?}", self.name)
+            })?;
+            write_and_compare(&self.open(true, O_DIRECT)?, 64 << 10, 0, 5000)
+                .context(&self.name)?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// The second disk reads as it should and takes no writes.
+fn read_only_disk() -> Result {
+    let disk = Disk::find(1)?;
+    ensure(!disk.takes_writes()?, || {
+        format!("the read-only disk {} is not read-only", disk.name)
+    })?;
+    let file = disk.open(false, O_DIRECT)?;
+    let expected = pattern::bytes(READ_ONLY_SEED, READ_ONLY_SIZE);
+    let mut buffer = Aligned::new(128 << 10);
+    for (index, expected) in expected.chunks(128 << 10).enumerate() {
+        let at = index * (128 << 10);
+        doing(format!("reading 128 KiB at {at} of {}", disk.name));
+        file.read_exact_at(buffer.bytes(), at as u64)
+            .context(format!("cannot read 128 KiB at {at} of {}", disk.name))?;
+        pattern::compare(buffer.bytes(), expected).map_err(|how| {
+            format!(
+                "128 KiB at {at} of the read-only disk {} are wrong: {how}",
+                disk.name
+            )
+        })?;
+    }
+    let written = disk
+        .open(true, 0)
+        .and_then(|file| file.write_all_at(&[0; 512], 0).context(""))
+        .is_ok();
+    ensure(!written, || {
+        format!("the read-only disk {} takes writes", disk.name)
+    })
+}
+
+/// Writes `size` bytes at `at` past the page cache, reads them back, and compares.
+fn write_and_compare(file: &File, size: usize, at: usize, seed: u64) -> Result {
+    let place = format!("{size} bytes at {at}");
+    let data = pattern::bytes(seed, size);
+    let mut buffer = Aligned::new(size);
+    buffer.bytes().copy_from_slice(&data);
+    doing(format!("writing {place}"));
+    file.write_all_at(buffer.bytes(), at as u64)
+        .context(format!("cannot write {place}"))?;
+    buffer.bytes().fill(0);
+    doing(format!("reading {place}"));
+    file.read_exact_at(buffer.bytes(), at as u64)
+        .context(format!("cannot read {place}"))?;
+    pattern::compare(buffer.bytes(), &data).map_err(|how| format!("{place} come back wrong: {how}"))
+}
+
+fn drop_caches() -> Result {
+    fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")
+}
+
+/// Memory that lies where direct I/O wants it.
+struct Aligned {
+    memory: Vec<u8>,
+    size: usize,
+}
+
+impl Aligned {
+    fn new(size: usize) -> Self {
+        Self {
+            memory: vec![0; size + ALIGNMENT],
+            size,
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let at = self.memory.as_ptr().align_offset(ALIGNMENT);
+        &mut self.memory[at..at + self.size]
+    }
+}
+
+/// Reads from both disks past the page cache until `stop` says so, whatever comes of it.
+pub(crate) fn keep_reading(stop: impl Fn() -> bool) {
+    let mut buffer = Aligned::new(64 << 10);
+    let mut at = 0;
+    while !stop() {
+        let read = [0, 1].into_iter().any(|number| {
+            let devices = devices::of(Kind::Block).unwrap_or_default();
+            let disk = devices.get(number).and_then(|device| {
+                let disks = devices::entries(&device.virtio()?.join("block")).ok()?;
+                Some(devices::name(disks.first()?).to_owned())
+            });
+            disk.is_some_and(|name| {
+                Disk { name }.open(false, O_DIRECT).is_ok_and(|file| {
+                    (0..8).all(|_| {
+                        at = (at + buffer.size) % READ_ONLY_SIZE;
+                        file.read_at(buffer.bytes(), at as u64).is_ok()
+                    })
+                })
+            })
+        });
+        if !read {
+            thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}

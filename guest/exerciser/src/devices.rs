@@ -1,0 +1,212 @@
+//! The devices as the kernel lists them: which there are, and whether they have drivers.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Context, Result};
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Net,
+    Block,
+    Console,
+    Entropy,
+}
+
+impl Kind {
+    fn of(id: u64) -> Option<Self> {
+        match id {
+            1 => Some(Self::Net),
+            2 => Some(Self::Block),
+            3 => Some(Self::Console),
+            4 => Some(Self::Entropy),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Net => "network",
+            Self::Block => "block",
+            Self::Console => "console",
+            Self::Entropy => "entropy",
+        })
+    }
+}
+
+const PCI: &str = "/sys/bus/pci/devices";
+
+/// Bits of device status after which a driver needs to do nothing but reset the device (§2.1).
+const DEVICE_NEEDS_RESET: u64 = 64;
+const FAILED: u64 = 128;
+
+/// A virtio device, by its function on the PCI bus.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    /// Its directory among PCI's.
+    pub(crate) function: PathBuf,
+}
+
+impl Device {
+    /// The function's name: `0000:00:01.0`.
+    pub(crate) fn name(&self) -> &str {
+        name(&self.function)
+    }
+
+    /// The directory of the virtio device that the transport's driver has made of it.
+    pub(crate) fn virtio(&self) -> Option<PathBuf> {
+        let entries = fs::read_dir(&self.function).ok()?;
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| {
+                name(path)
+                    .strip_prefix("virtio")
+                    .is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+            })
+    }
+
+    /// What it is: by what the transport's driver says, else by its PCI Device ID.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        if let Some(id) = self.virtio().and_then(|dir| number(&dir.join("device"))) {
+            return Kind::of(id);
+        }
+        match number(&self.function.join("device"))? {
+            0x1000 => Some(Kind::Net),
+            0x1001 => Some(Kind::Block),
+            0x1003 => Some(Kind::Console),
+            0x1005 => Some(Kind::Entropy),
+            id => Kind::of(id.checked_sub(0x1040)?),
+        }
+    }
+
+    /// Whether both its transport and the device itself have drivers.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.function.join("driver").exists()
+            && self
+                .virtio()
+                .is_some_and(|virtio| virtio.join("driver").exists())
+    }
+
+    /// Whether the driver has said that it gave up, or the device that it wants a reset.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.status()
+            .is_some_and(|status| status & (FAILED | DEVICE_NEEDS_RESET) != 0)
+    }
+
+    /// Device status.
+    fn status(&self) -> Option<u64> {
+        number(&self.virtio()?.join("status"))
+    }
+
+    /// Whether this feature was negotiated.
+    pub(crate) fn has_feature(&self, bit: usize) -> bool {
+        self.virtio()
+            .and_then(|virtio| fs::read_to_string(virtio.join("features")).ok())
+            .is_some_and(|bits| bits.as_bytes().get(bit) == Some(&b'1'))
+    }
+
+    /// What it is and how it stands, in words.
+    pub(crate) fn describe(&self) -> String {
+        let kind = self
+            .kind()
+            .map_or("device".to_owned(), |kind| kind.to_string());
+        match (self.function.join("driver").exists(), self.status()) {
+            (false, _) => format!("{kind} at {}: its transport has no driver", self.name()),
+            (true, None) => format!("{kind} at {}: the transport gives no device", self.name()),
+            (true, Some(status)) if self.is_driven() => {
+                format!("{kind} at {}: device status {status:#04x}", self.name())
+            }
+            (true, Some(status)) => format!(
+                "{kind} at {}: no driver, device status {status:#04x}",
+                self.name()
+            ),
+        }
+    }
+}
+
+/// All virtio devices, in the order of their slots.
+pub(crate) fn all() -> Result<Vec<Device>> {
+    let mut found: Vec<Device> = entries(Path::new(PCI))?
+        .into_iter()
+        .filter(|function| number(&function.join("vendor")) == Some(0x1af4))
+        .map(|function| Device { function })
+        .collect();
+    found.sort_by(|a, b| a.function.cmp(&b.function));
+    Ok(found)
+}
+
+/// Those of this kind.
+pub(crate) fn of(kind: Kind) -> Result<Vec<Device>> {
+    Ok(all()?
+        .into_iter()
+        .filter(|device| device.kind() == Some(kind))
+        .collect())
+}
+
+/// Waits until every device has its driver, or, where drivers may do so, was given up.
+pub(crate) fn wait_for_drivers(giving_up: bool) -> Result {
+    let undriven = || -> Result<Vec<Device>> {
+        Ok(all()?
+            .into_iter()
+            .filter(|device| !(device.is_driven() || giving_up && device.is_given_up()))
+            .collect())
+    };
+    let waited = eventually("the drivers of all devices", || {
+        Ok(undriven()?.is_empty().then_some(()))
+    });
+    if waited.is_err() {
+        let words: Vec<String> = undriven()?.iter().map(Device::describe).collect();
+        return Err(words.join("; "));
+    }
+    Ok(())
+}
+
+/// How long something may take to happen that is to happen soon.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Waits for something that is to happen soon.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if begin.elapsed() > SOON {
+            return Err(format!("waited {} s in vain for {what}", SOON.as_secs()));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The paths in a directory, sorted.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).context(format!("cannot read {}", dir.display()))? {
+        found.push(entry.context("cannot read a directory")?.path());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A file's name.
+pub(crate) fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+/// A number in a file, as the kernel writes them: `0x1af4`, `17`.
+fn number(path: &Path) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Taking drivers from their devices and giving them back.
+
+use std::fs;
+use std::path::Path;
+
+use crate::busy::Busy;
+use crate::devices::{self, Device, Kind, eventually};
+use crate::doing;
+use crate::failure::{Context, Result, ensure};
+
+/// What is taken away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bus {
+    /// The device type's driver.
+    Virtio,
+    /// The transport's driver.
+    Pci,
+    /// The device itself, which is then found again.
+    Rescan,
+}
+
+/// Takes the driver, or the whole device, from every device and gives it back, while the network,
+/// the entropy device and the disks are in use.
+pub(crate) fn rebind(bus: Bus, giving_up: bool) -> Result {
+    for device in devices::all()? {
+        if !device.is_driven() || (giving_up && device.is_given_up()) {
+            continue;
+        }
+        let kind = device.kind();
+        let _busy = Busy::start();
+        let again = match bus {
+            Bus::Virtio => {
+                let virtio = device.virtio().context("the device is gone")?;
+                rebind_one(&virtio, &device)
+            }
+            Bus::Pci => rebind_one(&device.function, &device),
+            Bus::Rescan => remove_and_find(&device),
+        };
+        if giving_up && device.is_given_up() {
+            continue;
+        }
+        again?;
+        devices::wait_for_drivers(giving_up)?;
+        if kind == Some(Kind::Net) {
+            // The new interface is down.
+            crate::net::bring_up()?;
+        }
+    }
+    Ok(())
+}
+
+fn rebind_one(at: &Path, device: &Device) -> Result {
+    let name = devices::name(at);
+    let what = device.describe();
+    let driver = fs::canonicalize(at.join("driver")).context(format!("{name} has no driver"))?;
+    doing(format!("taking the driver from {what}"));
+    fs::write(driver.join("unbind"), name)
+        .context(format!("{} does not let go of {what}", driver.display()))?;
+    ensure(!at.join("driver").exists(), || {
+        format!("{what} still has its driver")
+    })?;
+    doing(format!("giving the driver back to {what}"));
+    fs::write(driver.join("bind"), name)
+        .context(format!("{} does not take {what} again", driver.display()))
+}
+
+fn remove_and_find(device: &Device) -> Result {
+    let what = device.describe();
+    doing(format!("removing {what}"));
+    fs::write(device.function.join("remove"), "1").context(format!("cannot remove {what}"))?;
+    ensure(!device.function.exists(), || {
+        format!("{what} is still there")
+    })?;
+    doing(format!("looking for {what} again"));
+    fs::write("/sys/bus/pci/rescan", "1").context("cannot look for devices")?;
+    eventually(&format!("{what} to be found again"), || {
+        Ok(device.function.exists().then_some(()))
+    })
+}

@@ -1,0 +1,29 @@
+//! What went wrong, in words.
+
+use std::fmt::Display;
+
+/// A result with words for the error.
+pub(crate) type Result<T = ()> = std::result::Result<T, String>;
+
+/// Says what was being done when something failed.
+pub(crate) trait Context<T> {
+    /// Puts `what` before the error.
+    fn context(self, what: impl Display) -> Result<T>;
+}
+
+impl<T, E: Display> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl Display) -> Result<T> {
+        self.map_err(|error| format!("{what}: {error}"))
+    }
+}
+
+impl<T> Context<T> for Option<T> {
+    fn context(self, what: impl Display) -> Result<T> {
+        self.ok_or_else(|| what.to_string())
+    }
+}
+
+/// Fails with `words` unless `condition` holds.
+pub(crate) fn ensure(condition: bool, words: impl FnOnce() -> String) -> Result {
+    if condition { Ok(()) } else { Err(words()) }
+}

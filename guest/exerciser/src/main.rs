@@ -1,0 +1,215 @@
+//! The first process of the guests that `stickler check` boots: it drives every device hard, and
+//! compares all data.
+//!
+//! It writes `@mark NAME` to the serial port before each step, a line for each that failed, and one
+//! when everything worked. Then it powers off. The build script of stickler compiles it with nothing
+//! but `rustc`, so that it needs no other crate.
+
+mod block;
+mod busy;
+mod command;
+mod console;
+mod devices;
+mod drivers;
+mod entropy;
+mod failure;
+mod kernel_log;
+mod machine;
+mod net;
+mod sys;
+
+use std::collections::BTreeSet;
+use std::panic;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use stickler_exerciser::{COMMAND, FAILED, GIVEN_UP, GIVING_UP_PARAMETER, PASSED};
+
+use crate::devices::{Device, Kind};
+use crate::drivers::Bus;
+use crate::failure::Result;
+use crate::machine::{mark, say};
+
+/// How long a step may take. A driver that lost an interrupt waits for ever.
+const STEP: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("stickler-exerciser is the first process of a guest and nothing else");
+        return ExitCode::from(2);
+    }
+    let mut exercise = Exercise::default();
+    match machine::mount_file_systems() {
+        Ok(()) => exercise.run(),
+        Err(error) => exercise.failed("machine", &error),
+    }
+    if !exercise.hung {
+        sys::write_back();
+    }
+    mark("power-off");
+    if !exercise.failed {
+        say(PASSED);
+    }
+    sys::power_off();
+    say(&format!("{FAILED}power-off: the machine stays on"));
+    ExitCode::FAILURE
+}
+
+/// What step is being done to, for whoever asks why it does not end.
+static DOING: Mutex<String> = Mutex::new(String::new());
+
+/// Notes what is being done now.
+pub(crate) fn doing(what: impl Into<String>) {
+    if let Ok(mut doing) = DOING.lock() {
+        *doing = what.into();
+    }
+}
+
+/// How it goes.
+#[derive(Default)]
+struct Exercise {
+    /// A driver may give up on its device.
+    giving_up: bool,
+    /// Kinds of devices with which nothing more is done.
+    lost: BTreeSet<Kind>,
+    /// A step never ended.
+    hung: bool,
+    failed: bool,
+}
+
+impl Exercise {
+    fn run(&mut self) {
+        self.giving_up = machine::parameter(GIVING_UP_PARAMETER).as_deref() == Some("yes");
+        mark("modules");
+        if let Err(error) = machine::load_modules() {
+            return self.failed("modules", &error);
+        }
+        if std::path::Path::new(COMMAND).exists() {
+            mark("command");
+            if let Err(error) = command::run() {
+                self.failed("command", &error);
+            }
+            return;
+        }
+        mark("drivers");
+        if let Err(error) = devices::wait_for_drivers(self.giving_up) {
+            self.failed("drivers", &error);
+        }
+        self.note_lost();
+        self.step(Kind::Block, "block", block::exercise);
+        self.step(Kind::Net, "network", net::exercise);
+        self.step(Kind::Console, "console", console::exercise);
+        self.step(Kind::Entropy, "entropy", entropy::exercise);
+        for (bus, name) in [
+            (Bus::Virtio, "rebind-drivers"),
+            (Bus::Pci, "rebind-transport"),
+            (Bus::Rescan, "rescan"),
+        ] {
+            if self.hung {
+                // A driver whose device hangs cannot be taken away.
+                break;
+            }
+            self.rebind(bus, name);
+            self.step(
+                Kind::Block,
+                &format!("block-after-{name}"),
+                block::use_again,
+            );
+            self.step(Kind::Net, &format!("network-after-{name}"), net::use_again);
+            self.step(
+                Kind::Console,
+                &format!("console-after-{name}"),
+                console::exercise,
+            );
+            self.step(
+                Kind::Entropy,
+                &format!("entropy-after-{name}"),
+                entropy::exercise,
+            );
+        }
+        self.step(Kind::Block, "block-end", block::leave);
+        mark("kernel-log");
+        if let Err(error) = kernel_log::check() {
+            self.failed("kernel-log", &error);
+        }
+    }
+
+    /// One step with the devices of a kind.
+    fn step(&mut self, kind: Kind, name: &str, work: fn() -> Result) {
+        if self.lost.contains(&kind) {
+            return;
+        }
+        mark(name);
+        let Err(error) = self.in_time(work) else {
+            return;
+        };
+        let devices = devices::of(kind).unwrap_or_default();
+        if self.giving_up && devices.iter().any(Device::is_given_up) {
+            self.note_lost();
+        } else {
+            let how: Vec<String> = devices.iter().map(Device::describe).collect();
+            self.failed(name, &format!("{error} ({})", how.join("; ")));
+        }
+        if self.hung {
+            self.lost.insert(kind);
+        }
+    }
+
+    /// Takes the drivers from the devices and gives them back.
+    fn rebind(&mut self, bus: Bus, name: &str) {
+        mark(name);
+        let giving_up = self.giving_up;
+        if let Err(error) = self.in_time(move || drivers::rebind(bus, giving_up)) {
+            self.failed(name, &error);
+        }
+        self.note_lost();
+    }
+
+    /// Does `work`, unless it takes too long.
+    fn in_time(&mut self, work: impl FnOnce() -> Result + Send + 'static) -> Result {
+        doing("");
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            sender.send(work()).ok();
+        });
+        match receiver.recv_timeout(STEP) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => {
+                self.hung = true;
+                let doing = DOING.lock().map(|doing| doing.clone()).unwrap_or_default();
+                Err(format!("no end after {} s of {doing}", STEP.as_secs()))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                panic::resume_unwind(Box::new("a step panicked"))
+            }
+        }
+    }
+
+    /// Notes the devices that were given up, where that is allowed.
+    fn note_lost(&mut self) {
+        if !self.giving_up {
+            return;
+        }
+        for device in devices::all().unwrap_or_default() {
+            if (!device.is_driven() || device.is_given_up())
+                && let Some(kind) = device.kind()
+                && self.lost.insert(kind)
+            {
+                say(&format!("{GIVEN_UP}{}", device.describe()));
+            }
+        }
+    }
+
+    fn failed(&mut self, step: &str, error: &str) {
+        say(&format!("{FAILED}{step}: {error}"));
+        if !self.failed {
+            for line in kernel_log::latest_warnings() {
+                say(&format!("exercise: the kernel says: {line}"));
+            }
+        }
+        self.failed = true;
+    }
+}

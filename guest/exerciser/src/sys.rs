@@ -1,0 +1,114 @@
+//! What the standard library does not have: the C library's functions and the kernel's, each behind a
+//! function that can be called with anything.
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
+use std::fs::File;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+unsafe extern "C" {
+    fn mount(
+        source: *const c_char,
+        target: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_void,
+    ) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
+    fn reboot(how: c_int) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn sync();
+}
+
+const FINIT_MODULE: c_long = 313;
+const POWER_OFF: c_int = 0x4321_fedc;
+const AF_INET: c_int = 2;
+const SOCK_RAW: c_int = 3;
+const IPPROTO_ICMP: c_int = 1;
+
+/// Mounts the kernel's file system `kind` at `target`.
+pub(crate) fn mount_at(kind: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: All three are null-terminated, and these kinds take no data.
+    let result = unsafe {
+        mount(
+            kind.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            std::ptr::null(),
+        )
+    };
+    check(result.into())
+}
+
+/// Loads a module.
+pub(crate) fn load_module(file: &File) -> io::Result<()> {
+    // SAFETY: The kernel reads from the file, and the string of parameters, which is empty and
+    // null-terminated.
+    check(unsafe { syscall(FINIT_MODULE, file.as_raw_fd(), c"".as_ptr(), 0 as c_int) })
+}
+
+/// Switches the machine off. Comes back only if that fails.
+pub(crate) fn power_off() {
+    // SAFETY: It touches no memory of ours.
+    unsafe { reboot(POWER_OFF) };
+}
+
+/// Writes back what is written.
+pub(crate) fn write_back() {
+    // SAFETY: It has no arguments and cannot fail.
+    unsafe { sync() };
+}
+
+/// A socket for ICMP.
+pub(crate) fn icmp_socket() -> io::Result<UdpSocket> {
+    // SAFETY: It touches no memory of ours.
+    let fd = unsafe { socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) };
+    check(fd.into())?;
+    // SAFETY: The descriptor is new, and nobody else has it.
+    Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// A request that reads and writes up to 64 bytes, as all do that are made here.
+pub(crate) fn control(
+    file: &impl AsRawFd,
+    request: Request,
+    argument: &mut [u8; 64],
+) -> io::Result<()> {
+    // SAFETY: The requests that can be named read and write less than 64 bytes, and nothing behind
+    // pointers.
+    check(unsafe { ioctl(file.as_raw_fd(), request as c_ulong, argument.as_mut_ptr()) }.into())
+}
+
+/// What [`control`] can ask for.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub(crate) enum Request {
+    /// `struct termios` (36 bytes): get.
+    TerminalModes = 0x5401,
+    /// `struct termios`: set.
+    SetTerminalModes = 0x5402,
+    /// `struct ifreq` (40 bytes), as are the following: get the flags.
+    Flags = 0x8913,
+    /// Set the flags.
+    SetFlags = 0x8914,
+    /// Set the address.
+    SetAddress = 0x8916,
+    /// Set the network's mask.
+    SetMask = 0x891c,
+    /// Set the hardware address.
+    SetHardwareAddress = 0x8924,
+    /// Get it.
+    HardwareAddress = 0x8927,
+    /// `struct vlan_ioctl_args` (56 bytes): add or remove a VLAN.
+    Vlan = 0x8983,
+}
+
+fn check(result: c_long) -> io::Result<()> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! What a Linux guest boots from.
+//!
+//! * [`cpio`]: initial RAM file systems.
+//! * [`kernel`]: which kernel a file is.
+//! * [`modules`]: kernel modules, unpacked, in the order in which to load them.
+
+pub mod cpio;
+pub mod kernel;
+pub mod modules;

@@ -1,0 +1,333 @@
+//! Kernel modules, unpacked, in the order in which to load them.
+//!
+//! Which module needs which, the modules themselves say: `modules.dep` is made by depmod when a
+//! kernel is installed, and an unpacked package has none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+/// Why modules cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or a directory cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A compressed module is none.
+    #[error("cannot unpack {path}: {cause}")]
+    Packed {
+        /// Which.
+        path: String,
+        /// What the decompressor said.
+        cause: String,
+    },
+    /// There is nothing to load.
+    #[error(
+        "there are no kernel modules in {0}: a directory such as /lib/modules/VERSION is wanted, or one with .ko files"
+    )]
+    None(String),
+    /// The modules are another kernel's.
+    #[error("the modules in {path} are of Linux {theirs}, and the kernel is {kernel}")]
+    OfAnother {
+        /// The directory.
+        path: String,
+        /// The version they say they are of.
+        theirs: String,
+        /// The kernel's.
+        kernel: String,
+    },
+}
+
+/// A module, uncompressed.
+pub struct Module {
+    /// Its name as the kernel has it: with underscores.
+    pub name: String,
+    /// What is loaded.
+    pub content: Vec<u8>,
+}
+
+impl Module {
+    /// The kernel it was built for, as `uname -r` says it.
+    #[must_use]
+    pub fn release(&self) -> Option<String> {
+        let value = information(&self.content, "vermagic")?;
+        Some(value.split(' ').next().unwrap_or_default().to_owned())
+    }
+}
+
+/// A directory with modules.
+pub struct Directory {
+    path: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+    /// It is a whole kernel's directory and not a collection.
+    of_kernel: bool,
+}
+
+impl Directory {
+    /// Looks for modules, compressed or not, in `path` and below.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or has none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut files = BTreeMap::new();
+        let of_kernel = path.join("kernel").is_dir();
+        find_modules(path, &mut files)?;
+        if files.is_empty() {
+            return Err(Error::None(path.display().to_string()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            files,
+            of_kernel,
+        })
+    }
+
+    /// The modules to load, each after what it depends on: of a kernel's directory those that are
+    /// `wanted`, of a collection all.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn wanted(&self, wanted: &[&str]) -> Result<Vec<Module>, Error> {
+        if self.of_kernel {
+            return self.closure(wanted);
+        }
+        let all: Vec<&str> = self.files.keys().map(String::as_str).collect();
+        self.closure(&all)
+    }
+
+    /// The modules `names` and those they depend on, each after what it depends on. Names without a
+    /// module are taken for built in.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn closure(&self, names: &[&str]) -> Result<Vec<Module>, Error> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for name in names {
+            self.add_after_dependencies(&canonical(name), &mut seen, &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn add_after_dependencies(
+        &self,
+        name: &str,
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<Module>,
+    ) -> Result<(), Error> {
+        let Some(path) = self.files.get(name) else {
+            return Ok(());
+        };
+        if !seen.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let content = read(path)?;
+        for dependency in dependencies(&content) {
+            self.add_after_dependencies(&dependency, seen, order)?;
+        }
+        order.push(Module {
+            name: name.to_owned(),
+            content,
+        });
+        Ok(())
+    }
+
+    /// Fails where `modules`, which come from here, say that they are of another kernel than
+    /// `release`, which would refuse them.
+    ///
+    /// # Errors
+    ///
+    /// That they are.
+    pub fn fits(&self, modules: &[Module], release: &str) -> Result<(), Error> {
+        match modules.iter().find_map(Module::release) {
+            Some(theirs) if theirs != release => Err(Error::OfAnother {
+                path: self.path.display().to_string(),
+                theirs,
+                kernel: release.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The module's name as the kernel has it: with underscores.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// Collects the modules below `dir` by name.
+fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), Error> {
+    let unreadable = |cause| Error::Unreadable {
+        path: dir.display().to_string(),
+        cause,
+    };
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let path = entry.path();
+        // Not through links: `build` and `source` lead to whole source trees.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            find_modules(&path, found)?;
+        } else if let Some((name, "" | ".xz" | ".gz" | ".zst")) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.split_once(".ko"))
+        {
+            found.insert(canonical(name), path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let content = fs::read(path).map_err(|cause| Error::Unreadable {
+        path: path.display().to_string(),
+        cause,
+    })?;
+    let packed = |cause: String| Error::Packed {
+        path: path.display().to_string(),
+        cause,
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let mut plain = Vec::new();
+    match extension {
+        Some("xz") => {
+            lzma_rs::xz_decompress(&mut Cursor::new(content), &mut plain)
+                .map_err(|error| packed(error.to_string()))?;
+        }
+        Some("gz") => {
+            flate2::read::MultiGzDecoder::new(content.as_slice())
+                .read_to_end(&mut plain)
+                .map_err(|error| packed(error.to_string()))?;
+        }
+        Some("zst") => {
+            ruzstd::decoding::StreamingDecoder::new(content.as_slice())
+                .map_err(|error| packed(error.to_string()))?
+                .read_to_end(&mut plain)
+                .map_err(|error| packed(error.to_string()))?;
+        }
+        _ => return Ok(content),
+    }
+    Ok(plain)
+}
+
+/// The names in the `depends=` entry of a module's information section.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    information(module, "depends")
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(canonical)
+        .collect()
+}
+
+/// An entry of a module's information section.
+fn information(module: &[u8], key: &str) -> Option<String> {
+    let key = format!("\0{key}=");
+    let at = module
+        .windows(key.len())
+        .position(|window| window == key.as_bytes())?;
+    let value = &module[at + key.len()..];
+    let end = value.iter().position(|&b| b == 0).unwrap_or(value.len());
+    Some(String::from_utf8_lossy(&value[..end]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::path::Path;
+
+    use super::{Directory, dependencies};
+
+    fn module(depends: &str) -> Vec<u8> {
+        format!("\x7fELF..\0depends={depends}\0vermagic=6.1.0 SMP\0").into_bytes()
+    }
+
+    fn names(directory: &Path, wanted: &[&str]) -> Vec<String> {
+        let modules = Directory::open(directory).unwrap().wanted(wanted).unwrap();
+        modules.into_iter().map(|module| module.name).collect()
+    }
+
+    #[test]
+    fn a_module_names_what_it_depends_on() {
+        let module = b"\x7fELF..\0license=GPL\0depends=net-failover,virtio\0name=x\0";
+        assert_eq!(dependencies(module), ["net_failover", "virtio"]);
+        assert!(dependencies(b"license=GPL\0depends=\0").is_empty());
+    }
+
+    #[test]
+    fn of_a_kernels_directory_what_is_wanted_and_of_a_collection_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let kernel = directory.path().join("kernel/drivers");
+        fs::create_dir_all(&kernel).unwrap();
+        for dir in [directory.path(), &kernel] {
+            fs::write(dir.join("virtio-net.ko"), module("failover,virtio")).unwrap();
+        }
+        fs::write(kernel.join("failover.ko"), module("")).unwrap();
+        fs::write(kernel.join("other.ko"), module("")).unwrap();
+        fs::write(kernel.join("notes.txt"), "no module").unwrap();
+        let wanted = ["virtio_net", "virtio_blk"];
+        assert_eq!(names(directory.path(), &wanted), ["failover", "virtio_net"]);
+        assert_eq!(names(&kernel, &wanted), ["failover", "other", "virtio_net"]);
+    }
+
+    #[test]
+    fn modules_are_unpacked() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = module("");
+        let write = |name: &str, content: &[u8]| {
+            fs::write(directory.path().join(name), content).unwrap();
+        };
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&plain).unwrap();
+        write("a.ko.gz", &gz.finish().unwrap());
+        let mut xz = Vec::new();
+        lzma_rs::xz_compress(&mut plain.as_slice(), &mut xz).unwrap();
+        write("b.ko.xz", &xz);
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        write(
+            "c.ko.zst",
+            &ruzstd::encoding::compress_to_vec(plain.as_slice(), level),
+        );
+        write("d.ko", &plain);
+        let open = Directory::open(directory.path()).unwrap();
+        let modules = open.wanted(&[]).unwrap();
+        assert_eq!(modules.len(), 4);
+        for module in &modules {
+            assert!(module.content == plain, "{}", module.name);
+        }
+        assert!(open.fits(&modules, "6.1.0").is_ok());
+        let error = open.fits(&modules, "6.12.1").unwrap_err().to_string();
+        assert!(
+            error.contains("6.1.0") && error.contains("6.12.1"),
+            "{error}"
+        );
+
+        write("e.ko.xz", b"not packed at all");
+        let error = open_error(directory.path());
+        assert!(error.contains("e.ko.xz"), "{error}");
+    }
+
+    fn open_error(directory: &Path) -> String {
+        match Directory::open(directory).and_then(|open| open.wanted(&[])) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_directory_without_modules_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(open_error(directory.path()).contains("no kernel modules"));
+        assert!(open_error(&directory.path().join("none")).contains("cannot read"));
+    }
+}
