@@ -4,11 +4,13 @@
 //! * [`cli`]: the command line.
 //! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices, device workers.
 //! * [`backends`]: what stands behind the devices on the host: files, taps, terminals.
+//! * [`check`]: many runs of one kernel.
 //! * [`doctor`]: what this host offers.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
 //! * [`report`]: what the user gets to read of it.
 
 pub mod backends;
+pub mod check;
 pub mod cli;
 pub mod doctor;
 pub mod journal;

@@ -75,6 +75,21 @@ fn bad_usage_is_one_sentence_with_the_way_to_the_help() {
             &["run", "--kernel", "x", "--report", "xml"],
             &["'xml'", "json=FILE"],
         ),
+        (&["check"], &["--kernel", "stickler check --help"]),
+        (
+            &["check", "--kernel", "x", "--shard", "0/4"],
+            &["'0/4'", "1/4, 2/4"],
+        ),
+        (
+            &["check", "--kernel", "x", "--latitude", "no-such"],
+            &["no-such", "stickler latitudes"],
+        ),
+        (
+            &["check", "--kernel", "x", "--latitude", "none,no-msix"],
+            &["none"],
+        ),
+        (&["check", "--kernel", "x", "--jobs", "0"], &["--jobs", "0"]),
+        (&["merge"], &["REPORT.json", "stickler merge --help"]),
         (&["man", "nonsense"], &["nonsense", "--help"]),
         (&["completions", "tcsh"], &["tcsh", "bash"]),
         (
@@ -100,6 +115,8 @@ fn help_and_version_are_no_errors() {
         &["-h"],
         &["help", "run"],
         &["run", "--help"],
+        &["check", "--help"],
+        &["merge", "--help"],
         &["doctor", "--help"],
         &["requirements", "-h"],
     ] {
@@ -120,6 +137,9 @@ fn what_it_prints_for_other_programs() {
     let schema = stdout(&stickler(&["report-schema"]));
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert_eq!(schema["title"], "stickler report");
+    let schema = stdout(&stickler(&["report-schema", "--check"]));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(schema["title"], "stickler check report");
     let list = stdout(&stickler(&["requirements", "--format", "json"]));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert!(!list.as_array().unwrap().is_empty());
@@ -204,4 +224,100 @@ fn back_ends_that_cannot_be_had_are_named() {
     refused(&run(&["--console", "pty"]), &["'pty'", "socket=PATH"]);
     let many = ["--net", "user"].repeat(31);
     refused(&run(&many), &["33 devices", "31 slots"]);
+}
+
+#[test]
+fn a_check_that_cannot_begin_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "--kernel", "k"][..], more].concat();
+        in_directory(directory.path(), &arguments)
+    };
+    refused(&check(&[]), &["kernel", "k"]);
+    fs::write(directory.path().join("k"), "not a kernel").unwrap();
+    fs::create_dir(directory.path().join("empty")).unwrap();
+    refused(
+        &check(&["--modules", "empty"]),
+        &["no kernel modules in empty"],
+    );
+    refused(&check(&["--modules", "gone"]), &["gone"]);
+    refused(&check(&["--initrd", "gone"]), &["initrd gone"]);
+    refused(&check(&["--", "gone"]), &["command gone"]);
+    refused(
+        &check(&["--initrd", "k", "--modules", "empty"]),
+        &["--modules", "--initrd"],
+    );
+    refused(&check(&["--report", "json=no/r.json"]), &["no/r.json"]);
+}
+
+/// The report of a shard that ran this one run.
+fn shard(run: &str, number: u32, violated: u32, planned: u32) -> String {
+    let failures = if violated > 0 {
+        r#"[{ "how": "violation", "step": null, "message": "status.no-clear" }]"#
+    } else {
+        "[]"
+    };
+    let outcome = if violated > 0 { "violated" } else { "held" };
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        r#"{{ "stickler": "{version}", "spec": "1.0", "reading": "lenient", "deny": "must",
+        "kernel": {{ "file": "k", "release": "6.1.0" }}, "planned": {planned},
+        "runs": [{{ "number": {number}, "name": "{run}",
+            "latitude": {{ "choice": "none", "seed": null, "names": [] }}, "end": "power-off",
+            "time_us": 7, "given_up": [], "failures": {failures} }}],
+        "requirements": [{{ "id": "status.no-clear", "role": "driver", "level": "MUST NOT",
+            "clauses": {{ "1.0": ["2.1.1-2"] }}, "outcome": "{outcome}", "held": 4,
+            "violated": {violated} }}],
+        "findings": [] }}"#
+    )
+}
+
+#[test]
+fn shards_are_merged() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("a.json", &shard("none", 0, 0, 3));
+    write("b.json", &shard("seed=1", 1, 0, 3));
+    write("c.json", &shard("seed=2", 2, 5, 3));
+    let merge = |files: &[&str]| in_directory(directory.path(), &[&["merge"], files].concat());
+
+    let good = merge(&["b.json", "a.json"]);
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    let text = stdout(&good);
+    assert!(
+        text.contains("2 runs: 2 passed, 0 failed, 1 more were planned"),
+        "{text}"
+    );
+    assert!(text.contains("8 times"), "{text}");
+
+    let bad = merge(&["c.json", "b.json", "a.json", "--report", "json"]);
+    assert_eq!(bad.status.code(), Some(1), "{}", stderr(&bad));
+    let whole: serde_json::Value = serde_json::from_str(&stdout(&bad)).unwrap();
+    assert_eq!(whole["requirements"][0]["held"], 12);
+    assert_eq!(whole["requirements"][0]["violated"], 5);
+    let names: Vec<_> = whole["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| &run["name"])
+        .collect();
+    assert_eq!(names, ["none", "seed=1", "seed=2"]);
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("a.json", &shard("none", 0, 0, 3));
+    write("same.json", &shard("none", 0, 0, 3));
+    write("other.json", &shard("seed=1", 1, 0, 9));
+    write("run.json", r#"{ "stickler": "0.1.0", "spec": "1.0" }"#);
+    let merge = |files: &[&str]| in_directory(directory.path(), &[&["merge"], files].concat());
+    refused(&merge(&["a.json", "gone.json"]), &["gone.json"]);
+    refused(
+        &merge(&["a.json", "same.json"]),
+        &["none", "a.json", "same.json"],
+    );
+    refused(&merge(&["a.json", "other.json"]), &["planned", "3", "9"]);
+    refused(&merge(&["a.json", "run.json"]), &["run.json", "no report"]);
 }

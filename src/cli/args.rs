@@ -28,6 +28,21 @@ Exit codes:
   Where several apply, 4 comes before 1, and 1 before 3."
     };
 }
+
+/// The same for many runs.
+macro_rules! check_exit_codes {
+    () => {
+        "\
+Exit codes:
+  0  all guests passed and their drivers conformed
+  1  a requirement of a level that --deny names was violated
+  2  bad usage or input: nothing was run
+  3  a guest failed, or the check was interrupted
+  4  stickler itself failed
+  Where several apply, 4 comes before 1, and 1 before 3."
+    };
+}
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -72,6 +87,12 @@ pub enum Command {
     /// Boot a guest and judge its drivers
     #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
     Run(Box<Run>),
+    /// Boot a kernel many times, on devices that differ as the specification lets them, and judge its
+    /// drivers
+    #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
+    Check(Box<super::check::Check>),
+    /// Join the JSON reports of the shards of a check
+    Merge(super::check::Merge),
     /// Say what this host offers for running guests, and what to do about what is missing
     Doctor,
     /// List the requirements that are judged, or explain some
@@ -79,7 +100,11 @@ pub enum Command {
     /// List what devices can make use of that the specification leaves to them, or explain one
     Latitudes(LatitudeList),
     /// Print the JSON Schema of the JSON report
-    ReportSchema,
+    ReportSchema {
+        /// Of `stickler check`, instead of that of `stickler run`
+        #[arg(long)]
+        check: bool,
+    },
     /// Print the man page (roff)
     #[command(after_help = "Example: stickler man > stickler.1 && man ./stickler.1")]
     Man {
@@ -120,6 +145,36 @@ Examples:
 
 ",
     exit_codes!()
+);
+
+const CHECK_ABOUT: &str = "\
+Boots a kernel once with plain devices and once for each of many seeds, with devices that make use of \
+what the specification leaves to them. In each guest a built-in program drives all devices hard, \
+compares all data, takes the drivers away and gives them back. Ends with one report: what became of \
+each requirement over all runs, and which runs failed, how, and with which --latitude that can be \
+had again.
+
+A run fails when a requirement is violated that --deny names, when the guest says that something did \
+not work, when it panics, crashes or runs out of its time, or when data differ that the host compares.
+
+Ctrl-C ends the guests that run and reports on what was found until then.";
+
+const CHECK_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  stickler check --kernel /boot/vmlinuz-6.12.9-amd64
+          The host's own kernel, with its modules: plain devices and eight seeds.
+  stickler check --kernel bzImage --modules drivers/ --runs 40 --shrink
+          Forty seeds; for those that fail, the fewest latitudes that make them fail.
+  stickler check --kernel bzImage --latitude seed=17 --latitude none
+          What failed, once more, and the same with plain devices.
+  stickler check --kernel bzImage --runs 400 --shard 3/8 --report json=shard-3.json
+          An eighth of 400 runs, for one machine of eight; then `stickler merge shard-*.json`.
+  stickler check --kernel bzImage --initrd test.img -- /usr/bin/test --fast
+          Your own test instead of the exercise.
+
+",
+    check_exit_codes!()
 );
 
 /// `stickler run`.

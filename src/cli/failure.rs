@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 
+use crate::report::output;
+
 /// What the exit code says. Where several apply, [`Exit::worst`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -82,6 +84,19 @@ impl Failure {
 pub fn say(failure: &dyn std::error::Error) {
     // If standard error is gone there is no one left to tell.
     let _ = writeln!(io::stderr(), "stickler: {failure}");
+}
+
+/// Tells the user of reports that could not be written, and what the exit code says then.
+pub fn say_unwritten(errors: Vec<output::Error>) -> Exit {
+    let mut exit = Exit::Conforming;
+    for error in errors {
+        // A reader who has seen enough of standard output may go.
+        if !error.is_broken_pipe() {
+            say(&error);
+            exit = Exit::Internal;
+        }
+    }
+    exit
 }
 
 /// From now on a panic of ours is told as what it is: a bug, in one sentence, without a backtrace

@@ -3,12 +3,14 @@
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
 //! * [`run`]: `stickler run`, where a machine is assembled.
+//! * [`check`]: `stickler check` and `stickler merge`.
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
 //! * [`latitudes`]: `stickler latitudes`.
 //! * [`failure`]: how stickler itself fails, and the exit codes.
 
 pub mod args;
+pub mod check;
 pub mod doctor;
 pub mod failure;
 pub mod latitudes;
@@ -53,10 +55,13 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     };
     match cli.command {
         Command::Run(options) => run::run(*options),
+        Command::Check(options) => check::check(*options),
+        Command::Merge(options) => check::merge(options),
         Command::Doctor => doctor::show(),
         Command::Requirements(options) => print(&requirements::show(&options)?),
         Command::Latitudes(options) => print(&latitudes::show(&options)),
-        Command::ReportSchema => print(crate::report::json::SCHEMA),
+        Command::ReportSchema { check: false } => print(crate::report::json::SCHEMA),
+        Command::ReportSchema { check: true } => print(crate::report::check::SCHEMA),
         Command::Man { of } => print_bytes(&man(of.as_deref())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -89,7 +89,7 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     drop(served);
     let report = Report::new(end, ids, &tallies, &journal)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
-    let written = write(outputs, &report);
+    let written = failure::say_unwritten(outputs.write(&report));
     Ok(exit(&report, &options).worst(written))
 }
 
@@ -294,19 +294,6 @@ impl Slots<'_> {
         self.served.push(function);
         Ok(())
     }
-}
-
-/// Writes all reports; tells of those that cannot be written.
-fn write(outputs: Outputs, report: &Report) -> Exit {
-    let mut exit = Exit::Conforming;
-    for error in outputs.write(report) {
-        // A reader who has seen enough of standard output may go.
-        if !error.is_broken_pipe() {
-            failure::say(&error);
-            exit = Exit::Internal;
-        }
-    }
-    exit
 }
 
 fn exit(report: &Report, options: &Run) -> Exit {

@@ -1,8 +1,9 @@
 //! What the user gets to read of a run.
 //!
 //! A [`Report`] is put together once, when the guest has ended, and shown as [`text`] for people or
-//! [`json`] for programs. [`output`] brings it to where the user wants it.
+//! [`json`] for programs. A [`check::Check`] is the same of many runs. [`output`] brings it to where the user wants it.
 
+pub mod check;
 pub mod json;
 pub mod output;
 pub mod text;

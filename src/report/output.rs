@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::check::Check;
 use super::{Report, json, text};
 
 /// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
@@ -147,13 +148,25 @@ impl Outputs {
     /// Writes the report everywhere. Where that fails the others are still written; gives what
     /// failed.
     pub fn write(self, report: &Report) -> Vec<Error> {
+        self.write_as(|format, colour| match format {
+            Format::Json => json::render(report),
+            Format::Text => text::render(report, colour),
+        })
+    }
+
+    /// The same for the report of a check.
+    pub fn write_check(self, check: &Check) -> Vec<Error> {
+        self.write_as(|format, colour| match format {
+            Format::Json => check.to_json(),
+            Format::Text => text::render_check(check, colour),
+        })
+    }
+
+    fn write_as(self, render: impl Fn(Format, bool) -> String) -> Vec<Error> {
         self.0
             .into_iter()
             .filter_map(|output| {
-                let text = match output.format {
-                    Format::Json => json::render(report),
-                    Format::Text => text::render(report, output.sink.wants_colour()),
-                };
+                let text = render(output.format, output.sink.wants_colour());
                 let path = output.sink.name();
                 let written = output.sink.write(&text);
                 written.err().map(|cause| Error::Io { path, cause })

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{How, Requirement, Strictness};
 
+use super::check::Check;
 use super::{End, OUTCOMES, Report, Row, SPEC};
 use crate::journal::Noted;
 use crate::machine::GuestEnd;
@@ -15,10 +16,23 @@ pub fn render(report: &Report, colour: bool) -> String {
     let mut text = Text {
         out: String::new(),
         colour,
-        columns: Columns::of(report),
+        columns: Columns::of(&report.rows),
     };
     // A String takes whatever is written to it.
     let _ = text.report(report);
+    text.out
+}
+
+/// The report of a check as text.
+pub fn render_check(check: &Check, colour: bool) -> String {
+    let rows: Vec<Row> = check.requirements.iter().filter_map(|r| r.row()).collect();
+    let mut text = Text {
+        out: String::new(),
+        colour,
+        columns: Columns::of(&rows),
+    };
+    // As above.
+    let _ = text.check(check, &rows);
     text.out
 }
 
@@ -37,9 +51,9 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(report: &Report) -> Columns {
+    fn of(rows: &[Row]) -> Columns {
         let mut columns = Columns::default();
-        for row in &report.rows {
+        for row in rows {
             let requirement = row.requirement();
             columns.name = columns.name.max(requirement.name.len());
             columns.level = columns.level.max(requirement.level.name().len());
@@ -61,12 +75,20 @@ const OUTCOME: usize = "not observable".len();
 impl Text {
     fn report(&mut self, report: &Report) -> fmt::Result {
         self.head(report)?;
+        let findings: Vec<Seen<'_>> = report
+            .findings
+            .iter()
+            .map(|noted| Seen { noted, run: None })
+            .collect();
+        self.rows(&report.rows, &findings)?;
+        self.readings(&report.rows, report.strictness)?;
+        self.foot(report)
+    }
+
+    /// What became of each requirement.
+    fn rows(&mut self, rows: &[Row], findings: &[Seen<'_>]) -> fmt::Result {
         for outcome in OUTCOMES {
-            let mut rows: Vec<&Row> = report
-                .rows
-                .iter()
-                .filter(|row| row.outcome == outcome)
-                .collect();
+            let mut rows: Vec<&Row> = rows.iter().filter(|row| row.outcome == outcome).collect();
             if rows.is_empty() {
                 continue;
             }
@@ -76,12 +98,11 @@ impl Text {
             for row in rows {
                 self.row(row)?;
                 if outcome == Outcome::Violated {
-                    self.violations(row, &report.findings)?;
+                    self.violations(row, findings)?;
                 }
             }
         }
-        self.readings(report)?;
-        self.foot(report)
+        Ok(())
     }
 
     fn head(&mut self, report: &Report) -> fmt::Result {
@@ -141,12 +162,12 @@ impl Text {
     }
 
     /// What the requirement says, and what was done instead, on which device and when.
-    fn violations(&mut self, row: &Row, findings: &[Noted]) -> fmt::Result {
+    fn violations(&mut self, row: &Row, findings: &[Seen<'_>]) -> fmt::Result {
         let requirement = row.requirement();
         writeln!(self.out, "  {}", self.paint(FAINT, requirement.text))?;
         let mut shown = 0u64;
         for group in groups(row, findings) {
-            let first = group.first;
+            let Seen { noted: first, run } = group.first;
             write!(
                 self.out,
                 "  - {}, slot {}",
@@ -158,13 +179,19 @@ impl Text {
             }
             writeln!(self.out, ": {}", printable(&first.finding.message))?;
             let mut place = format!("at {}", seconds(first.time_us));
+            if let Some(run) = run {
+                write!(place, " of {run}")?;
+            }
             if let Some(mark) = &first.mark {
                 write!(place, ", mark {}", printable(mark))?;
             }
             if let Some(rip) = first.rip {
                 write!(place, ", rip {rip:#018x}")?;
             }
-            if group.count > 1 {
+            if group.runs > 1 {
+                let (count, runs) = (times(group.count), group.runs);
+                write!(place, "; {count} in all, in {runs} runs")?;
+            } else if group.count > 1 {
                 write!(
                     place,
                     "; {} in all, the last at {}",
@@ -182,16 +209,16 @@ impl Text {
     }
 
     /// What is ambiguous, and by which readings the drivers did right: an observation, no verdict.
-    fn readings(&mut self, report: &Report) -> fmt::Result {
+    fn readings(&mut self, rows: &[Row], strictness: Strictness) -> fmt::Result {
         let tested = |row: &Row| row.readings().any(|(_, tally)| tally != Tally::default());
-        let rows: Vec<&Row> = report.rows.iter().filter(|row| tested(row)).collect();
+        let rows: Vec<&Row> = rows.iter().filter(|row| tested(row)).collect();
         if rows.is_empty() {
             return Ok(());
         }
         writeln!(
             self.out,
             "\nWhere the specification can be read in several ways, judged by the {} one; satisfied of all times:",
-            match report.strictness {
+            match strictness {
                 Strictness::Lenient => "first",
                 Strictness::Strict => "last",
             }
@@ -232,10 +259,95 @@ impl Text {
             Some(message) => writeln!(self.out, ": {}", printable(message))?,
             None => writeln!(self.out)?,
         }
+        self.sum(&report.rows)
+    }
+
+    /// The table of requirements over all runs, then the runs that failed.
+    fn check(&mut self, check: &Check, rows: &[Row]) -> fmt::Result {
+        let title = format!("stickler {}", check.stickler);
+        let title = self.paint(STRONG, &title);
+        writeln!(
+            self.out,
+            "{title}: virtio {}, {} of {}",
+            check.spec,
+            runs(check.runs.len()),
+            printable(&check.kernel.describe())
+        )?;
+        let noted: Vec<(Option<&str>, Noted)> = check
+            .findings
+            .iter()
+            .filter_map(|finding| Some((finding.run.as_deref(), finding.noted()?)))
+            .collect();
+        let findings: Vec<Seen<'_>> = noted
+            .iter()
+            .map(|(run, noted)| Seen { noted, run: *run })
+            .collect();
+        self.rows(rows, &findings)?;
+        let strictness = match check.reading.as_str() {
+            "strict" => Strictness::Strict,
+            _ => Strictness::Lenient,
+        };
+        self.readings(rows, strictness)?;
+        self.runs(check)?;
+        self.sum(rows)
+    }
+
+    /// Runs in which drivers gave up, as they may, those that failed, and how many there were.
+    fn runs(&mut self, check: &Check) -> fmt::Result {
+        writeln!(self.out)?;
+        for run in &check.runs {
+            for device in &run.given_up {
+                writeln!(
+                    self.out,
+                    "{}: given up, as the driver may: {}",
+                    run.name,
+                    printable(device)
+                )?;
+            }
+        }
+        for run in &check.runs {
+            for failure in &run.failures {
+                let word = self.paint(BAD, "FAILED");
+                write!(self.out, "{word} {}: {}", run.name, failure.how.words())?;
+                if let Some(step) = &failure.step {
+                    write!(self.out, " at {}", printable(step))?;
+                }
+                writeln!(self.out, ": {}", printable(&failure.message))?;
+            }
+            if !run.failures.is_empty() {
+                writeln!(self.out, "  --latitude {}", run.latitude.choice)?;
+            }
+            if let Some(shrunk) = &run.shrunk {
+                writeln!(self.out, "  fails as well: --latitude {shrunk}")?;
+            }
+        }
+        let failed = check.runs.iter().filter(|r| !r.failures.is_empty()).count();
+        let cut = check.runs.iter().filter(|run| run.is_cut_short()).count();
+        let passed = check.runs.len() - failed - cut;
+        let failed = match failed {
+            0 => "0 failed".to_owned(),
+            failed => self.paint(BAD, &format!("{failed} failed")),
+        };
+        write!(
+            self.out,
+            "{}: {passed} passed, {failed}",
+            runs(check.runs.len())
+        )?;
+        if cut > 0 {
+            write!(self.out, ", {cut} interrupted")?;
+        }
+        match check.planned.checked_sub(check.runs.len()) {
+            Some(missing @ 1..) => writeln!(self.out, ", {missing} more were planned"),
+            _ => writeln!(self.out),
+        }
+    }
+
+    /// How many requirements came out how, and which were violated.
+    fn sum(&mut self, rows: &[Row]) -> fmt::Result {
         let sum: Vec<String> = OUTCOMES
             .into_iter()
             .map(|outcome| {
-                let count = report.count(outcome);
+                let count = rows.iter().filter(|row| row.outcome == outcome).count();
                 match outcome {
                     Outcome::Violated if count > 0 => self.paint(BAD, &format!("{count} violated")),
                     Outcome::Violated => "0 violated".to_owned(),
@@ -247,7 +359,7 @@ impl Text {
             .collect();
         writeln!(self.out, "requirements: {}", sum.join(", "))?;
         // Once more, where the reader's eye is when a long report has scrolled by.
-        for row in &report.rows {
+        for row in rows {
             if row.outcome == Outcome::Violated {
                 let name = self.paint(BAD, row.requirement().name);
                 writeln!(self.out, "violated: {name}")?;
@@ -265,33 +377,49 @@ impl Text {
     }
 }
 
+/// A finding, and in which run it was made where there are several.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    noted: &'a Noted,
+    run: Option<&'a str>,
+}
+
 /// Findings of one requirement that say the same.
 struct Group<'a> {
-    first: &'a Noted,
+    first: Seen<'a>,
     last_us: u64,
+    last_run: Option<&'a str>,
     count: u64,
+    runs: u64,
 }
 
 /// The findings of `row`'s requirement; those that differ only in when and where the guest did it
 /// come together.
-fn groups<'a>(row: &Row, findings: &'a [Noted]) -> Vec<Group<'a>> {
+fn groups<'a>(row: &Row, findings: &[Seen<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for noted in findings
+    for seen in findings
         .iter()
-        .filter(|noted| noted.finding.requirement == row.req)
+        .filter(|seen| seen.noted.finding.requirement == row.req)
     {
         match groups
             .iter_mut()
-            .find(|group| group.first.finding == noted.finding)
+            .find(|group| group.first.noted.finding == seen.noted.finding)
         {
             Some(group) => {
                 group.count += 1;
-                group.last_us = noted.time_us;
+                group.last_us = seen.noted.time_us;
+                // The findings of a run stand together.
+                if group.last_run != seen.run {
+                    group.last_run = seen.run;
+                    group.runs += 1;
+                }
             }
             None => groups.push(Group {
-                first: noted,
-                last_us: noted.time_us,
+                first: *seen,
+                last_us: seen.noted.time_us,
+                last_run: seen.run,
                 count: 1,
+                runs: 1,
             }),
         }
     }
@@ -312,6 +440,13 @@ fn sections(requirement: &Requirement) -> String {
         .map(|section| format!("§{section}"))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+fn runs(count: usize) -> String {
+    match count {
+        1 => "1 run".to_owned(),
+        count => format!("{count} runs"),
+    }
 }
 
 fn times(count: u64) -> String {

@@ -13,7 +13,7 @@ use stickler_exerciser::{
 use crate::devices::{self, Kind, eventually};
 use crate::doing;
 use crate::failure::{Context, Result, ensure};
-use crate::machine::say;
+use crate::machine::{has_latitude, say};
 
 /// Past the page cache, in one piece as far as the device takes it.
 const O_DIRECT: i32 = 0o40000;
@@ -41,14 +41,20 @@ const THREADS: usize = 4;
 pub(crate) fn exercise() -> Result {
     read_only_disk()?;
     let disk = Disk::first()?;
-    ensure(!disk.attribute("serial")?.is_empty(), || {
-        format!("{} has no device ID string", disk.name)
-    })?;
+    // Where the device does not support the request, there is nothing to read.
+    if !has_latitude("refused-id") {
+        ensure(!disk.attribute("serial")?.is_empty(), || {
+            format!("{} has no device ID string", disk.name)
+        })?;
+    }
     disk.compare_all(DISK_SEED, "as the host has made it")?;
     if !disk.takes_writes()? {
         return Ok(());
     }
     use_first(&disk)?;
+    if has_latitude("failing-sectors") {
+        disk.failing_sectors()?;
+    }
     disk.write_cache()
 }
 
@@ -157,19 +163,24 @@ impl Disk {
             .map_err(|how| format!("{} is not {what}: {how}", self.name))
     }
 
+    /// The smallest unit that the kernel reads and writes.
+    fn sector(&self) -> Result<usize> {
+        self.attribute("queue/logical_block_size")?
+            .parse()
+            .context("logical_block_size")
+    }
+
     /// Requests of many sizes at many places, one at a time.
     fn direct_sizes(&self) -> Result {
         let file = self.open(true, O_DIRECT)?;
+        let sector = self.sector()?;
         for (index, size) in SIZES.into_iter().enumerate() {
-            let at = (index * 516 * 1024) / ALIGNMENT * ALIGNMENT;
-            write_and_compare(&file, size, at.min(DISK_SIZE - size), 1000 + index as u64)
-                .context(&self.name)?;
+            let size = size.next_multiple_of(sector);
+            let at = (index * 516 * 1024).min(DISK_SIZE - size);
+            let at = at - at % ALIGNMENT.max(sector);
+            write_and_compare(&file, size, at, 1000 + index as u64).context(&self.name)?;
         }
         // The device's smallest.
-        let sector: usize = self
-            .attribute("queue/logical_block_size")?
-            .parse()
-            .context("logical_block_size")?;
         let last = DISK_SIZE - sector;
         for at in [0, sector, 7 * sector, last] {
             write_and_compare(&file, sector, at, 2000 + at as u64).context(&self.name)?;
@@ -181,14 +192,16 @@ impl Disk {
     fn in_parallel(&self) -> Result {
         doing(format!("using {} in parallel", self.name));
         const PART: usize = DISK_SIZE / THREADS;
+        let sector = self.sector()?;
         let threads: Vec<_> = (0..THREADS)
             .map(|number| -> Result<_> {
                 let file = self.open(true, O_DIRECT)?;
                 Ok(thread::spawn(move || -> Result {
-                    for (index, size) in [4096, 64 << 10, 256 << 10, 8192, 1 << 20]
+                    for (index, size) in [4096usize, 64 << 10, 256 << 10, 8192, 1 << 20]
                         .into_iter()
                         .enumerate()
                     {
+                        let size = size.next_multiple_of(sector);
                         let seed = (3000 + 10 * number + index) as u64;
                         for at in (0..PART).step_by(size.max(PART / 8)) {
                             let at = number * PART + at;
@@ -237,6 +250,23 @@ impl Disk {
                 self.name
             )
         })
+    }
+
+    /// The sectors behind those that the host fills, which cannot be read: the driver says so, and
+    /// others can.
+    fn failing_sectors(&self) -> Result {
+        doing(format!(
+            "reading sectors of {} that cannot be read",
+            self.name
+        ));
+        let file = self.open(false, O_DIRECT)?;
+        let mut buffer = Aligned::new(ALIGNMENT.max(self.sector()?));
+        let read = file.read_at(buffer.bytes(), DISK_SIZE as u64);
+        ensure(!matches!(read, Ok(1..)), || {
+            format!("sectors of {} that cannot be read were read", self.name)
+        })?;
+        file.read_exact_at(buffer.bytes(), 0)
+            .context(format!("{} after a request that failed", self.name))
     }
 
     /// Switches the disk's write cache off and on again, and writes with it off.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 
-use stickler_exerciser::MODULES;
+use stickler_exerciser::{LATITUDES_PARAMETER, MODULES};
 
 use crate::failure::{Context, Result};
 use crate::sys;
@@ -49,6 +49,11 @@ pub(crate) fn parameter(name: &str) -> Option<String> {
         let (key, value) = word.split_once('=')?;
         (key == name).then(|| value.to_owned())
     })
+}
+
+/// Whether the devices make use of this latitude.
+pub(crate) fn has_latitude(name: &str) -> bool {
+    parameter(LATITUDES_PARAMETER).is_some_and(|words| words.split(',').any(|word| word == name))
 }
 
 /// Puts a mark on stickler's timeline.

@@ -19,6 +19,7 @@ unsafe extern "C" {
     fn reboot(how: c_int) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn sync();
 }
 
@@ -69,6 +70,15 @@ pub(crate) fn icmp_socket() -> io::Result<UdpSocket> {
     check(fd.into())?;
     // SAFETY: The descriptor is new, and nobody else has it.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Whether reading a file waits for something to read.
+pub(crate) fn set_waiting(file: &File, waiting: bool) -> io::Result<()> {
+    const SET_FLAGS: c_int = 4;
+    const NONBLOCK: c_int = 0o4000;
+    let flags = if waiting { 0 } else { NONBLOCK };
+    // SAFETY: It touches no memory of ours. The other flags that can be set here are off anyway.
+    check(unsafe { fcntl(file.as_raw_fd(), SET_FLAGS, flags) }.into())
 }
 
 /// A request that reads and writes up to 64 bytes, as all do that are made here.

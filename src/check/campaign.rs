@@ -1,0 +1,109 @@
+//! All runs, several at a time.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use stickler_conformance::Latitudes;
+
+use super::plan::Planned;
+use super::progress::Progress;
+use super::run::{self, Ran, Setting};
+use super::shrink::shrink;
+use super::verdict;
+use crate::report::check::{Check, Checked, How};
+use crate::report::json;
+
+/// Runs `runs`, `jobs` at a time, and adds each to `check`. Gives why stickler refuses to run the
+/// guest, if it does.
+pub fn run_all(
+    setting: &Setting,
+    runs: Vec<Planned>,
+    jobs: usize,
+    shrinking: bool,
+    check: &mut Check,
+    progress: &Progress,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<(), String> {
+    let threads = jobs.min(runs.len());
+    let waiting = Mutex::new(VecDeque::from(runs));
+    let refused: Mutex<Option<String>> = Mutex::new(None);
+    let check = Mutex::new(check);
+    let stop = || stop() || lock(&refused).is_some();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    if stop() {
+                        return;
+                    }
+                    let Some(planned) = lock(&waiting).pop_front() else {
+                        return;
+                    };
+                    match one(setting, &planned, shrinking, progress, &stop) {
+                        Ok((checked, report)) => {
+                            progress.done(&checked);
+                            lock(&check).add(checked, report);
+                        }
+                        Err(why) => *lock(&refused) = Some(why),
+                    }
+                }
+            });
+        }
+    });
+    match refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(why) => Err(why),
+        None => Ok(()),
+    }
+}
+
+/// One run, and, where it fails, the fewest latitudes with which it still does.
+fn one(
+    setting: &Setting,
+    planned: &Planned,
+    shrinking: bool,
+    progress: &Progress,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Checked, Option<json::Run>), String> {
+    let step = progress.begin(&planned.name);
+    let ran = run::run(setting, planned, &|mark| step.mark(mark), stop);
+    let (mut checked, report) = match ran {
+        Ok(Ran::Done(checked, report)) => (*checked, report.map(|report| *report)),
+        Ok(Ran::Refused(why)) => return Err(why),
+        Err(error) => (run::not_run(planned, &error), None),
+    };
+    let failed = |checked: &Checked| {
+        let mut failures = checked.failures.iter();
+        failures.any(|failure| failure.how != How::Stickler)
+    };
+    if shrinking && failed(&checked) && !planned.latitudes.is_empty() && !stop() {
+        let fails = |latitudes: Latitudes| {
+            if stop() {
+                return None;
+            }
+            let again = Planned {
+                name: format!("{} shrunk", planned.name),
+                latitudes,
+                ..planned.clone()
+            };
+            let see = |mark: &str| step.mark(&format!("shrinking, {}: {mark}", latitudes.count()));
+            match run::run(setting, &again, &see, stop) {
+                Ok(Ran::Done(again, _)) if !again.is_cut_short() => {
+                    Some(verdict::is_same(&checked.failures, &again.failures))
+                }
+                _ => None,
+            }
+        };
+        let smallest = shrink(planned.latitudes, fails);
+        checked.shrunk = smallest.map(|latitudes| latitudes.to_string());
+    }
+    Ok((checked, report))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "campaign_tests.rs"]
+mod tests;

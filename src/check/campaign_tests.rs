@@ -1,0 +1,174 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use stickler_conformance::Latitude;
+
+use super::*;
+use crate::check::guest::{Guest, Load};
+use crate::check::plan::plan;
+use crate::report::check::Kernel;
+
+/// What stands in for stickler: finds its options, and does what `body` says.
+const SCRIPT: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --report) report="${2#json=}" ;;
+    --latitude) latitude="$2" ;;
+    esac
+    shift
+done
+report() {
+    cat > "$report" <<END
+{"stickler": "0", "spec": "1.0", "reading": "lenient",
+ "latitude": {"choice": "none", "seed": null, "names": []}, "guest": {"end": "$1"}, "marks": [],
+ "requirements": [{"id": "status.no-clear", "role": "driver", "level": "MUST NOT",
+   "clauses": {"1.0": ["2.1.1-2"]}, "outcome": "held", "held": 3, "violated": 0}],
+ "findings": []}
+END
+}
+"#;
+
+fn setting(directory: &Path, body: &str) -> Setting {
+    let program = directory.join("stand-in");
+    fs::write(&program, format!("{SCRIPT}{body}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    Setting {
+        program,
+        kernel: "vmlinuz".into(),
+        guest: Guest {
+            release: None,
+            load: Load::System,
+            initrd: "initrd".into(),
+        },
+        append: String::new(),
+        arguments: Vec::new(),
+        timeout: Duration::from_secs(60),
+        counts: |level| level.is_absolute(),
+        scratch: directory.to_owned(),
+        keep: None,
+    }
+}
+
+fn empty() -> Check {
+    let kernel = Kernel {
+        file: "vmlinuz".to_owned(),
+        release: None,
+    };
+    Check::new("lenient", "must", kernel, 1)
+}
+
+/// The plain device and some seeds.
+fn check(setting: &Setting, seeds: u64, jobs: usize) -> Result<Check, String> {
+    let mut report = empty();
+    let progress = Progress::new(1);
+    let runs = plan(&[], 1..=seeds);
+    run_all(setting, runs, jobs, true, &mut report, &progress, &|| false)?;
+    Ok(report)
+}
+
+#[test]
+fn every_run_is_done_once_whatever_the_number_of_jobs() {
+    let directory = tempfile::tempdir().unwrap();
+    let setting = setting(directory.path(), "report power-off");
+    for jobs in [1, 3, 50] {
+        let report = check(&setting, 4, jobs).unwrap();
+        let names: Vec<_> = report.runs.iter().map(|run| run.name.as_str()).collect();
+        assert_eq!(names, ["none", "seed=1", "seed=2", "seed=3", "seed=4"]);
+        assert!(report.runs.iter().all(|run| run.failures.is_empty()));
+        assert_eq!(report.requirements[0].held, 15);
+    }
+}
+
+#[test]
+fn one_that_crashes_takes_no_other_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let body = "[ $latitude = none ] && kill -SEGV $$; report power-off";
+    let report = check(&setting(directory.path(), body), 2, 2).unwrap();
+    assert_eq!(report.runs[0].failures[0].how, How::Stickler);
+    assert!(report.runs[0].failures[0].message.contains("signal"));
+    assert!(report.runs[1].failures.is_empty());
+    assert_eq!(report.requirements[0].held, 6);
+}
+
+#[test]
+fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let seed = (1..)
+        .find(|seed| {
+            let drawn = Latitudes::draw(*seed);
+            drawn.has(Latitude::LongCapabilities) && drawn.count() > 3
+        })
+        .unwrap();
+    let body = "case $latitude in
+        *long-capabilities*) report panic; exit 3 ;;
+        *) report power-off ;;
+    esac";
+    let setting = setting(directory.path(), body);
+    let run = plan(&[], [seed].into_iter()).pop().unwrap();
+    let mut report = empty();
+    let progress = Progress::new(1);
+    run_all(
+        &setting,
+        vec![run],
+        1,
+        true,
+        &mut report,
+        &progress,
+        &|| false,
+    )
+    .unwrap();
+    let [run] = report.runs.as_slice() else {
+        panic!("{:?}", report.runs);
+    };
+    assert_eq!(run.failures[0].how, How::Guest);
+    let expected = format!("variation={seed},long-capabilities");
+    assert_eq!(run.shrunk.as_deref(), Some(expected.as_str()));
+    // What was run to find it out is not counted.
+    assert_eq!(report.requirements[0].held, 3);
+}
+
+#[test]
+fn what_stickler_refuses_ends_it_all_with_its_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let body = "echo 'stickler: this is no kernel' >&2; exit 2";
+    let refused = check(&setting(directory.path(), body), 3, 1);
+    assert_eq!(refused, Err("this is no kernel".to_owned()));
+}
+
+#[test]
+fn interrupting_keeps_what_was_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let begun = directory.path().join("begun");
+    let body = format!(
+        "[ $latitude = none ] && {{ report power-off; exit; }}
+        trap 'report interrupted; exit 3' TERM
+        touch {}
+        while :; do sleep 0.05; done",
+        begun.display()
+    );
+    let setting = setting(directory.path(), &body);
+    let mut report = empty();
+    let progress = Progress::new(1);
+    let stop = || begun.exists();
+    let since = Instant::now();
+    run_all(
+        &setting,
+        plan(&[], 1..=9),
+        1,
+        true,
+        &mut report,
+        &progress,
+        &stop,
+    )
+    .unwrap();
+    assert!(since.elapsed() < setting.timeout);
+    let [passed, cut_short] = report.runs.as_slice() else {
+        panic!("{:?}", report.runs);
+    };
+    assert!(passed.failures.is_empty() && !passed.is_cut_short());
+    assert!(cut_short.is_cut_short());
+    // What that had seen counts as well.
+    assert_eq!(report.requirements[0].held, 6);
+}

@@ -1,0 +1,316 @@
+//! What the guests boot from: stickler's own first process, the kernel's modules, and what the user
+//! adds.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use stickler_exerciser::{COMMAND, INIT, MODULES, PROGRAMS};
+use stickler_guest_image::cpio::Archive;
+use stickler_guest_image::modules::{Directory, Module};
+use stickler_guest_image::{kernel, modules};
+
+/// The first process of the guests.
+static EXERCISER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exerciser"));
+
+/// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
+/// module.
+const DRIVERS: [&str; 6] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "virtio_rng",
+    "8021q",
+];
+
+/// What a user asks for.
+pub struct Wishes<'a> {
+    /// The kernel's file.
+    pub kernel: &'a Path,
+    /// Where its modules are.
+    pub modules: Option<&'a Path>,
+    /// An initial RAM file system of the user's.
+    pub initrd: Option<&'a Path>,
+    /// A program to run instead of the exercise, with its arguments.
+    pub command: &'a [OsString],
+}
+
+/// What runs in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Stickler's own exercise.
+    Exercise,
+    /// A program of the user's, under stickler's own first process.
+    Command,
+    /// A system of the user's.
+    System,
+}
+
+/// A guest to boot.
+pub struct Guest {
+    /// The version the kernel's file says it is.
+    pub release: Option<String>,
+    /// What runs in it.
+    pub load: Load,
+    /// Its initial RAM file system.
+    pub initrd: PathBuf,
+}
+
+/// Why there is no guest.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read the {what} {path}: {cause}")]
+    Unreadable {
+        /// What it is to be.
+        what: &'static str,
+        /// Which.
+        path: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The modules are not to be had.
+    #[error("{0}")]
+    Modules(#[from] modules::Error),
+    /// A system of the user's loads its own modules.
+    #[error(
+        "--modules is for stickler's own guest: the system in --initrd has its modules in itself; leave it out, or give a command"
+    )]
+    ModulesOfSystem,
+    /// The guest cannot be written.
+    #[error("cannot write the guest's initial RAM file system: {0}")]
+    Unwritable(io::Error),
+}
+
+impl Guest {
+    /// Makes the guest's initial RAM file system in `directory`.
+    pub fn make(wishes: &Wishes<'_>, directory: &Path) -> Result<Guest, Error> {
+        let image = read("kernel", wishes.kernel)?;
+        let release = kernel::release(&image).map(str::to_owned);
+        let load = match (wishes.command, wishes.initrd) {
+            ([], None) => Load::Exercise,
+            ([], Some(_)) => Load::System,
+            _ => Load::Command,
+        };
+        if let (Load::System, Some(initrd)) = (load, wishes.initrd) {
+            if wishes.modules.is_some() {
+                return Err(Error::ModulesOfSystem);
+            }
+            File::open(initrd).map_err(unreadable("initrd", initrd))?;
+            return Ok(Guest {
+                release,
+                load,
+                initrd: initrd.to_owned(),
+            });
+        }
+        let modules = modules_of(wishes.modules, release.as_deref())?;
+        let mut archive = Archive::new(Vec::new());
+        archive.console().map_err(Error::Unwritable)?;
+        fill(&mut archive, &modules).map_err(Error::Unwritable)?;
+        if load == Load::Command {
+            add_command(&mut archive, wishes.command, wishes.initrd.is_none())?;
+        }
+        let own = archive.finish().map_err(Error::Unwritable)?;
+        let path = directory.join("initrd");
+        let mut file = File::create(&path).map_err(Error::Unwritable)?;
+        if let Some(initrd) = wishes.initrd {
+            // The kernel unpacks one archive after the other, each from a multiple of four.
+            let mut theirs = read("initrd", initrd)?;
+            theirs.resize(theirs.len().next_multiple_of(4), 0);
+            file.write_all(&theirs).map_err(Error::Unwritable)?;
+        }
+        file.write_all(&own).map_err(Error::Unwritable)?;
+        Ok(Guest {
+            release,
+            load,
+            initrd: path,
+        })
+    }
+}
+
+/// The modules to load: those in the directory that was given, or in that of the kernel if this host
+/// has it installed.
+fn modules_of(directory: Option<&Path>, release: Option<&str>) -> Result<Vec<Module>, Error> {
+    let installed = release
+        .map(|release| Path::new("/lib/modules").join(release))
+        .filter(|path| path.join("kernel").is_dir());
+    let Some(path) = directory.map(Path::to_owned).or(installed) else {
+        return Ok(Vec::new());
+    };
+    let directory = Directory::open(&path)?;
+    let modules = directory.wanted(&DRIVERS)?;
+    if let Some(release) = release {
+        directory.fits(&modules, release)?;
+    }
+    Ok(modules)
+}
+
+/// Stickler's first process, and the modules it loads.
+fn fill(archive: &mut Archive<Vec<u8>>, modules: &[Module]) -> io::Result<()> {
+    archive.file(INIT, 0o755, EXERCISER)?;
+    let mut order = String::new();
+    for module in modules {
+        let path = format!("/.stickler/{}.ko", module.name);
+        archive.file(&path, 0o644, &module.content)?;
+        order.push_str(&path);
+        order.push('\n');
+    }
+    archive.file(MODULES, 0o644, order.as_bytes())
+}
+
+/// The words of the command. Without a system of the user's, the program is this host's, and comes
+/// along.
+fn add_command(
+    archive: &mut Archive<Vec<u8>>,
+    command: &[OsString],
+    with_program: bool,
+) -> Result<(), Error> {
+    let mut words: Vec<Vec<u8>> = command.iter().map(|w| w.as_bytes().to_vec()).collect();
+    if let (true, Some(program)) = (with_program, command.first()) {
+        let path = Path::new(program);
+        let content = read("command", path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let to = format!("{PROGRAMS}/{name}");
+        archive
+            .file(&to, 0o755, &content)
+            .map_err(Error::Unwritable)?;
+        words[0] = to.into_bytes();
+    }
+    for word in &mut words {
+        word.push(0);
+    }
+    archive
+        .file(COMMAND, 0o644, &words.concat())
+        .map_err(Error::Unwritable)
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(unreadable(what, path))
+}
+
+fn unreadable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.display().to_string();
+    move |cause| Error::Unreadable { what, path, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes<'a>(kernel: &'a Path, command: &'a [OsString]) -> Wishes<'a> {
+        Wishes {
+            kernel,
+            modules: None,
+            initrd: None,
+            command,
+        }
+    }
+
+    fn error(wishes: &Wishes<'_>, directory: &Path) -> String {
+        match Guest::make(wishes, directory) {
+            Ok(_) => "no error".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Whether `bytes` are somewhere in `whole`.
+    fn has(whole: &[u8], bytes: &[u8]) -> bool {
+        whole.windows(bytes.len()).any(|window| window == bytes)
+    }
+
+    #[test]
+    fn the_exerciser_is_a_static_program() {
+        assert!(EXERCISER.starts_with(b"\x7fELF"));
+        // No program header is PT_INTERP, which names the program that links it when it starts.
+        const PT_INTERP: u8 = 3;
+        let half = |at: usize| usize::from(u16::from_le_bytes([EXERCISER[at], EXERCISER[at + 1]]));
+        let (first, size, count) = (usize::from(EXERCISER[32]), half(54), half(56));
+        assert!(count > 0);
+        assert!((0..count).all(|number| EXERCISER[first + number * size] != PT_INTERP));
+    }
+
+    #[test]
+    fn modules_come_with_it_in_their_order_and_have_to_fit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("k"), b"\x7fELF Linux version 6.1.0 (x)").unwrap();
+        fs::create_dir(path("modules")).unwrap();
+        let module = |depends: &str, release: &str| {
+            format!("\x7fELF\0depends={depends}\0vermagic={release} SMP\0")
+        };
+        fs::write(path("modules/a.ko"), module("b", "6.1.0")).unwrap();
+        fs::write(path("modules/b.ko"), module("", "6.1.0")).unwrap();
+        let modules = path("modules");
+        let kernel = path("k");
+        let with_modules = Wishes {
+            modules: Some(&modules),
+            ..wishes(&kernel, &[])
+        };
+        let guest = Guest::make(&with_modules, directory.path()).unwrap();
+        assert_eq!(guest.release.as_deref(), Some("6.1.0"));
+        assert_eq!(guest.load, Load::Exercise);
+        let initrd = fs::read(guest.initrd).unwrap();
+        assert!(has(&initrd, b"/.stickler/b.ko\n/.stickler/a.ko\n"));
+
+        fs::write(path("modules/b.ko"), module("", "5.10.0")).unwrap();
+        let why = error(&with_modules, directory.path());
+        assert!(why.contains("5.10.0") && why.contains("6.1.0"), "{why}");
+        fs::remove_file(path("modules/a.ko")).unwrap();
+        fs::remove_file(path("modules/b.ko")).unwrap();
+        assert!(error(&with_modules, directory.path()).contains("no kernel modules"));
+    }
+
+    #[test]
+    fn a_command_is_this_hosts_program_or_one_in_the_users_system() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("k"), "no version").unwrap();
+        fs::write(path("test.sh"), "#!/bin/true").unwrap();
+        fs::write(path("theirs"), "070701").unwrap();
+        let kernel = path("k");
+        let command = [path("test.sh").into_os_string(), "--fast".into()];
+        let guest = Guest::make(&wishes(&kernel, &command), directory.path()).unwrap();
+        assert_eq!(guest.load, Load::Command);
+        let initrd = fs::read(guest.initrd).unwrap();
+        assert!(has(&initrd, b"/.stickler/bin/test.sh\0--fast\0"));
+        assert!(has(&initrd, b"#!/bin/true"));
+
+        let theirs = path("theirs");
+        let command = ["/no/such/test".into(), "--fast".into()];
+        let in_theirs = Wishes {
+            initrd: Some(&theirs),
+            ..wishes(&kernel, &command)
+        };
+        let guest = Guest::make(&in_theirs, directory.path()).unwrap();
+        let initrd = fs::read(guest.initrd).unwrap();
+        assert!(initrd.starts_with(b"070701\x00\x00070701"));
+        assert!(has(&initrd, b"/no/such/test\0--fast\0"));
+
+        let why = error(&wishes(&kernel, &command), directory.path());
+        assert!(why.contains("command /no/such/test"), "{why}");
+    }
+
+    #[test]
+    fn a_system_of_the_users_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let kernel = directory.path().join("k");
+        let theirs = directory.path().join("theirs");
+        fs::write(&kernel, "no version").unwrap();
+        let system = Wishes {
+            initrd: Some(&theirs),
+            ..wishes(&kernel, &[])
+        };
+        assert!(error(&system, directory.path()).contains("initrd"));
+        fs::write(&theirs, "x").unwrap();
+        let guest = Guest::make(&system, directory.path()).unwrap();
+        assert_eq!((guest.load, guest.initrd), (Load::System, theirs.clone()));
+        let modules = Wishes {
+            modules: Some(directory.path()),
+            ..system
+        };
+        assert!(error(&modules, directory.path()).contains("--modules"));
+    }
+}

@@ -1,0 +1,160 @@
+//! Which runs there are, and which of them are ours.
+
+use std::str::FromStr;
+
+use stickler_conformance::Latitudes;
+use stickler_conformance::latitude::{self, Word};
+
+/// A run to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Its place among all runs.
+    pub number: usize,
+    /// What it is called: `none`, `seed=7`, or the words that were given.
+    pub name: String,
+    /// What its devices make use of.
+    pub latitudes: Latitudes,
+    /// From which seed this was drawn, if it was.
+    pub seed: Option<u64>,
+}
+
+/// One `--latitude`: words as `stickler run` takes them, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    name: String,
+    latitudes: Latitudes,
+    seed: Option<u64>,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<Word> = text
+            .split(',')
+            .map(|word| word.trim().parse())
+            .collect::<Result<_, _>>()?;
+        Ok(Choice {
+            name: text.to_owned(),
+            latitudes: Latitudes::from_words(&words)?,
+            seed: latitude::seed(&words),
+        })
+    }
+}
+
+/// All runs: those of `choices`, then those of `seeds`; where there are no choices, the plain device
+/// comes first. What is the same by name is run once.
+pub fn plan(choices: &[Choice], seeds: impl Iterator<Item = u64>) -> Vec<Planned> {
+    let plain = choices.is_empty().then(|| Choice {
+        name: "none".to_owned(),
+        latitudes: Latitudes::default(),
+        seed: None,
+    });
+    let seeds = seeds.map(|seed| Choice {
+        name: format!("seed={seed}"),
+        latitudes: Latitudes::draw(seed),
+        seed: Some(seed),
+    });
+    let mut planned: Vec<Planned> = Vec::new();
+    for choice in plain
+        .into_iter()
+        .chain(choices.iter().cloned())
+        .chain(seeds)
+    {
+        if planned.iter().all(|other| other.name != choice.name) {
+            planned.push(Planned {
+                number: planned.len(),
+                name: choice.name,
+                latitudes: choice.latitudes,
+                seed: choice.seed,
+            });
+        }
+    }
+    planned
+}
+
+/// One part of the runs: `1/4` is the first of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: usize,
+    of: usize,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Shard { index: 1, of: 1 }
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/');
+        let numbers = parts.and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((index, of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
+            _ => Err("a shard is which of how many: 1/4, 2/4, 3/4, 4/4".to_owned()),
+        }
+    }
+}
+
+impl Shard {
+    /// Every so-manieth of the runs, so that each shard has its part of each kind.
+    pub fn of(self, runs: Vec<Planned>) -> Vec<Planned> {
+        runs.into_iter()
+            .filter(|run| run.number % self.of == self.index - 1)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(runs: &[Planned]) -> Vec<&str> {
+        runs.iter().map(|run| run.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_plain_device_and_then_seeds_unless_latitudes_are_named() {
+        let runs = plan(&[], 1..=3);
+        assert_eq!(names(&runs), ["none", "seed=1", "seed=2", "seed=3"]);
+        assert_eq!(runs[2].latitudes, Latitudes::draw(2));
+        assert_eq!(runs[2].seed, Some(2));
+        let choices = ["one-vector", "seed=2"].map(|text| text.parse().unwrap());
+        let runs = plan(&choices, 1..=2);
+        assert_eq!(names(&runs), ["one-vector", "seed=2", "seed=1"]);
+        let numbers: Vec<_> = runs.iter().map(|run| run.number).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_no_choice_is_refused() {
+        for text in [
+            "",
+            "no-such",
+            "one-vector,most-vectors",
+            "seed=x",
+            "one-vector,",
+        ] {
+            assert!(text.parse::<Choice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shards_are_all_runs_and_each_once() {
+        for of in 1..=7 {
+            let mut seen: Vec<usize> = (1..=of)
+                .flat_map(|index| Shard { index, of }.of(plan(&[], 1..=5)))
+                .map(|run| run.number)
+                .collect();
+            seen.sort_unstable();
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5], "of {of}");
+        }
+        assert_eq!("2/3".parse(), Ok(Shard { index: 2, of: 3 }));
+        for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3", "-1/2"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+}

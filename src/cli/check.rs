@@ -1,0 +1,350 @@
+//! `stickler check` and `stickler merge`: from options to runs, and from those to one report.
+
+use std::ffi::OsString;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use stickler_conformance::requirement::Level;
+
+use super::args::{Deny, ReadingName};
+use super::failure::{self, Exit, Failure};
+use super::values::{self, Size};
+use crate::check::campaign;
+use crate::check::guest::{Guest, Wishes};
+use crate::check::plan::{Choice, Shard, plan};
+use crate::check::progress::Progress;
+use crate::check::run::Setting;
+use crate::machine::probe;
+use crate::report::check::{Check as Report, How, Kernel};
+use crate::report::output::{Outputs, ReportSpec};
+
+/// So many seeds, besides the plain device, unless the user says otherwise.
+const RUNS: u64 = 8;
+
+/// `stickler check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub kernel: PathBuf,
+
+    /// The kernel's modules: a directory such as /lib/modules/VERSION, of which the virtio drivers
+    /// are loaded, or one with .ko files, which are all loaded
+    ///
+    /// They may be compressed (.xz, .gz, .zst). Without it, the modules are those of
+    /// /lib/modules/VERSION if this host has the kernel installed; otherwise the kernel is taken to
+    /// have its drivers built in.
+    #[arg(long, value_name = "DIR", help_heading = "Guest")]
+    pub modules: Option<PathBuf>,
+
+    /// A system of your own instead of the exerciser: an initial RAM disk
+    ///
+    /// Its run passes when the guest powers itself off. With a COMMAND, stickler's own first process
+    /// loads the modules and runs that in it.
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub initrd: Option<PathBuf>,
+
+    /// More for the kernel's command line; may be given several times
+    #[arg(
+        long,
+        value_name = "STRING",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
+    pub append: Vec<String>,
+
+    /// Memory of each guest, at least 64M
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "256M",
+        help_heading = "Guest"
+    )]
+    pub memory: Size,
+
+    /// Virtual CPUs of each guest, 1 to 16
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Guest"
+    )]
+    pub cpus: u8,
+
+    /// How long each guest may run
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::duration,
+        default_value = "3m",
+        help_heading = "Guest"
+    )]
+    pub timeout: Duration,
+
+    /// A run with these latitudes, as `stickler run --latitude` takes them; may be given several times
+    #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
+    pub latitude: Vec<Choice>,
+
+    /// How many seeds latitudes are drawn from, a run each [default: 8; 0 with --latitude]
+    #[arg(long, value_name = "N", help_heading = "Runs")]
+    pub runs: Option<u64>,
+
+    /// The first of the seeds; the others follow
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
+    pub first_seed: u64,
+
+    /// How many guests run at the same time [default: as many as this host has processors for]
+    #[arg(long, value_name = "N", help_heading = "Runs")]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Only one part of the runs, the I-th of M; `stickler merge` joins the JSON reports
+    #[arg(
+        long,
+        value_name = "I/M",
+        default_value = "1/1",
+        hide_default_value = true,
+        help_heading = "Runs"
+    )]
+    pub shard: Shard,
+
+    /// For each run that fails, find the fewest latitudes with which it still does
+    #[arg(long, help_heading = "Runs")]
+    pub shrink: bool,
+
+    /// Where the report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    #[arg(
+        long,
+        value_name = "FORM[=FILE]",
+        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from),
+        help_heading = "Judging"
+    )]
+    pub report: Vec<ReportSpec>,
+
+    /// A directory for the JSON report of each run and what its guest said
+    #[arg(long, value_name = "DIR", help_heading = "Judging")]
+    pub keep: Option<PathBuf>,
+
+    /// How to judge where the specification can be read in several ways
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t = ReadingName::Lenient,
+        help_heading = "Judging"
+    )]
+    pub reading: ReadingName,
+
+    /// Which violations make a run fail
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value_t = Deny::Must,
+        help_heading = "Judging"
+    )]
+    pub deny: Deny,
+
+    /// A program to run in the guests instead of the exercise, with its arguments; a run passes when
+    /// its exit code is 0
+    ///
+    /// It is a static program of this host's, or, with --initrd, one in that.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `stickler merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  stickler merge shard-*.json --report text --report json=all.json")]
+pub struct Merge {
+    /// The JSON reports of the shards of one check
+    #[arg(required = true, value_name = "REPORT.json")]
+    pub files: Vec<PathBuf>,
+
+    /// Where the report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    #[arg(
+        long,
+        value_name = "FORM[=FILE]",
+        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from)
+    )]
+    pub report: Vec<ReportSpec>,
+}
+
+/// Runs a kernel many times and reports on all of them together.
+pub fn check(options: Check) -> Result<Exit, Failure> {
+    // All that can be found wrong is found before anything runs.
+    let outputs = Outputs::open(&options.report).map_err(input)?;
+    let scratch = tempfile::Builder::new()
+        .prefix("stickler-check-")
+        .tempdir()
+        .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
+    let guest = Guest::make(
+        &Wishes {
+            kernel: &options.kernel,
+            modules: options.modules.as_deref(),
+            initrd: options.initrd.as_deref(),
+            command: &options.command,
+        },
+        scratch.path(),
+    )
+    .map_err(input)?;
+    if let Some(keep) = &options.keep {
+        fs::create_dir_all(keep)
+            .map_err(|error| input(format!("cannot make {}: {error}", keep.display())))?;
+    }
+    let kvm = probe::open()?;
+    probe::check_capabilities(&kvm)?;
+    probe::try_guest(&kvm)?;
+    drop(kvm);
+
+    let default = if options.latitude.is_empty() { RUNS } else { 0 };
+    let seeds = options.runs.unwrap_or(default);
+    let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
+    let planned = plan(&options.latitude, seeds);
+    let mut report = Report::new(
+        &spelled(options.reading),
+        &spelled(options.deny),
+        Kernel {
+            file: options.kernel.display().to_string(),
+            release: guest.release.clone(),
+        },
+        planned.len(),
+    );
+    let runs = options.shard.of(planned);
+    let jobs = options.jobs.unwrap_or_else(|| jobs(options.cpus)).get();
+    let setting = setting(&options, guest, scratch.path().to_owned())?;
+
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .map_err(|error| Failure::Internal(format!("cannot catch signals: {error}")))?;
+    }
+    let stop = || interrupted.load(Ordering::Relaxed);
+    let progress = Progress::new(runs.len());
+    let all = campaign::run_all(
+        &setting,
+        runs,
+        jobs,
+        options.shrink,
+        &mut report,
+        &progress,
+        &stop,
+    );
+    progress.finish();
+    all.map_err(Failure::Input)?;
+    let written = write(outputs, &report);
+    let end = if stop() {
+        Exit::GuestFailed
+    } else {
+        Exit::Conforming
+    };
+    Ok(exit(&report, options.deny).worst(end).worst(written))
+}
+
+/// What all runs have in common.
+fn setting(options: &Check, guest: Guest, scratch: PathBuf) -> Result<Setting, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Internal(format!("cannot find stickler itself: {error}")))?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    for (option, value) in [
+        ("--memory", options.memory.to_string()),
+        ("--cpus", options.cpus.to_string()),
+        ("--reading", spelled(options.reading)),
+        ("--deny", spelled(options.deny)),
+    ] {
+        arguments.extend([option.into(), value.into()]);
+    }
+    let counts: fn(Level) -> bool = match options.deny {
+        Deny::Must => |level| Deny::Must.counts(level),
+        Deny::Should => |level| Deny::Should.counts(level),
+        Deny::None => |level| Deny::None.counts(level),
+    };
+    Ok(Setting {
+        program,
+        kernel: options.kernel.clone(),
+        guest,
+        append: options.append.join(" "),
+        arguments,
+        timeout: options.timeout,
+        counts,
+        scratch,
+        keep: options.keep.clone(),
+    })
+}
+
+/// As many guests at once as leave a processor for each of theirs.
+fn jobs(cpus: u8) -> NonZeroUsize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(processors / usize::from(cpus)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A value as the command line spells it.
+fn spelled(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or(String::new(), |value| value.get_name().to_owned())
+}
+
+/// Joins reports of checks.
+pub fn merge(options: Merge) -> Result<Exit, Failure> {
+    let outputs = Outputs::open(&options.report).map_err(input)?;
+    let mut reports = Vec::new();
+    for file in &options.files {
+        let name = file.display().to_string();
+        let text = fs::read_to_string(file)
+            .map_err(|error| input(format!("cannot read {name}: {error}")))?;
+        let report: Report = serde_json::from_str(&text).map_err(|error| {
+            input(format!(
+                "{name} is no report of stickler {} check: {error}",
+                env!("CARGO_PKG_VERSION")
+            ))
+        })?;
+        reports.push((name, report));
+    }
+    let whole = Report::merge(reports).map_err(input)?;
+    let whole = whole.ok_or_else(|| input("there is no report to merge"))?;
+    let deny = Deny::from_str(&whole.deny, false)
+        .map_err(|_| input(format!("'{}' is not what --deny takes", whole.deny)))?;
+    let written = write(outputs, &whole);
+    Ok(exit(&whole, deny).worst(written))
+}
+
+/// What the exit code says of all runs together.
+fn exit(report: &Report, deny: Deny) -> Exit {
+    let mut exit = Exit::Conforming;
+    if report.violates(|level| deny.counts(level)) {
+        exit = exit.worst(Exit::Violation);
+    }
+    for (how, means) in [
+        (How::Violation, Exit::Violation),
+        (How::Step, Exit::GuestFailed),
+        (How::Guest, Exit::GuestFailed),
+        (How::Timeout, Exit::GuestFailed),
+        (How::Data, Exit::GuestFailed),
+        (How::Stickler, Exit::Internal),
+    ] {
+        if report.has_failure(how) {
+            exit = exit.worst(means);
+        }
+    }
+    exit
+}
+
+/// Writes the report everywhere; tells of where it cannot be written.
+fn write(outputs: Outputs, report: &Report) -> Exit {
+    failure::say_unwritten(outputs.write_check(report))
+}
+
+fn input(error: impl ToString) -> Failure {
+    Failure::Input(error.to_string())
+}
