@@ -131,6 +131,8 @@ fn last_sector() -> Result<()> {
     match disk.read_exact(&mut sector) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {}
+        // It was the last one a moment ago.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
         Err(error) => return Err(error).context("reading the disk's last sector"),
     }
     disk.rewind()?;
