@@ -373,10 +373,7 @@ impl Queue {
 
     /// Shows what was held back when the time has come.
     pub fn settle(&mut self) -> Settled {
-        let mut settled = Settled {
-            interrupt: false,
-            later: false,
-        };
+        let mut settled = Settled::default();
         let Some(mut habits) = self.habits.take() else {
             return settled;
         };
@@ -385,8 +382,11 @@ impl Queue {
             settled.later = true;
         } else if !habits.held.is_empty() {
             if let Some(numbers) = &mut habits.any_order {
+                let first = habits.held.first().copied();
                 numbers.shuffle(&mut habits.held);
+                settled.reordered = habits.held.first().copied() != first;
             }
+            settled.several = habits.held.len() > 1;
             let count = if habits.one_by_one {
                 1
             } else {
