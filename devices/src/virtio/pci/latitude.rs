@@ -253,6 +253,11 @@ impl Plan {
             let mut numbers = self.numbers(Latitude::FeatureSubset);
             // §2.2.2: no feature without those it requires.
             offered = features::subset(self.id.kind, offered, self.essential(), &mut numbers);
+            // §5.2.5.2: no CONFIG_WCE without FLUSH.
+            let cache = features::block::CONFIG_WCE | features::block::FLUSH;
+            if self.id.kind == DeviceKind::Block && offered & cache == features::block::CONFIG_WCE {
+                offered &= !cache;
+            }
         }
         if self.has(Latitude::UnknownFeatures) {
             offered |= features::UNKNOWN;
