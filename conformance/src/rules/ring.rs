@@ -349,17 +349,13 @@ impl Rules {
         &mut self,
         queue: u16,
         head: u16,
-        altered: Option<Element>,
+        altered: Option<u16>,
         verdicts: &mut Verdicts,
     ) {
         verdicts.check(UNALTERED, altered.is_none(), Some(queue), || {
-            let (index, of) = match altered {
-                Some(element) if element.indirect => (element.index, "the indirect table of "),
-                Some(element) => (element.index, ""),
-                None => (0, ""),
-            };
             format!(
-                "descriptor {index} of {of}chain {head} was altered before the device returned it"
+                "descriptor {} of chain {head} was altered before the device returned it",
+                altered.unwrap_or_default()
             )
         });
     }

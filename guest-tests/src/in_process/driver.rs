@@ -569,6 +569,21 @@ impl<'r> Driver<'r> {
     }
 }
 
+/// Of the features `wanted` those that a driver may accept together: what it should not do without is
+/// among them, and nothing without what that needs (§2.2.1).
+pub fn legal_subset(kind: DeviceKind, wanted: u64) -> u64 {
+    let needed = match kind {
+        DeviceKind::Net => features::net::MAC,
+        DeviceKind::Block => features::block::RO,
+        DeviceKind::Console | DeviceKind::Entropy => 0,
+    };
+    let mut legal = wanted | needed;
+    while features::unmet(kind, legal) != 0 {
+        legal &= !features::unmet(kind, legal);
+    }
+    legal
+}
+
 fn common_width(offset: u32) -> usize {
     stickler_conformance::layout::COMMON
         .iter()

@@ -14,6 +14,6 @@ pub mod rig;
 pub mod rings;
 pub mod tcp;
 
-pub use driver::{Driver, Interrupts};
+pub use driver::{Driver, Interrupts, legal_subset};
 pub use rig::{Between, Move, Rig};
 pub use rings::{Buffer, Virtqueue};

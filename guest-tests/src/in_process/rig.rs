@@ -1,6 +1,6 @@
 //! A machine without a CPU: memory, a PCI bus and real devices.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub struct Rig {
     /// What the transports of devices added from now on do.
     pub options: Options,
     /// Who stands between driver and devices, the one next to the devices first.
-    pub between: Vec<Rc<dyn Between>>,
+    pub between: RefCell<Vec<Rc<dyn Between>>>,
     devices: Vec<Arc<dyn Serviced>>,
     findings: FindingLog,
     /// By which readings drivers are judged.
@@ -172,7 +172,7 @@ impl Rig {
             }),
             interrupts: Arc::default(),
             options: Options::default(),
-            between: Vec::new(),
+            between: RefCell::default(),
             devices: Vec::new(),
             findings: FindingLog::default(),
             heap: Cell::new(1 << 20),
@@ -273,11 +273,11 @@ impl Rig {
 
     /// Does something under the eyes of those who stand [between](Self::between).
     fn make(&self, mut what: Move, act: impl FnOnce(&mut Move)) -> Move {
-        for one in self.between.iter().rev() {
+        for one in self.between.borrow().iter().rev() {
             one.before(self, &what);
         }
         act(&mut what);
-        for one in &self.between {
+        for one in self.between.borrow().iter() {
             one.after(self, &mut what);
         }
         what

@@ -33,6 +33,23 @@ impl Buffer {
             writable: true,
         }
     }
+
+    /// The same bytes in `count` buffers one behind the other, or fewer: none is empty.
+    pub fn cut(self, count: u32) -> Vec<Buffer> {
+        let count = count.min(self.len).max(1);
+        let part = self.len / count;
+        (0..count)
+            .map(|i| Buffer {
+                addr: self.addr + u64::from(i * part),
+                len: if i + 1 == count {
+                    self.len - i * part
+                } else {
+                    part
+                },
+                writable: self.writable,
+            })
+            .collect()
+    }
 }
 
 /// A virtqueue as its driver keeps it. Fields are public: rogues reach for them.

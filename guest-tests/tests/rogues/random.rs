@@ -14,7 +14,7 @@ use stickler_guest_tests::in_process::net::{
     HEADER_LEN, arp_request, checksum_header, segmentation_header, set_cwr, summed_segment,
     tcp_segment,
 };
-use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig, legal_subset};
 
 use crate::devices::{self, Device};
 
@@ -156,7 +156,7 @@ impl Life {
         let steps: [fn(&Life, &mut Driver<'_>); 6] = [
             |_, d| d.reset(),
             |life, d| life.look_around(d),
-            |life, d| d.negotiate(life.features(d.kind)),
+            |life, d| d.negotiate(legal_subset(d.kind, life.wanted)),
             |life, d| d.set_up_interrupts(life.interrupts()),
             |life, d| d.set_up_queues(life.size),
             |_, d| d.go(),
@@ -204,21 +204,6 @@ impl Life {
             Interrupts::Intx
         }
     }
-
-    /// What the driver accepts of what it would have: what it should not do without is among it, and
-    /// nothing without what that needs.
-    fn features(&self, kind: DeviceKind) -> u64 {
-        let needed = match kind {
-            DeviceKind::Net => net::MAC,
-            DeviceKind::Block => block::RO,
-            DeviceKind::Console | DeviceKind::Entropy => 0,
-        };
-        let mut wanted = self.wanted | needed;
-        while features::unmet(kind, wanted) != 0 {
-            wanted &= !features::unmet(kind, wanted);
-        }
-        wanted
-    }
 }
 
 fn read_capacity(d: &Driver<'_>) {
@@ -256,28 +241,12 @@ impl Work {
 
     /// Splits `len` bytes into as many buffers as there are to be; none is empty.
     fn pieces(&self, d: &Driver<'_>, writable: bool, len: u64) -> Vec<Buffer> {
-        let at = d.rig.allocate(len);
-        self.cut(Buffer {
-            addr: at,
+        let whole = Buffer {
+            addr: d.rig.allocate(len),
             len: len as u32,
             writable,
-        })
-    }
-
-    fn cut(&self, whole: Buffer) -> Vec<Buffer> {
-        let count = u32::from(self.segments).min(whole.len);
-        let part = whole.len / count;
-        (0..count)
-            .map(|i| Buffer {
-                addr: whole.addr + u64::from(i * part),
-                len: if i + 1 == count {
-                    whole.len - i * part
-                } else {
-                    part
-                },
-                writable: whole.writable,
-            })
-            .collect()
+        };
+        whole.cut(self.segments.into())
     }
 
     /// Makes a chain available as soon as there is room for it. A chain that has more descriptors
@@ -411,7 +380,6 @@ impl Work {
             return;
         }
         if needs == net::MQ && on == 1 {
-            self.populate(d, 0);
             self.populate(d, 2);
         }
         assert_eq!(d.command(class, command, data), 0);
@@ -465,7 +433,7 @@ impl Work {
             1
         };
         for _ in 0..times {
-            self.submit(d, 2 * pair + 1, &self.cut(whole));
+            self.submit(d, 2 * pair + 1, &whole.cut(self.segments.into()));
         }
     }
 }

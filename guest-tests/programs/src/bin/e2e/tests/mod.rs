@@ -1,6 +1,5 @@
 //! The tests.
 
-pub(crate) mod check;
 pub(crate) mod endings;
 pub(crate) mod exercise;
 pub(crate) mod foreign;
@@ -15,7 +14,6 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = inputs::all();
     tests.extend(endings::all());
     tests.extend(verdicts::all());
-    tests.extend(check::all());
     tests.extend(foreign::all());
     tests.extend(exercise::all());
     tests.extend(userland::all());
