@@ -26,6 +26,17 @@ static LEFT: LazyLock<Vec<u8>> = LazyLock::new(|| pattern::bytes(LEFT_SEED, DISK
 static READ_ONLY: LazyLock<Vec<u8>> =
     LazyLock::new(|| pattern::bytes(READ_ONLY_SEED, READ_ONLY_SIZE));
 
+/// How the guest says that it has left the first disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// All written.
+    Written,
+    /// As it was made: it took no writes.
+    Untouched,
+    /// In the middle of something: its driver gave up, as it may.
+    GivenUp,
+}
+
 /// The disks of one run.
 pub struct Disks {
     /// The one that takes writes.
@@ -46,11 +57,17 @@ impl Disks {
         Ok(disks)
     }
 
-    /// Compares what is on them with what the guest should have left, which it says it has
-    /// `written`.
-    pub fn compare(&self, written: bool) -> Result<(), String> {
-        compare(&self.first, if written { &LEFT } else { &MADE })
-            .map_err(|how| format!("the first disk is not as the guest left it: {how}"))?;
+    /// Compares what is on them with what the guest should have left.
+    pub fn compare(&self, left: Left) -> Result<(), String> {
+        let expected = match left {
+            Left::Written => Some(&*LEFT),
+            Left::Untouched => Some(&*MADE),
+            Left::GivenUp => None,
+        };
+        if let Some(expected) = expected {
+            compare(&self.first, expected)
+                .map_err(|how| format!("the first disk is not as the guest left it: {how}"))?;
+        }
         compare(&self.read_only, &READ_ONLY)
             .map_err(|how| format!("the read-only disk has been written: {how}"))
     }
@@ -157,18 +174,29 @@ mod tests {
     fn disks_are_compared_with_what_the_guest_left() {
         let directory = tempfile::tempdir().unwrap();
         let disks = Disks::make(directory.path()).unwrap();
-        assert_eq!(disks.compare(false), Ok(()));
-        assert!(disks.compare(true).unwrap_err().contains("first disk"));
+        assert_eq!(disks.compare(Left::Untouched), Ok(()));
+        assert!(
+            disks
+                .compare(Left::Written)
+                .unwrap_err()
+                .contains("first disk")
+        );
         let mut left = LEFT.clone();
         fs::write(&disks.first, &left).unwrap();
-        assert_eq!(disks.compare(true), Ok(()));
+        assert_eq!(disks.compare(Left::Written), Ok(()));
+        assert_eq!(disks.compare(Left::GivenUp), Ok(()));
         left[DISK_SIZE - 1] ^= 1;
         fs::write(&disks.first, &left).unwrap();
-        let error = disks.compare(true).unwrap_err();
+        let error = disks.compare(Left::Written).unwrap_err();
         assert!(error.contains(&(DISK_SIZE - 1).to_string()), "{error}");
         fs::write(&disks.first, &*LEFT).unwrap();
         fs::write(&disks.read_only, "x").unwrap();
-        assert!(disks.compare(true).unwrap_err().contains("read-only"));
+        assert!(
+            disks
+                .compare(Left::Written)
+                .unwrap_err()
+                .contains("read-only")
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use stickler_conformance::{Latitude, Latitudes};
 use stickler_exerciser::{GIVING_UP_PARAMETER, INIT, LATITUDES_PARAMETER, PORT};
 
 use super::guest::{Guest, Load};
-use super::host::{Answering, Disks};
+use super::host::{Answering, Disks, Left};
 use super::plan::Planned;
 use super::verdict::{self, Ended, Said};
 use crate::report::check::{Checked, Failure, How};
@@ -95,7 +95,8 @@ pub fn run(
     let (errors, _) = errors.map(Listening::end).unwrap_or_default();
     let report = fs::read_to_string(&report_file).unwrap_or_default();
     if let Some(keep) = &setting.keep {
-        let name = planned.name.replace('/', "_");
+        let name: String = planned.name.chars().take(100).collect();
+        let name = format!("{}-{}", planned.number, name.replace('/', "_"));
         let lines = [output.as_slice(), &errors].concat().join("\n");
         fs::write(keep.join(format!("{name}.log")), lines)?;
         if !report.is_empty() {
@@ -120,7 +121,7 @@ pub fn run(
         report.as_ref(),
         &said,
         setting.counts,
-        || disks.compare(!said.unwritten && !gave_up_on_disk(&said)),
+        || disks.compare(left(&said)),
     );
     let checked = Checked {
         number: planned.number,
@@ -137,11 +138,19 @@ pub fn run(
     Ok(Ran::Done(Box::new(checked), report.map(Box::new)))
 }
 
-/// Whether the first disk was given up, and is as it was made.
-fn gave_up_on_disk(said: &Said) -> bool {
-    said.given_up
+/// How the guest says that it has left the first disk.
+fn left(said: &Said) -> Left {
+    if said
+        .given_up
         .iter()
         .any(|device| device.starts_with("block"))
+    {
+        Left::GivenUp
+    } else if said.unwritten {
+        Left::Untouched
+    } else {
+        Left::Written
+    }
 }
 
 /// Whether a conforming driver may give up on a device that makes use of these.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use stickler_conformance::Latitude;
 use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{How, Requirement, Strictness};
 
@@ -320,6 +321,18 @@ impl Text {
             if let Some(shrunk) = &run.shrunk {
                 writeln!(self.out, "  fails as well: --latitude {shrunk}")?;
             }
+        }
+        let unused: Vec<&str> = Latitude::ALL
+            .iter()
+            .map(|latitude| latitude.name())
+            .filter(|name| {
+                let mut all = check.runs.iter().flat_map(|run| &run.latitude.names);
+                all.all(|used| used != name)
+            })
+            .collect();
+        if !unused.is_empty() {
+            let line = format!("latitudes in no run: {}", unused.join(", "));
+            writeln!(self.out, "{}", self.paint(FAINT, &line))?;
         }
         let failed = check.runs.iter().filter(|r| !r.failures.is_empty()).count();
         let cut = check.runs.iter().filter(|run| run.is_cut_short()).count();

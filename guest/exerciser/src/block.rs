@@ -226,7 +226,7 @@ impl Disk {
 
     /// Through the page cache, which makes requests of its own.
     fn buffered(&self) -> Result {
-        const SIZE: usize = 3 << 20;
+        const SIZE: usize = 2 << 20;
         const AT: u64 = 1 << 20;
         doing(format!("writing {} through the page cache", self.name));
         let data = pattern::bytes(4000, SIZE);

@@ -35,7 +35,7 @@ pub(crate) fn exercise() -> Result {
     .and_then(|()| open(Path::new(TERMINAL)))?;
     make_raw(&terminal)?;
     // A terminal's driver gives its device 16 bytes at a time.
-    talk(terminal, "hvc0", 10, 2 << 10)?;
+    talk(terminal, "hvc0", 10, 1 << 10)?;
 
     if !devices::of(Kind::Console)?
         .iter()
@@ -56,7 +56,7 @@ pub(crate) fn exercise() -> Result {
             // It went away under our hands, as it may; what was on its way comes to nobody.
             drain(&port)?;
         }
-        result = [(11, 1), (12, 100), (13, 5000), (14, 200 << 10)]
+        result = [(11, 1), (12, 100), (13, 5000), (14, 64 << 10)]
             .into_iter()
             .try_for_each(|(seed, length)| {
                 let port = port.try_clone().context("cannot use a port twice")?;

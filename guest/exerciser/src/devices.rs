@@ -168,7 +168,7 @@ pub(crate) fn wait_for_drivers(giving_up: bool) -> Result {
 }
 
 /// How long something may take to happen that is to happen soon.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Waits for something that is to happen soon.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {

@@ -3,7 +3,7 @@
 pub mod pattern;
 
 /// Size in bytes of the first disk.
-pub const DISK_SIZE: usize = 8 << 20;
+pub const DISK_SIZE: usize = 4 << 20;
 
 /// Seed of the pattern that fills the first disk when the guest begins.
 pub const DISK_SEED: u64 = 11;

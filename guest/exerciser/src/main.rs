@@ -34,7 +34,7 @@ use crate::failure::Result;
 use crate::machine::{mark, say};
 
 /// How long a step may take. A driver that lost an interrupt waits for ever.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {

@@ -31,7 +31,7 @@ pub(super) fn all() -> Result {
     udp_many_at_once()?;
     tcp(1, 1)?;
     tcp(10_000, 1)?;
-    tcp(256 << 10, 2)
+    tcp(128 << 10, 2)
 }
 
 /// Sends `count` echo requests with `size` bytes of data.
