@@ -371,6 +371,7 @@ const EXCLUSIVE: &[(Latitude, Latitude, &str)] = {
         (ForeignCapabilities, LongCapabilities, NO_ROOM),
         (ReservedLast, LongCapabilities, NO_ROOM),
         (ReservedLast, SecondInstances, NO_ROOM),
+        (SecondInstances, IoInstances, NO_ROOM),
         (
             SeparateBars,
             OneBar,

@@ -254,7 +254,8 @@ pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
         exam.harvest();
     }
     exam.settle();
-    if exam.broken {
+    // If all room was taken by packets that came before, the last one may still wait.
+    if exam.broken || !net::has_room(exam) {
         return;
     }
     let came: Vec<bool> = (numbers.iter())
