@@ -372,6 +372,12 @@ const EXCLUSIVE: &[(Latitude, Latitude, &str)] = {
         (ReservedLast, LongCapabilities, NO_ROOM),
         (ReservedLast, SecondInstances, NO_ROOM),
         (SecondInstances, IoInstances, NO_ROOM),
+        (SecondInstances, ForeignCapabilities, NO_ROOM),
+        (
+            WideBars,
+            IoInstances,
+            "there are registers for three such BARs",
+        ),
         (
             SeparateBars,
             OneBar,

@@ -31,6 +31,7 @@ use exam::{Exam, Life};
 use host::Device;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use stickler_conformance::latitude::Draw;
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_guest_tests::in_process::Rig;
@@ -92,6 +93,24 @@ proptest! {
         let court = examine(device, latitudes, &lives);
         prop_assert_eq!(court.breaches(), vec![], "seed={} ({})", seed, latitudes);
     }
+}
+
+/// A combination that is drawn is one that there can be.
+#[test]
+fn whatever_is_drawn_can_be_made() {
+    let mut draw = Draw::new(1, 2);
+    for _ in 0..cases(2000) {
+        let mut rig = Rig::new();
+        rig.options.latitudes = Latitudes::draw(draw.bits());
+        let device = draw.of(&Device::ALL);
+        device.add(&mut rig);
+    }
+}
+
+/// How many cases the environment asks for, else so many.
+fn cases(otherwise: u32) -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 /// The same lives for every device of a kind, many of them.
