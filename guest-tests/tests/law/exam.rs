@@ -233,10 +233,8 @@ impl<'r> Exam<'r> {
             Interrupts::Intx
         };
         let mut config_vector = NO_VECTOR;
-        if msix {
-            if life.muted & 1 == 0 {
-                config_vector = pci::map_config(self, 0);
-            }
+        if msix && life.muted & 1 == 0 {
+            config_vector = pci::map_config(self, 0);
         }
         let mut vectors = BTreeMap::new();
         for index in self.d.usable_queues() {
