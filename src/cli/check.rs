@@ -61,11 +61,11 @@ pub struct Check {
     )]
     pub append: Vec<String>,
 
-    /// Memory of each guest, at least 64M
+    /// Memory of each guest, at least 64M; the largest queues, filled by drivers, take hundreds of MiB
     #[arg(
         long,
         value_name = "SIZE",
-        default_value = "256M",
+        default_value = "1G",
         help_heading = "Guest"
     )]
     pub memory: Size,

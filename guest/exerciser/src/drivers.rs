@@ -40,7 +40,9 @@ pub(crate) fn rebind(bus: Bus, giving_up: bool) -> Result {
             continue;
         }
         again?;
-        devices::wait_for_drivers(giving_up)?;
+        eventually(&format!("the drivers of {}", device.describe()), || {
+            Ok((device.is_driven() || giving_up && device.is_given_up()).then_some(()))
+        })?;
         if kind == Some(Kind::Net) {
             // The new interface is down.
             crate::net::bring_up()?;

@@ -42,12 +42,13 @@ pub(crate) fn check() -> Result {
                 .any(|message| OURS.iter().any(|name| message.text.contains(name)))
         };
         ensure(!lost && !broken, || {
-            let end = messages.len().min(index + 12);
-            let trace: Vec<&str> = messages[index..end]
+            // Where it was is in the first line, or in one soon after it.
+            let place = messages[index + 1..]
                 .iter()
-                .map(|message| message.text.as_str())
-                .collect();
-            format!("the kernel complains: {}", trace.join("\n"))
+                .take(TRACE)
+                .find(|message| message.text.starts_with("RIP: "))
+                .map_or("", |message| message.text.as_str());
+            format!("the kernel complains: {text} {place}")
         })?;
     }
     Ok(())

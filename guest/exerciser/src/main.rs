@@ -97,6 +97,10 @@ impl Exercise {
         mark("drivers");
         if let Err(error) = devices::wait_for_drivers(self.giving_up) {
             self.failed("drivers", &error);
+            // One line for them is enough.
+            let devices = devices::all().unwrap_or_default();
+            let undriven = devices.iter().filter(|device| !device.is_driven());
+            self.lost.extend(undriven.filter_map(Device::kind));
         }
         self.note_lost();
         self.step(Kind::Block, "block", block::exercise);
