@@ -199,10 +199,11 @@ pub(crate) fn judge(exam: &mut Exam<'_>, command: &Command, ack: u8) -> bool {
 /// Sets modes and table, and looks which packets come.
 pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
     let up = exam.host.link.as_ref().is_some_and(|link| link.is_up());
-    // Where a packet takes more buffers than it needs, is lost with the link, or cannot be recognized,
-    // one that does not come tells nothing.
+    // Where a packet takes more buffers than it needs, waits behind a large one, is lost with the link,
+    // or cannot be recognized, one that does not come tells nothing.
     let uncertain = [
         Latitude::SplitPackets,
+        Latitude::LargePackets,
         Latitude::LinkFlaps,
         Latitude::DamagedPackets,
     ];
