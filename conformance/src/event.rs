@@ -221,15 +221,15 @@ pub enum Event<'a> {
         /// `len` as written to the used ring.
         len: u32,
     },
-    /// Before it returned a chain, the device compared its descriptors in the queue's table with what
-    /// they were when it took it. It does so with some chains, not with all.
+    /// Before it returned a chain, the device compared its descriptors, those of an indirect table as
+    /// well, with what they were when it took it. It does so with some chains, not with all.
     Compared {
         /// Which virtqueue.
         queue: u16,
         /// The head of the chain.
         head: u16,
-        /// The first descriptor that is not what it was.
-        altered: Option<u16>,
+        /// The first descriptor that is not what it was, as it was.
+        altered: Option<Element>,
     },
 
     // ---- Device types

@@ -85,7 +85,7 @@ pub struct Check {
         long,
         value_name = "DURATION",
         value_parser = values::duration,
-        default_value = "3m",
+        default_value = "5m",
         help_heading = "Guest"
     )]
     pub timeout: Duration,

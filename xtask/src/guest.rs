@@ -12,7 +12,7 @@ use stickler_guest_image::cpio::Archive;
 
 /// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
 /// module.
-const MODULES: [&str; 6] = [
+pub(crate) const MODULES: [&str; 6] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",

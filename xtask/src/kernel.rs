@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use stickler_guest_image::cpio::Archive;
-use stickler_guest_image::modules::Directory;
+use stickler_guest_image::modules::{Directory, Module};
 
 use crate::debian::{Suite, cached};
 use crate::workspace::Workspace;
@@ -89,9 +89,7 @@ impl Kernel {
         archive: &mut Archive<W>,
     ) -> Result<()> {
         let mut order = String::new();
-        // Debian's packages leave `modules.dep` to the installed system's depmod; the modules
-        // themselves name what they need just as well.
-        for module in Directory::open(&self.modules)?.closure(names)? {
+        for module in self.modules(names)? {
             let path = format!("/lib/modules/{}.ko", module.name);
             archive.file(&path, 0o644, &module.content)?;
             order.push_str(&path);
@@ -99,6 +97,14 @@ impl Kernel {
         }
         archive.file("/lib/modules/order", 0o644, order.as_bytes())?;
         Ok(())
+    }
+
+    /// The modules `names` and those they depend on, each after what it depends on.
+    ///
+    /// Debian's packages leave `modules.dep` to the installed system's depmod; the modules
+    /// themselves name what they need just as well.
+    pub(crate) fn modules(&self, names: &[&str]) -> Result<Vec<Module>> {
+        Ok(Directory::open(&self.modules)?.closure(names)?)
     }
 
     /// The kernel as an ELF file, as it stands compressed in the bzImage.

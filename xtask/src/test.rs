@@ -168,6 +168,11 @@ fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()
         fs::write(&unfinished, kernel.elf()?)?;
         fs::rename(&unfinished, &elf)?;
     }
+    let modules = dir.join("modules");
+    fs::create_dir_all(&modules)?;
+    for module in kernel.modules(&guest::MODULES)? {
+        fs::write(modules.join(format!("{}.ko", module.name)), &module.content)?;
+    }
     guest::write_exerciser(
         &dir.join("exerciser"),
         kernel,

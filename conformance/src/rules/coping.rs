@@ -135,10 +135,14 @@ const NOTIFIED: &[(Latitude, Req)] = &[
     (Latitude::SameNotifyOffset, SAME_OFFSET),
 ];
 
-/// … and with what, that goes on making buffers available after having been shown used ones.
-const WORKED: &[(Latitude, Req)] = &[
+/// … and with what, that goes on making buffers available after the device has made use of it.
+const SHOWN: &[(Latitude, Req)] = &[
     (Latitude::OutOfOrder, IN_ANY_ORDER),
     (Latitude::Bursts, IN_BURSTS),
+];
+
+/// … and with what, that goes on making buffers available after having been shown used ones.
+const WORKED: &[(Latitude, Req)] = &[
     (Latitude::OneByOne, ALONE),
     (Latitude::WritesBeyondLen, BEYOND),
     (Latitude::FickleSuppression, FICKLE),
@@ -154,6 +158,8 @@ pub(crate) struct Rules {
     latitudes: Latitudes,
     /// How often virtqueues of this life of the device have been notified.
     notified: u32,
+    /// What of [`SHOWN`] the device has made use of, and the driver has not moved since.
+    shown: Latitudes,
     /// The configuration has changed under way, and …
     changed: Option<Noticed>,
     /// The device needs a reset.
@@ -244,6 +250,7 @@ impl Chapter for Rules {
             _ if self.latitudes.is_empty() => {}
             Event::StatusWritten { to: 0, .. } => {
                 self.notified = 0;
+                self.shown = Latitudes::default();
                 self.changed = None;
                 if std::mem::take(&mut self.needs_reset) {
                     verdicts.held(RECOVERS);
@@ -267,7 +274,14 @@ impl Chapter for Rules {
             Event::FeaturesDecided { accepted, kept, .. } => {
                 self.decided(accepted, kept, verdicts);
             }
+            Event::MadeUse(latitude) => self.shown = self.shown.with(latitude),
             Event::NotifiedLive(_) => {
+                let shown = std::mem::take(&mut self.shown);
+                for (latitude, requirement) in SHOWN {
+                    if shown.has(*latitude) {
+                        verdicts.held(*requirement);
+                    }
+                }
                 self.notified = self.notified.saturating_add(1);
                 match self.notified {
                     1 => self.held(NOTIFIED, verdicts),

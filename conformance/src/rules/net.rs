@@ -137,8 +137,11 @@ pub(crate) struct Rules {
     looked: u64,
     /// A packet on a queue that was not in use.
     premature: Option<Premature>,
-    /// Packets for receive queues that have had no buffer yet.
+    /// How often packets were lost because a receive queue has had no buffer yet; those that are lost
+    /// together, while the driver does nothing, count as one.
     unreceived: u32,
+    /// The driver has notified since.
+    moved: bool,
 }
 
 /// Packets on a queue that is not in use: the command that takes it into use may be on its way, for
@@ -152,7 +155,7 @@ struct Premature {
 /// So many packets are not overtaken by any command.
 const PREMATURE_PACKETS: u32 = 256;
 
-/// A receive queue for which there have been so many packets does not just get its first buffers.
+/// A receive queue whose packets have been lost so often does not just get its first buffers.
 const UNRECEIVED: u32 = 64;
 
 /// Of packets that the driver checksums, so many of each life are looked into, and then one in some.
@@ -172,6 +175,7 @@ impl Rules {
             looked: 0,
             premature: None,
             unreceived: 0,
+            moved: true,
         }
     }
 
@@ -210,10 +214,14 @@ impl Rules {
 
     /// A packet was lost for want of buffers on `queue`, which has had none.
     fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
+        // There may have been many, before the driver could do anything about it.
+        if !std::mem::take(&mut self.moved) {
+            return;
+        }
         self.unreceived += 1;
         if self.unreceived == UNRECEIVED && session.has(net::MQ) {
             let message = format!(
-                "{UNRECEIVED} packets lost for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
+                "packets lost {UNRECEIVED} times for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
                 self.pairs
             );
             verdicts.violated(RX_POPULATED, Some(queue), message);
@@ -394,6 +402,7 @@ impl Chapter for Rules {
                 self.features = *accepted;
                 self.smallest = receive_size(*accepted).1;
             }
+            Event::Notified { .. } => self.moved = true,
             Event::NetUnpopulated { queue } => self.unpopulated(*queue, session, verdicts),
             Event::NetCommand(command) => {
                 if let Some(pairs) = super::net_control::pairs_set(command) {

@@ -349,13 +349,17 @@ impl Rules {
         &mut self,
         queue: u16,
         head: u16,
-        altered: Option<u16>,
+        altered: Option<Element>,
         verdicts: &mut Verdicts,
     ) {
         verdicts.check(UNALTERED, altered.is_none(), Some(queue), || {
+            let (index, of) = match altered {
+                Some(element) if element.indirect => (element.index, "the indirect table of "),
+                Some(element) => (element.index, ""),
+                None => (0, ""),
+            };
             format!(
-                "descriptor {} of chain {head} was altered before the device returned it",
-                altered.unwrap_or_default()
+                "descriptor {index} of {of}chain {head} was altered before the device returned it"
             )
         });
     }

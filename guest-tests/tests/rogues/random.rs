@@ -380,6 +380,7 @@ impl Work {
             return;
         }
         if needs == net::MQ && on == 1 {
+            self.populate(d, 0);
             self.populate(d, 2);
         }
         assert_eq!(d.command(class, command, data), 0);

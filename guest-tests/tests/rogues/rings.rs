@@ -204,6 +204,18 @@ rogues! {
         d.give_receive_buffers(0, 1, PLAIN_PACKET);
         d.wait_used(0);
     };
+    alters_an_indirect_table_in_flight: Net breaks "chain.unaltered" by |d| {
+        live(d, net::MAC | net::MRG_RXBUF | RING_INDIRECT_DESC);
+        let short = Buffer::writable(d.rig.allocate(64), 32);
+        let table = d.rig.allocate(16);
+        let head = d.queue(0).indirect(table, &[short]);
+        d.submit_head(0, head);
+        d.transmit(1, &NetHeader::default(), &arp_request(&d.mac()));
+        let other = Buffer { len: 31, ..short };
+        d.queue(0).put_descriptor(table, 0, other, 0, 0);
+        d.give_receive_buffers(0, 1, PLAIN_PACKET);
+        d.wait_used(0);
+    };
     does_not_notify: Entropy breaks "notify.when-flags-0" by |d| {
         live(d, 0);
         silent(d);

@@ -44,6 +44,10 @@ pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
     let exerciser = path.with_file_name("exerciser");
     guest::write_exerciser(&exerciser, kernel, busybox, programs)?;
     archive.copy("/boot/exerciser", &exerciser)?;
+    for module in kernel.modules(&guest::MODULES)? {
+        let path = format!("/boot/modules/{}.ko", module.name);
+        archive.file(&path, 0o644, &module.content)?;
+    }
     kernel.add_modules(&MODULES, &mut archive)?;
     add_busybox(&mut archive, busybox)?;
     let mut libraries = BTreeSet::new();

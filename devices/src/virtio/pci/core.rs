@@ -539,6 +539,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             if let Some(queue) = &mut self.queues[index] {
                 let settled = queue.settle();
                 later |= settled.later;
+                if settled.reordered {
+                    self.witness.see(&Event::MadeUse(Latitude::OutOfOrder));
+                }
+                if settled.several && self.latitudes.has(Latitude::Bursts) {
+                    self.witness.see(&Event::MadeUse(Latitude::Bursts));
+                }
                 if settled.interrupt {
                     self.interrupt_queue(index);
                 }

@@ -31,12 +31,16 @@ pub struct Habits {
 }
 
 /// What has come of [`Queue::settle`](super::Queue::settle).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// The driver wants an interrupt for what it has been shown.
     pub interrupt: bool,
     /// There is more to show, later.
     pub later: bool,
+    /// Several used buffers were shown together.
+    pub several: bool,
+    /// … in another order than the device was done with them.
+    pub reordered: bool,
 }
 
 impl Habits {

@@ -41,6 +41,7 @@ pub struct Queue {
     index: u16,
     event_idx: bool,
     rings: Rings,
+    ram: GuestRam,
     /// The available ring's position the device takes next; runs freely.
     next_available: u16,
     /// `idx` of the available ring when the device last looked.
@@ -80,9 +81,11 @@ struct Wish {
 /// A chain that is looked at again when the device returns it.
 #[derive(Default)]
 struct Watch {
-    /// Its head, and its descriptors in the queue's table; none, if no chain is watched.
+    /// Its head, and its descriptors, those of an indirect table as well; none, if no chain is watched.
     head: u16,
     elements: Vec<Element>,
+    /// Where its indirect table is, if it has one.
+    table: u64,
     /// Chains taken while none was watched.
     seen: u32,
 }
@@ -136,6 +139,7 @@ impl Queue {
             index: config.index,
             event_idx: config.event_idx,
             rings,
+            ram: ram.clone(),
             next_available: 0,
             available_idx: 0,
             next_used: 0,
@@ -373,10 +377,7 @@ impl Queue {
 
     /// Shows what was held back when the time has come.
     pub fn settle(&mut self) -> Settled {
-        let mut settled = Settled {
-            interrupt: false,
-            later: false,
-        };
+        let mut settled = Settled::default();
         let Some(mut habits) = self.habits.take() else {
             return settled;
         };
@@ -385,8 +386,11 @@ impl Queue {
             settled.later = true;
         } else if !habits.held.is_empty() {
             if let Some(numbers) = &mut habits.any_order {
+                let first = habits.held.first().copied();
                 numbers.shuffle(&mut habits.held);
+                settled.reordered = habits.held.first().copied() != first;
             }
+            settled.several = habits.held.len() > 1;
             let count = if habits.one_by_one {
                 1
             } else {
@@ -522,16 +526,24 @@ impl Queue {
         self.watch.seen = self.watch.seen.wrapping_add(1);
         if due && self.elements.len() <= WATCHED_ELEMENTS {
             self.watch.head = head;
-            let direct = self.elements.iter().filter(|e| !e.indirect);
-            self.watch.elements.extend(direct);
+            self.watch.elements.extend(&self.elements);
+            let referrer = self.elements.iter().find(|e| e.flags & desc::INDIRECT != 0);
+            self.watch.table = referrer.map_or(0, |e| e.addr);
         }
     }
 
-    /// Compares the chain that was remembered with what is in the descriptor table now.
+    /// Compares the chain that was remembered with what is in its tables now.
     #[inline(never)]
     fn compare<W: Witness>(&mut self, witness: &mut W) {
         let altered = self.watch.elements.iter().find(|then| {
-            let now = self.rings.descriptor(then.index);
+            let now = if then.indirect {
+                walk::table_entry_at(&self.ram, self.watch.table, then.index)
+            } else {
+                Some(self.rings.descriptor(then.index))
+            };
+            let Some(now) = now else {
+                return false;
+            };
             // next means nothing without NEXT.
             let goes_on = then.flags & desc::NEXT != 0;
             (now.addr, now.len, now.flags) != (then.addr, then.len, then.flags)
@@ -540,7 +552,7 @@ impl Queue {
         witness.see(&Event::Compared {
             queue: self.index,
             head: self.watch.head,
-            altered: altered.map(|e| e.index),
+            altered: altered.copied(),
         });
         self.watch.elements.clear();
     }

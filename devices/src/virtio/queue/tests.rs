@@ -95,7 +95,7 @@ impl Witness for Seen {
             }
             Event::AvailableRead(a) => self.available.push(*a),
             Event::Used { head, len, .. } => self.used.push((*head, *len)),
-            Event::Compared { altered, .. } => self.compared.push(*altered),
+            Event::Compared { altered, .. } => self.compared.push(altered.map(|e| e.index)),
             Event::NotNotified {
                 position, ticks, ..
             } => self.overdue.push((*position, *ticks)),
@@ -419,6 +419,29 @@ fn what_is_altered_in_flight_is_told() {
         driver.descriptor(2, DATA + 100, 512, WRITE, 7);
         if let Some(index) = altered {
             driver.descriptor(index, DATA + 100, 511, WRITE, 0);
+        }
+        queue.add_used(5, 0, &mut seen);
+        assert_eq!(seen.compared, [altered]);
+    }
+}
+
+#[test]
+fn what_is_altered_in_an_indirect_table_is_told() {
+    for altered in [None, Some(1)] {
+        let mut driver = Driver::new();
+        let mut queue = driver.queue(false);
+        let table = DATA + 0x1008;
+        driver.descriptor(5, table, 48, INDIRECT, 0);
+        driver.descriptor_at(table, 0, DATA, 16, NEXT, 1);
+        driver.descriptor_at(table, 1, DATA + 100, 512, WRITE, 0);
+        driver.expose(5);
+        let mut seen = Seen::default();
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        // Not part of the chain: an entry of the table, and one of the queue's table.
+        driver.descriptor_at(table, 2, DATA, 9, 0, 0);
+        driver.descriptor(1, DATA, 9, 0, 0);
+        if let Some(index) = altered {
+            driver.descriptor_at(table, index, DATA + 100, 511, WRITE, 0);
         }
         queue.add_used(5, 0, &mut seen);
         assert_eq!(seen.compared, [altered]);

@@ -152,6 +152,13 @@ fn element(descriptor: Descriptor, index: u16, indirect: bool) -> Element {
     }
 }
 
+/// An entry of the indirect table at `addr`, as it is now.
+pub(super) fn table_entry_at(ram: &GuestRam, addr: u64, index: u16) -> Option<Descriptor> {
+    let offset = u64::from(index) * Descriptor::LEN as u64;
+    let entry = ram.slice(addr.checked_add(offset)?, Descriptor::LEN)?;
+    table_entry(&entry, 0)
+}
+
 /// An entry of an indirect table, which need not be aligned.
 #[inline(always)]
 fn table_entry(table: &VolatileSlice<'_>, index: u16) -> Option<Descriptor> {

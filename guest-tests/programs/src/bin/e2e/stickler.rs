@@ -39,6 +39,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// `stickler check`, whose guests may take `timeout` each, and all together `whole`.
+    pub(crate) fn check(program: &'a Path, timeout: Duration, whole: Duration) -> Self {
+        let mut run = Self::new(program, timeout);
+        run.arguments[0] = "check".into();
+        run.timeout = whole;
+        run
+    }
+
+    /// `stickler merge`.
+    pub(crate) fn merge(program: &'a Path) -> Self {
+        Self {
+            program,
+            arguments: vec!["merge".into()],
+            timeout: Duration::ZERO,
+            report: None,
+        }
+    }
+
     /// Adds arguments.
     pub(crate) fn with<I>(mut self, arguments: I) -> Self
     where
@@ -88,6 +106,8 @@ impl<'a> Run<'a> {
             lines,
             deadline: Instant::now() + self.timeout + GRACE,
             report: self.report,
+            output: String::new(),
+            errors: String::new(),
         })
     }
 
@@ -123,9 +143,48 @@ pub(crate) struct Running {
     lines: mpsc::Receiver<Line>,
     deadline: Instant,
     report: Option<PathBuf>,
+    output: String,
+    errors: String,
 }
 
 impl Running {
+    /// Waits for a line on the standard error that has `words` in it.
+    pub(crate) fn wait_for_error(&mut self, words: &str) -> Result<()> {
+        while !self.errors.contains(words) {
+            if self.next(&mut |_| {})?.is_none() {
+                bail!(
+                    "{words:?} does not come\n{}",
+                    both(&self.output, &self.errors)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next line; nothing at the end.
+    fn next(&mut self, see: &mut dyn FnMut(&str)) -> Result<Option<()>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(Line::Output(line)) => {
+                see(&line);
+                self.output.push_str(&line);
+                self.output.push('\n');
+            }
+            Ok(Line::Error(line)) => {
+                self.errors.push_str(&line);
+                self.errors.push('\n');
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!(
+                    "stickler does not end\n{}",
+                    both(&self.output, &self.errors)
+                );
+            }
+        }
+        Ok(Some(()))
+    }
+
     /// Asks it to end.
     pub(crate) fn interrupt(&self) {
         let id = Pid::from_child(&self.child);
@@ -134,25 +193,7 @@ impl Running {
 
     /// Shows every line of output to `see` and waits for the end.
     pub(crate) fn finish(mut self, see: &mut dyn FnMut(&str)) -> Result<Outcome> {
-        let (mut output, mut errors) = (String::new(), String::new());
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(Line::Output(line)) => {
-                    see(&line);
-                    output.push_str(&line);
-                    output.push('\n');
-                }
-                Ok(Line::Error(line)) => {
-                    errors.push_str(&line);
-                    errors.push('\n');
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("stickler does not end\n{}", both(&output, &errors));
-                }
-            }
-        }
+        while self.next(see)?.is_some() {}
         let status = self.child.wait()?;
         let report = match &self.report {
             Some(path) if path.exists() => {
@@ -163,8 +204,8 @@ impl Running {
         };
         Ok(Outcome {
             code: status.code(),
-            output,
-            errors,
+            output: std::mem::take(&mut self.output),
+            errors: std::mem::take(&mut self.errors),
             report,
         })
     }

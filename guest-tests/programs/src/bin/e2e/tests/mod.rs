@@ -1,5 +1,6 @@
 //! The tests.
 
+pub(crate) mod check;
 pub(crate) mod endings;
 pub(crate) mod exercise;
 pub(crate) mod foreign;
@@ -14,6 +15,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = inputs::all();
     tests.extend(endings::all());
     tests.extend(verdicts::all());
+    tests.extend(check::all());
     tests.extend(foreign::all());
     tests.extend(exercise::all());
     tests.extend(userland::all());
