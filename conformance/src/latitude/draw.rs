@@ -1,0 +1,46 @@
+//! Numbers for what a seed decides.
+
+/// Numbers that look random and are the same each time: SplitMix64, which is public, small, and as
+/// good as this needs. A library's generator may change with its version, and seeds in bug reports
+/// would lose their meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draw(u64);
+
+impl Draw {
+    /// Starts from a seed; `stream` tells apart what is drawn from the same seed.
+    pub const fn new(seed: u64, stream: u64) -> Self {
+        Draw(seed ^ stream.rotate_left(32))
+    }
+
+    /// The next 64 bits.
+    pub const fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 if that is 0.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        // The high half of a product: all but even, which is good enough here.
+        ((self.bits() as u128 * bound as u128) >> 64) as u64
+    }
+
+    /// True once in so many times.
+    pub const fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of `choices`, which are some.
+    pub const fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// Puts `items` into another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, self.below(end as u64 + 1) as usize);
+        }
+    }
+}
