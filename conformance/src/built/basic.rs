@@ -25,7 +25,7 @@ built! {
     // ---- §2.2 Feature bits
     "device.features.complete", MustNot ["2.2.2-1"],
         "No feature is offered without the features it requires.",
-        code "net/mod.rs", test "net/tests.rs" what_is_offered_has_what_it_requires;
+        code "net/mod.rs", test "net/tests/mod.rs" what_is_offered_has_what_it_requires;
     "device.features.subset-accepted", Should ["2.2.2-2"],
         "Every valid subset of what is offered is accepted; for any other, FEATURES_OK does not stay set.",
         choice "Valid is a subset that has VERSION_1 and, for each of its features, what that \
