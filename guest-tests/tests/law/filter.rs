@@ -207,7 +207,9 @@ pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
         Latitude::LinkFlaps,
         Latitude::DamagedPackets,
     ];
+    // Without VIRTIO_NET_F_MAC there is no mac to go by: the device cannot know whose address is whose.
     let can = exam.has(feature::CTRL_RX)
+        && exam.has(feature::MAC)
         && up
         && exam.net.filter.examined < 4
         && !uncertain
