@@ -234,13 +234,16 @@ impl Lab {
         self.send(&Message::Kill)
     }
 
-    fn send(&self, message: &Message) -> Result<()> {
-        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-        message.write_to(&mut *host).map_err(|_| self.ended())
+    fn send(&mut self, message: &Message) -> Result<()> {
+        let sent = {
+            let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+            message.write_to(&mut *host)
+        };
+        sent.map_err(|_| self.ended())
     }
 
     /// Waits for the next message, the deadline or an interrupt.
-    fn next(&self) -> Result<Next> {
+    fn next(&mut self) -> Result<Next> {
         loop {
             if INTERRUPTED.swap(false, Ordering::Relaxed) {
                 return Ok(Next::Interrupted);
@@ -265,8 +268,14 @@ impl Lab {
         }
     }
 
-    fn ended(&self) -> anyhow::Error {
-        Ended(self.keep_console()).into()
+    fn ended(&mut self) -> anyhow::Error {
+        let console = self.keep_console();
+        // A machine whose processor has shut down ends its emulator without an error.
+        let how = match self.emulator.try_wait() {
+            Ok(Some(status)) => format!(" ({status})"),
+            _ => String::new(),
+        };
+        Ended(format!("{how}{console}")).into()
     }
 
     /// Keeps the machine's console for the user to read, and returns its end as part of a message.
@@ -301,7 +310,7 @@ impl Drop for Lab {
     }
 }
 
-/// The machine has ended, though nobody ended it; with what [`Lab::keep_console`] says.
+/// The machine has ended, though nobody ended it: how, and what [`Lab::keep_console`] says.
 #[derive(Debug)]
 pub(super) struct Ended(String);
 
