@@ -21,6 +21,19 @@ use stickler_guest_programs::tree::Snapshot;
 
 const FILES: &str = "/files";
 
+/// What has the kernel leave memory where it is. Guests get huge pages as they first touch their memory,
+/// which makes them quicker. But to gather small pages into huge ones afterwards, or to compact
+/// memory, the kernel takes pages away under running guests, and the emulator's nested paging does not
+/// bear that: khugepaged was seen to stand still for good, and now and then a guest, or this machine's
+/// own kernel, lost its stack or its processor.
+const STAY: [(&str, &str); 2] = [
+    (
+        "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs",
+        "4294967295",
+    ),
+    ("/proc/sys/vm/compaction_proactiveness", "0"),
+];
+
 fn main() -> ExitCode {
     if !machine::is_first_process() {
         eprintln!("lab-init is the first process of the lab's machine and nothing else");
@@ -36,6 +49,10 @@ fn main() -> ExitCode {
 /// Sets the machine up and does what the host asks until it leaves.
 fn serve() -> Result<()> {
     machine::mount_file_systems()?;
+    for (setting, value) in STAY {
+        // A kernel without it does not do it.
+        fs::write(setting, value).ok();
+    }
     machine::load_modules()?;
     rustix::system::sethostname(b"lab")?;
     Command::new("ip")
