@@ -23,9 +23,8 @@ const FILES: &str = "/files";
 
 /// What has the kernel leave memory where it is. Guests get huge pages as they first touch their memory,
 /// which makes them quicker. But to gather small pages into huge ones afterwards, or to compact
-/// memory, the kernel takes pages away under running guests, and the emulator's nested paging does not
-/// bear that: khugepaged was seen to stand still for good, and now and then a guest, or this machine's
-/// own kernel, lost its stack or its processor.
+/// memory, the kernel takes pages away under running guests; doing that, khugepaged was seen to stand
+/// still for minutes, and guests with it.
 const STAY: [(&str, &str); 2] = [
     (
         "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs",
