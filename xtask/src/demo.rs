@@ -128,7 +128,7 @@ fn run_in_lab(
         progress,
     )?;
     progress.step("the guest boots");
-    let words = ["e2e", "demo", "."].map(OsString::from);
+    let words = ["e2e", "--emulated", "demo", "."].map(OsString::from);
     let mut lines = Lines::default();
     let run = lab.run(
         &words,

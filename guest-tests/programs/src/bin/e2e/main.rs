@@ -22,6 +22,10 @@ struct Arguments {
     /// The program to test
     #[arg(long, global = true, default_value = "stickler")]
     stickler: PathBuf,
+
+    /// This machine's processors are emulated: what fails is tried once more
+    #[arg(long, global = true)]
+    emulated: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -46,7 +50,7 @@ enum Task {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.task {
-        Task::Demo { dir } => match demo::run(&arguments.stickler, &dir) {
+        Task::Demo { dir } => match demo::run(&arguments.stickler, &dir, arguments.emulated) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("the demo failed: {error:#}");
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
             let choice = suite::Choice {
                 only: &only,
                 but: &but,
+                emulated: arguments.emulated,
             };
             suite::run(&tests::all(), &arguments.stickler, &dir, &choice)
         }
