@@ -11,9 +11,9 @@ use crate::debian::{Suite, cached};
 use crate::process::{find_program, output_of};
 use crate::workspace::Workspace;
 
-/// The oldest emulator whose nested guests can be relied on. Up to QEMU 9 their XSAVE is wrong; with
-/// 10.0 the kernel that runs the guests, or a guest, lost its stack or its processor about once in
-/// fifty boots.
+/// The oldest emulator the lab takes. Before QEMU 10 the XSAVE of nested guests is wrong; with 10.0 the
+/// kernel that runs the guests, or a guest, crashed about once in fifty boots. With 11.1 that still
+/// happens now and then.
 const OLDEST: u32 = 11;
 
 /// The suite whose backports have such a one.
