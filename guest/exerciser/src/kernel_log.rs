@@ -1,82 +1,35 @@
 //! What the kernel says.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
-
-use crate::failure::{Context, Result, ensure};
 
 const O_NONBLOCK: i32 = 0o4000;
 
 /// Warnings and worse.
 const WARNING: u32 = 4;
 
-/// How a message begins that something in the kernel is broken.
-const BROKEN: [&str; 7] = [
-    "WARNING: ",
-    "BUG: ",
-    "Oops: ",
-    "UBSAN: ",
-    "KASAN: ",
-    "general protection fault",
-    "INFO: task ",
-];
+/// A message of the kernel's log.
+pub struct Message {
+    /// From 0, an emergency, to 7, of use for debugging only.
+    pub level: u32,
+    /// Its first line.
+    pub text: String,
+}
 
-/// So many messages after the first belong to it.
-const TRACE: usize = 60;
-
-/// Names of what drives our devices, as they stand in a trace.
-const OURS: [&str; 6] = ["virtio", "virtblk", "virtnet", "vring", "vp_", "hvc_"];
-
-/// Nothing that drives our devices is broken.
-pub(crate) fn check() -> Result {
-    let messages = messages()?;
-    for (index, message) in messages.iter().enumerate() {
-        let text = &message.text;
-        // An interrupt that was switched off because no handler knew it.
-        let lost = text.starts_with("irq ") && text.contains("nobody cared");
-        let broken = BROKEN.iter().any(|beginning| text.contains(beginning)) && {
-            let end = messages.len().min(index + TRACE);
-            messages[index..end]
-                .iter()
-                .any(|message| OURS.iter().any(|name| message.text.contains(name)))
-        };
-        ensure(!lost && !broken, || {
-            // Where it was is in the first line, or in one soon after it.
-            let place = messages[index + 1..]
-                .iter()
-                .take(TRACE)
-                .find(|message| message.text.starts_with("RIP: "))
-                .map_or("", |message| message.text.as_str());
-            format!("the kernel complains: {text} {place}")
-        })?;
+impl Message {
+    /// Whether it is a warning, or worse.
+    pub fn is_warning(&self) -> bool {
+        self.level <= WARNING
     }
-    Ok(())
 }
 
-/// The latest warnings, which may say why something failed.
-pub(crate) fn latest_warnings() -> Vec<String> {
-    let mut warnings: Vec<String> = messages()
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|message| message.level <= WARNING)
-        .map(|message| message.text)
-        .collect();
-    warnings.drain(..warnings.len().saturating_sub(8));
-    warnings
-}
-
-struct Message {
-    level: u32,
-    text: String,
-}
-
-fn messages() -> Result<Vec<Message>> {
+/// All messages that the kernel still has.
+pub fn messages() -> Result<Vec<Message>> {
     let mut log = File::options()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open("/dev/kmsg")
-        .context("cannot open the kernel's log")?;
+        .open("/dev/kmsg")?;
     let mut found = Vec::new();
     let mut record = vec![0; 8192];
     loop {
@@ -85,7 +38,7 @@ fn messages() -> Result<Vec<Message>> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
             // Overwritten before it was read.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => continue,
-            Err(error) => return Err(error).context("cannot read the kernel's log"),
+            Err(error) => return Err(error),
         };
         // "priority,sequence,time,flags;text", with the level in the priority's lowest three bits.
         let text = String::from_utf8_lossy(&record[..count]);

@@ -1,5 +1,6 @@
 //! What the exerciser in the guest and `stickler check` beside it agree upon.
 
+pub mod kernel_log;
 pub mod pattern;
 
 /// Size in bytes of the first disk.

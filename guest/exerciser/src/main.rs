@@ -8,12 +8,12 @@
 mod block;
 mod busy;
 mod command;
+mod complaints;
 mod console;
 mod devices;
 mod drivers;
 mod entropy;
 mod failure;
-mod kernel_log;
 mod machine;
 mod net;
 mod sys;
@@ -136,7 +136,7 @@ impl Exercise {
         }
         self.step(Kind::Block, "block-end", block::leave);
         mark("kernel-log");
-        if let Err(error) = kernel_log::check() {
+        if let Err(error) = complaints::check() {
             self.failed("kernel-log", &error);
         }
     }
@@ -210,7 +210,7 @@ impl Exercise {
     fn failed(&mut self, step: &str, error: &str) {
         say(&format!("{FAILED}{step}: {error}"));
         if !self.failed {
-            for line in kernel_log::latest_warnings() {
+            for line in complaints::latest_warnings() {
                 say(&format!("exercise: the kernel says: {line}"));
             }
         }

@@ -5,10 +5,10 @@
 //! take a failure for a success.
 
 mod block;
+mod complaints;
 mod console;
 mod drivers;
 mod entropy;
-mod kernel_log;
 mod network;
 mod processors;
 mod rogue;
@@ -80,7 +80,7 @@ fn exercise() -> Result<()> {
             step(&format!("entropy-after-{name}"), &mut entropy::exercise);
         }
     }
-    step("kernel-log", &mut kernel_log::check);
+    step("kernel-log", &mut complaints::check);
     mark("power-off");
     ensure!(failures == 0, "{failures} steps failed");
     Ok(())
