@@ -265,19 +265,6 @@ pub struct Run {
     )]
     pub latitude: Vec<Word>,
 
-    /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
-    ///
-    /// May be given several times. Without a file, the report goes to standard output. JSON on
-    /// standard output has it for itself: the guest's output and a text report then go to standard
-    /// error. A file is replaced when the report is complete, and not before.
-    #[arg(
-        long,
-        value_name = "FORM[=FILE]",
-        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from),
-        help_heading = "Judging"
-    )]
-    pub report: Vec<ReportSpec>,
-
     /// What to do at a violation
     #[arg(
         long,
@@ -288,27 +275,36 @@ pub struct Run {
     )]
     pub on_violation: OnViolation,
 
+    /// How to judge, and where to say so.
+    #[command(flatten)]
+    pub judging: Judging,
+}
+
+/// What `stickler run` and `stickler check` have in common: how to judge, and where to say so.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Judging")]
+pub struct Judging {
+    /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    ///
+    /// May be given several times. Without a file, the report goes to standard output. JSON on
+    /// standard output has it for itself: what else would go there (a guest's output, a text report)
+    /// goes to standard error. A file is replaced when the report is complete, and not before.
+    #[arg(
+        long,
+        value_name = "FORM[=FILE]",
+        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from)
+    )]
+    pub report: Vec<ReportSpec>,
+
     /// How to judge where the specification can be read in several ways
     ///
     /// The report says of every reading whether the drivers satisfied it, whichever one judges;
     /// `stickler requirements NAME` shows what the readings are.
-    #[arg(
-        long,
-        value_name = "HOW",
-        value_enum,
-        default_value_t = ReadingName::Lenient,
-        help_heading = "Judging"
-    )]
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ReadingName::Lenient)]
     pub reading: ReadingName,
 
-    /// Which violations make the run fail (exit code 1)
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        value_enum,
-        default_value_t = Deny::Must,
-        help_heading = "Judging"
-    )]
+    /// Which violations make a run fail (exit code 1)
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Deny::Must)]
     pub deny: Deny,
 }
 

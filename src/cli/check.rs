@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use stickler_conformance::requirement::Level;
 
-use super::args::{Deny, ReadingName};
+use super::args::{Deny, Judging};
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
 use crate::check::campaign;
@@ -120,38 +120,13 @@ pub struct Check {
     #[arg(long, help_heading = "Runs")]
     pub shrink: bool,
 
-    /// Where the report goes and in which form: text, json, text=FILE or json=FILE [default: text]
-    #[arg(
-        long,
-        value_name = "FORM[=FILE]",
-        value_parser = OsStringValueParser::new().try_map(ReportSpec::try_from),
-        help_heading = "Judging"
-    )]
-    pub report: Vec<ReportSpec>,
-
     /// A directory for the JSON report of each run and what its guest said
-    #[arg(long, value_name = "DIR", help_heading = "Judging")]
+    #[arg(long, value_name = "DIR", help_heading = "Runs")]
     pub keep: Option<PathBuf>,
 
-    /// How to judge where the specification can be read in several ways
-    #[arg(
-        long,
-        value_name = "HOW",
-        value_enum,
-        default_value_t = ReadingName::Lenient,
-        help_heading = "Judging"
-    )]
-    pub reading: ReadingName,
-
-    /// Which violations make a run fail
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        value_enum,
-        default_value_t = Deny::Must,
-        help_heading = "Judging"
-    )]
-    pub deny: Deny,
+    /// How to judge, and where to say so.
+    #[command(flatten)]
+    pub judging: Judging,
 
     /// A program to run in the guests instead of the exercise, with its arguments; a run passes when
     /// its exit code is 0
@@ -183,7 +158,7 @@ pub struct Merge {
 /// Runs a kernel many times and reports on all of them together.
 pub fn check(options: Check) -> Result<Exit, Failure> {
     // All that can be found wrong is found before anything runs.
-    let outputs = Outputs::open(&options.report).map_err(input)?;
+    let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
         .tempdir()
@@ -212,8 +187,8 @@ pub fn check(options: Check) -> Result<Exit, Failure> {
     let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
     let planned = plan(&options.latitude, seeds);
     let mut report = Report::new(
-        &spelled(options.reading),
-        &spelled(options.deny),
+        &spelled(options.judging.reading),
+        &spelled(options.judging.deny),
         Kernel {
             file: options.kernel.display().to_string(),
             release: guest.release.clone(),
@@ -248,7 +223,9 @@ pub fn check(options: Check) -> Result<Exit, Failure> {
     } else {
         Exit::Conforming
     };
-    Ok(exit(&report, options.deny).worst(end).worst(written))
+    Ok(exit(&report, options.judging.deny)
+        .worst(end)
+        .worst(written))
 }
 
 /// What all runs have in common.
@@ -259,12 +236,12 @@ fn setting(options: &Check, guest: Guest, scratch: PathBuf) -> Result<Setting, F
     for (option, value) in [
         ("--memory", options.memory.to_string()),
         ("--cpus", options.cpus.to_string()),
-        ("--reading", spelled(options.reading)),
-        ("--deny", spelled(options.deny)),
+        ("--reading", spelled(options.judging.reading)),
+        ("--deny", spelled(options.judging.deny)),
     ] {
         arguments.extend([option.into(), value.into()]);
     }
-    let counts: fn(Level) -> bool = match options.deny {
+    let counts: fn(Level) -> bool = match options.judging.deny {
         Deny::Must => |level| Deny::Must.counts(level),
         Deny::Should => |level| Deny::Should.counts(level),
         Deny::None => |level| Deny::None.counts(level),

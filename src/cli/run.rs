@@ -40,7 +40,7 @@ const CONSOLES: usize = 1;
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: Run) -> Result<Exit, Failure> {
     // All that can be found wrong is found before anything runs.
-    let outputs = Outputs::open(&options.report).map_err(input)?;
+    let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
     if let Some(initrd) = &options.initrd {
         readable("initrd", initrd)?;
@@ -52,10 +52,10 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     let terminal = Terminal::of(&options);
     let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
     let console = console(&options, terminal, &machine)?;
-    let reading = options.reading.into();
+    let reading = options.judging.reading.into();
     let served = devices.plug(console, &mut machine, &journal, reading)?;
     if options.on_violation == OnViolation::Stop {
-        let deny = options.deny;
+        let deny = options.judging.deny;
         let handle = machine.stop_handle();
         journal.stop_at_violation(
             move |level| deny.stops(level),
@@ -78,7 +78,7 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
         Err(error) => End::Error(error.to_string()),
     };
 
-    let mut tallies = Tallies::new(options.reading.into());
+    let mut tallies = Tallies::new(options.judging.reading.into());
     for device in &served {
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
@@ -125,7 +125,7 @@ impl Terminal {
                 .console
                 .iter()
                 .any(|spec| spec.kind == PortKind::Stdio),
-            output_to_stderr: output::json_on_stdout(&options.report),
+            output_to_stderr: output::json_on_stdout(&options.judging.report),
         }
     }
 }
@@ -307,7 +307,7 @@ fn exit(report: &Report, options: &Run) -> Exit {
             Exit::Internal
         }
     };
-    let verdict = if report.violates(|level| options.deny.counts(level)) {
+    let verdict = if report.violates(|level| options.judging.deny.counts(level)) {
         Exit::Violation
     } else {
         Exit::Conforming
