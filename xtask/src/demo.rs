@@ -31,16 +31,16 @@ pub(crate) struct Arguments {
 
 pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
     let progress = Progress::new();
-    let equipment = lab::equip(&arguments.kernel, workspace, &progress)?;
+    let equipment = lab::equip(lab::DEFAULT_SUITE, &arguments.kernel, workspace, &progress)?;
     let dir = workspace.target().join("demo");
     fs::create_dir_all(&dir)?;
     for old in ["report.json", "report.txt", "console.log"] {
         fs::remove_file(dir.join(old)).ok();
     }
-    fs::copy(&equipment.kernel.image, dir.join("vmlinuz"))?;
+    fs::copy(&equipment.guest_kernel.image, dir.join("vmlinuz"))?;
     guest::write_exerciser(
         &dir.join("exerciser"),
-        &equipment.kernel,
+        &equipment.guest_kernel,
         &equipment.busybox,
         &equipment.programs,
     )?;

@@ -70,7 +70,7 @@ fn check(workspace: &Workspace) -> Result<()> {
 fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
     eprintln!("== end to end");
     let progress = Progress::new();
-    let equipment = lab::equip(lab::DEFAULT_SUITE, workspace, &progress)?;
+    let equipment = lab::equip(lab::DEFAULT_SUITE, lab::DEFAULT_SUITE, workspace, &progress)?;
     let dir = workspace.target().join("e2e");
     fs::create_dir_all(&dir)?;
     for suite in SUITES {

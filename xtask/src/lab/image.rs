@@ -32,6 +32,7 @@ const HOST_PROGRAMS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "ip", "strace"]
 pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
     let Equipment {
         kernel,
+        guest_kernel,
         busybox,
         programs,
     } = equipment;
@@ -40,11 +41,11 @@ pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
     for program in ["stickler", "e2e"] {
         archive.copy(&format!("/usr/bin/{program}"), &programs.path(program))?;
     }
-    archive.copy("/boot/vmlinuz", &kernel.image)?;
+    archive.copy("/boot/vmlinuz", &guest_kernel.image)?;
     let exerciser = path.with_file_name("exerciser");
-    guest::write_exerciser(&exerciser, kernel, busybox, programs)?;
+    guest::write_exerciser(&exerciser, guest_kernel, busybox, programs)?;
     archive.copy("/boot/exerciser", &exerciser)?;
-    for module in kernel.modules(&guest::MODULES)? {
+    for module in guest_kernel.modules(&guest::MODULES)? {
         let path = format!("/boot/modules/{}.ko", module.name);
         archive.file(&path, 0o644, &module.content)?;
     }
