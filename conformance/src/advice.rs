@@ -81,6 +81,9 @@ static ADVICE: &[Advice] = advice! {
     "config":
         "A field of the configuration is read or written in a way that a device need not support, and another device answers with something else.";
         "Access each field by its own width, and only if its feature bit was offered.";
+    "config.fields-only":
+        "A write goes to bytes of the configuration that are no field of it: padding today, and a field of its own on a later device.";
+        "Write fields by their own offset and width.";
     "config.width":
         "An access is narrower or wider than the field, or in its middle: memcpy from the BAR is the usual cause. Devices that dispatch on offset and width return nothing useful.";
         "Use one access of 8, 16 or 32 bits a field, and two of 32 bits for a 64-bit one; copy arrays of bytes byte by byte.";
@@ -99,9 +102,18 @@ static ADVICE: &[Advice] = advice! {
     "common":
         "A register the device only presents is written; the write does nothing, and hides that something else was meant.";
         "Do not write device_feature, num_queues, config_generation or queue_notify_off; check the offsets in the driver's copy of the structure.";
+    "common.fields-only":
+        "A write goes to bytes of the common configuration that are no field of it: padding today, and a register of its own on a later device.";
+        "Write fields by their own offset and width, and those of later versions only with the feature that makes them exist.";
     "isr":
         "The handler of a queue's MSI-X vector reads ISR status, which costs an exit each time and may take an INTx-style configuration change away.";
         "Read ISR status only in the handler of the INTx interrupt.";
+    "isr.read-only":
+        "ISR status is written, as one acknowledges interrupts of other devices, or those of virtio over MMIO.";
+        "Read ISR status once: that resets it and takes the interrupt back.";
+    "isr.width":
+        "ISR status is read by an access that is wider than its byte. Where it is the last thing in its BAR, or stands at an odd address, that fails.";
+        "Read one byte at the offset of the ISR status capability.";
     "queue":
         "A virtqueue is not set up as the device presents it, and the device uses other memory than the driver.";
         "For each queue: select it, read queue_size, lower it if wished, write the three addresses with their alignment, map the vector, and only then write 1 to queue_enable.";
@@ -153,6 +165,9 @@ static ADVICE: &[Advice] = advice! {
     "net":
         "The network driver uses something that was not negotiated, or that the layout does not provide for.";
         "Guard each use by its feature bit, and hold the layout against struct virtio_net_hdr and struct virtio_net_config.";
+    "net.queue":
+        "A queue is enabled that the accepted features do not make exist, or whose number means another queue with them.";
+        "Without VIRTIO_NET_F_MQ there is one pair, and the controlq, with VIRTIO_NET_F_CTRL_VQ, is queue 2; with it, the controlq comes behind max_virtqueue_pairs pairs.";
     "net.features":
         "A feature is accepted without another that it rests on.";
         "When a feature is dropped, drop those that depend on it.";
@@ -162,6 +177,9 @@ static ADVICE: &[Advice] = advice! {
     "net.tx.num-buffers":
         "num_buffers holds what was in memory before: the header is not cleared where no offload is asked for.";
         "Clear the whole header, num_buffers included; it means something in received packets only.";
+    "net.tx.gso":
+        "A packet is left to the device to segment, and gso_type, gso_size or hdr_len do not say how, or not of this packet.";
+        "Set gso_type by the packet's own headers and the features accepted, with VIRTIO_NET_HDR_GSO_ECN only beside a TCP type, gso_size to the segments' payload, and VIRTIO_NET_HDR_F_NEEDS_CSUM.";
     "net.tx.queue":
         "Packets go through a transmit queue that is not in use.";
         "Send VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET and wait for its answer before using more queues than the first.";
@@ -198,12 +216,21 @@ static ADVICE: &[Advice] = advice! {
     "block":
         "A request does not fit the device: beyond its capacity, against a limit or a feature, or in another layout.";
         "Hold sector and length against capacity, keep data in multiples of 512 bytes, and put 16 bytes of header before and one device-writable byte of status behind them.";
+    "block.request.reserved":
+        "The header's reserved field is not 0: it was not cleared, or is taken for the priority it once held.";
+        "Write 0 to reserved.";
+    "console.receive":
+        "A receive queue is given buffers that are not for the device to write, or that hold nothing.";
+        "Give device-writable buffers of at least a byte.";
+    "console.control-receive":
+        "A buffer for control messages is not for the device to write, or too small: messages that do not fit wait for a larger one.";
+        "Give device-writable buffers of 8 bytes and what may follow upon them, the size of a console or the name of a port.";
     "console":
         "The console driver speaks of ports that are not there, or answers a control message out of turn.";
         "Wait for DEVICE_ADD before using a port, answer DEVICE_READY first and PORT_OPEN 1 to CONSOLE_PORT, and keep within max_nr_ports.";
     "entropy":
-        "A buffer for entropy is not for the device to write.";
-        "Give device-writable buffers only.";
+        "A buffer for entropy is not for the device to write, or holds nothing.";
+        "Give device-writable buffers of at least a byte.";
 };
 
 #[cfg(test)]
@@ -247,6 +274,6 @@ mod tests {
         };
         assert_eq!(on("status.no-clear"), Some("status.no-clear"));
         assert_eq!(on("status.undefined-bits"), Some("status"));
-        assert_eq!(on("net.tx.gso.size"), Some("net.tx"));
+        assert_eq!(on("net.tx.frame"), Some("net.tx"));
     }
 }

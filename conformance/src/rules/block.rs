@@ -17,6 +17,12 @@ requirements! {
         "A request ends with a device-writable byte for the status.";
     TYPE = "block.request.type", Driver Should ["5.2.6"], Asserted,
         "A request is a read, a write, or a flush.";
+    RESERVED = "block.request.reserved", Driver Should ["5.2.6"], Asserted,
+        "The header's reserved field is 0.",
+        readings [
+            "any": "What is reserved means nothing and may hold anything: older devices took it for the request's priority.",
+            "zero": "What is reserved is written as 0.",
+        ];
     READ = "block.read.writable", Driver Must ["5.2.6"], Asserted,
         "The data of a read is device-writable.";
     WRITE = "block.write.readable", Driver Must ["5.2.6"], Asserted,
@@ -79,6 +85,10 @@ impl Rules {
         );
         verdicts.check(TYPE, known, queue, || {
             format!("a request of type {}", header.kind)
+        });
+        let zero = header.reserved == 0;
+        verdicts.check_by(RESERVED, [true, zero], queue, || {
+            format!("a request with {:#x} in reserved", header.reserved)
         });
         // Without a byte for the status one cannot say which bytes are data.
         if !request.has_status {

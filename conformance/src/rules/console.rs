@@ -20,8 +20,16 @@ requirements! {
         "The control receiveq is given no device-readable buffers.";
     CONTROL_TRANSMIT = "console.control-transmit.readable", Driver MustNot ["5.3.6.1-2", "5.3.6.2"], Asserted,
         "The control transmitq is given no device-writable buffers.";
+    RECEIVE_ROOM = "console.receive.room", Driver Should ["5.3.5", "5.3.6"], Asserted,
+        "A buffer in a receiveq has room for input: at least a byte.";
+    TRANSMIT_ADDED = "console.transmit.port-added", Driver ShouldNot ["5.3.6"], Asserted,
+        "Output goes to port 0, which is there in any case, and to ports that the device has added.";
+    CONTROL_ROOM = "console.control-receive.room", Driver Must ["5.3.6.2"], Asserted,
+        "A buffer in the control receiveq has room for a message: at least 8 bytes.";
     FORMAT = "console.control.format", Driver Must ["5.3.6.2"], Asserted,
         "A control message has a port number, an event and a value: 8 bytes.";
+    ALONE = "console.control.alone", Driver Should ["5.3.6.2"], Asserted,
+        "Nothing follows upon the 8 bytes of a driver's control message.";
     EVENT = "console.control.event", Driver ShouldNot ["5.3.6.2"], Asserted,
         "A driver sends only DEVICE_READY, PORT_READY and PORT_OPEN.";
     READY_FIRST = "console.control.device-ready", Driver Must ["5.3.6.2.2-1", "5.3.5"], Asserted,
@@ -55,8 +63,12 @@ mod message {
     pub(super) const PORT_OPEN: u16 = 6;
 }
 
-/// The control transmitq.
-const CONTROLQ: u16 = 3;
+/// The queues for control messages (§5.3.2).
+const CONTROL_RECEIVEQ: u16 = 2;
+const CONTROL_TRANSMITQ: u16 = 3;
+
+/// Bytes of struct virtio_console_control.
+const MESSAGE: u64 = 8;
 
 /// Ports beyond these are not kept account of.
 const PORTS: u32 = 64;
@@ -87,18 +99,46 @@ impl Rules {
     #[inline]
     pub(super) fn chain(&mut self, chain: &Chain<'_>, buffers: Buffers, verdicts: &mut Verdicts) {
         let (requirement, wrong, kind) = match chain.queue {
-            2 => (CONTROL_RECEIVE, buffers.readable(), "device-readable"),
-            3 => (CONTROL_TRANSMIT, buffers.writable(), "device-writable"),
+            CONTROL_RECEIVEQ => (CONTROL_RECEIVE, buffers.readable(), "device-readable"),
+            CONTROL_TRANSMITQ => (CONTROL_TRANSMIT, buffers.writable(), "device-writable"),
             q if q % 2 == 0 => (RECEIVE, buffers.readable(), "device-readable"),
             _ => (TRANSMIT, buffers.writable(), "device-writable"),
         };
         verdicts.check(requirement, !wrong, Some(chain.queue), || {
             format!("chain {} has {kind} buffers", chain.head)
         });
+        if wrong {
+            return;
+        }
+        let head = chain.head;
+        match chain.queue {
+            CONTROL_TRANSMITQ => {}
+            CONTROL_RECEIVEQ => {
+                let room = super::ring::room(chain);
+                verdicts.check(CONTROL_ROOM, room >= MESSAGE, Some(chain.queue), || {
+                    format!("chain {head} has room for {room} bytes")
+                });
+            }
+            q if q % 2 == 0 => {
+                let room = super::ring::room(chain);
+                verdicts.check(RECEIVE_ROOM, room > 0, Some(chain.queue), || {
+                    format!("chain {head} has no room")
+                });
+            }
+            // §5.3.2: port 0's queues always exist.
+            1 => verdicts.held(TRANSMIT_ADDED),
+            q => {
+                let port = u32::from(q) / 2 - 1;
+                let added = self.added & 1_u64.checked_shl(port).unwrap_or(0) != 0;
+                verdicts.check(TRANSMIT_ADDED, added, Some(chain.queue), || {
+                    format!("output for port {port}, which the device has not added")
+                });
+            }
+        }
     }
 
     fn sent(&mut self, message: &ConsoleMessage<'_>, session: &Session, verdicts: &mut Verdicts) {
-        let queue = Some(CONTROLQ);
+        let queue = Some(CONTROL_TRANSMITQ);
         verdicts.check(FORMAT, message.id.is_some(), queue, || {
             "a control message of less than 8 bytes".to_owned()
         });
@@ -107,6 +147,9 @@ impl Rules {
         };
         let ConsoleMessage { event, value, .. } = *message;
         let says = || format!("control message for port {id}: event {event}, value {value}");
+        verdicts.check(ALONE, message.rest.is_empty(), queue, || {
+            format!("{}, with more behind it", says())
+        });
         if event == message::DEVICE_READY {
             self.ready = true;
             if !self.hasty {
@@ -168,7 +211,7 @@ impl Rules {
                 self.consoles &= !port;
             }
             let by = [answer.then_some(value == 1), Some(value == 1)];
-            verdicts.check_by(CONSOLE_PORT, by, Some(CONTROLQ), || {
+            verdicts.check_by(CONSOLE_PORT, by, Some(CONTROL_TRANSMITQ), || {
                 format!("{}, in answer to CONSOLE_PORT", says())
             });
         }

@@ -66,6 +66,10 @@ requirements! {
         "hdr_len of a packet to be segmented covers all headers, the transport header included.";
     ECN_BIT = "net.tx.gso.ecn-bit", Driver MustNot ["5.1.6.2"], Asserted,
         "VIRTIO_NET_HDR_GSO_ECN is used only with VIRTIO_NET_F_HOST_ECN.";
+    ECN_TCP = "net.tx.gso.ecn-tcp", Driver Must ["5.1.6.2"], Asserted,
+        "VIRTIO_NET_HDR_GSO_ECN goes with a gso_type of TCP, and is none by itself.";
+    GSO_PROTOCOL = "net.tx.gso.protocol", Driver Must ["5.1.6.2"], Asserted,
+        "A packet to be segmented is of the protocol that gso_type names.";
     ECN_UNNEGOTIATED = "net.tx.gso.ecn-unnegotiated", Driver ShouldNot ["5.1.6.2.1-6"], Asserted,
         "Without VIRTIO_NET_F_HOST_ECN, TCP packets with the ECN bit are not left to the device to segment.",
         readings [

@@ -16,6 +16,8 @@ requirements! {
         "A command begins with two device-readable bytes, class and command.";
     ACK = "net.control.ack", Driver Must ["5.1.6.5"], Asserted,
         "A command ends with a device-writable byte for ack.";
+    ACK_ALONE = "net.control.ack-alone", Driver Should ["5.1.6.5"], Asserted,
+        "Of a command nothing but ack is device-writable.";
     DEFINED = "net.control.defined", Driver ShouldNot ["5.1.6.5"], Asserted,
         "Only defined classes and commands are sent.";
     RX_NEGOTIATED = "net.control.rx.negotiated", Driver MustNot ["5.1.6.5.1.2-1"], Asserted,
@@ -46,6 +48,8 @@ requirements! {
         "The data of a VLAN command is a 16-bit VLAN id, below 4096.";
     ANNOUNCE_NEGOTIATED = "net.control.announce.negotiated", Driver MustNot ["5.1.6.5.4"], Asserted,
         "ANNOUNCE_ACK is sent only with VIRTIO_NET_F_GUEST_ANNOUNCE.";
+    ANNOUNCE_DATA = "net.control.announce.data", Driver Should ["5.1.6.5.4"], Asserted,
+        "ANNOUNCE_ACK has no data.";
     MQ_NEGOTIATED = "net.control.mq.negotiated", Driver MustNot ["5.1.6.5.5"], Asserted,
         "VQ_PAIRS_SET is sent only with VIRTIO_NET_F_MQ.";
     MQ_DATA = "net.control.mq.data", Driver Must ["5.1.6.5.5"], Asserted,
@@ -142,7 +146,9 @@ impl Command<'_> {
             writable,
             ..
         } = *self.command;
-        self.check(ACK, writable > 0, "no device-writable byte");
+        if self.check(ACK, writable > 0, "no device-writable byte") {
+            self.check(ACK_ALONE, writable == 1, "more than ack");
+        }
         let (Some(class), Some(command)) = (class, command) else {
             self.check(FORMAT, false, "no command");
             return;
@@ -174,7 +180,14 @@ impl Command<'_> {
                 let id = self.le16();
                 self.check(VLAN_DATA, id.is_some_and(|id| id < 4096), "no VLAN id");
             }
-            (class::ANNOUNCE, 0) => self.negotiated(ANNOUNCE_NEGOTIATED, net::GUEST_ANNOUNCE),
+            (class::ANNOUNCE, 0) => {
+                self.negotiated(ANNOUNCE_NEGOTIATED, net::GUEST_ANNOUNCE);
+                self.check(
+                    ANNOUNCE_DATA,
+                    self.command.len == 0,
+                    "there is nothing to say",
+                );
+            }
             (class::MQ, 0) => {
                 self.negotiated(MQ_NEGOTIATED, net::MQ);
                 self.pairs();

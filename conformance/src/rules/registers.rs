@@ -4,7 +4,7 @@
 use super::{Chapter, goes_live};
 use crate::event::{Event, Register};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, NO_VECTOR, Structure, common};
+use crate::layout::{self, DeviceKind, NO_VECTOR, Structure, common};
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
@@ -28,6 +28,18 @@ requirements! {
         "config_generation is not written.";
     QUEUE_NOTIFY_OFF = "common.queue-notify-off.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
         "queue_notify_off is not written.";
+    COMMON_FIELDS = "common.fields-only", Driver ShouldNot ["4.1.4.3", "4.1.4.1"], Asserted,
+        "Nothing is written to the common configuration where none of its fields is.";
+    DEVICE_FIELDS = "config.fields-only", Driver ShouldNot ["2.3", "4.1.4.1"], Asserted,
+        "Nothing is written to the device-specific configuration where none of its fields is.";
+    ISR_READ_ONLY = "isr.read-only", Driver ShouldNot ["4.1.4.5"], Asserted,
+        "ISR status is not written: reading it is what resets it.";
+    ISR_WIDTH = "isr.width", Driver Should ["4.1.4.5"], Asserted,
+        "ISR status is read by an access to its one byte.",
+        readings [
+            "at-its-offset": "It may be read together with the bytes behind it, to which the table of bits gives no meaning.",
+            "one-byte": "It is a field of 8 bits, and need not have anything behind it.",
+        ];
     ISR_WITH_MSIX = "isr.unused-with-msi-x", Driver ShouldNot ["4.1.4.5.2-1"], Asserted,
         "With MSI-X enabled, the driver does not read ISR status for a queue's interrupt.",
         readings [
@@ -54,6 +66,13 @@ static READ_ONLY: [(Req, u32, u32, &str); 4] = [
     ),
 ];
 
+/// What says where nothing is to be written, by structure.
+static STRAY: [(Structure, Req); 3] = [
+    (Structure::Common, COMMON_FIELDS),
+    (Structure::Device, DEVICE_FIELDS),
+    (Structure::Isr, ISR_READ_ONLY),
+];
+
 /// Where the fields of the PCI configuration access capability begin that a driver may write: `bar`.
 const WINDOW_FIELDS: u8 = 4;
 
@@ -61,6 +80,9 @@ const WINDOW_FIELDS: u8 = 4;
 #[derive(Default)]
 pub(crate) struct Rules {
     capability_written: bool,
+    /// The common configuration, the device-specific one, and ISR status: something was written there
+    /// that is no field to be written.
+    stray: [bool; STRAY.len()],
     /// Which of [`READ_ONLY`] have been written.
     written: [bool; READ_ONLY.len()],
     /// A queue has been mapped to a vector.
@@ -96,9 +118,52 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Judges whether there is something to be written where the driver writes.
+    fn stray(&mut self, register: &Register, kind: DeviceKind, verdicts: &mut Verdicts) {
+        let fields = match register.structure {
+            Structure::Common => layout::COMMON,
+            Structure::Device => kind.config_fields(),
+            _ => &[],
+        };
+        let bytes = (0..register.width.into()).map(|at| register.offset.saturating_add(at));
+        if bytes
+            .into_iter()
+            .all(|at| layout::field_at(fields, at).is_some())
+        {
+            return;
+        }
+        for ((structure, requirement), stray) in STRAY.iter().zip(&mut self.stray) {
+            if *structure == register.structure {
+                *stray = true;
+                let (width, offset) = (register.width, register.offset);
+                let message = format!(
+                    "{width} bytes written at offset {offset:#x} of the {}",
+                    structure.name()
+                );
+                verdicts.violated(*requirement, None, message);
+            }
+        }
+    }
+}
+
 impl Chapter for Rules {
     fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+        if let Event::RegisterWritten(register) = event {
+            self.stray(register, session.kind, verdicts);
+        }
         match *event {
+            Event::RegisterRead(Register {
+                structure: Structure::Isr,
+                offset,
+                width,
+                ..
+            }) => {
+                let by = [offset == 0 && width <= 4, offset == 0 && width == 1];
+                verdicts.check_by(ISR_WIDTH, by, None, || {
+                    format!("{width} bytes read at offset {offset} of ISR status")
+                });
+            }
             Event::CapabilityWritten {
                 cfg_type,
                 offset,
@@ -171,6 +236,11 @@ impl Chapter for Rules {
             _ if goes_live(event) => {
                 if !self.capability_written {
                     verdicts.held(CAPABILITY);
+                }
+                for ((_, requirement), stray) in STRAY.iter().zip(self.stray) {
+                    if !stray {
+                        verdicts.held(*requirement);
+                    }
                 }
                 for ((requirement, ..), written) in READ_ONLY.iter().zip(self.written) {
                     if !written {

@@ -404,6 +404,16 @@ impl Shape {
     }
 }
 
+/// How many bytes of a chain's buffers the device may write.
+pub(super) fn room(chain: &Chain<'_>) -> u64 {
+    chain
+        .elements
+        .iter()
+        .filter(|e| e.flags & (desc::WRITE | desc::INDIRECT) == desc::WRITE)
+        .map(|e| u64::from(e.len))
+        .sum()
+}
+
 /// Whether a chain that refers to an indirect table may, and does so without NEXT.
 fn indirect_is_right(chain: &Chain<'_>, session: &Session) -> bool {
     const BOTH: u16 = desc::INDIRECT | desc::NEXT;

@@ -72,6 +72,8 @@ requirements! {
         ];
     CONTROLQ = "net.queue.negotiated", Driver MustNot ["5.1.2"], Asserted,
         "A network device's queues beyond the first pair are enabled only with VIRTIO_NET_F_CTRL_VQ or MQ.";
+    PAIRS = "net.queue.pairs-negotiated", Driver MustNot ["5.1.2"], Asserted,
+        "Without VIRTIO_NET_F_MQ, no queue of a network device behind queue 2, its controlq, is enabled.";
     PORTS = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
         "A console's queues beyond port 0's are enabled only with VIRTIO_CONSOLE_F_MULTIPORT.";
 }
@@ -242,12 +244,17 @@ impl Rules {
             // Without FEATURES_OK it is the time that is wrong, and told as that.
             if index >= 2 && session.status & status::FEATURES_OK != 0 {
                 let negotiated = session.negotiated & any_of != 0;
-                verdicts.check(requirement, negotiated, queue, || {
+                let some = verdicts.check(requirement, negotiated, queue, || {
                     format!(
                         "enabled without {}",
                         crate::features::names(session.kind, any_of)
                     )
                 });
+                if some && requirement == CONTROLQ {
+                    verdicts.check(PAIRS, index == 2 || session.has(net::MQ), queue, || {
+                        "enabled without VIRTIO_NET_F_MQ".to_owned()
+                    });
+                }
             }
         }
         if !verdicts.check(SIZE_SET, setup.size != 0, queue, || {

@@ -16,15 +16,27 @@ const PORT_OPEN: u16 = 6;
 pub const CASES: &[Case] = &[
     case("console.receive.writable", Console, |p| {
         p.boot();
-        p.exchange(4, &[r(64)]);
+        p.exchange(4, &[r(64), w(64)]);
+    }),
+    case("console.receive.room", Console, |p| {
+        p.boot();
+        p.exchange(4, &[w(0), w(0)]);
     }),
     case("console.transmit.readable", Console, |p| {
         p.boot();
         p.exchange(5, &[r(64), w(64)]);
     }),
+    case("console.transmit.port-added", Console, |p| {
+        ready(p);
+        p.exchange(5, &[r(64)]);
+    }),
     case("console.control-receive.writable", Console, |p| {
         p.boot();
-        p.exchange(2, &[r(64)]);
+        p.exchange(2, &[r(64), w(64)]);
+    }),
+    case("console.control-receive.room", Console, |p| {
+        p.boot();
+        p.exchange(2, &[w(4), w(3)]);
     }),
     case("console.control-transmit.readable", Console, |p| {
         p.boot();
@@ -37,6 +49,16 @@ pub const CASES: &[Case] = &[
             event: 0,
             value: 0,
             rest: &[],
+            max_nr_ports: 4,
+        }));
+    }),
+    case("console.control.alone", Console, |p| {
+        p.boot();
+        p.see(Event::ConsoleMessage(ConsoleMessage {
+            id: Some(0),
+            event: DEVICE_READY,
+            value: 1,
+            rest: &[0; 4],
             max_nr_ports: 4,
         }));
     }),
@@ -98,6 +120,21 @@ fn a_port_closed_while_it_becomes_a_console_is_no_answer() {
     p.message(0, PORT_OPEN, 0);
     p.message(0, PORT_OPEN, 1);
     assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn output_needs_a_port() {
+    let mut p = Play::new(Console);
+    p.boot();
+    p.exchange(1, &[r(64)]);
+    p.message(0, DEVICE_READY, 1);
+    p.message_sent(1, DEVICE_ADD, 0);
+    p.exchange(5, &[r(64)]);
+    assert_eq!(p.messages(), [""; 0]);
+    // After a reset, ports are added anew.
+    p.boot();
+    p.exchange(5, &[r(64)]);
+    assert_eq!(p.found(), ["console.transmit.port-added"]);
 }
 
 #[test]

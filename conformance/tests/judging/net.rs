@@ -66,7 +66,7 @@ pub const CASES: &[Case] = &[
     case("net.tx.gso.tcpv6", Net, |p| {
         segment(p, net::HOST_TSO6, TCP, |h| h.gso_type = 4);
     })
-    .keep(|p| segment(p, 0, TCP, |h| h.gso_type = 4)),
+    .keep(|p| segment(p, 0, &tcp6(), tcpv6)),
     case("net.tx.gso.udp", Net, |p| {
         segment(p, net::HOST_UFO, UDP, udp_fragments);
     })
@@ -91,6 +91,18 @@ pub const CASES: &[Case] = &[
         segment(p, net::HOST_ECN, TCP, |h| h.gso_type = 0x81);
     })
     .keep(|p| segment(p, 0, TCP, |h| h.gso_type = 0x81)),
+    case("net.tx.gso.ecn-tcp", Net, |p| {
+        segment(p, 0, TCP, |h| h.gso_type = 0x80);
+    })
+    .keep(|p| segment(p, 0, TCP, |h| h.gso_type = 0x81)),
+    case("net.tx.gso.protocol", Net, |p| {
+        segment(p, 0, TCP, |h| h.gso_type = 4);
+    })
+    .keep(|p| {
+        segment(p, 0, TCP, |_| {});
+        segment(p, 0, &tcp6(), tcpv6);
+        segment(p, 0, UDP, udp_fragments);
+    }),
     case("net.tx.gso.ecn-unnegotiated", Net, |p| {
         segment(p, net::HOST_ECN, &with_cwr(), |_| {});
     })
@@ -219,6 +231,35 @@ fn with_cwr() -> [u8; 54] {
     let mut packet = *TCP;
     packet[34 + 13] |= 0x80;
     packet
+}
+
+/// TCP without data over IPv6.
+fn tcp6() -> Vec<u8> {
+    let addresses = [[0; 16]; 2].concat();
+    let (ethernet, tcp) = (&TCP[..12], &TCP[34..]);
+    [
+        ethernet,
+        &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64],
+        &addresses,
+        tcp,
+    ]
+    .concat()
+}
+
+fn tcpv6(header: &mut NetHeader) {
+    header.gso_type = 4;
+    header.hdr_len = 74;
+    header.csum_start = 54;
+}
+
+#[test]
+fn what_is_not_plainly_of_another_protocol_is_not_called_so() {
+    let mut p = Play::new(Net);
+    // IPv6 with an extension header.
+    let mut packet = tcp6();
+    packet[20] = 0;
+    segment(&mut p, 0, &packet, tcpv6);
+    assert_eq!(p.messages(), [""; 0]);
 }
 
 fn udp_fragments(header: &mut NetHeader) {

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
         raw(p, |c| c.command = None);
     }),
     case("net.control.ack", Net, |p| raw(p, |c| c.writable = 0)),
+    case("net.control.ack-alone", Net, |p| raw(p, |c| c.writable = 2)),
     case("net.control.defined", Net, |p| all(p, 6, 0, &[])),
     case("net.control.rx.negotiated", Net, |p| {
         without(p, net::CTRL_RX, 0, 1, &[1]);
@@ -46,6 +47,7 @@ pub const CASES: &[Case] = &[
     case("net.control.announce.negotiated", Net, |p| {
         without(p, net::GUEST_ANNOUNCE, 3, 0, &[]);
     }),
+    case("net.control.announce.data", Net, |p| all(p, 3, 0, &[1])),
     case("net.control.mq.negotiated", Net, |p| {
         without(p, net::MQ, 4, 0, &[1, 0]);
     }),

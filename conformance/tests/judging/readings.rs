@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
-use stickler_conformance::event::{ChainEnd, NetHeader, NetTransmit, QueueSetup};
+use stickler_conformance::event::{BlockHeader, ChainEnd, NetHeader, NetTransmit, QueueSetup};
 use stickler_conformance::features::{RING_EVENT_IDX, block, net};
-use stickler_conformance::layout::Structure::{Common, Device};
+use stickler_conformance::layout::Structure::{Common, Device, Isr};
 use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK};
 use stickler_conformance::layout::{common, desc};
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{Event, catalogue};
 
-use crate::play::{Play, SIZE, chain, indirect_chain, r, setup, w};
+use crate::play::{Play, SIZE, chain, indirect_chain, r, request, setup, w};
 
 /// A driver, and by which of a requirement's readings it does right.
 struct Ambiguity {
@@ -183,6 +183,13 @@ const CASES: &[Ambiguity] = &[
         elements.extend(table);
         p.take(0, &elements, ChainEnd::Complete);
     }),
+    read("block.request.reserved", Block, &[true, false], |p| {
+        p.boot();
+        let mut request = request(0, 0, 0, 512);
+        request.header = request.header.map(|h| BlockHeader { reserved: 4, ..h });
+        p.see(Event::BlockRequest(request));
+    }),
+    read("isr.width", Entropy, &[true, false], |p| p.read(Isr, 0, 4)),
     read("net.tx.num-buffers", Net, &[true, false], |p| {
         p.boot_with(p.offered & !net::MRG_RXBUF);
         let header = NetHeader {
@@ -322,8 +329,12 @@ fn counts_of_several_devices_are_added_by_reading() {
 }
 
 /// What the requirement's lenient reading leaves to every driver: there is nothing to break by it.
-pub(crate) fn free_by_lenience() -> [&'static str; 2] {
-    ["features.configuration-read", "net.link.assumed"]
+pub(crate) fn free_by_lenience() -> [&'static str; 3] {
+    [
+        "features.configuration-read",
+        "net.link.assumed",
+        "block.request.reserved",
+    ]
 }
 
 #[test]

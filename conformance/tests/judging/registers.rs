@@ -37,6 +37,23 @@ pub const CASES: &[Case] = &[
     case("common.queue-notify-off.read-only", Entropy, |p| {
         p.write(Common, common::QUEUE_NOTIFY_OFF, 2, 0);
     }),
+    case("common.fields-only", Entropy, |p| {
+        p.write(Common, common::QUEUE_USED + 4, 8, 0);
+    }),
+    // A 32-bit write that means writeback.
+    case("config.fields-only", Block, |p| {
+        p.boot();
+        p.write(Structure::Device, 32, 4, 1);
+    })
+    .also(&["config.width.8-bit"]),
+    case("isr.read-only", Entropy, |p| {
+        p.write(Structure::Isr, 0, 1, 1);
+    }),
+    case("isr.width", Entropy, |p| p.read(Structure::Isr, 0, 8)).keep(|p| {
+        p.boot();
+        p.read(Structure::Isr, 0, 1);
+        p.reset();
+    }),
     case("isr.unused-with-msi-x", Block, |p| {
         p.boot();
         read_isr(p, 1);

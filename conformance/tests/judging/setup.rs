@@ -109,6 +109,11 @@ pub const CASES: &[Case] = &[
     case("net.queue.negotiated", Net, |p| {
         p.boot_and_enable_2(VERSION_1 | net::MAC);
     }),
+    case("net.queue.pairs-negotiated", Net, |p| {
+        p.negotiate(VERSION_1 | net::MAC | net::CTRL_VQ);
+        p.configure(3);
+        p.enable(setup(3), 3);
+    }),
     case("console.queue.negotiated", Console, |p| {
         p.boot_and_enable_2(VERSION_1);
     }),

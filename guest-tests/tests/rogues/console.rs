@@ -32,8 +32,29 @@ rogues! {
         d.submit(0, &[buffer(d, false)]);
     };
     writable_output: Console breaks "console.transmit.readable" by |d| {
-        live(d);
+        d.initialize(0, Interrupts::Msix);
         d.submit(1, &[buffer(d, true)]);
+    };
+    room_for_no_input: Console breaks "console.receive.room" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.submit(0, &[Buffer { len: 0, ..buffer(d, true) }]);
+        d.submit(1, &[buffer(d, false)]);
+    };
+    output_for_a_port_not_added: Console breaks "console.transmit.port-added" by |d| {
+        live(d);
+        d.send_message(0, event::DEVICE_READY, 1);
+        d.submit(5, &[buffer(d, false)]);
+    };
+    room_for_half_a_message: Console breaks "console.control-receive.room" by |d| {
+        live(d);
+        d.submit(CONTROL_RECEIVEQ, &[Buffer { len: 7, ..buffer(d, true) }]);
+        d.send_message(0, event::DEVICE_READY, 1);
+    };
+    more_than_a_message: Console breaks "console.control.alone" by |d| {
+        live(d);
+        let message = Buffer::readable(d.rig.allocate(12), 12);
+        d.rig.write_bytes(message.addr, &[0, 0, 0, 0, 0, 0, 1, 0]);
+        d.submit(CONTROL_TRANSMITQ, &[message]);
     };
     readable_room_for_messages: Console breaks "console.control-receive.writable" by |d| {
         live(d);
@@ -93,6 +114,10 @@ rogues! {
         let answers = d.take_messages();
         assert!(answers.iter().any(|m| m.event == event::CONSOLE_PORT));
         d.send_message(0, event::PORT_OPEN, 0);
+    };
+    room_for_no_random_number: Entropy breaks "entropy.buffer.room" by |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.submit(0, &[Buffer { len: 0, ..buffer(d, true) }]);
     };
     output_of_random_numbers: Entropy breaks "entropy.buffer.writable" by |d| {
         d.initialize(0, Interrupts::Msix);

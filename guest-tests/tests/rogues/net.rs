@@ -142,6 +142,12 @@ rogues! {
     ecn_bit_without_the_feature: Net breaks "net.tx.gso.ecn-bit" by |d| {
         segment(d, net::HOST_ECN, |h, _| h.gso_type |= 0x80);
     };
+    ecn_of_no_type: Net breaks "net.tx.gso.ecn-tcp" by |d| {
+        segment(d, 0, |h, _| h.gso_type = 0x80);
+    };
+    segments_another_protocol: Net breaks "net.tx.gso.protocol" by |d| {
+        segment(d, 0, |h, _| h.gso_type = 4);
+    };
     ecn_without_the_feature: Net breaks "net.tx.gso.ecn-unnegotiated" by |d| {
         segment(d, net::HOST_ECN, |_, packet| set_cwr(packet));
     };

@@ -87,6 +87,19 @@ rogues! {
     announces_without_the_feature: Net breaks "net.control.announce.negotiated" by |d| {
         refused(d, net::GUEST_ANNOUNCE, ANNOUNCE, 0, &[]);
     };
+    announces_with_data: Net breaks "net.control.announce.data" by |d| {
+        d.initialize(ALL, Interrupts::Msix);
+        d.command(ANNOUNCE, 0, &[1]);
+    };
+    room_for_more_than_the_answer: Net breaks "net.control.ack-alone" by |d| {
+        d.initialize(ALL, Interrupts::Msix);
+        let mut command = d.command_buffers(&[RX, 0, 1]);
+        if let Some(ack) = command.last_mut() {
+            ack.len = 2;
+        }
+        let queue = d.control_queue();
+        d.submit(queue, &command);
+    };
     pairs_without_the_feature: Net breaks "net.control.mq.negotiated" by |d| {
         refused(d, net::MQ, MQ, 0, &[1, 0]);
     };

@@ -125,6 +125,12 @@ rogues! {
         d.configure_queue(2, 8);
         d.enable_queue();
     };
+    second_pair_without_the_feature: Net breaks "net.queue.pairs-negotiated" by |d| {
+        d.negotiate(features::net::MAC | features::net::CTRL_VQ);
+        d.interrupts = Interrupts::Intx;
+        d.configure_queue(3, 8);
+        d.enable_queue();
+    };
     further_ports_without_the_feature: Console breaks "console.queue.negotiated" by |d| {
         d.negotiate(0);
         d.interrupts = Interrupts::Intx;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use stickler_conformance::features::{VERSION_1, net};
+use stickler_conformance::features::{VERSION_1, block, net};
 use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::requirement::Strictness;
-use stickler_guest_tests::in_process::{Driver, Rig};
+use stickler_guest_tests::in_process::block::kind;
+use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
 use crate::devices::{Device, SLOT};
 
@@ -59,6 +60,16 @@ pub(crate) const DRIVERS: &[Ambiguous] = &[
     driver("net.link.assumed", Device::Net, |d| {
         d.negotiate(net::MAC);
         d.read(Structure::Device, 6, 2);
+    }),
+    driver("block.request.reserved", Device::Block, |d| {
+        d.initialize(block::FLUSH, Interrupts::Msix);
+        let request = d.block_request(kind::FLUSH, 0, &[]);
+        d.rig.write_bytes(request[0].addr + 4, &[4]);
+        d.submit(0, &request);
+    }),
+    driver("isr.width", Device::Entropy, |d| {
+        d.initialize(0, Interrupts::Intx);
+        d.read(Structure::Isr, 0, 4);
     }),
     driver("queue.enable.not-zero", Device::Entropy, |d| {
         d.negotiate(0);

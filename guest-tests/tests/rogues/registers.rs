@@ -55,6 +55,23 @@ rogues! {
         d.begin();
         d.set_common(common::QUEUE_NOTIFY_OFF, 0);
     };
+    // It means the upper half of queue_used, and is twice as wide.
+    writes_behind_the_common_configuration: Entropy breaks "common.fields-only" by |d| {
+        d.negotiate(0);
+        d.write(Structure::Common, common::QUEUE_USED + 4, 8, 0);
+    };
+    writes_behind_writeback: Block breaks "config.fields-only" and "config.width.8-bit" by |d| {
+        d.initialize(features::block::FLUSH | features::block::CONFIG_WCE, Interrupts::Msix);
+        d.write(Structure::Device, 32, 4, 1);
+    };
+    writes_isr_status: Entropy breaks "isr.read-only" by |d| {
+        d.initialize(0, Interrupts::Intx);
+        d.write(Structure::Isr, 0, 1, 1);
+    };
+    reads_more_than_isr_status: Entropy breaks "isr.width" by |d| {
+        d.initialize(0, Interrupts::Intx);
+        d.read(Structure::Isr, 0, 8);
+    };
     vector_outside_the_table: Entropy breaks "msix.vector.in-table" by |d| {
         d.negotiate(0);
         d.enable_msix();

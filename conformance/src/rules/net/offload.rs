@@ -65,6 +65,11 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
         format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
     });
+    // Without the feature it is told as that, and so is a type that is not defined.
+    if ecn && defined && session.has(net::HOST_ECN) {
+        let tcp = matches!(kind, hdr::GSO_TCPV4 | hdr::GSO_TCPV6);
+        verdicts.check(ECN_TCP, tcp, queue, says);
+    }
     if kind == hdr::GSO_NONE {
         return;
     }
@@ -87,6 +92,7 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
             )
         });
     }
+    protocol(kind, packet, &transport, session, verdicts);
     if kind != hdr::GSO_UDP {
         let cwr = transport.congestion_window_reduced;
         let either = cwr || transport.ecn_echo;
@@ -100,6 +106,33 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
         } else {
             verdicts.check_by(ECN_UNNEGOTIATED, [!cwr, !either], queue, with);
         }
+    }
+}
+
+/// Judges whether a packet to be segmented is what `kind` says it is.
+fn protocol(
+    kind: u8,
+    packet: &NetTransmit<'_>,
+    transport: &packet::Transport,
+    session: &Session,
+    verdicts: &mut Verdicts,
+) {
+    let is = (transport.protocol, packet::is_ipv6(packet.bytes));
+    let (right, needs) = match kind {
+        hdr::GSO_TCPV4 => (is == (Protocol::Tcp, false), net::HOST_TSO4),
+        hdr::GSO_TCPV6 => (is == (Protocol::Tcp, true), net::HOST_TSO6),
+        hdr::GSO_UDP => (is.0 == Protocol::Udp, net::HOST_UFO),
+        _ => return,
+    };
+    // What may not be asked for at all is told as that.
+    if session.has(needs) {
+        verdicts.check(GSO_PROTOCOL, right, Some(packet.queue), || {
+            let version = if is.1 { 6 } else { 4 };
+            format!(
+                "a packet with gso_type {kind:#x}, of {:?} over IPv{version}",
+                is.0
+            )
+        });
     }
 }
 

@@ -100,6 +100,11 @@ pub(super) fn transport(bytes: &[u8]) -> Option<Transport> {
     }
 }
 
+/// Whether a packet is IPv6.
+pub(super) fn is_ipv6(bytes: &[u8]) -> bool {
+    network(bytes).is_some_and(|(ethertype, _)| ethertype == ETHERTYPE_IPV6)
+}
+
 /// Where the IPv4 header of a packet is that has one.
 pub(super) fn ipv4_header(bytes: &[u8]) -> Option<Range<usize>> {
     let (ETHERTYPE_IPV4, ip) = network(bytes)? else {
