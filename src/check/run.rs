@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Latitude, Latitudes};
-use stickler_exerciser::{GIVING_UP_PARAMETER, INIT, LATITUDES_PARAMETER, PORT};
+use stickler_exerciser::{
+    GIVING_UP_PARAMETER, INIT, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
+};
 
 use super::guest::{Guest, Load};
 use super::host::{Answering, Disks, Left};
@@ -30,6 +32,10 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether a run has ended.
 const TICK: Duration = Duration::from_millis(50);
+
+/// A step that takes longer than the part of a guest's time that this many of them would share does
+/// not end. One that hangs leaves the others time to show what they find.
+const STEPS_IN_TIME: u32 = 3;
 
 /// The most lines of a guest's output that are kept.
 const LINES: usize = 20_000;
@@ -170,6 +176,8 @@ fn command(setting: &Setting, latitudes: Latitudes, directory: &Path, disks: &Di
         append.push_str(&format!(" cryptomgr.notests rdinit={INIT}"));
     }
     if setting.guest.load == Load::Exercise {
+        let patience = (setting.timeout / STEPS_IN_TIME).as_secs().max(1);
+        append.push_str(&format!(" {PATIENCE_PARAMETER}={patience}"));
         append.push_str(&format!(" {LATITUDES_PARAMETER}={latitudes}"));
         if may_end_use(latitudes) {
             append.push_str(&format!(" {GIVING_UP_PARAMETER}=yes"));

@@ -80,7 +80,7 @@ pub struct Check {
     )]
     pub cpus: u8,
 
-    /// How long each guest may run
+    /// How long each guest may run; a step of the exercise may take a third of that
     #[arg(
         long,
         value_name = "DURATION",

@@ -36,6 +36,9 @@ pub const LATITUDES_PARAMETER: &str = "exercise.latitudes";
 /// Kernel parameter, `yes`: a driver may give up on its device and conform all the same.
 pub const GIVING_UP_PARAMETER: &str = "exercise.giving-up";
 
+/// Kernel parameter: how long a step may take, in seconds.
+pub const PATIENCE_PARAMETER: &str = "exercise.patience";
+
 /// Where the words of a command are that is to be run instead of the exercise, each ended by a null
 /// byte.
 pub const COMMAND: &str = "/.stickler/command";

@@ -26,15 +26,17 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use stickler_exerciser::{COMMAND, FAILED, GIVEN_UP, GIVING_UP_PARAMETER, PASSED};
+use stickler_exerciser::{
+    COMMAND, FAILED, GIVEN_UP, GIVING_UP_PARAMETER, PASSED, PATIENCE_PARAMETER,
+};
 
 use crate::devices::{Device, Kind};
 use crate::drivers::Bus;
 use crate::failure::Result;
 use crate::machine::{mark, say};
 
-/// How long a step may take. A driver that lost an interrupt waits for ever.
-const STEP: Duration = Duration::from_secs(100);
+/// How long a step may take if nobody says. A driver that lost an interrupt waits for ever.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
@@ -179,12 +181,15 @@ impl Exercise {
         thread::spawn(move || {
             sender.send(work()).ok();
         });
-        match receiver.recv_timeout(STEP) {
+        let patience = machine::parameter(PATIENCE_PARAMETER)
+            .and_then(|seconds| seconds.parse().ok())
+            .map_or(PATIENCE, Duration::from_secs);
+        match receiver.recv_timeout(patience) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 self.hung = true;
                 let doing = DOING.lock().map(|doing| doing.clone()).unwrap_or_default();
-                Err(format!("no end after {} s of {doing}", STEP.as_secs()))
+                Err(format!("no end after {} s of {doing}", patience.as_secs()))
             }
             Err(RecvTimeoutError::Disconnected) => {
                 panic::resume_unwind(Box::new("a step panicked"))
