@@ -123,18 +123,27 @@ static ADVICE: &[Advice] = advice! {
     "queue.size":
         "queue_size is written as something else than a power of two within what the device presented.";
         "Round down to a power of two not above what queue_size read as.";
+    "queue.size.read":
+        "A queue is enabled whose queue_size was not read: the rings may be laid out for another size than the device has, or for a queue that is not there.";
+        "After each reset, select the queue and read queue_size before laying out its rings.";
     "queue.align":
         "A part of the queue is not aligned: 16 bytes for the descriptor table, 2 for the available ring, 4 for the used ring.";
         "Allocate the parts with their alignment; a page each is always right.";
     "queue.used-flags-zero":
         "Memory is handed to the device as a used ring without having been cleared.";
         "Clear all of the queue's memory before enabling it.";
+    "queue.used-idx-zero":
+        "Memory is handed to the device as a used ring whose idx is not 0: the device begins at 0, and both count differently from then on.";
+        "Clear all of the queue's memory before enabling it, also when it is set up again after a reset.";
     "queue.enable":
         "queue_enable is written at the wrong time or with the wrong value: too early, late, twice, or to disable.";
         "Write 1 once to each queue, after its other fields and after FEATURES_OK, and before DRIVER_OK; to stop a queue, reset the device.";
     "msix":
         "An MSI-X vector is mapped that the device does not have, or the driver did not look whether the mapping was taken: its interrupts never come.";
         "Write the vector, read the field back, and fall back to fewer vectors or INTx when it reads as VIRTIO_MSI_NO_VECTOR.";
+    "msix.vector.while-enabled":
+        "An event is mapped to a vector while the device still uses its interrupt pin.";
+        "Enable MSI-X in its capability first, then map events to its vectors.";
     "notify":
         "A notification goes to the wrong place, with the wrong value or width, or at the wrong time; or one that was owed is missing, and the queue stalls.";
         "Write the queue's index, 16 bits wide, at queue_notify_off times notify_off_multiplier, after DRIVER_OK, whenever buffers were added and the device has not suppressed it.";
@@ -159,6 +168,9 @@ static ADVICE: &[Advice] = advice! {
     "used":
         "The driver goes on with a buffer as if the device had, or had not, returned it.";
         "Follow idx of the used ring, and take buffers back in the order it has them.";
+    "used.read-only":
+        "flags, idx or avail_event of the used ring is not what the device wrote there: the driver keeps its own counts in it, or writes what belongs into the available ring.";
+        "Only read the used ring; interrupts are suppressed by flags and used_event of the available ring, and how far it has been read is kept elsewhere.";
     "interrupt":
         "After an interrupt for which there was nothing to do, or one for two reasons, the driver does not go on.";
         "In the interrupt handler look at all that may have caused it, used rings and configuration, and take finding nothing for no error.";

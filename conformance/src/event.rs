@@ -115,6 +115,11 @@ pub enum Event<'a> {
     },
 
     // ---- Queues (§2.4, §4.1.4.3, §4.1.5.1.3)
+    /// `queue_size` was read.
+    QueueSizeRead {
+        /// `queue_select`.
+        queue: u16,
+    },
     /// `queue_size` was written.
     QueueSizeWritten {
         /// `queue_select`.
@@ -151,6 +156,8 @@ pub enum Event<'a> {
         value: u16,
         /// Number of vectors in the MSI-X table (0 without the capability).
         vectors: u16,
+        /// Whether MSI-X is enabled.
+        enabled: bool,
     },
     /// `msix_config` or `queue_msix_vector` was read.
     VectorRead {
@@ -208,6 +215,18 @@ pub enum Event<'a> {
     },
 
     // ---- Rings (§2.4)
+    /// The device looked at the used ring of a live queue before it looked at the available ring, and
+    /// did not find what it had written there. Told before [`Event::AvailableRead`].
+    UsedRingAltered {
+        /// Which virtqueue.
+        queue: u16,
+        /// The field: `flags`, `idx` or `avail_event`.
+        field: &'static str,
+        /// What the device had written.
+        written: u16,
+        /// What is there now.
+        found: u16,
+    },
     /// The device looked at the available ring's header.
     AvailableRead(AvailableRead),
     /// The device took a descriptor chain from the available ring.
@@ -366,6 +385,8 @@ pub struct QueueSetup {
     pub enabled: bool,
     /// `flags` of the used ring as found in memory, `None` if the used ring is not in memory.
     pub used_flags: Option<u16>,
+    /// Its `idx`.
+    pub used_idx: Option<u16>,
     /// Whether all three parts lie in the guest's memory.
     pub in_memory: bool,
 }

@@ -65,6 +65,8 @@ requirements! {
         "idx of the available ring never goes back.";
     OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
         "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
+    USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
+        "The used ring of a live queue is written by the device only.";
     UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,
         "The descriptors of a chain are not altered before the device has returned it, unless the device is reset first.";
     USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
@@ -114,6 +116,7 @@ struct Counts {
     indirect: u64,
     indirect_linked: u64,
     available: u64,
+    used_altered: u64,
     flags_with_event_idx: u64,
     flags_without: u64,
     suppressed: u64,
@@ -421,7 +424,19 @@ fn indirect_is_right(chain: &Chain<'_>, session: &Session) -> bool {
 }
 
 impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {
+    fn see(&mut self, event: &Event<'_>, _session: &Session, verdicts: &mut Verdicts) {
+        if let Event::UsedRingAltered {
+            queue,
+            field,
+            written,
+            found,
+        } = *event
+        {
+            self.counts.used_altered += 1;
+            let message =
+                format!("{field} of the used ring is {found:#x}; the device wrote {written:#x}");
+            verdicts.violated(USED_BY_DEVICE, Some(queue), message);
+        }
         // A queue begins empty. What was in flight before a reset is the driver's again.
         if let Event::QueueEnableWritten {
             queue,
@@ -448,6 +463,10 @@ impl Chapter for Rules {
             (&INDIRECT, c.indirect),
             (&INDIRECT_LINKED, c.indirect_linked),
             (&AVAILABLE, c.available),
+            (
+                &[USED_BY_DEVICE],
+                c.available.saturating_sub(c.used_altered),
+            ),
             (&[AVAIL_FLAGS_ZERO, USED_EVENT], c.flags_with_event_idx),
             (&[AVAIL_FLAGS], c.flags_without),
             (&[SUPPRESS], c.suppressed),

@@ -22,6 +22,8 @@ requirements! {
         ];
     SIZE_MAX = "queue.size.at-most-offered", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
         "queue_size is made smaller than what the device presented, never larger.";
+    SIZE_READ = "queue.size.read", Driver Should ["4.1.5.1.3"], Asserted,
+        "The driver reads a queue's queue_size, which a reset may have changed, before it enables the queue.";
     SIZE_SET = "queue.size.not-zero", Driver Must ["2.4", "4.1.4.3"], Asserted,
         "A queue that is enabled has a size.";
     ALIGN_DESC = "queue.align.descriptor-table", Driver Must ["2.4.1-1"], Asserted,
@@ -46,6 +48,8 @@ requirements! {
         ];
     USED_FLAGS = "queue.used-flags-zero", Driver Must ["2.4.9.1-1"], Asserted,
         "flags of the used ring is 0 when the queue is enabled.";
+    USED_IDX = "queue.used-idx-zero", Driver Must ["2.4.8", "4.1.5.1.3"], Asserted,
+        "idx of the used ring is 0 when the queue is enabled.";
     CONFIGURED = "queue.enable.configured", Driver Must ["4.1.4.3.2-3"], Asserted,
         "The addresses of a queue's three parts are written before the queue is enabled.";
     SIZE_FIXED = "queue.enable.size-fixed", Driver Must ["4.1.4.3.2-3"], Asserted,
@@ -94,6 +98,8 @@ pub(crate) struct Rules {
 
 #[derive(Clone, Copy, Default)]
 struct Queue {
+    /// queue_size has been read.
+    size_read: bool,
     /// Which of the three addresses have been written.
     written: [bool; 3],
     /// As it was enabled.
@@ -269,6 +275,9 @@ impl Rules {
             .into_iter()
             .find(|part| !state.written[*part as usize]);
         state.setup = Some(*setup);
+        verdicts.check(SIZE_READ, state.size_read, queue, || {
+            "enabled before queue_size was read".to_owned()
+        });
         let configured = verdicts.check(CONFIGURED, missing.is_none(), queue, || {
             let part = missing.map_or("", RingPart::register);
             format!("enabled before {part} was written")
@@ -289,6 +298,11 @@ impl Rules {
         if let Some(flags) = setup.used_flags {
             verdicts.check(USED_FLAGS, flags == 0, queue, || {
                 format!("enabled while flags of the used ring is {flags:#x}")
+            });
+        }
+        if let Some(idx) = setup.used_idx {
+            verdicts.check(USED_IDX, idx == 0, queue, || {
+                format!("enabled while idx of the used ring is {idx}")
             });
         }
         let inside = verdicts.check(IN_MEMORY, setup.in_memory, queue, || {
@@ -362,6 +376,11 @@ impl Rules {
 impl Chapter for Rules {
     fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
         match *event {
+            Event::QueueSizeRead { queue } => {
+                if let Some(queue) = self.queue(queue) {
+                    queue.size_read = true;
+                }
+            }
             Event::QueueSizeWritten { queue, value, max } => {
                 self.size_written(queue, value, max, verdicts);
             }

@@ -12,6 +12,8 @@ requirements! {
 
     IN_TABLE = "msix.vector.in-table", Driver MustNot ["4.1.5.1.2.2-4"], Asserted,
         "Events are mapped only to vectors that the MSI-X table has.";
+    ENABLED = "msix.vector.while-enabled", Driver ShouldNot ["4.1.5.1.2", "4.1.5.1.3"], Asserted,
+        "Events are mapped to vectors only while MSI-X is enabled.";
     VERIFIED_CONFIG = "msix.vector.verified.config", Driver Must ["4.1.5.1.2.2-5"], Asserted,
         "After mapping configuration changes to a vector, the driver reads msix_config back.";
     VERIFIED_QUEUE = "msix.vector.verified.queue", Driver Must ["4.1.5.1.2.2-5"], Asserted,
@@ -30,11 +32,23 @@ impl Rules {
         Rules::default()
     }
 
-    fn written(&mut self, queue: Option<u16>, value: u16, vectors: u16, verdicts: &mut Verdicts) {
+    fn written(
+        &mut self,
+        queue: Option<u16>,
+        value: u16,
+        vectors: u16,
+        enabled: bool,
+        verdicts: &mut Verdicts,
+    ) {
         let mapped = value != NO_VECTOR
             && verdicts.check(IN_TABLE, value < vectors, queue, || {
                 format!("vector {value} chosen; the MSI-X table has {vectors}")
             });
+        if mapped {
+            verdicts.check(ENABLED, enabled, queue, || {
+                format!("vector {value} chosen while MSI-X is not enabled")
+            });
+        }
         match queue {
             None => self.config = mapped,
             Some(index @ 0..64) => {
@@ -86,7 +100,8 @@ impl Chapter for Rules {
                 queue,
                 value,
                 vectors,
-            } => self.written(queue, value, vectors, verdicts),
+                enabled,
+            } => self.written(queue, value, vectors, enabled, verdicts),
             Event::VectorRead { queue, .. } => self.read(queue, verdicts),
             Event::StatusWritten { to: 0, .. } if session.is_live() => self.relied_on(verdicts),
             // An initialization given up relies on nothing.

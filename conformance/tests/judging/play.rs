@@ -54,6 +54,7 @@ pub fn setup(index: u16) -> QueueSetup {
         used: base + 0x8000,
         enabled: false,
         used_flags: Some(0),
+        used_idx: Some(0),
         in_memory: true,
     }
 }
@@ -289,6 +290,7 @@ impl Play {
             queue,
             value,
             vectors,
+            enabled: true,
         });
         self.see(Event::VectorRead { queue, value });
     }
@@ -311,6 +313,7 @@ impl Play {
     /// Everything but queue_enable.
     pub fn configure(&mut self, queue: u16) {
         let setup = setup(queue);
+        self.see(Event::QueueSizeRead { queue });
         self.write_size(queue, setup.size);
         self.write_address(queue, RingPart::Descriptor, setup.desc);
         self.write_address(queue, RingPart::Available, setup.avail);
@@ -498,6 +501,7 @@ impl Play {
                 queue: Some(0),
                 value: NO_VECTOR,
                 vectors: VECTORS,
+                enabled: true,
             });
         }
     }

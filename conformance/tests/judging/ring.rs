@@ -138,6 +138,16 @@ pub const CASES: &[Case] = &[
         p.boot();
         look(p, 0, SIZE + 1, 0);
     }),
+    case("used.read-only", Block, |p| {
+        p.boot();
+        p.see(Event::UsedRingAltered {
+            queue: 0,
+            field: "idx",
+            written: 3,
+            found: 4,
+        });
+        p.look(0, 0, 1);
+    }),
     case("chain.unaltered", Block, |p| {
         compared(p, Some(chain(3, &[r(16), w(1)])[1]))
     })

@@ -22,6 +22,16 @@ pub const CASES: &[Case] = &[
         p.negotiate(p.offered);
         p.write_size(0, 2 * MAX_SIZE);
     }),
+    // What was read before the reset may have changed.
+    case("queue.size.read", Entropy, |p| {
+        p.negotiate(p.offered);
+        p.configure(0);
+        p.negotiate(p.offered);
+        p.write_address(0, RingPart::Descriptor, setup(0).desc);
+        p.write_address(0, RingPart::Available, setup(0).avail);
+        p.write_address(0, RingPart::Used, setup(0).used);
+        p.enable(setup(0), 0);
+    }),
     case("queue.size.not-zero", Entropy, |p| {
         enable_with(p, |s| s.size = 0);
     }),
@@ -51,8 +61,12 @@ pub const CASES: &[Case] = &[
     case("queue.used-flags-zero", Entropy, |p| {
         enable_with(p, |s| s.used_flags = Some(1));
     }),
+    case("queue.used-idx-zero", Entropy, |p| {
+        enable_with(p, |s| s.used_idx = Some(3));
+    }),
     case("queue.enable.configured", Entropy, |p| {
         p.negotiate(p.offered);
+        p.see(Event::QueueSizeRead { queue: 0 });
         p.write_size(0, setup(0).size);
         p.write_address(0, RingPart::Descriptor, setup(0).desc);
         p.write_address(0, RingPart::Available, setup(0).avail);

@@ -13,6 +13,15 @@ pub const CASES: &[Case] = &[
         p.negotiate(p.offered);
         p.map_vector(Some(0), VECTORS);
     }),
+    case("msix.vector.while-enabled", Entropy, |p| {
+        p.negotiate(p.offered);
+        p.see(Event::VectorWritten {
+            queue: None,
+            value: 0,
+            vectors: VECTORS,
+            enabled: false,
+        });
+    }),
     case("msix.vector.verified.config", Entropy, |p| {
         p.negotiate(p.offered);
         write_vector(p, None, 0);
@@ -30,6 +39,7 @@ fn write_vector(p: &mut Play, queue: Option<u16>, value: u16) {
         queue,
         value,
         vectors: VECTORS,
+        enabled: true,
     });
 }
 

@@ -23,6 +23,20 @@ rogues! {
         let max = d.select_queue(0);
         d.set_common(common::QUEUE_SIZE, u32::from(max) * 2);
     };
+    size_not_read: Entropy breaks "queue.size.read" by |d| {
+        configured(d);
+        let queue = d.queue(0).clone();
+        d.negotiate(0);
+        for (field, address) in [
+            (common::QUEUE_DESC, queue.desc),
+            (common::QUEUE_AVAIL, queue.avail),
+            (common::QUEUE_USED, queue.used),
+        ] {
+            d.set_queue_address(field, address);
+        }
+        d.set_common(common::QUEUE_SIZE, 8);
+        d.enable_queue();
+    };
     misaligned_table: Entropy breaks "queue.align.descriptor-table" by |d| {
         configured(d);
         let room = d.rig.allocate(4096);
@@ -56,6 +70,12 @@ rogues! {
         configured(d);
         let queue = d.queue(0);
         queue.put(queue.used, 1_u16);
+        d.enable_queue();
+    };
+    used_ring_begins_with_something: Entropy breaks "queue.used-idx-zero" by |d| {
+        configured(d);
+        let queue = d.queue(0);
+        queue.put(queue.used + 2, 5_u16);
         d.enable_queue();
     };
     enables_before_configuring: Entropy breaks "queue.enable.configured" by |d| {

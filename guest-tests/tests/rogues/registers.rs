@@ -78,6 +78,12 @@ rogues! {
         d.set_common(common::MSIX_CONFIG, u32::from(d.vectors()));
         d.common(common::MSIX_CONFIG);
     };
+    vector_without_msix: Entropy breaks "msix.vector.while-enabled" by |d| {
+        d.negotiate(0);
+        d.set_common(common::MSIX_CONFIG, 0);
+        d.common(common::MSIX_CONFIG);
+        d.enable_msix();
+    };
     config_vector_unverified: Entropy breaks "msix.vector.verified.config" by |d| {
         d.negotiate(0);
         d.enable_msix();

@@ -30,6 +30,16 @@ fn writable(d: &Driver<'_>) -> Buffer {
     Buffer::writable(d.rig.allocate(64), 64)
 }
 
+/// Makes a chain available, and notifies the device of it.
+fn submit_and_notify(d: &mut Driver<'_>) {
+    let buffer = writable(d);
+    let queue = d.queue(0);
+    let head = queue.chain(&[buffer]);
+    queue.expose(head);
+    d.notify(0);
+    d.rig.run();
+}
+
 /// Makes a chain available that consists of one descriptor written by hand.
 fn one_descriptor(d: &mut Driver<'_>, buffer: Buffer, flags: u16, next: u16) {
     let queue = d.queue(0);
@@ -55,6 +65,29 @@ fn refer(d: &Driver<'_>, head: u16, table: u64, len: u32, flags: u16) {
 }
 
 rogues! {
+    // NO_INTERRUPT, in the wrong ring.
+    flags_of_the_wrong_ring: Entropy breaks "used.read-only" by |d| {
+        live(d, 0);
+        d.exercise();
+        let queue = d.queue(0).clone();
+        queue.put(queue.used, 1_u16);
+        submit_and_notify(d);
+    };
+    // used_event, in the wrong ring.
+    event_of_the_wrong_ring: Entropy breaks "used.read-only" by |d| {
+        live(d, RING_EVENT_IDX);
+        d.exercise();
+        let queue = d.queue(0).clone();
+        queue.put(queue.used + 4 + 8 * u64::from(queue.size), 0x1000_u16);
+        submit_and_notify(d);
+    };
+    used_ring_rewound: Entropy breaks "used.read-only" by |d| {
+        live(d, 0);
+        d.exercise();
+        let queue = d.queue(0).clone();
+        queue.put(queue.used + 2, 0_u16);
+        submit_and_notify(d);
+    };
     head_outside_the_table: Entropy breaks "chain.head.in-table" by |d| {
         live(d, 0);
         d.submit_head(0, 64);

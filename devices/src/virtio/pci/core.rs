@@ -654,16 +654,17 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     // ---- For those who judge
 
-    /// `flags` of the used ring as it lies in memory; the device reads it only if it may read memory at
-    /// all.
-    pub(super) fn used_flags(&self, registers: &QueueRegisters) -> Option<u16> {
+    /// `flags` and `idx` of the used ring as they lie in memory; the device reads them only if it may
+    /// read memory at all.
+    pub(super) fn used_header(&self, registers: &QueueRegisters) -> Option<[u16; 2]> {
         if !self.config.bus_master() {
             return None;
         }
-        let mut flags = [0; 2];
-        let slice = self.ram.slice(registers.used, flags.len())?;
-        slice.copy_to(&mut flags);
-        Some(u16::from_le_bytes(flags))
+        let mut header = [0; 4];
+        let slice = self.ram.slice(registers.used, header.len())?;
+        slice.copy_to(&mut header);
+        let [a, b, c, d] = header;
+        Some([u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])])
     }
 
     pub(super) fn in_memory(&self, registers: &QueueRegisters) -> bool {

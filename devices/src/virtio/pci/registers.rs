@@ -187,6 +187,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 queue: None,
                 value: self.msix_config,
             },
+            common::QUEUE_SIZE => Event::QueueSizeRead {
+                queue: self.queue_select,
+            },
             common::QUEUE_MSIX_VECTOR => Event::VectorRead {
                 queue: Some(self.queue_select),
                 value: self.selected().map_or(NO_VECTOR, |q| q.vector),
@@ -240,11 +243,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The register's name in §4.1.4.3 is `msix_config`, elsewhere `config_msix_vector`.
     fn tell_vector(&mut self, queue: Option<u16>, value: u16) {
-        let vectors = self.vectors();
+        let (vectors, enabled) = (self.vectors(), self.msix_enabled());
         self.witness.see(&Event::VectorWritten {
             queue,
             value,
             vectors,
+            enabled,
         });
     }
 
@@ -286,6 +290,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     fn write_queue_enable(&mut self, value: u16) {
         let queue = self.queue_select;
         let registers = self.selected().copied();
+        let used = registers.filter(|_| W::JUDGING);
+        let used = used.and_then(|q| self.used_header(&q));
         let setup = registers.map(|q| QueueSetup {
             size: q.size,
             max: q.max,
@@ -293,11 +299,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             avail: q.avail,
             used: q.used,
             enabled: q.enabled,
-            used_flags: if W::JUDGING {
-                self.used_flags(&q)
-            } else {
-                None
-            },
+            used_flags: used.map(|[flags, _]| flags),
+            used_idx: used.map(|[_, idx]| idx),
             in_memory: self.in_memory(&q),
         });
         self.witness.see(&Event::QueueEnableWritten {

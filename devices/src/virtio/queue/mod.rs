@@ -8,6 +8,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod wrote;
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -18,6 +19,7 @@ use stickler_conformance::{Event, Witness, event};
 use crate::memory::GuestRam;
 pub use habits::{Habits, Settled};
 use ring::Rings;
+use wrote::Wrote;
 
 /// Where a driver has put a virtqueue, and what was negotiated for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Queue {
     watch: Watch,
     /// What the device last said about notifications.
     wish: Wish,
+    /// What the device last wrote to the used ring.
+    wrote: Wrote,
     /// What it does otherwise than usual.
     habits: Option<Box<Habits>>,
 }
@@ -151,6 +155,7 @@ impl Queue {
                 ..Watch::default()
             },
             wish: Wish::default(),
+            wrote: Wrote::default(),
             habits: None,
         })
     }
@@ -254,6 +259,7 @@ impl Queue {
         // What the device asked for was to be notified of these.
         self.wish.asked = false;
         if W::JUDGING {
+            self.look_at_used(witness);
             witness.see(&Event::AvailableRead(AvailableRead {
                 queue: self.index,
                 size: self.rings.size(),
@@ -320,6 +326,7 @@ impl Queue {
         let old = self.published;
         // §2.4.8.2: entries before idx.
         self.rings.set_used_idx(new);
+        self.wrote.idx = Some(new);
         self.published = new;
         // The new idx must be out before the driver's wishes are read: it writes its wish and then
         // looks at idx.
@@ -351,12 +358,14 @@ impl Queue {
             // §2.4.9.2: flags stays 0. An avail_event that lies behind asks for nothing.
             if want {
                 self.rings.set_avail_event(self.next_available);
+                self.wrote.avail_event = Some(self.next_available);
                 self.wish = Wish::default();
             }
             self.wish.asked = false;
         } else {
-            self.rings
-                .set_used_flags(if want { 0 } else { USED_F_NO_NOTIFY });
+            let flags = if want { 0 } else { USED_F_NO_NOTIFY };
+            self.rings.set_used_flags(flags);
+            self.wrote.flags = Some(flags);
             if want == self.wish.advised_against {
                 self.wish = Wish::default();
             }

@@ -141,6 +141,25 @@ impl Rings {
         self.used_half(0).store(flags.to_le(), Ordering::Relaxed);
     }
 
+    /// `flags` of the used ring, as anybody may have written it.
+    #[inline(always)]
+    pub(crate) fn used_flags(&self) -> u16 {
+        u16::from_le(self.used_half(0).load(Ordering::Relaxed))
+    }
+
+    /// `idx` of the used ring, as anybody may have written it.
+    #[inline(always)]
+    pub(crate) fn used_idx(&self) -> u16 {
+        u16::from_le(self.used_half(1).load(Ordering::Relaxed))
+    }
+
+    /// `avail_event`, as anybody may have written it.
+    #[inline(always)]
+    pub(crate) fn avail_event(&self) -> u16 {
+        let half = 2 + 4 * (usize::from(self.mask) + 1);
+        u16::from_le(self.used_half(half).load(Ordering::Relaxed))
+    }
+
     /// Fills the used ring's entry for position `position`, modulo the queue size (§2.4.8).
     #[inline(always)]
     pub(crate) fn set_used_entry(&self, position: u16, id: u32, len: u32) {

@@ -82,6 +82,7 @@ struct Seen {
     compared: Vec<Option<u16>>,
     overdue: Vec<(u16, u32)>,
     notified: Vec<event::NotifiedLive>,
+    used_altered: Vec<(&'static str, u16, u16)>,
 }
 
 impl Witness for Seen {
@@ -100,12 +101,55 @@ impl Witness for Seen {
                 position, ticks, ..
             } => self.overdue.push((*position, *ticks)),
             Event::NotifiedLive(n) => self.notified.push(*n),
+            Event::UsedRingAltered {
+                field,
+                written,
+                found,
+                ..
+            } => self.used_altered.push((field, *written, *found)),
             _ => {}
         }
     }
 
     fn tallies(&self) -> Option<Tallies> {
         None
+    }
+}
+
+/// Exposes a chain of one descriptor, and has it taken and returned.
+fn exchange(driver: &mut Driver, queue: &mut Queue, seen: &mut Seen) {
+    driver.descriptor(1, DATA, 16, WRITE, 0);
+    driver.expose(1);
+    let chain = queue.pop(&driver.ram, seen).expect("sound");
+    let head = chain.expect("there is one").head;
+    queue.add_used(head, 16, seen);
+    queue.publish();
+    queue.want_notifications(true);
+}
+
+#[test]
+fn what_is_written_into_the_used_ring_is_told() {
+    const AVAIL_EVENT: u64 = USED + 4 + 8 * SIZE as u64;
+    for event_idx in [false, true] {
+        let (mut driver, mut seen) = (Driver::new(), Seen::default());
+        // Not the device's: it has not written anything yet.
+        driver.put(USED, 0x0009_0001_u32);
+        let mut queue = driver.queue(event_idx);
+        for _ in 0..3 {
+            exchange(&mut driver, &mut queue, &mut seen);
+        }
+        assert_eq!(seen.used_altered, []);
+        driver.put(USED + 2, 7_u16);
+        driver.put(AVAIL_EVENT, 0x77_u16);
+        driver.put(USED, 1_u16);
+        exchange(&mut driver, &mut queue, &mut seen);
+        exchange(&mut driver, &mut queue, &mut seen);
+        let second = if event_idx {
+            ("avail_event", 3, 0x77)
+        } else {
+            ("flags", 0, 1)
+        };
+        assert_eq!(seen.used_altered, [("idx", 3, 7), second]);
     }
 }
 

@@ -114,6 +114,7 @@ fn one_request(d: &mut Driver<'_>) -> bool {
 /// Sets FEATURES_OK, reads status back, as it has been told, and does not look at what it reads.
 fn goes_on(d: &mut Driver<'_>) {
     let _ = d.features_ok();
+    d.set_up_interrupts(Interrupts::Msix);
     d.set_up_queues(64);
     d.go();
 }
@@ -135,6 +136,7 @@ fn tries_fewer_features(d: &mut Driver<'_>) {
     d.accept(VERSION_1 | RING_EVENT_IDX);
     assert!(!d.features_ok());
     d.negotiate(0);
+    d.set_up_interrupts(Interrupts::Msix);
     d.set_up_queues(64);
     d.go();
     d.exercise();

@@ -217,8 +217,9 @@ fn without_msix_there_is_no_capability_and_no_vector() {
     rig.set(reg::MSIX_CONFIG, 0);
     assert_eq!(rig.get(reg::MSIX_CONFIG), 0xffff);
     assert!(
-        rig.events()
-            .contains(&"VectorWritten { queue: None, value: 0, vectors: 0 }".into())
+        rig.events().contains(
+            &"VectorWritten { queue: None, value: 0, vectors: 0, enabled: false }".into()
+        )
     );
 }
 

@@ -132,7 +132,7 @@ fn vectors_map_and_unmap() {
     assert_eq!(
         rig.meanings(),
         [
-            "VectorWritten { queue: Some(2), value: 9, vectors: 4 }",
+            "VectorWritten { queue: Some(2), value: 9, vectors: 4, enabled: false }",
             "VectorRead { queue: Some(2), value: 65535 }",
         ]
     );

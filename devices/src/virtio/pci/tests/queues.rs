@@ -23,7 +23,7 @@ fn missing_queues_read_as_unavailable() {
         [
             "QueueSizeWritten { queue: 1, value: 4, max: 0 }",
             "QueueAddressWritten { queue: 1, part: Descriptor, address: 4096 }",
-            "VectorWritten { queue: Some(1), value: 0, vectors: 4 }",
+            "VectorWritten { queue: Some(1), value: 0, vectors: 4, enabled: false }",
             "QueueEnableWritten { queue: 1, value: 1, setup: None }",
         ]
     );
@@ -54,7 +54,7 @@ fn queue_size_takes_powers_of_two_up_to_the_maximum_and_0() {
 fn enabling_tells_the_set_up() {
     let rig = Rig::new();
     let [desc, avail, used] = ring_addresses(0);
-    rig.write_memory(used, &[1, 0]);
+    rig.write_memory(used, &[1, 0, 7, 0]);
     rig.enable_queue(0);
     rig.set(reg::QUEUE_ENABLE, 1);
     let told = rig.meanings();
@@ -62,7 +62,7 @@ fn enabling_tells_the_set_up() {
         format!(
             "QueueEnableWritten {{ queue: 0, value: 1, setup: Some(QueueSetup {{ size: 16, max: 16, \
              desc: {desc}, avail: {avail}, used: {used}, enabled: {enabled}, \
-             used_flags: Some(1), in_memory: true }}) }}"
+             used_flags: Some(1), used_idx: Some(7), in_memory: true }}) }}"
         )
     };
     assert_eq!(told[3..], [setup(false), setup(true)]);
@@ -241,7 +241,7 @@ fn rings_outside_memory_need_a_reset() {
     rig.set(reg::QUEUE_ENABLE, 1);
     let told = rig.meanings();
     assert!(
-        told[0].contains("used_flags: None, in_memory: false"),
+        told[0].contains("used_flags: None, used_idx: None, in_memory: false"),
         "{told:?}"
     );
     rig.calls();
