@@ -307,13 +307,13 @@ latitudes! {
         fails: "The driver makes requests with more segments, or with larger ones.";
     SmallSegments = "small-segments", Block ["5.2.3", "5.2.4"],
         "size_max is 512, 1024 or 2048",
-        fails: "The driver gives up on a size_max of less than a page, or makes segments of a page nevertheless.";
+        fails: "The driver makes segments of a page nevertheless. One that cannot do with less gives up on the device.";
     BlockSizes = "block-sizes", Block ["5.2.4", "5.2.5"],
         "blk_size is between 1024 and 4096, and geometry and topology are out of the ordinary",
         fails: "The driver counts sector in units of blk_size, or relies on what topology suggests.";
     LargeBlocks = "large-blocks", Block ["5.2.4", "5.2.5"],
         "blk_size is 8 KiB or more",
-        fails: "The driver gives up on the device, though blk_size is a matter of performance only.";
+        fails: "The driver counts sector in units of blk_size, or works with part of a block. One that cannot do with such blocks gives up on the device, though blk_size is a matter of performance only.";
     Writethrough = "writethrough", Block ["5.2.5"],
         "writeback is 0 after a reset",
         fails: "The driver takes the cache for a writeback cache without having read writeback.";
@@ -422,4 +422,6 @@ pub(super) const GIVING_UP: &[Latitude] = &[
     Latitude::PickyFeatures,
     Latitude::TinyQueues,
     Latitude::NeedsReset,
+    Latitude::SmallSegments,
+    Latitude::LargeBlocks,
 ];

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 
 use stickler_exerciser::{LATITUDES_PARAMETER, MODULES};
 
+use crate::doing;
 use crate::failure::{Context, Result};
 use crate::sys;
 
@@ -33,6 +34,7 @@ pub(crate) fn load_modules() -> Result {
         Err(error) => return Err(error).context("cannot read the list of modules"),
     };
     for path in order.lines() {
+        doing(format!("loading {path}"));
         let file = File::open(path).context(format!("cannot open the module {path}"))?;
         match sys::load_module(&file) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}

@@ -86,7 +86,8 @@ impl Exercise {
     fn run(&mut self) {
         self.giving_up = machine::parameter(GIVING_UP_PARAMETER).as_deref() == Some("yes");
         mark("modules");
-        if let Err(error) = machine::load_modules() {
+        // A driver that is loaded may wait for its device.
+        if let Err(error) = self.in_time(machine::load_modules) {
             return self.failed("modules", &error);
         }
         if std::path::Path::new(COMMAND).exists() {
