@@ -99,6 +99,9 @@ static ADVICE: &[Advice] = advice! {
     "pci":
         "Something is written to, or through, a capability that does not allow it.";
         "Treat virtio's capabilities as read-only, but for bar, offset, length and data of the PCI configuration access capability; keep accesses through that one aligned and inside a structure.";
+    "pci.window.whole":
+        "pci_cfg_data is written in parts: each part makes the device write all cap.length bytes, the others as they were before.";
+        "Set cap.length to the width of the field, and write pci_cfg_data by one access as wide.";
     "common":
         "A register the device only presents is written; the write does nothing, and hides that something else was meant.";
         "Do not write device_feature, num_queues, config_generation or queue_notify_off; check the offsets in the driver's copy of the structure.";
@@ -231,6 +234,9 @@ static ADVICE: &[Advice] = advice! {
     "block.request.reserved":
         "The header's reserved field is not 0: it was not cleared, or is taken for the priority it once held.";
         "Write 0 to reserved.";
+    "console.control.port-ready-sent":
+        "A port is used, and the device was never told that it is ready: it keeps back what there is to say of the port, such as its name and that it is a console.";
+        "Answer each DEVICE_ADD by PORT_READY with value 1, or 0 where the port cannot be set up.";
     "console.receive":
         "A receive queue is given buffers that are not for the device to write, or that hold nothing.";
         "Give device-writable buffers of at least a byte.";

@@ -64,6 +64,8 @@ pub enum Event<'a> {
         length: u32,
         /// The structure, presented by another capability, in which all of these bytes lie.
         target: Option<Structure>,
+        /// How many bytes of `pci_cfg_data` the access has, from the first on; 0 if not the first.
+        bytes: u8,
     },
 
     // ---- Registers in BARs

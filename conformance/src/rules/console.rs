@@ -42,6 +42,8 @@ requirements! {
         "value of PORT_OPEN is 0 or 1.";
     PORT_NUMBER = "console.control.port-number", Driver Must ["5.3.6.2", "5.3.4"], Asserted,
         "A port's number is below max_nr_ports.";
+    PORT_READY_SENT = "console.control.port-ready-sent", Driver Should ["5.3.5", "5.3.6.2"], Asserted,
+        "That the device has added a port is answered by PORT_READY, if the driver uses the port.";
     PORT_READY_ADDED = "console.control.port-ready-added", Driver Must ["5.3.6.2"], Asserted,
         "PORT_READY is sent for a port that the device has added.";
     PORT_OPEN_ADDED = "console.control.port-open-added", Driver Must ["5.3.6.2"], Asserted,
@@ -70,6 +72,9 @@ const CONTROL_TRANSMITQ: u16 = 3;
 /// Bytes of struct virtio_console_control.
 const MESSAGE: u64 = 8;
 
+/// So much output does not come before an answer that is under way.
+const UNREADY: u32 = 256;
+
 /// Ports beyond these are not kept account of.
 const PORTS: u32 = 64;
 
@@ -83,6 +88,10 @@ pub(crate) struct Rules {
     /// Ports the device has added, a bit each. A port that was removed stays: the driver's message
     /// and the device's may cross.
     added: u64,
+    /// Ports for which PORT_READY has been sent since they were added.
+    ready_ports: u64,
+    /// How much was sent to ports that were added and for which it has not been, in a row.
+    unready: u32,
     /// Ports the device has called console ports and the driver has not opened since.
     consoles: u64,
     /// Ports the driver has opened and not closed.
@@ -125,15 +134,31 @@ impl Rules {
                     format!("chain {head} has no room")
                 });
             }
-            // §5.3.2: port 0's queues always exist.
-            1 => verdicts.held(TRANSMIT_ADDED),
             q => {
-                let port = u32::from(q) / 2 - 1;
-                let added = self.added & 1_u64.checked_shl(port).unwrap_or(0) != 0;
+                let port = if q == 1 { 0 } else { u32::from(q) / 2 - 1 };
+                let bit = 1_u64.checked_shl(port).unwrap_or(0);
+                self.output(port, bit, verdicts);
+                // §5.3.2: port 0's queues always exist.
+                let added = port == 0 || self.added & bit != 0;
                 verdicts.check(TRANSMIT_ADDED, added, Some(chain.queue), || {
                     format!("output for port {port}, which the device has not added")
                 });
             }
+        }
+    }
+
+    /// There is output for `port`, whose bit is `bit`.
+    #[inline]
+    fn output(&mut self, port: u32, bit: u64, verdicts: &mut Verdicts) {
+        if self.added & !self.ready_ports & bit == 0 {
+            return;
+        }
+        self.unready = self.unready.saturating_add(1);
+        if self.unready == UNREADY {
+            let message = format!(
+                "{UNREADY} buffers of output, the last for port {port}, which the device has added, and no PORT_READY"
+            );
+            verdicts.violated(PORT_READY_SENT, Some(CONTROL_TRANSMITQ), message);
         }
     }
 
@@ -185,6 +210,11 @@ impl Rules {
         verdicts.check(added_rule, self.added & 1 << id != 0, queue, || {
             format!("{}, which the device has not added", says())
         });
+        if event == message::PORT_READY && self.added & 1 << id != 0 {
+            self.ready_ports |= 1 << id;
+            self.unready = 0;
+            verdicts.held(PORT_READY_SENT);
+        }
         if event == message::PORT_OPEN {
             self.opened(1 << id, value, verdicts, says);
         }
@@ -227,7 +257,10 @@ impl Chapter for Rules {
                 event,
                 ..
             } => match *event {
-                message::DEVICE_ADD => self.added |= 1 << id,
+                message::DEVICE_ADD => {
+                    self.added |= 1 << id;
+                    self.ready_ports &= !(1 << id);
+                }
                 message::CONSOLE_PORT => self.consoles |= 1 << id,
                 _ => {}
             },

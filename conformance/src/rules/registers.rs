@@ -20,6 +20,8 @@ requirements! {
         "An access through the PCI configuration access capability is at a multiple of its length.";
     WINDOW_TARGET = "pci.window.target", Driver MustNot ["4.1.4.7.2-2"], Asserted,
         "An access through the PCI configuration access capability lies within a structure that another capability presents.";
+    WINDOW_WHOLE = "pci.window.whole", Driver Should ["4.1.4.7"], Asserted,
+        "A write through the PCI configuration access capability gives all of its bytes at once.";
     DEVICE_FEATURE = "common.device-feature.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
         "device_feature is not written.";
     NUM_QUEUES = "common.num-queues.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
@@ -188,11 +190,12 @@ impl Chapter for Rules {
             // Reading: bar, offset and length may be written in any order, so it is the access that
             // must be aligned, not each state between the writes.
             Event::WindowAccessed {
+                write,
                 bar,
                 offset,
                 length,
                 target,
-                ..
+                bytes,
             } => {
                 let says = || {
                     format!(
@@ -205,6 +208,12 @@ impl Chapter for Rules {
                     verdicts.check(WINDOW_TARGET, inside, None, || {
                         format!("{}: no structure is there", says())
                     });
+                    // Each write of a part writes all of it, the rest as it was left.
+                    if write {
+                        verdicts.check(WINDOW_WHOLE, u32::from(bytes) >= length, None, || {
+                            format!("{}, of which {bytes} bytes were written", says())
+                        });
+                    }
                 }
             }
             Event::RegisterWritten(register) if register.structure == Structure::Common => {

@@ -88,6 +88,15 @@ pub const CASES: &[Case] = &[
         ready(p);
         p.message(4, PORT_OPEN, 1);
     }),
+    case("console.control.port-ready-sent", Console, |p| {
+        p.boot();
+        p.message(u32::MAX, DEVICE_READY, 1);
+        p.message_sent(0, DEVICE_ADD, 0);
+        p.message(0, PORT_OPEN, 1);
+        for _ in 0..300 {
+            p.exchange(1, &[r(64)]);
+        }
+    }),
     case("console.control.port-ready-added", Console, |p| {
         ready(p);
         p.message(1, PORT_READY, 1);

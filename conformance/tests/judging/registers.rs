@@ -24,6 +24,17 @@ pub const CASES: &[Case] = &[
         window(p, false, 0x8000, 4, None);
     })
     .keep(look),
+    case("pci.window.whole", Entropy, |p| {
+        p.see(Event::WindowAccessed {
+            write: true,
+            bar: 4,
+            offset: 0x20,
+            length: 4,
+            target: Some(Common),
+            bytes: 2,
+        });
+    })
+    .keep(look),
     case("common.device-feature.read-only", Entropy, |p| {
         p.write(Common, common::DEVICE_FEATURE, 4, 0);
     }),
@@ -76,6 +87,7 @@ fn window(p: &mut Play, write: bool, offset: u32, length: u32, target: Option<St
         offset,
         length,
         target,
+        bytes: 4,
     });
 }
 

@@ -132,6 +132,12 @@ scenarios! {
         d.config_write(d.window + 8, 4, common.offset + common::DEVICE_STATUS);
         d.config_write(d.window + 12, 4, 1);
         assert_eq!(d.config_read(d.window + 16, 1), u32::from(d.status()));
+        // More is not used.
+        d.config_write(d.window + 8, 4, common.offset + common::QUEUE_SELECT);
+        d.config_write(d.window + 12, 4, 2);
+        d.config_write(d.window + 16, 4, 0);
+        d.config_write(d.window + 8, 4, common.offset + common::DEVICE_STATUS);
+        d.config_write(d.window + 12, 4, 1);
         d.config_write(d.window + 16, 1, 0);
         assert_eq!(d.status(), 0, "a reset, too, can be had through the window");
     };

@@ -98,6 +98,14 @@ rogues! {
         with_ports(d);
         d.send_message(2, event::PORT_READY, 1);
     };
+    never_ready_for_a_port: Console breaks "console.control.port-ready-sent" by |d| {
+        with_ports(d);
+        d.send_message(1, event::PORT_OPEN, 1);
+        for _ in 0..256 {
+            d.submit(5, &[buffer(d, false)]);
+            d.wait_used(5);
+        }
+    };
     ready_for_a_port_not_added: Console breaks "console.control.port-ready-added" by |d| {
         live(d);
         d.send_message(0, event::DEVICE_READY, 1);

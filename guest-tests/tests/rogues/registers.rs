@@ -39,6 +39,14 @@ rogues! {
         d.config_write(d.window + OFFSET, 4, 0x00ff_0000);
         d.config_read(d.window + DATA, 4);
     };
+    half_an_access_through_the_window: Entropy breaks "pci.window.whole" by |d| {
+        d.negotiate(0);
+        let common = d.place(Structure::Common);
+        d.config_write(d.window + BAR, 1, u32::from(common.bar));
+        d.config_write(d.window + LENGTH, 4, 4);
+        d.config_write(d.window + OFFSET, 4, common.offset + common::QUEUE_DESC);
+        d.config_write(d.window + DATA, 2, 0x1000);
+    };
     writes_device_feature: Entropy breaks "common.device-feature.read-only" by |d| {
         d.begin();
         d.set_common(common::DEVICE_FEATURE, 0);

@@ -24,7 +24,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             && cap.structure == Structure::PciCfg
             && usize::from(within) >= field::PCI_CFG_DATA
         {
-            self.read_through_window();
+            self.read_through_window(bytes(within, data));
         }
         self.config.read(offset, data);
     }
@@ -40,7 +40,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         // them, or to one byte field and the padding behind it.
         let field = match (cap.structure, usize::from(within)) {
             (Structure::PciCfg, field::PCI_CFG_DATA..) => {
-                self.write_through_window();
+                self.write_through_window(bytes(within, data));
                 return;
             }
             (Structure::PciCfg, field::LENGTH..) => WindowField::Length,
@@ -81,9 +81,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     /// §4.1.4.7.1: a read of pci_cfg_data reads the BAR, and puts what it finds into pci_cfg_data.
-    fn read_through_window(&mut self) {
+    fn read_through_window(&mut self, bytes: u8) {
         let window = self.window();
-        self.tell_access(window, false);
+        self.tell_access(window, false, bytes);
         let Some(len) = self.executable(window) else {
             return;
         };
@@ -96,9 +96,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     /// §4.1.4.7.1: a write of pci_cfg_data writes its first cap.length bytes to the BAR.
-    fn write_through_window(&mut self) {
+    fn write_through_window(&mut self, bytes: u8) {
         let window = self.window();
-        self.tell_access(window, true);
+        self.tell_access(window, true, bytes);
         let Some(len) = self.executable(window) else {
             return;
         };
@@ -129,7 +129,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
     }
 
-    fn tell_access(&mut self, window: Window, write: bool) {
+    fn tell_access(&mut self, window: Window, write: bool, bytes: u8) {
         let Window {
             bar,
             offset,
@@ -142,6 +142,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             offset,
             length,
             target,
+            bytes,
         });
     }
 
@@ -150,5 +151,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let bar_len = self.config.bar_len(window.bar)?;
         let end = u64::from(window.offset) + u64::from(window.length);
         (matches!(window.length, 1 | 2 | 4) && end <= bar_len).then_some(window.length as usize)
+    }
+}
+
+/// How many bytes of pci_cfg_data, from the first on, an access to `data` at `within` of the capability
+/// has.
+fn bytes(within: impl Into<usize>, data: &[u8]) -> u8 {
+    if within.into() == field::PCI_CFG_DATA {
+        data.len() as u8
+    } else {
+        0
     }
 }
