@@ -291,6 +291,9 @@ impl Work {
         if self.suppress {
             return read_status_through_window(d);
         }
+        if self.hold && d.interrupts == Interrupts::Intx {
+            d.read(Structure::Isr, 0, 1);
+        }
         let has = |bit| d.features & bit != 0;
         match d.kind {
             DeviceKind::Net if has(net::STATUS) => {
