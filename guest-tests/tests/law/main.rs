@@ -173,7 +173,7 @@ fn every_row_is_looked_at() {
 
     let all = Court::default();
     for device in Device::ALL {
-        for seed in 0..40 {
+        for seed in 0..60 {
             let latitudes = match seed % 2 {
                 0 => Latitudes::default(),
                 _ => Latitudes::draw(seed),
