@@ -14,6 +14,12 @@ requirements! {
         "Events are mapped only to vectors that the MSI-X table has.";
     ENABLED = "msix.vector.while-enabled", Driver ShouldNot ["4.1.5.1.2", "4.1.5.1.3"], Asserted,
         "Events are mapped to vectors only while MSI-X is enabled.";
+    BEFORE_ENABLE = "msix.vector.before-enable", Driver Must ["4.1.4.3.2-3", "4.1.5.1.3"], Asserted,
+        "A queue is mapped to its vector before it is enabled.",
+        readings [
+            "any-time": "Events are mapped and unmapped whenever the driver likes; what comes before is what says where the queue is.",
+            "before": "queue_msix_vector is one of the fields that are configured before the queue is enabled.",
+        ];
     VERIFIED_CONFIG = "msix.vector.verified.config", Driver Must ["4.1.5.1.2.2-5"], Asserted,
         "After mapping configuration changes to a vector, the driver reads msix_config back.";
     VERIFIED_QUEUE = "msix.vector.verified.queue", Driver Must ["4.1.5.1.2.2-5"], Asserted,
@@ -38,6 +44,7 @@ impl Rules {
         value: u16,
         vectors: u16,
         enabled: bool,
+        session: &Session,
         verdicts: &mut Verdicts,
     ) {
         let mapped = value != NO_VECTOR
@@ -47,6 +54,14 @@ impl Rules {
         if mapped {
             verdicts.check(ENABLED, enabled, queue, || {
                 format!("vector {value} chosen while MSI-X is not enabled")
+            });
+        }
+        if let Some(index) = queue
+            && mapped
+        {
+            let before = !session.is_enabled(index);
+            verdicts.check_by(BEFORE_ENABLE, [true, before], queue, || {
+                format!("vector {value} chosen for a queue that is enabled")
             });
         }
         match queue {
@@ -101,7 +116,7 @@ impl Chapter for Rules {
                 value,
                 vectors,
                 enabled,
-            } => self.written(queue, value, vectors, enabled, verdicts),
+            } => self.written(queue, value, vectors, enabled, session, verdicts),
             Event::VectorRead { queue, .. } => self.read(queue, verdicts),
             Event::StatusWritten { to: 0, .. } if session.is_live() => self.relied_on(verdicts),
             // An initialization given up relies on nothing.

@@ -67,6 +67,12 @@ pub(crate) const DRIVERS: &[Ambiguous] = &[
         d.rig.write_bytes(request[0].addr + 4, &[4]);
         d.submit(0, &request);
     }),
+    driver("msix.vector.before-enable", Device::Entropy, |d| {
+        d.initialize(0, Interrupts::Msix);
+        d.select_queue(0);
+        d.set_common(common::QUEUE_MSIX_VECTOR, 0);
+        d.common(common::QUEUE_MSIX_VECTOR);
+    }),
     driver("isr.width", Device::Entropy, |d| {
         d.initialize(0, Interrupts::Intx);
         d.read(Structure::Isr, 0, 4);
