@@ -222,7 +222,7 @@ latitudes! {
         "feature bits are offered that no driver can know, above bit 63 as well",
         fails: "The driver accepts all that is offered.";
     PickyFeatures = "picky-features", Device ["2.2.2-2"],
-        "FEATURES_OK does not stay set if VIRTIO_F_RING_EVENT_IDX was accepted",
+        "FEATURES_OK does not stay set if one feature was accepted: VIRTIO_F_RING_EVENT_IDX, or, if the variation is odd, any other",
         fails: "The driver goes on as if FEATURES_OK were set, or leaves without FAILED.";
     SmallQueues = "small-queues", Virtqueue ["2.4", "4.1.4.3"],
         "virtqueues are small: 8 to 32 descriptors, those of a network device 32 or 64",
@@ -257,6 +257,12 @@ latitudes! {
     Bursts = "bursts", Virtqueue ["2.4.8", "2.4.7.2"],
         "used buffers are held back for a while, and then shown together, with one interrupt",
         fails: "The driver takes one used buffer an interrupt, and waits for the others in vain.";
+    WholeQueue = "whole-queue", Virtqueue ["2.4.8", "2.4.7.2"],
+        "used buffers are held back until no more come for a while, and then shown together, up to all of the queue",
+        fails: "The driver takes one used buffer an interrupt, or an idx that has moved far for one that has moved back.";
+    LateInterrupts = "late-interrupts", Virtqueue ["2.4.8", "2.4.7.2"],
+        "the interrupt comes a while after the used buffers that it is for were shown",
+        fails: "The driver that has found the buffers by itself takes the interrupt for one of nobody, and turns it off, or waits for another one.";
     OneByOne = "one-by-one", Virtqueue ["2.4.8", "2.4.7.2"],
         "each used buffer is shown by itself, with an interrupt of its own where the driver wants one",
         fails: "The driver wants all that it made available together to come back together.";
@@ -409,6 +415,16 @@ pub(super) const EXCLUSIVE: &[(Latitude, Latitude, &str)] = {
         (TinyQueues, LargestQueues, ONE_SIZE),
         (TinyQueues, ResizedQueues, ONE_SIZE),
         (LargestQueues, ResizedQueues, ONE_SIZE),
+        (
+            WholeQueue,
+            Bursts,
+            "used buffers wait for a time or for others",
+        ),
+        (
+            WholeQueue,
+            OneByOne,
+            "used buffers come together or one by one",
+        ),
         (FewSegments, SmallSegments, "there is one size_max"),
         (BlockSizes, LargeBlocks, "there is one blk_size"),
         (OneByte, ShortReads, "a buffer gets one number of bytes"),

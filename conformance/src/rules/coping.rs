@@ -83,6 +83,10 @@ requirements! {
         "The driver knows by id which of its buffers was used.";
     IN_BURSTS = "used.bursts", Driver Must ["2.4.8", "3.2.2"], Provoked("bursts"),
         "The driver takes all used buffers that it is shown, however few interrupts there were.";
+    ALL_AT_ONCE = "used.whole-queue", Driver Must ["2.4.8", "3.2.2"], Provoked("whole-queue"),
+        "The driver takes all used buffers that it is shown, also when they are all there were.";
+    LATE = "interrupt.late", Driver Must ["2.4.8", "3.2.2"], Provoked("late-interrupts"),
+        "The driver copes with an interrupt for used buffers that it has taken already.";
     ALONE = "used.one-by-one", Driver Must ["2.4.8", "3.2.2"], Provoked("one-by-one"),
         "The driver takes used buffers that come one by one.";
     BEYOND = "used.len.more-written", Driver Must ["2.4.8.3-1"], Provoked("writes-beyond-len"),
@@ -139,6 +143,8 @@ const NOTIFIED: &[(Latitude, Req)] = &[
 const SHOWN: &[(Latitude, Req)] = &[
     (Latitude::OutOfOrder, IN_ANY_ORDER),
     (Latitude::Bursts, IN_BURSTS),
+    (Latitude::WholeQueue, ALL_AT_ONCE),
+    (Latitude::LateInterrupts, LATE),
 ];
 
 /// … and with what, that goes on making buffers available after having been shown used ones.

@@ -35,12 +35,12 @@ requirements! {
         "The driver takes VIRTIO_BLK_S_UNSUPP for an answer, and goes on with other requests.";
     FEW_SEGMENTS = "block.seg-max.smallest", Driver Must ["5.2.3"], Provoked("few-segments"),
         "The driver works with a seg_max of 1, as far as it negotiates VIRTIO_BLK_F_SEG_MAX.";
-    SMALL_SEGMENTS = "block.size-max.smallest", Driver Must ["5.2.3"], Provoked("small-segments"),
-        "The driver works with a size_max of 512, as far as it negotiates VIRTIO_BLK_F_SIZE_MAX.";
+    SMALL_SEGMENTS = "block.size-max.smallest", Driver May ["5.2.3"], Provoked("small-segments"),
+        "The driver works with a size_max of 512, as far as it negotiates VIRTIO_BLK_F_SIZE_MAX, or sets FAILED.";
     BLOCK_SIZE = "block.blk-size.any", Driver Must ["5.2.5"], Provoked("block-sizes"),
         "The driver counts sectors in 512 bytes, whatever blk_size, geometry and topology are.";
-    LARGE_BLOCKS = "block.blk-size.large", Driver Should ["5.2.5"], Provoked("large-blocks"),
-        "The driver works with a blk_size that is larger than it would choose.";
+    LARGE_BLOCKS = "block.blk-size.large", Driver May ["5.2.5"], Provoked("large-blocks"),
+        "The driver works with a blk_size that is larger than it would choose, or sets FAILED.";
     WRITEBACK = "block.writeback.after-reset", Driver Must ["5.2.5"], Provoked("writethrough"),
         "The driver works with either cache mode after a reset.";
     PORTS = "console.port.removed", Driver Must ["5.3.6.2"], Provoked("ports-come-and-go"),

@@ -103,7 +103,12 @@ fn who_goes_on_has_coped_with_what_it_was_shown() {
 
 #[test]
 fn who_goes_on_after_an_unusual_order_has_coped_with_it() {
-    for latitude in [Latitude::OutOfOrder, Latitude::Bursts] {
+    for latitude in [
+        Latitude::OutOfOrder,
+        Latitude::Bursts,
+        Latitude::WholeQueue,
+        Latitude::LateInterrupts,
+    ] {
         let mut p = with(Entropy, latitude);
         p.boot();
         notified(&mut p, 8);

@@ -94,6 +94,7 @@ fn who_gives_up_on_an_unusual_disk_has_not_coped() {
         p.found_device();
         p.add_status(FAILED);
         match kind {
+            Block if latitude.may_end_use() => assert_eq!(p.messages(), [""; 0], "{latitude}"),
             Block => assert_eq!(p.found(), [provoked_by(latitude)]),
             _ => assert_eq!(p.messages(), [""; 0], "{latitude} does not show so early"),
         }

@@ -2,7 +2,7 @@
 //! function that can be called with anything.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -55,6 +55,12 @@ pub(crate) fn load_module(file: &File) -> io::Result<()> {
 pub(crate) fn power_off() {
     // SAFETY: It touches no memory of ours.
     unsafe { reboot(POWER_OFF) };
+}
+
+/// Resets the machine without asking anybody. Does nothing on a kernel without that key.
+pub(crate) fn reset() {
+    // There is nobody left to tell.
+    let _ = fs::write("/proc/sysrq-trigger", "b");
 }
 
 /// Writes back what is written.

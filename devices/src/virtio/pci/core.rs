@@ -545,6 +545,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 if settled.several && self.latitudes.has(Latitude::Bursts) {
                     self.witness.see(&Event::MadeUse(Latitude::Bursts));
                 }
+                if settled.several && self.latitudes.has(Latitude::WholeQueue) {
+                    self.witness.see(&Event::MadeUse(Latitude::WholeQueue));
+                }
+                if settled.late {
+                    self.witness.see(&Event::MadeUse(Latitude::LateInterrupts));
+                }
                 if settled.interrupt {
                     self.interrupt_queue(index);
                 }

@@ -183,7 +183,9 @@ impl Plan {
         Habits {
             any_order: numbers(Latitude::OutOfOrder, order_is_free),
             bursts: numbers(Latitude::Bursts, true),
+            whole_queue: self.has(Latitude::WholeQueue),
             one_by_one: self.has(Latitude::OneByOne) && order_is_free,
+            late_interrupts: numbers(Latitude::LateInterrupts, true),
             beyond_len: self.has(Latitude::WritesBeyondLen) && spare_is_free,
             fickle: self.has(Latitude::FickleSuppression),
             ..Habits::default()
@@ -192,7 +194,15 @@ impl Plan {
 
     /// Whether queues have to be settled after the device has worked.
     pub(super) fn settles(&self) -> bool {
-        self.has(Latitude::OutOfOrder) || self.has(Latitude::Bursts) || self.has(Latitude::OneByOne)
+        [
+            Latitude::OutOfOrder,
+            Latitude::Bursts,
+            Latitude::WholeQueue,
+            Latitude::OneByOne,
+            Latitude::LateInterrupts,
+        ]
+        .into_iter()
+        .any(|latitude| self.has(latitude))
     }
 
     /// Decides `queue_notify_off` of so many queues. Gives the largest.
@@ -287,11 +297,27 @@ impl Plan {
     /// Whether the device works with what was accepted (§2.2.2), of what it offers.
     pub(super) fn accepts(&self, offered: u64, accepted: u64) -> bool {
         let picked = if self.has(Latitude::PickyFeatures) {
-            offered & features::RING_EVENT_IDX
+            self.picked(offered)
         } else {
             0
         };
         !self.has(Latitude::RefusedFeatures) && accepted & (picked | features::UNKNOWN) == 0
+    }
+
+    /// The feature that a picky device does not work with, of those offered: event indices, unless
+    /// the variation has it another.
+    fn picked(&self, offered: u64) -> u64 {
+        let usual = offered & features::RING_EVENT_IDX;
+        let others = offered & !(self.essential() | features::UNKNOWN | usual);
+        let mut choice: Vec<u64> = (0..u64::BITS)
+            .map(|bit| 1 << bit)
+            .filter(|bit| others & bit != 0)
+            .collect();
+        if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
+            return usual;
+        }
+        self.numbers(Latitude::PickyFeatures).shuffle(&mut choice);
+        choice.first().copied().unwrap_or(usual)
     }
 
     // ---- Now and then

@@ -390,6 +390,7 @@ impl Queue {
         let Some(mut habits) = self.habits.take() else {
             return settled;
         };
+        settled.late = habits.is_due();
         if habits.wait > 0 && !habits.held.is_empty() {
             habits.wait -= 1;
             settled.later = true;
@@ -410,9 +411,12 @@ impl Queue {
                 self.rings.set_used_entry(position, u32::from(head), len);
                 position = position.wrapping_add(1);
             }
-            settled.interrupt = self.show(position);
+            let interrupt = self.show(position);
+            settled.interrupt = habits.put_off(interrupt);
             settled.later = !habits.held.is_empty();
         }
+        settled.interrupt |= settled.late;
+        settled.later |= habits.owed.is_some();
         self.habits = Some(habits);
         settled
     }
@@ -422,7 +426,7 @@ impl Queue {
     pub fn is_unsettled(&self) -> bool {
         self.habits
             .as_ref()
-            .is_some_and(|habits| !habits.held.is_empty())
+            .is_some_and(|habits| !habits.held.is_empty() || habits.owed.is_some())
     }
 
     /// As [`add_used`](Self::add_used) does without habits.
@@ -435,13 +439,16 @@ impl Queue {
             self.write_beyond(head, len, &mut habits.scratch);
         }
         if habits.holds() {
-            if habits.held.is_empty() {
+            if habits.held.is_empty() || habits.whole_queue {
                 habits.wait = habits.next_wait();
             }
             // A driver cannot have more in flight than there are descriptors; what a wild one seems to
             // have more is lost.
             if habits.held.len() < usize::from(self.size()) {
                 habits.held.push((head, len));
+            }
+            if habits.whole_queue && habits.held.len() == usize::from(self.size()) {
+                habits.wait = 0;
             }
         } else {
             self.rings

@@ -132,8 +132,8 @@ fn gives_up_on_features(d: &mut Driver<'_>) {
 /// … or tries with fewer, from the start.
 fn tries_fewer_features(d: &mut Driver<'_>) {
     d.begin();
-    d.offered();
-    d.accept(VERSION_1 | RING_EVENT_IDX);
+    let offered = d.offered();
+    d.accept(offered);
     assert!(!d.features_ok());
     d.negotiate(0);
     d.set_up_interrupts(Interrupts::Msix);

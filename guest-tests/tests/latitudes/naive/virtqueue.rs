@@ -63,6 +63,36 @@ cases! {
             assert_eq!(d.rig.interrupts.take_messages().len(), 8, "too few interrupts");
         },
         Stops "too few interrupts", copes with several_at_once;
+    a_burst_is_never_all_there_is: WholeQueue on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            let few = |d: &mut Driver<'_>| assert!(d.queue(0).take_used().len() <= 4, "too many at once");
+            for _ in 0..16 {
+                expose(d, 1);
+                d.notify(0);
+                d.rig.step();
+                few(d);
+            }
+            d.rig.run();
+            few(d);
+        },
+        Stops "too many at once", copes with several_at_once;
+    who_finds_a_buffer_need_not_be_called: LateInterrupts on Entropy,
+        |d| {
+            d.initialize(0, Interrupts::Msix);
+            expose(d, 1);
+            d.notify(0);
+            // It polls, and asks for an interrupt next time.
+            let mut taken = 0;
+            while taken == 0 {
+                d.rig.step();
+                taken = d.queue(0).take_used().len();
+            }
+            d.rig.interrupts.take_messages();
+            d.rig.run();
+            assert_eq!(d.rig.interrupts.take_messages().len(), 0, "whose interrupt is that");
+        },
+        Stops "whose interrupt is that", copes with several_at_once;
     what_goes_together_comes_back_together: OneByOne on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
