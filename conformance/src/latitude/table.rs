@@ -1,4 +1,15 @@
 //! All latitudes, in no order that matters, and which of them go together.
+//!
+//! Two that one might look for are not among them:
+//!
+//! * A virtqueue that is missing between others of its device type. §4.1.4.3 knows of unavailable
+//!   virtqueues; but which there are, the device types say: those of all max_virtqueue_pairs pairs
+//!   (§5.1.2, §5.1.5) and of all max_nr_ports ports (§5.3.2, §5.3.5). A device that counts a pair or a
+//!   port and has no virtqueues for it contradicts itself, and a driver that gives up on it does no
+//!   wrong. Among those that no device type has, some are missing with `more-queues`.
+//! * A len below what was written where a request succeeds. §2.4.8.2 permits it, but a driver may rely
+//!   on nothing beyond len (§2.4.8.3), neither data nor status: there would be no use of the device.
+//!   For requests that fail there is `unknown-len`.
 
 /// What a latitude is about; no more than the heading it is listed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -302,6 +313,12 @@ latitudes! {
     FailingSectors = "failing-sectors", Block ["5.2.6"],
         "the disk has further sectors at its end, and requests that touch them fail",
         fails: "The driver does not tell its user, tries again without end, or does not go on with other requests.";
+    UnknownLen = "unknown-len", Block ["2.4.8.2", "2.4.8.2-3"],
+        "a request that fails is returned with len 0: what has been written of it, the device does not know",
+        fails: "The driver wants len to tell of the status byte at least, and takes the device for broken or waits for more.";
+    ReadOnly = "read-only", Block ["5.2.3", "5.2.6.2-1"],
+        "VIRTIO_BLK_F_RO is offered, and writes fail, whatever disk there is",
+        fails: "The driver does not accept VIRTIO_BLK_F_RO and writes, or does not tell its user.";
     CapacityChanges = "capacity-changes", Block ["5.2.4", "3.2.2"],
         "capacity grows and shrinks again while requests are served",
         fails: "The driver takes the change for a failure, or does not learn of the new capacity.";

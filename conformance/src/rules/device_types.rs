@@ -29,6 +29,10 @@ requirements! {
         "With VIRTIO_NET_F_GUEST_CSUM the driver takes packets whose checksum is partial, validated or neither.";
     FAILED = "block.request.failed", Driver Must ["5.2.6"], Provoked("failing-sectors"),
         "The driver takes VIRTIO_BLK_S_IOERR for an answer, and goes on with other requests.";
+    UNKNOWN_LEN = "block.request.failed-len", Driver MustNot ["2.4.8.3-1"], Provoked("unknown-len"),
+        "The driver takes nothing for granted of a failed request of which len is 0, and goes on with others.";
+    READ_ONLY = "block.read-only", Driver Should ["5.2.6.1-2"], Provoked("read-only"),
+        "The driver works with a disk that is read-only.";
     CAPACITY = "block.capacity.changed", Driver Should ["3.2.2"], Provoked("capacity-changes"),
         "The driver copes with a capacity that changes while it uses the disk.";
     UNSUPPORTED = "block.request.unsupported", Driver Must ["5.2.6"], Provoked("refused-id"),
@@ -65,6 +69,8 @@ const GOES_ON: &[(Latitude, Req)] = &[
     (Latitude::LargePackets, LARGE),
     (Latitude::ChecksumStates, CHECKSUMS),
     (Latitude::FailingSectors, FAILED),
+    (Latitude::UnknownLen, UNKNOWN_LEN),
+    (Latitude::ReadOnly, READ_ONLY),
     (Latitude::CapacityChanges, CAPACITY),
     (Latitude::RefusedId, UNSUPPORTED),
     (Latitude::FewSegments, FEW_SEGMENTS),

@@ -1,5 +1,6 @@
 //! What a block device does otherwise where it makes use of latitudes (§5.2.4 to §5.2.6).
 
+use stickler_conformance::features::block as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::{Event, Latitude, Latitudes, Witness};
 
@@ -8,7 +9,8 @@ use super::disk::{Operation, Properties, SECTOR, Segment};
 use crate::memory::GuestRam;
 
 /// Latitudes that show in the configuration.
-const IN_CONFIG: [Latitude; 5] = [
+const IN_CONFIG: [Latitude; 6] = [
+    Latitude::ReadOnly,
     Latitude::FewSegments,
     Latitude::SmallSegments,
     Latitude::BlockSizes,
@@ -137,12 +139,16 @@ impl Liberties {
         if latitudes.has(Latitude::Writethrough) {
             shape.writeback = 0;
         }
+        if latitudes.has(Latitude::ReadOnly) {
+            shape.features |= feature::RO;
+        }
     }
 
-    /// The driver has set DRIVER_OK.
-    pub(super) fn activate<W: Witness>(&self, witness: &mut W) {
+    /// The driver has set DRIVER_OK, with these features.
+    pub(super) fn activate<W: Witness>(&self, negotiated: u64, witness: &mut W) {
         for latitude in IN_CONFIG {
-            if self.latitudes.has(latitude) {
+            let unheard = latitude == Latitude::ReadOnly && negotiated & feature::RO == 0;
+            if self.latitudes.has(latitude) && !unheard {
                 witness.see(&Event::MadeUse(latitude));
             }
         }
@@ -176,6 +182,16 @@ impl Liberties {
             witness.see(&Event::MadeUse(Latitude::RefusedId));
         }
         refuses
+    }
+
+    /// Whether all writes fail (§5.2.6.2).
+    pub(super) fn is_read_only(&self) -> bool {
+        self.latitudes.has(Latitude::ReadOnly)
+    }
+
+    /// Whether the device does not know what it has written of a request that failed (§2.4.8.2).
+    pub(super) fn loses_count(&self) -> bool {
+        self.latitudes.has(Latitude::UnknownLen)
     }
 
     /// Serves of an operation, which lies within [`reach`](Self::reach), what is not on the disk.

@@ -22,7 +22,7 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::event::BlockRequest;
 use stickler_conformance::features::block as feature;
-use stickler_conformance::{DeviceKind, Event, Latitudes, Witness};
+use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
 use vm_memory::Bytes;
 
 use crate::memory::GuestRam;
@@ -140,7 +140,7 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {
-        self.liberties.activate(io.witness);
+        self.liberties.activate(self.negotiated, io.witness);
     }
 
     fn reset(&mut self) {
@@ -185,6 +185,7 @@ impl<D: Disk> Block<D> {
             ram: io.ram,
             queue,
             witness: io.witness,
+            loses_count: self.liberties.loses_count(),
         };
         let taken = self.take_available(&mut line, io.signals);
         let stalled = self.flights.is_full();
@@ -296,7 +297,7 @@ impl<D: Disk> Block<D> {
                 }
             },
             // §5.2.6.2: with RO offered, writes fail and nothing is written.
-            kind::OUT if self.properties.read_only => {
+            kind::OUT if self.properties.read_only || self.liberties.is_read_only() => {
                 return line.fail(head, status_at, &self.data, status::IOERR);
             }
             kind::OUT => match self.offset(header.sector, request.readable) {
@@ -407,6 +408,8 @@ struct Line<'a, W> {
     ram: &'a GuestRam,
     queue: &'a mut Queue,
     witness: &'a mut W,
+    /// Of a request that fails nobody knows what was written.
+    loses_count: bool,
 }
 
 impl<W: Witness> Line<'_, W> {
@@ -418,6 +421,10 @@ impl<W: Witness> Line<'_, W> {
 
     /// The request was not served.
     fn fail(&mut self, head: u16, status_at: u64, data: &Data, status: u8) {
+        if self.loses_count {
+            self.witness.see(&Event::MadeUse(Latitude::UnknownLen));
+            return self.finish(head, status_at, data, status, false);
+        }
         let whole = self.fill(&data.writable, &[]);
         self.finish(head, status_at, data, status, whole);
     }

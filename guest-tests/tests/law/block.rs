@@ -262,7 +262,7 @@ pub(crate) fn done(exam: &mut Exam<'_>, request: &Request, len: u32) -> bool {
     court.rule("5.2.6", known, || format!("status is {status}"));
     let disk = lock(&exam.host.disk);
     let number = request.number;
-    if request.kind == kind::OUT && disk.read_only {
+    if request.kind == kind::OUT && exam.offered & feature::RO != 0 {
         let untouched = disk.data == DiskBooks::fresh();
         court.rule("5.2.6.2-1", *status == IOERR && untouched, || {
             format!("request {number}: a write to a disk that is read-only gives {status}")

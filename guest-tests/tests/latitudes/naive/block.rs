@@ -23,6 +23,27 @@ cases! {
             assert_eq!(read(d, last, 1).0, 0, "a broken disk");
         },
         Stops "a broken disk", copes with lives_with_failures;
+    a_failed_request_has_its_len: UnknownLen on ReadOnlyBlock,
+        |d| {
+            d.initialize(block::RO, Interrupts::Msix);
+            assert_eq!(fails(d), 1, "no status");
+        },
+        Stops "no status",
+        copes with |d| {
+            d.initialize(block::RO, Interrupts::Msix);
+            for _ in 0..3 {
+                // It takes the request for failed, and what is in its buffers for nothing.
+                assert_eq!(fails(d), 0);
+                d.read_sector(7);
+            }
+            d.reset();
+        };
+    a_disk_can_be_written: ReadOnly on Block,
+        |d| {
+            d.initialize(block::FLUSH, Interrupts::Msix);
+            assert_eq!(write(d, 7, &[1; 512]), 0, "it takes no writes");
+        },
+        Stops "it takes no writes";
     a_disk_has_one_size: CapacityChanges on Block,
         |d| {
             d.initialize(block::FLUSH, Interrupts::Msix);
@@ -102,6 +123,14 @@ fn write(d: &mut Driver<'_>, sector: u64, data: &[u8]) -> u8 {
     d.rig.write_bytes(at, data);
     let data = Buffer::readable(at, data.len() as u32);
     d.block_do(kind::OUT, sector, &[data])
+}
+
+/// Writes to a disk that is read-only; gives len of what comes back.
+fn fails(d: &mut Driver<'_>) -> u32 {
+    let at = d.rig.allocate(u64::from(SECTOR));
+    let request = d.block_request(kind::OUT, 7, &[Buffer::readable(at, SECTOR)]);
+    d.submit(0, &request);
+    d.wait_used(0)[0].1
 }
 
 /// Asks for the device id string (§5.2.6 (1.2)). Gives status and string.
