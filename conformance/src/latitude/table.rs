@@ -145,8 +145,8 @@ latitudes! {
     MostVectors = "most-vectors", Transport ["4.1.5.1.2.1"],
         "the MSI-X table has 0x800 entries",
         fails: "The driver gives up, or asks for more vectors than it can get.";
-    RefusedVectors = "refused-vectors", Transport ["4.1.5.1.2.1"],
-        "no event can be mapped to an MSI-X vector above 1",
+    RefusedVectors = "refused-vectors", Transport ["4.1.5.1.2.1", "4.1.5.1.2.1-8", "4.1.5.1.2.1-9"],
+        "events can be mapped to two different MSI-X vectors at a time, whichever they are, for there are resources for no more",
         fails: "The driver does not read the vector back, and waits for interrupts that never come.";
     RefusedFeatures = "refused-features", Device ["2.2.2"],
         "FEATURES_OK never stays set",
@@ -217,8 +217,8 @@ latitudes! {
     SomeVectors = "some-vectors", Transport ["4.1.5.1.2.1"],
         "the MSI-X table has some other number of entries, fewer or more than there are events",
         fails: "The driver wants a vector for each virtqueue, or maps vectors that are not there.";
-    NoVectorMaps = "no-vector-maps", Transport ["4.1.5.1.2.1"],
-        "no event can be mapped to any MSI-X vector",
+    NoVectorMaps = "no-vector-maps", Transport ["4.1.5.1.2.1", "4.1.5.1.2.1-8", "4.1.5.1.2.1-9"],
+        "in every other life of the device, the first for one, no event can be mapped to any MSI-X vector, for what that takes is used up",
         fails: "The driver does not read the vector back, and waits for interrupts that never come.";
     LiveAtArrival = "live-at-arrival", Device ["2.1.2", "3.1.1-1"],
         "the device is live when the driver arrives, as firmware left it, with an interrupt pending",
@@ -233,7 +233,7 @@ latitudes! {
         "feature bits are offered that no driver can know, above bit 63 as well",
         fails: "The driver accepts all that is offered.";
     PickyFeatures = "picky-features", Device ["2.2.2-2"],
-        "FEATURES_OK does not stay set if one feature was accepted: VIRTIO_F_RING_EVENT_IDX, or, if the variation is odd, any other",
+        "FEATURES_OK does not stay set if one feature was accepted: VIRTIO_F_RING_EVENT_IDX, or, if the variation is odd, any other that a driver is not told to accept, or if two such were accepted together",
         fails: "The driver goes on as if FEATURES_OK were set, or leaves without FAILED.";
     SmallQueues = "small-queues", Virtqueue ["2.4", "4.1.4.3"],
         "virtqueues are small: 8 to 32 descriptors, those of a network device 32 or 64",
@@ -244,8 +244,8 @@ latitudes! {
     LargestQueues = "largest-queues", Virtqueue ["2.4", "4.1.4.3"],
         "virtqueues have 32768 descriptors",
         fails: "The driver overflows on its way from the size to bytes, or cannot ask for less.";
-    ResizedQueues = "resized-queues", Virtqueue ["4.1.4.3"],
-        "virtqueues have another size after each reset",
+    ResizedQueues = "resized-queues", Virtqueue ["4.1.4.3", "4.1.5.1.3"],
+        "virtqueues have another size after each reset: queue_size says on reset what is supported from then on",
         fails: "The driver keeps the size it has read once.";
     MoreQueues = "more-queues", Transport ["4.1.4.3", "4.1.4.3.1-9"],
         "num_queues counts virtqueues that no device of this type has, some of them unavailable",

@@ -413,10 +413,11 @@ impl<'r> Driver<'r> {
         true
     }
 
-    /// Maps the selected queue to `vector`, or, if the device refuses that, to the first one
-    /// (§4.1.5.1.2.2).
+    /// Maps the selected queue to `vector`, or, if the device refuses that, to one that others use
+    /// already (§4.1.5.1.2.2): the first that can be had.
     fn map_queue(&self, vector: u32) {
-        for vector in [vector, 0] {
+        let low = 0..u32::from(self.vectors().min(64));
+        for vector in [vector].into_iter().chain(low) {
             self.set_common(common::QUEUE_MSIX_VECTOR, vector);
             let mapped = self.common(common::QUEUE_MSIX_VECTOR);
             if mapped == vector {

@@ -302,6 +302,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         }
         self.live = true;
+        self.plan.went_live();
         self.served_in_life = 0;
         for index in 0..self.registers.len() {
             self.open_queue(index);
@@ -367,6 +368,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// §2.1.2, §4.1.4.3.1: when this returns, the device is as fresh.
     fn reset(&mut self) {
         let before = self.device.config().to_vec();
+        self.plan.end_life();
         self.device.reset();
         self.close_queues();
         self.negotiated = 0;

@@ -22,11 +22,20 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.msix.as_ref().map_or(0, Msix::vectors)
     }
 
+    /// To what the event of `queue` (none: configuration changes) is mapped if `vector` is asked for.
+    ///
     /// §4.1.5.1.2.1: every vector of the table can be mapped; what is beyond cannot, and then nothing
     /// is.
-    pub(super) fn mapped(&self, vector: u16) -> u16 {
+    pub(super) fn mapped(&self, queue: Option<u16>, vector: u16) -> u16 {
+        let queues = (0..).zip(&self.registers).map(|(q, r)| (Some(q), r.vector));
+        // What maps to the same vector takes no more than the first.
+        let others = queues
+            .chain([(None, self.msix_config)])
+            .filter(|(other, _)| *other != queue)
+            .map(|(_, mapped)| mapped)
+            .filter(|mapped| *mapped != NO_VECTOR && *mapped != vector);
         // §4.1.5.1.2.1: a mapping may fail.
-        if !self.plan.refuses_vector(vector) && vector < self.vectors() {
+        if vector < self.vectors() && !self.plan.refuses_vector(others) {
             vector
         } else {
             NO_VECTOR

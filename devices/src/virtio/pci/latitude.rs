@@ -27,6 +27,9 @@ pub(super) struct Plan {
     notify_offs: Option<Vec<u16>>,
     /// How many resets there were, for what changes with each.
     resets: u64,
+    /// How many times a driver brought the device to life and it was reset, and whether it lives now.
+    lives: u64,
+    living: bool,
 }
 
 impl Plan {
@@ -36,6 +39,8 @@ impl Plan {
             latitudes,
             notify_offs: None,
             resets: 0,
+            lives: 0,
+            living: false,
         }
     }
 
@@ -144,11 +149,10 @@ impl Plan {
         choose(Latitude::SmallQueues, small, 0);
         choose(Latitude::TinyQueues, &[1, 2, 4], 0);
         choose(Latitude::LargestQueues, &[32768], 0);
-        choose(
-            Latitude::ResizedQueues,
-            &[64, 128, 256, 512, 1024],
-            self.resets,
-        );
+        // §4.1.4.3: queue_size says on reset what is the most then, and is read each time that a queue
+        // is configured (§4.1.5.1.3); nothing has it be what it was before.
+        let any: &[u16] = &[64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+        choose(Latitude::ResizedQueues, any, self.resets);
         self.resets += 1;
         if self.has(Latitude::MoreQueues) {
             let mut numbers = self.numbers(Latitude::MoreQueues);
@@ -301,14 +305,20 @@ impl Plan {
         } else {
             0
         };
-        !self.has(Latitude::RefusedFeatures) && accepted & (picked | features::UNKNOWN) == 0
+        let refused = picked != 0 && accepted & picked == picked;
+        !self.has(Latitude::RefusedFeatures) && !refused && accepted & features::UNKNOWN == 0
     }
 
-    /// The feature that a picky device does not work with, of those offered: event indices, unless
-    /// the variation has it another.
+    /// The features that a picky device does not work with together, of those offered: event indices
+    /// alone, unless the variation has it one or two others. What drivers should accept (§5.1.4.2,
+    /// §5.2.6.1) is not among them: it would lead them astray.
     fn picked(&self, offered: u64) -> u64 {
         let usual = offered & features::RING_EVENT_IDX;
-        let others = offered & !(self.essential() | features::UNKNOWN | usual);
+        let demanded = match self.id.kind {
+            DeviceKind::Net => features::net::MAC,
+            _ => 0,
+        };
+        let others = offered & !(self.essential() | demanded | features::UNKNOWN | usual);
         let mut choice: Vec<u64> = (0..u64::BITS)
             .map(|bit| 1 << bit)
             .filter(|bit| others & bit != 0)
@@ -316,8 +326,10 @@ impl Plan {
         if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
             return usual;
         }
-        self.numbers(Latitude::PickyFeatures).shuffle(&mut choice);
-        choice.first().copied().unwrap_or(usual)
+        let mut numbers = self.numbers(Latitude::PickyFeatures);
+        numbers.shuffle(&mut choice);
+        let count = if numbers.one_in(3) { 2 } else { 1 };
+        choice.iter().take(count).fold(0, |all, bit| all | bit)
     }
 
     // ---- Now and then
@@ -341,9 +353,36 @@ impl Plan {
 
     // ---- Vectors (§4.1.5.1.2)
 
-    /// Whether mapping an event to this vector fails.
-    pub(super) fn refuses_vector(&self, vector: u16) -> bool {
-        self.has(Latitude::NoVectorMaps) || vector > 1 && self.has(Latitude::RefusedVectors)
+    /// Whether mapping an event to a vector fails for want of resources: `others` are the vectors that
+    /// other events are mapped to, this one itself left out. §4.1.5.1.2.1 wants support for any event
+    /// and any vector, and knows of failure where it is impossible to satisfy a request; so what is
+    /// refused depends on what there is besides, or on the time, and never on event or vector.
+    pub(super) fn refuses_vector(&self, others: impl Iterator<Item = u16>) -> bool {
+        if self.has(Latitude::NoVectorMaps) {
+            return self.lives.is_multiple_of(2);
+        }
+        if !self.has(Latitude::RefusedVectors) {
+            return false;
+        }
+        let mut found: Option<u16> = None;
+        for other in others {
+            match found {
+                None => found = Some(other),
+                Some(one) if one != other => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
+    /// A driver has brought the device to life.
+    pub(super) fn went_live(&mut self) {
+        self.living = true;
+    }
+
+    /// The device is reset, which ends its life if it had one.
+    pub(super) fn end_life(&mut self) {
+        self.lives += u64::from(std::mem::take(&mut self.living));
     }
 
     // ---- Addresses (PCI 6.2.5.1)

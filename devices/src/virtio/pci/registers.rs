@@ -206,7 +206,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             common::DRIVER_FEATURE => self.write_driver_feature(value as u32),
             common::MSIX_CONFIG => {
                 let value = value as u16;
-                self.msix_config = self.mapped(value);
+                self.msix_config = self.mapped(None, value);
                 self.tell_vector(None, value);
             }
             common::DEVICE_STATUS => self.write_status(value as u8),
@@ -214,7 +214,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             common::QUEUE_SIZE => self.write_queue_size(value as u16),
             common::QUEUE_MSIX_VECTOR => {
                 let value = value as u16;
-                let mapped = self.mapped(value);
+                let mapped = self.mapped(Some(self.queue_select), value);
                 if let Some(queue) = self.selected_mut() {
                     queue.vector = mapped;
                 }

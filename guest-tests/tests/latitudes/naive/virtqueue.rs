@@ -1,5 +1,7 @@
 //! Virtqueues and interrupts (§2.4).
 
+use stickler_conformance::{Finding, Latitude};
+use stickler_guest_tests::in_process::devices::{Device, SLOT};
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
 use crate::cases;
@@ -166,6 +168,43 @@ fn several_at_once(d: &mut Driver<'_>) {
         used.sort_unstable();
         assert_eq!(used, heads);
     }
+}
+
+/// With the largest queue, all of which is in flight, idx moves on by half of what it can hold: as a
+/// signed number of 16 bits that is less than nothing.
+#[test]
+fn half_of_what_idx_holds_comes_at_once() {
+    let latitudes = [Latitude::WholeQueue, Latitude::LargestQueues];
+    let rig = crate::rig_with(latitudes.into_iter().collect(), Device::Entropy);
+    let mut d = Driver::probe(&rig, SLOT);
+    d.negotiate(0);
+    d.set_up_interrupts(Interrupts::Msix);
+    d.set_up_queues(32768);
+    d.go();
+    let room = rig.allocate(1);
+    let queue = d.queue(0);
+    let heads = (0..queue.size).map(|_| queue.chain(&[Buffer::writable(room, 1)]));
+    let heads: Vec<u16> = heads.collect();
+    heads.iter().for_each(|head| queue.expose(*head));
+    d.notify(0);
+    let idx = loop {
+        rig.step();
+        let queue = d.queue(0);
+        match queue.get::<u16>(queue.used + 2) {
+            0 => {}
+            idx => break idx,
+        }
+    };
+    assert_eq!(idx, 32768);
+    assert!((idx as i16) < 0, "a signed comparison sees nothing new");
+    let used: Vec<u16> = d
+        .queue(0)
+        .take_used()
+        .iter()
+        .map(|(head, _)| *head)
+        .collect();
+    assert_eq!(used, heads);
+    assert_eq!(rig.findings(), Vec::<Finding>::new());
 }
 
 /// Prints two characters and reads them back, some times over. Gives the buffer.

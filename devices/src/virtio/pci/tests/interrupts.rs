@@ -1,5 +1,8 @@
 //! ISR status, the interrupt pin and MSI-X (§4.1.4.5, §4.1.5.1.2, §4.1.5.3, §4.1.5.4).
 
+use stickler_conformance::layout::NO_VECTOR;
+use stickler_conformance::{Latitude, Latitudes};
+
 use super::*;
 
 fn use_buffer(rig: &Rig, queue: u16, count: u16) {
@@ -217,4 +220,53 @@ fn msix_takes_over_from_the_pin() {
     rig.config_write(rig.msix() + 2, 2, 0);
     assert!(rig.pin());
     assert!(rig.interrupt_status());
+}
+
+fn making_use_of(latitude: Latitude) -> Rig {
+    Rig::with(&Options {
+        latitudes: Latitudes::default().with(latitude),
+        ..Options::default()
+    })
+}
+
+/// Maps an event (a queue, or configuration changes) to `vector`; gives to what it is mapped then.
+fn map(rig: &Rig, queue: Option<u16>, vector: u16) -> u16 {
+    let field = match queue {
+        None => reg::MSIX_CONFIG,
+        Some(queue) => {
+            rig.write(Structure::Common, reg::QUEUE_SELECT, 2, queue.into());
+            reg::QUEUE_MSIX_VECTOR
+        }
+    };
+    rig.write(Structure::Common, field, 2, vector.into());
+    rig.read(Structure::Common, field, 2) as u16
+}
+
+#[test]
+fn a_vector_is_refused_for_want_of_resources_and_for_nothing_else() {
+    let rig = making_use_of(Latitude::RefusedVectors);
+    // Whichever they are, there are two.
+    assert_eq!(map(&rig, None, 2), 2);
+    assert_eq!(map(&rig, Some(0), 1), 1);
+    assert_eq!(map(&rig, Some(2), 0), NO_VECTOR);
+    assert_eq!(map(&rig, Some(2), 2), 2);
+    // One who moves on leaves its own behind, if nobody else needs it.
+    assert_eq!(map(&rig, Some(0), 0), 0);
+    assert_eq!(map(&rig, None, 1), NO_VECTOR);
+    assert_eq!(map(&rig, Some(2), NO_VECTOR), NO_VECTOR);
+    assert_eq!(map(&rig, None, 1), 1);
+}
+
+#[test]
+fn where_no_vector_can_be_mapped_it_can_in_the_next_life() {
+    let rig = making_use_of(Latitude::NoVectorMaps);
+    for life in 0..4 {
+        let expected = if life % 2 == 0 { NO_VECTOR } else { 1 };
+        // An initialization that comes to nothing is no life.
+        for _ in 0..2 {
+            rig.write(Structure::Common, reg::DEVICE_STATUS, 1, 0);
+            assert_eq!(map(&rig, Some(0), 1), expected, "life {life}");
+        }
+        rig.bring_up();
+    }
 }

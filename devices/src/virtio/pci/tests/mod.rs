@@ -258,7 +258,8 @@ impl Rig {
             knobs,
         };
         rig.config_write(4, 2, 0x6);
-        assert_eq!(rig.events(), [""; 0]);
+        let told = options.latitudes.iter().map(|l| format!("Latitude({l:?})"));
+        assert_eq!(rig.events(), told.collect::<Vec<_>>());
         rig
     }
 
