@@ -353,6 +353,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         }
         self.status |= status::DEVICE_NEEDS_RESET;
+        // §2.4.7.2: used buffers that the driver sees are told of, however late.
+        for index in 0..self.queues.len() {
+            if self.queues[index]
+                .as_ref()
+                .is_some_and(Queue::owes_interrupt)
+            {
+                self.interrupt_queue(index);
+            }
+        }
         self.close_queues();
         self.witness.see(&Event::NeedsReset);
         // §2.1.2: the driver is told if DRIVER_OK is set.

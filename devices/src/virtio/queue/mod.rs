@@ -429,6 +429,13 @@ impl Queue {
             .is_some_and(|habits| !habits.held.is_empty() || habits.owed.is_some())
     }
 
+    /// Whether the driver is to be interrupted for used buffers that it was shown a while ago.
+    pub fn owes_interrupt(&self) -> bool {
+        self.habits
+            .as_ref()
+            .is_some_and(|habits| habits.owed.is_some())
+    }
+
     /// As [`add_used`](Self::add_used) does without habits.
     #[cold]
     fn use_otherwise(&mut self, head: u16, len: u32) {

@@ -1,6 +1,7 @@
 //! Virtqueues and interrupts (§2.4).
 
-use stickler_conformance::{Finding, Latitude};
+use stickler_conformance::layout::common;
+use stickler_conformance::{Finding, Latitude, Latitudes};
 use stickler_guest_tests::in_process::devices::{Device, SLOT};
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
@@ -235,4 +236,33 @@ fn one_buffer_an_interrupt(d: &mut Driver<'_>) {
             assert_eq!(used.len(), 1, "there is no used buffer");
         }
     }
+}
+
+/// A device that breaks down has told the driver of all used buffers that it has shown.
+#[test]
+fn who_is_late_is_not_too_late_for_a_reset() {
+    let rig = crate::rig_with(
+        Latitudes::default().with(Latitude::LateInterrupts),
+        Device::Entropy,
+    );
+    let mut d = Driver::probe(&rig, SLOT);
+    d.initialize(0, Interrupts::Msix);
+    expose(&mut d, 1);
+    d.notify(0);
+    while d.queue(0).take_used().is_empty() {
+        rig.step();
+    }
+    assert_eq!(rig.interrupts.take_messages().len(), 0, "not yet");
+    let queue = d.queue(0);
+    let beyond = queue.size;
+    queue.expose(beyond);
+    d.notify(0);
+    rig.step();
+    assert_ne!(
+        d.common(common::DEVICE_STATUS) & 0x40,
+        0,
+        "DEVICE_NEEDS_RESET"
+    );
+    let messages = rig.interrupts.take_messages();
+    assert_eq!(messages.len(), 2, "for the queue and for the configuration");
 }
