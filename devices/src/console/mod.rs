@@ -231,6 +231,8 @@ impl Console {
             return Progress::Done;
         }
         let (receiveq, transmitq) = (receiveq(id), receiveq(id) + 1);
+        // What has come until now is looked at here; what comes from now on is news.
+        port.backend.has_news();
         let sent = on_queue(io, transmitq, |queue, ram, witness| {
             port.transmit(queue, ram, witness)
         });
@@ -246,7 +248,16 @@ impl Console {
         }
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);
-        both(both(sent, received), changed)
+        // Input may have come after the last look for it, and room for output likewise.
+        let news = match self
+            .ports
+            .get_mut(id)
+            .is_some_and(|port| port.backend.has_news())
+        {
+            true => Progress::More,
+            false => Progress::Done,
+        };
+        both(both(sent, received), both(changed, news))
     }
 
     /// Takes note of what happened on the host's side of a port.

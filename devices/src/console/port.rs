@@ -35,6 +35,12 @@ pub trait PortBackend: Send + 'static {
         None
     }
 
+    /// Whether something has come since this was last asked that [`change`](Self::change) has taken
+    /// note of, so that [`fd`](Self::fd) tells of it no more: there may be input, or room for output.
+    fn has_news(&mut self) -> bool {
+        false
+    }
+
     /// Takes input. Gives how many bytes, 0 if there are none at the moment.
     fn read(&mut self, into: &mut [u8]) -> usize;
 

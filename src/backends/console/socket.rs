@@ -21,6 +21,8 @@ pub(super) struct SocketPort {
     epoll: OwnedFd,
     listener: UnixListener,
     client: Option<Client>,
+    /// Events were taken since somebody asked.
+    news: bool,
     path: PathBuf,
     /// Device and inode of the socket's file: what we may remove in the end.
     file: Option<(u64, u64)>,
@@ -52,6 +54,7 @@ impl SocketPort {
             epoll,
             listener,
             client: None,
+            news: false,
             path: path.to_owned(),
             file: identity(path),
         })
@@ -110,13 +113,15 @@ impl PortBackend for SocketPort {
     }
 
     fn change(&mut self) -> Option<Change> {
-        let (mut hung_up, mut room) = (false, false);
+        let (mut hung_up, mut room, mut news) = (false, false, false);
         take_events(&self.epoll, |data, events| {
+            news = true;
             if data == CLIENT {
                 hung_up |= events.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
                 room |= events.contains(epoll::EventFlags::OUT);
             }
         });
+        self.news |= news;
         if room {
             self.wait_for_room(false);
         }
@@ -136,6 +141,10 @@ impl PortBackend for SocketPort {
                 self.client.as_ref().map(|_| Change::Opened)
             }
         }
+    }
+
+    fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     fn read(&mut self, into: &mut [u8]) -> usize {

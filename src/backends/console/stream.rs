@@ -40,6 +40,8 @@ pub(super) struct StreamPort {
     /// Input that the filter has passed on.
     typed: VecDeque<u8>,
     size: Option<Size>,
+    /// Events were taken since somebody asked.
+    news: bool,
     /// What output goes to, for messages.
     destination: String,
 }
@@ -108,6 +110,7 @@ impl StreamPort {
             filter: None,
             typed: VecDeque::new(),
             size: None,
+            news: false,
             destination,
         })
     }
@@ -165,7 +168,9 @@ impl PortBackend for StreamPort {
 
     fn change(&mut self) -> Option<Change> {
         // Takes note of what epoll has to tell, so that the next event is a new one.
-        take_events(&self.epoll, |_, _| ());
+        let mut news = false;
+        take_events(&self.epoll, |_, _| news = true);
+        self.news |= news;
         if self.filter.is_some() {
             self.filter_input();
         }
@@ -178,6 +183,10 @@ impl PortBackend for StreamPort {
         let size = window::size(&output.fd)?;
         self.size = Some(size);
         Some(Change::Resized(size))
+    }
+
+    fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     fn read(&mut self, into: &mut [u8]) -> usize {

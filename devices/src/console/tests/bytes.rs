@@ -38,6 +38,27 @@ fn input_waits_for_buffers_and_fills_them_in_order() {
     assert_eq!(bench.collect(0)[0].bytes, b"again");
 }
 
+/// The descriptor that is waited for tells of it once, and has done so.
+#[test]
+fn what_comes_after_the_last_look_is_not_left_waiting() {
+    let (mut bench, host) = single();
+    bench.offer(0, &[Buffer::In(100)]);
+    host.lock().coming = b"late".to_vec();
+    bench.notify(0);
+    assert_eq!(bench.collect(0)[0].bytes, b"late");
+    host.lock().room = 2;
+    bench.offer(1, &[Buffer::Out(b"output")]);
+    host.lock().room_coming = 100;
+    bench.notify(1);
+    assert_eq!(host.printed(), "output");
+    // With nowhere to put it, it is no reason to go on and on.
+    host.lock().coming = b"more".to_vec();
+    bench.notify(0);
+    bench.offer(0, &[Buffer::In(100)]);
+    bench.notify(0);
+    assert_eq!(bench.collect(0)[0].bytes, b"more");
+}
+
 #[test]
 fn a_slow_host_holds_buffers_back_and_loses_nothing() {
     let (mut bench, host) = single();

@@ -24,6 +24,10 @@ struct HostState {
     size: Option<Size>,
     changes: VecDeque<Change>,
     reads: u32,
+    /// Input and room that come while changes are looked for, and whether such have come.
+    coming: Vec<u8>,
+    room_coming: usize,
+    news: bool,
     last: Vec<u8>,
 }
 
@@ -37,6 +41,9 @@ impl Host {
             size: None,
             changes: VecDeque::new(),
             reads: 0,
+            coming: Vec::new(),
+            room_coming: 0,
+            news: false,
             last: Vec::new(),
         })))
     }
@@ -81,6 +88,11 @@ impl PortBackend for Host {
 
     fn change(&mut self) -> Option<Change> {
         let mut host = self.lock();
+        let coming = std::mem::take(&mut host.coming);
+        let room = std::mem::take(&mut host.room_coming);
+        host.news |= !coming.is_empty() || room > 0;
+        host.input.extend(coming);
+        host.room += room;
         let change = host.changes.pop_front()?;
         match change {
             Change::Opened => host.open = true,
@@ -88,6 +100,10 @@ impl PortBackend for Host {
             Change::Resized(size) => host.size = Some(size),
         }
         Some(change)
+    }
+
+    fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.lock().news)
     }
 
     fn read(&mut self, into: &mut [u8]) -> usize {
