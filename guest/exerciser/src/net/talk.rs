@@ -1,6 +1,6 @@
 //! Talking to the host: ping, and the echo services over UDP and TCP.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -186,9 +186,28 @@ fn tcp(size: usize, connections: u64) -> Result {
     Ok(())
 }
 
-fn echo(size: usize, seed: u64) -> Result {
+/// Connects to the host. A link that goes down and comes up again may be in the way for a while.
+fn connect() -> Result<TcpStream> {
     let address = SocketAddr::from((HOST, ECHO));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).context("no connection")?;
+    let since = Instant::now();
+    loop {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Err(error)
+                if since.elapsed() < PATIENCE
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+                    ) =>
+            {
+                thread::sleep(Duration::from_millis(200));
+            }
+            result => return result.context("no connection"),
+        }
+    }
+}
+
+fn echo(size: usize, seed: u64) -> Result {
+    let mut stream = connect()?;
     stream.set_read_timeout(Some(PATIENCE)).context("time")?;
     stream.set_write_timeout(Some(PATIENCE)).context("time")?;
     let data = pattern::bytes(seed, size);
