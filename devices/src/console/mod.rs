@@ -232,7 +232,7 @@ impl Console {
         }
         let (receiveq, transmitq) = (receiveq(id), receiveq(id) + 1);
         // What has come until now is looked at here; what comes from now on is news.
-        port.backend.has_news();
+        port.backend.take_news();
         let sent = on_queue(io, transmitq, |queue, ram, witness| {
             port.transmit(queue, ram, witness)
         });
@@ -252,7 +252,7 @@ impl Console {
         let news = match self
             .ports
             .get_mut(id)
-            .is_some_and(|port| port.backend.has_news())
+            .is_some_and(|port| port.backend.take_news())
         {
             true => Progress::More,
             false => Progress::Done,

@@ -37,7 +37,7 @@ pub trait PortBackend: Send + 'static {
 
     /// Whether something has come since this was last asked that [`change`](Self::change) has taken
     /// note of, so that [`fd`](Self::fd) tells of it no more: there may be input, or room for output.
-    fn has_news(&mut self) -> bool {
+    fn take_news(&mut self) -> bool {
         false
     }
 

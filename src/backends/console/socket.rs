@@ -143,7 +143,7 @@ impl PortBackend for SocketPort {
         }
     }
 
-    fn has_news(&mut self) -> bool {
+    fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 

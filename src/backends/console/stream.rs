@@ -185,7 +185,7 @@ impl PortBackend for StreamPort {
         Some(Change::Resized(size))
     }
 
-    fn has_news(&mut self) -> bool {
+    fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 

@@ -102,7 +102,7 @@ impl PortBackend for Host {
         Some(change)
     }
 
-    fn has_news(&mut self) -> bool {
+    fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.lock().news)
     }
 

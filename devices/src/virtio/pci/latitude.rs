@@ -357,22 +357,15 @@ impl Plan {
     /// other events are mapped to, this one itself left out. §4.1.5.1.2.1 wants support for any event
     /// and any vector, and knows of failure where it is impossible to satisfy a request; so what is
     /// refused depends on what there is besides, or on the time, and never on event or vector.
-    pub(super) fn refuses_vector(&self, others: impl Iterator<Item = u16>) -> bool {
+    pub(super) fn refuses_vector(&self, mut others: impl Iterator<Item = u16>) -> bool {
         if self.has(Latitude::NoVectorMaps) {
             return self.lives.is_multiple_of(2);
         }
-        if !self.has(Latitude::RefusedVectors) {
-            return false;
-        }
-        let mut found: Option<u16> = None;
-        for other in others {
-            match found {
-                None => found = Some(other),
-                Some(one) if one != other => return true,
-                Some(_) => {}
-            }
-        }
-        false
+        // Two different ones are all there is room for.
+        self.has(Latitude::RefusedVectors)
+            && others
+                .next()
+                .is_some_and(|one| others.any(|other| other != one))
     }
 
     /// A driver has brought the device to life.
