@@ -123,6 +123,7 @@ fn run_in_lab(
     let mut lab = lab::boot(
         equipment,
         Some(dir.to_owned()),
+        lab::DEFAULT_PROCESSORS,
         TIMEOUT,
         workspace,
         progress,

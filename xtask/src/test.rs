@@ -127,6 +127,7 @@ fn in_lab(
     let mut lab = lab::boot(
         equipment,
         Some(dir.to_owned()),
+        lab::DEFAULT_PROCESSORS,
         TIMEOUT,
         workspace,
         &progress,

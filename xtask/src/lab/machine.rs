@@ -47,6 +47,7 @@ pub(crate) struct Boot<'a> {
     pub(crate) emulator: &'a Emulator,
     pub(crate) equipment: &'a Equipment,
     pub(crate) files: Option<PathBuf>,
+    pub(crate) processors: u8,
     /// How long the commands may take together.
     pub(crate) timeout: Duration,
     pub(crate) workspace: &'a Workspace,
@@ -89,7 +90,8 @@ impl Lab {
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-machine", "pc", "-accel", "tcg,thread=multi"])
-            .args(["-cpu", "EPYC,+svm,+npt", "-smp", "2", "-m", "3072"])
+            .args(["-cpu", "EPYC,+svm,+npt", "-m", "3072"])
+            .args(["-smp", &boot.processors.to_string()])
             .args(["-nic", "none", "-display", "none", "-monitor", "none"])
             .arg("-serial")
             .arg(prefixed("file:", &dir.path().join("console")))

@@ -26,6 +26,9 @@ use crate::workspace::{Programs, Workspace};
 /// The suite whose kernel the lab runs unless told otherwise.
 pub(crate) const DEFAULT_SUITE: &str = "trixie";
 
+/// How many processors the lab has unless told otherwise.
+pub(crate) const DEFAULT_PROCESSORS: u8 = 2;
+
 /// Run a command in the lab: an emulated PC whose KVM stickler can use.
 ///
 /// The command finds stickler on its path, a shell and the usual small tools, Debian's kernel as
@@ -49,6 +52,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DEBIAN-SUITE")]
     guest_kernel: Option<String>,
 
+    /// How many processors the lab has, 1 to 8
+    ///
+    /// With one, its emulator runs nothing side by side and is slower.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSORS,
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    processors: u8,
+
     /// The most time the command may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     timeout: u64,
@@ -71,7 +81,14 @@ pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<Exi
     let guest_suite = arguments.guest_kernel.as_ref().unwrap_or(&arguments.kernel);
     let equipment = equip(&arguments.kernel, guest_suite, workspace, &progress)?;
     let timeout = Duration::from_secs(arguments.timeout);
-    let mut lab = boot(&equipment, arguments.files, timeout, workspace, &progress)?;
+    let mut lab = boot(
+        &equipment,
+        arguments.files,
+        arguments.processors,
+        timeout,
+        workspace,
+        &progress,
+    )?;
     progress.finish();
     let run = lab.run(&arguments.command, Output::Pass);
     // What changed comes back however the command ended.
@@ -123,6 +140,7 @@ pub(crate) fn has_crashed(error: &anyhow::Error) -> bool {
 pub(crate) fn boot(
     equipment: &Equipment,
     files: Option<PathBuf>,
+    processors: u8,
     timeout: Duration,
     workspace: &Workspace,
     progress: &Progress,
@@ -137,6 +155,7 @@ pub(crate) fn boot(
         emulator: &emulator,
         equipment,
         files,
+        processors,
         timeout,
         workspace,
     })
