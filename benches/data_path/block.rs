@@ -82,6 +82,7 @@ pub(crate) fn read(criterion: &mut Criterion) {
         let device = disk(&image);
         let offered = VirtioDevice::<Unjudged>::features(&device);
         let mut judged = Live::new(&driver, device, REQUESTQ, judge(DeviceKind::Block, offered));
+        driver.begin(|| work(&mut judged));
         group.bench_function("judged", |b| {
             b.iter_custom(|n| driver.time(n, || work(&mut judged)))
         });

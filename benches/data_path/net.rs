@@ -58,6 +58,7 @@ pub(crate) fn transmit(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         let offered = VirtioDevice::<Unjudged>::features(&card());
         let mut judged = live(&driver, judge(DeviceKind::Net, offered));
+        driver.begin(|| work(&mut judged));
         group.bench_function("judged", |b| {
             b.iter_custom(|n| driver.time(n, || work(&mut judged)))
         });
