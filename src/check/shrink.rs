@@ -14,9 +14,7 @@ pub fn shrink(
         return None;
     }
     let mut smallest = all;
-    // Halves first, then ever smaller parts; one that can go away is not asked for again.
-    let mut parts = 2;
-    if all.count() > 1 {
+    if all.count() > 0 {
         let none = all.iter().fold(all, Latitudes::without);
         match fails(none) {
             Some(true) => return Some(none),
@@ -24,7 +22,9 @@ pub fn shrink(
             None => return Some(smallest),
         }
     }
-    while smallest.count() > 0 {
+    // Halves first, then ever smaller parts; what is known is not asked again.
+    let mut parts = 2;
+    while smallest.count() > 1 {
         let members: Vec<Latitude> = smallest.iter().collect();
         parts = parts.min(members.len());
         let size = members.len().div_ceil(parts);
@@ -93,6 +93,8 @@ mod tests {
             let (result, asked) = shrunk(all, needed);
             assert_eq!(result, Some(needed));
             assert!(asked <= 40, "{asked} runs for {culprit}");
+            // By itself: with it, and without.
+            assert_eq!(shrunk(needed, needed), (Some(needed), 2));
         }
     }
 

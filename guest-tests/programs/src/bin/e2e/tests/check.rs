@@ -1,9 +1,10 @@
 //! Many runs of one kernel.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use stickler_guest_programs::exercise::END_PARAMETER;
 
@@ -17,7 +18,78 @@ const VIOLATED: &str = "status.no-clear";
 /// So many requirements, at least, the built-in guest puts to the test.
 const LEAST_HELD: usize = 60;
 
+/// What the drivers of Linux cope with, in two sets, without what the exercise does not put to the test.
+const COPED_WITH: [&str; 2] = [
+    "variation=1,transitional-id,any-revision,reserved-cfg-type,reserved-bar,long-capabilities,\
+     second-instances,capability-order,scattered-capabilities,separate-bars,\
+     notify-offsets,some-vectors,live-at-arrival,slow-reset,unknown-features,\
+     unsettled-configuration,out-of-order,one-by-one,fickle-suppression,announce,split-packets,\
+     failing-sectors,unknown-len,refused-id,ports-come-and-go,one-byte",
+    "variation=2,any-subsystem,reserved-last,foreign-capabilities,one-bar,wide-bars,\
+     one-notify-address,no-msix,more-queues,few-features,spurious-interrupts,bursts,\
+     writes-beyond-len,unknown-flags,odd-hdr-len,early-packets,large-packets,checksum-states,\
+     capacity-changes,few-segments,block-sizes,ports-open-and-close,size-changes",
+];
+
 pub(crate) fn all() -> Vec<Test> {
+    let mut tests = runs_of_one_kernel();
+    tests.extend(
+        [("bookworm", "6.1"), ("trixie", "6.12")].map(|(suite, version)| {
+            Test::new(format!("check-latitudes-{version}"), move |setting| {
+                cope(setting, suite)
+            })
+        }),
+    );
+    tests
+}
+
+/// The suite's drivers cope with everything in [`COPED_WITH`], and all that those latitudes provoke is
+/// put to the test.
+fn cope(setting: &Setting<'_>, suite: &str) -> Result<()> {
+    let latitudes = COPED_WITH.map(|words| ["--latitude", words]).concat();
+    let outcome = of_suite(setting, suite)
+        .option("--modules", "", &modules(setting, suite), "")
+        .with(latitudes)
+        // Two guests side by side are what makes an emulated host crash.
+        .with(["--jobs", "1"])
+        .report_to(&setting.scratch.join("report"))
+        .finish()?;
+    setting.keep_log(&outcome.text())?;
+    outcome.expect_code(0)?;
+    outcome.expect_violations(&[])?;
+    let held = outcome.requirements("held");
+    let untested: Vec<String> = provoked(setting)?
+        .into_iter()
+        .filter(|id| !held.contains(&id.as_str()))
+        .collect();
+    ensure!(untested.is_empty(), "not put to the test: {untested:?}");
+    Ok(())
+}
+
+/// The requirements that the latitudes of [`COPED_WITH`] provoke.
+fn provoked(setting: &Setting<'_>) -> Result<Vec<String>> {
+    let output = Command::new(setting.stickler)
+        .args(["latitudes", "--format", "json"])
+        .output()
+        .context("cannot run stickler")?;
+    let latitudes: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let used = |name: &str| {
+        COPED_WITH
+            .iter()
+            .any(|words| words.split(',').any(|word| word == name))
+    };
+    let provoked: Vec<String> = latitudes
+        .iter()
+        .filter(|latitude| latitude["name"].as_str().is_some_and(used))
+        .filter_map(|latitude| latitude["provokes"].as_array())
+        .flatten()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    ensure!(!provoked.is_empty(), "stickler lists no latitudes");
+    Ok(provoked)
+}
+
+fn runs_of_one_kernel() -> Vec<Test> {
     vec![
         Test::new("check-shards", |setting| {
             let shards = ["1/2", "2/2"].map(|shard| {
@@ -26,7 +98,7 @@ pub(crate) fn all() -> Vec<Test> {
             });
             for (shard, report) in &shards {
                 let outcome = check(setting)
-                    .option("--modules", "", &modules(setting), "")
+                    .option("--modules", "", &modules(setting, SUITE), "")
                     .with([
                         "--latitude",
                         "none",
@@ -78,6 +150,25 @@ pub(crate) fn all() -> Vec<Test> {
             ensure!(shrunk.is_some_and(|words| words == "none"), "{shrunk:?}");
             Ok(())
         }),
+        Test::new("check-shrink", |setting| {
+            // virtio_blk of 6.1 makes segments of a page, whatever size_max is.
+            let suite = "bookworm";
+            let outcome = of_suite(setting, suite)
+                .option("--modules", "", &modules(setting, suite), "")
+                .with(["--latitude", "one-bar,small-segments", "--shrink"])
+                .with(["--jobs", "1"])
+                .report_to(&setting.scratch.join("report"))
+                .finish()?;
+            setting.keep_log(&outcome.text())?;
+            outcome.expect_code(1)?;
+            outcome.expect_violations(&["block.request.size-max"])?;
+            let shrunk = runs(&outcome).first().map(|run| &run["shrunk"]);
+            ensure!(
+                shrunk.is_some_and(|words| words == "small-segments"),
+                "{shrunk:?}"
+            );
+            Ok(())
+        }),
         Test::new("check-interrupted", |setting| {
             let mut running = rogue(setting)
                 .with(["--runs", "90", "--jobs", "1"])
@@ -94,7 +185,7 @@ pub(crate) fn all() -> Vec<Test> {
         Test::new("check-command", |setting| {
             for (program, code) in [("/bin/true", 0), ("/bin/false", 3)] {
                 let outcome = check(setting)
-                    .option("--modules", "", &modules(setting), "")
+                    .option("--modules", "", &modules(setting, SUITE), "")
                     .option("--initrd", "", &image(setting), "")
                     .with(["--latitude", "none", "--", program])
                     .finish()?;
@@ -107,7 +198,11 @@ pub(crate) fn all() -> Vec<Test> {
 }
 
 fn check<'a>(setting: &'a Setting<'_>) -> Run<'a> {
-    let kernel = setting.kernels.join(SUITE).join("vmlinuz");
+    of_suite(setting, SUITE)
+}
+
+fn of_suite<'a>(setting: &'a Setting<'_>, suite: &str) -> Run<'a> {
+    let kernel = setting.kernels.join(suite).join("vmlinuz");
     let timeout = Duration::from_secs(300);
     Run::check(setting.stickler, timeout, 4 * timeout).option("--kernel", "", &kernel, "")
 }
@@ -124,8 +219,8 @@ fn image(setting: &Setting<'_>) -> PathBuf {
     setting.kernels.join(SUITE).join("exerciser")
 }
 
-fn modules(setting: &Setting<'_>) -> PathBuf {
-    setting.kernels.join(SUITE).join("modules")
+fn modules(setting: &Setting<'_>, suite: &str) -> PathBuf {
+    setting.kernels.join(suite).join("modules")
 }
 
 /// The runs in the report.
