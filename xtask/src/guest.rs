@@ -58,7 +58,7 @@ pub(crate) fn write_foreign(path: &Path, programs: &Programs) -> Result<()> {
 
 /// Goes on with the system on the first disk.
 const LOADER: &str = r#"#!/bin/busybox sh
-mkdir -p /proc /sys /dev /root
+mkdir -p /proc /sys /dev /system
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -66,11 +66,11 @@ while read -r module; do
     insmod "$module"
 done < /lib/modules/order
 until [ -b /dev/vda ]; do sleep 0.1; done
-mount -t ext4 /dev/vda /root
+mount -t ext4 /dev/vda /system
 for dir in proc sys dev; do
-    mount -o move "/$dir" "/root/$dir"
+    mount -o move "/$dir" "/system/$dir"
 done
-exec switch_root /root /sbin/init
+exec switch_root /system /sbin/init
 "#;
 
 /// Writes an initial RAM file system that loads the drivers and goes on with the first disk.
