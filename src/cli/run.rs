@@ -13,7 +13,7 @@ use stickler_conformance::{Judge, Latitudes};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
-use stickler_devices::interrupt::InterruptController;
+use stickler_devices::interrupt::InterruptSink;
 use stickler_devices::memory::GuestRam;
 use stickler_devices::net::{Net, NetBackend};
 use stickler_devices::virtio::pci::{Options, VirtioPci};
@@ -265,7 +265,7 @@ struct Slots<'a> {
     reading: Strictness,
     options: Options,
     ram: GuestRam,
-    interrupts: Arc<dyn InterruptController>,
+    interrupts: Arc<dyn InterruptSink>,
     served: Vec<Arc<dyn Serviced>>,
 }
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
-use stickler_devices::interrupt::InterruptController;
+use stickler_devices::interrupt::InterruptSink;
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciFunction, PciLayout};
 use stickler_devices::virtio::Serviced;
@@ -205,7 +205,7 @@ impl Machine {
     }
 
     /// The interrupt controllers, for devices.
-    pub fn interrupts(&self) -> Arc<dyn InterruptController> {
+    pub fn interrupts(&self) -> Arc<dyn InterruptSink> {
         self.interrupts.clone()
     }
 

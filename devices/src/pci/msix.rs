@@ -1,6 +1,6 @@
 //! MSI-X: message-signalled interrupts with a table and pending bits in memory space.
 
-use crate::interrupt::InterruptController;
+use crate::interrupt::{InterruptSink, MsiMessage};
 
 /// Bytes of a table entry: message address, upper address, data, vector control.
 pub const ENTRY_LEN: usize = 16;
@@ -25,9 +25,14 @@ const VECTOR_CONTROL: usize = 12;
 pub struct Msix {
     table: Vec<[u8; ENTRY_LEN]>,
     pending: Vec<u64>,
+    /// By vector: the message that the host was last given.
+    routes: Vec<Option<MsiMessage>>,
     capability: usize,
+    /// The function's slot.
+    device: u8,
     enabled: bool,
     function_masked: bool,
+    /// The function is bus master.
     may_send: bool,
 }
 
@@ -53,14 +58,17 @@ impl Msix {
         (body, writable)
     }
 
-    /// `vectors` vectors, all of them masked; the capability stands at offset `capability`.
-    pub fn new(vectors: u16, capability: u8) -> Self {
+    /// `vectors` vectors of the function in slot `device`, all of them masked; the capability is at
+    /// offset `capability` of configuration space.
+    pub fn new(vectors: u16, capability: u8, device: u8) -> Self {
         let mut entry = [0; ENTRY_LEN];
         entry[VECTOR_CONTROL] = 1;
         Msix {
             table: vec![entry; usize::from(vectors)],
             pending: vec![0; usize::from(vectors).div_ceil(64)],
+            routes: vec![None; usize::from(vectors)],
             capability: usize::from(capability),
+            device,
             enabled: false,
             function_masked: false,
             may_send: false,
@@ -82,28 +90,36 @@ impl Msix {
         self.table.len() as u16
     }
 
-    /// Whether the function interrupts by MSI-X instead of its pin.
+    /// Whether MSI-X is enabled: the function interrupts by vectors instead of its pin.
     pub fn enabled(&self) -> bool {
         self.enabled
     }
 
-    /// Takes over what configuration space now says, and sends what waited for it.
-    pub fn refresh(&mut self, config: &super::config::ConfigSpace, to: &dyn InterruptController) {
+    /// Reads what configuration space now says, and signals the vectors that were waiting for it.
+    pub fn refresh(&mut self, config: &super::config::ConfigSpace, sink: &dyn InterruptSink) {
         let control = config.word(self.capability + MESSAGE_CONTROL);
-        self.enabled = control & ENABLE != 0;
-        self.function_masked = control & FUNCTION_MASK != 0;
-        self.may_send = config.bus_master();
-        if self.enabled && !self.function_masked && self.may_send {
-            for vector in 0..self.vectors() {
-                self.send_if_pending(vector, to);
-            }
+        let (enabled, function_masked, may_send) = (
+            control & ENABLE != 0,
+            control & FUNCTION_MASK != 0,
+            config.bus_master(),
+        );
+        if (enabled, function_masked, may_send)
+            == (self.enabled, self.function_masked, self.may_send)
+        {
+            return;
+        }
+        self.enabled = enabled;
+        self.function_masked = function_masked;
+        self.may_send = may_send;
+        for vector in 0..self.vectors() {
+            self.update(vector, sink);
         }
     }
 
-    /// Requests `vector`'s message: sends it, or remembers it while the vector or the function is
-    /// masked or the function may not send. Does nothing unless MSI-X is enabled and there is such a
-    /// vector.
-    pub fn request(&mut self, vector: u16, to: &dyn InterruptController) {
+    /// Requests an interrupt by `vector`: signals it, or sets its pending bit while the vector or the
+    /// function is masked or the function may not send. Does nothing unless MSI-X is enabled and there
+    /// is such a vector.
+    pub fn request(&mut self, vector: u16, sink: &dyn InterruptSink) {
         if !self.enabled {
             return;
         }
@@ -111,11 +127,11 @@ impl Msix {
             && usize::from(vector) < self.table.len()
         {
             *word |= 1 << (vector % 64);
-            self.send_if_pending(vector, to);
+            self.signal_if_pending(vector, sink);
         }
     }
 
-    /// Forgets what is pending: the events behind it are gone.
+    /// Clears all pending bits: the events behind them no longer exist.
     pub fn clear_pending(&mut self) {
         self.pending.fill(0);
     }
@@ -131,8 +147,8 @@ impl Msix {
         }
     }
 
-    /// Writes the table at `offset`; a pending vector that this unmasks is sent.
-    pub fn write_table(&mut self, offset: u64, data: &[u8], to: &dyn InterruptController) {
+    /// Writes the table at `offset`; a pending vector that this unmasks is signalled.
+    pub fn write_table(&mut self, offset: u64, data: &[u8], sink: &dyn InterruptSink) {
         for (i, &value) in data.iter().enumerate() {
             let at = offset as usize + i;
             if let Some(entry) = self.table.get_mut(at / ENTRY_LEN) {
@@ -144,7 +160,7 @@ impl Msix {
         let first = offset as usize / ENTRY_LEN;
         let last = (offset as usize + data.len().saturating_sub(1)) / ENTRY_LEN;
         for vector in first..=last.min(self.table.len().saturating_sub(1)) {
-            self.send_if_pending(vector as u16, to);
+            self.update(vector as u16, sink);
         }
     }
 
@@ -159,23 +175,44 @@ impl Msix {
         }
     }
 
-    fn send_if_pending(&mut self, vector: u16, to: &dyn InterruptController) {
+    /// An entry or a mask has changed: tells the host the vector's message, and signals the vector if
+    /// that was waiting.
+    fn update(&mut self, vector: u16, sink: &dyn InterruptSink) {
+        let index = usize::from(vector);
+        let (Some(entry), Some(route)) = (self.table.get(index), self.routes.get_mut(index)) else {
+            return;
+        };
+        let masked = self.function_masked || entry[VECTOR_CONTROL] & 1 != 0;
+        let message = (self.enabled && !masked).then(|| message(entry));
+        if *route != message {
+            *route = message;
+            sink.route(self.device, vector, message);
+        }
+        self.signal_if_pending(vector, sink);
+    }
+
+    fn signal_if_pending(&mut self, vector: u16, sink: &dyn InterruptSink) {
         let (word, bit) = (usize::from(vector) / 64, 1u64 << (vector % 64));
-        let (Some(entry), Some(pending)) = (
-            self.table.get(usize::from(vector)),
+        let (Some(route), Some(pending)) = (
+            self.routes.get(usize::from(vector)),
             self.pending.get_mut(word),
         ) else {
             return;
         };
-        let masked = self.function_masked || entry[VECTOR_CONTROL] & 1 != 0;
+        let masked = route.is_none() && !sink.keeps_masks();
         if *pending & bit == 0 || masked || !self.enabled || !self.may_send {
             return;
         }
         *pending &= !bit;
-        let [a0, a1, a2, a3, a4, a5, a6, a7, d0, d1, d2, d3, ..] = *entry;
-        to.send_msi(
-            u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
-            u32::from_le_bytes([d0, d1, d2, d3]),
-        );
+        sink.signal(self.device, vector);
+    }
+}
+
+/// The message of a table entry.
+fn message(entry: &[u8; ENTRY_LEN]) -> MsiMessage {
+    let [a0, a1, a2, a3, a4, a5, a6, a7, d0, d1, d2, d3, ..] = *entry;
+    MsiMessage {
+        address: u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
+        data: u32::from_le_bytes([d0, d1, d2, d3]),
     }
 }

@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::config::{ConfigSpace, Identity, capability, command, register};
 use super::msix::{Msix, Place};
 use super::*;
-use crate::interrupt::InterruptController;
+use crate::interrupt::{InterruptSink, MsiMessage};
 
 const ECAM: u64 = 0xe000_0000;
 const MEM32: u64 = 0xc000_0000;
@@ -374,22 +375,50 @@ fn bars_that_cannot_be_are_refused() {
     assert_eq!(u32::from_le_bytes(data), 0xffff_fffe);
 }
 
+/// A host that sends the message of a vector that is signalled.
 #[derive(Default)]
-struct Messages(Mutex<Vec<(u64, u32)>>);
+struct Messages {
+    keeps_masks: bool,
+    routes: Mutex<BTreeMap<u16, MsiMessage>>,
+    /// What was signalled: the vector, and its message.
+    sent: Mutex<Vec<(u16, Option<(u64, u32)>)>>,
+}
 
 impl Messages {
-    fn take(&self) -> Vec<(u64, u32)> {
-        std::mem::take(&mut self.0.lock().unwrap())
+    fn take(&self) -> Vec<(u16, Option<(u64, u32)>)> {
+        std::mem::take(&mut self.sent.lock().unwrap())
     }
 }
 
-impl InterruptController for Messages {
-    fn send_msi(&self, address: u64, data: u32) {
-        self.0.lock().unwrap().push((address, data));
+impl InterruptSink for Messages {
+    fn route(&self, device: u8, vector: u16, message: Option<MsiMessage>) {
+        assert_eq!(device, MSIX_SLOT);
+        let mut routes = self.routes.lock().unwrap();
+        let before = match message {
+            Some(message) => routes.insert(vector, message),
+            None => routes.remove(&vector),
+        };
+        assert_ne!(before, message, "only changes are told");
     }
 
-    fn set_intx(&self, _slot: u8, _asserted: bool) {}
+    fn signal(&self, device: u8, vector: u16) {
+        assert_eq!(device, MSIX_SLOT);
+        let routes = self.routes.lock().unwrap();
+        let message = routes.get(&vector).map(|m| (m.address, m.data));
+        self.sent.lock().unwrap().push((vector, message));
+    }
+
+    fn set_pin(&self, _device: u8, _asserted: bool) {
+        panic!("MSI-X does not touch the pin");
+    }
+
+    fn keeps_masks(&self) -> bool {
+        self.keeps_masks
+    }
 }
+
+/// The slot of the function whose MSI-X is tested.
+const MSIX_SLOT: u8 = 5;
 
 /// MSI-X with 3 vectors, and the configuration space that controls it.
 fn msix() -> (Msix, ConfigSpace, u16) {
@@ -403,7 +432,7 @@ fn msix() -> (Msix, ConfigSpace, u16) {
     let at = config
         .add_capability(capability::MSI_X, &body, &writable)
         .unwrap();
-    (Msix::new(3, at), config, u16::from(at))
+    (Msix::new(3, at, MSIX_SLOT), config, u16::from(at))
 }
 
 #[test]
@@ -453,21 +482,21 @@ fn msix_waits_for_every_mask_to_go() {
     msix.refresh(&config, &to);
     assert_eq!(
         to.take(),
-        [(0xfee0_1004, 0x41)],
+        [(1, Some((0xfee0_1004, 0x41)))],
         "once, however often requested"
     );
     assert_eq!(pending(&msix), 0);
 
     // Nothing in the way.
     msix.request(1, &to);
-    assert_eq!(to.take(), [(0xfee0_1004, 0x41)]);
+    assert_eq!(to.take(), [(1, Some((0xfee0_1004, 0x41)))]);
 
     // Delivered on unmask of the vector.
     msix.write_table(28, &1u32.to_le_bytes(), &to);
     msix.request(1, &to);
     assert_eq!(to.take(), []);
     msix.write_table(28, &[0], &to);
-    assert_eq!(to.take(), [(0xfee0_1004, 0x41)]);
+    assert_eq!(to.take(), [(1, Some((0xfee0_1004, 0x41)))]);
 
     // What is cleared does not come.
     msix.write_table(28, &[1], &to);
@@ -475,6 +504,47 @@ fn msix_waits_for_every_mask_to_go() {
     msix.clear_pending();
     msix.write_table(28, &[0], &to);
     assert_eq!(to.take(), []);
+}
+
+#[test]
+fn a_host_that_keeps_the_masks_gets_every_vector() {
+    let (mut msix, mut config, at) = msix();
+    let to = Messages {
+        keeps_masks: true,
+        ..Messages::default()
+    };
+    // Nothing is sent before MSI-X is enabled and the function may send.
+    msix.request(2, &to);
+    config.write(at + 2, &0x8000u16.to_le_bytes());
+    msix.refresh(&config, &to);
+    msix.request(2, &to);
+    assert_eq!(to.take(), []);
+    config.write(4, &command::BUS_MASTER.to_le_bytes());
+    msix.refresh(&config, &to);
+    assert_eq!(to.take(), [(2, None)]);
+    // The device's own table has all vectors masked, and no messages.
+    msix.request(0, &to);
+    msix.request(3, &to);
+    assert_eq!(to.take(), [(0, None)]);
+}
+
+#[test]
+fn the_host_knows_the_message_of_each_vector_that_can_be_signalled() {
+    let (mut msix, mut config, at) = msix();
+    let to = Messages::default();
+    let data = |vector| Some(to.routes.lock().unwrap().get(&vector)?.data);
+    msix.write_table(8, &0x41u64.to_le_bytes(), &to);
+    assert_eq!(data(0), None);
+    config.write(at + 2, &0x8000u16.to_le_bytes());
+    msix.refresh(&config, &to);
+    assert_eq!((data(0), data(1)), (Some(0x41), None));
+    msix.write_table(8, &0x42u32.to_le_bytes(), &to);
+    assert_eq!(data(0), Some(0x42));
+    for (control, known) in [(0xc000_u16, None), (0x8000, Some(0x42)), (0, None)] {
+        config.write(at + 2, &control.to_le_bytes());
+        msix.refresh(&config, &to);
+        assert_eq!(data(0), known);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A machine without a CPU: memory, a PCI bus and real devices.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stickler_conformance::judge::{Tallies, Tally};
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{DeviceId, Finding, Judge, Recorder, catalogue};
-use stickler_devices::interrupt::InterruptController;
+use stickler_devices::interrupt::{InterruptSink, MsiMessage};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciLayout};
 use stickler_devices::virtio::pci::{Options, VirtioPci};
@@ -101,6 +102,8 @@ pub trait Between {
 /// Interrupts as they were sent.
 #[derive(Default)]
 pub struct InterruptLog {
+    /// By slot and vector: the data of its message.
+    routes: Mutex<BTreeMap<(u8, u16), u32>>,
     messages: Mutex<Vec<u32>>,
     lines: Mutex<[bool; 32]>,
 }
@@ -123,16 +126,32 @@ impl InterruptLog {
     }
 }
 
-impl InterruptController for InterruptLog {
-    fn send_msi(&self, _address: u64, data: u32) {
+impl InterruptLog {
+    /// Sends a message with this data, whoever asks for it.
+    pub fn send(&self, data: u32) {
         self.messages
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(data);
     }
+}
 
-    fn set_intx(&self, slot: u8, asserted: bool) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(slot)] = asserted;
+impl InterruptSink for InterruptLog {
+    fn route(&self, device: u8, vector: u16, message: Option<MsiMessage>) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        match message {
+            Some(message) => routes.insert((device, vector), message.data),
+            None => routes.remove(&(device, vector)),
+        };
+    }
+
+    fn signal(&self, device: u8, vector: u16) {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send(routes[&(device, vector)]);
+    }
+
+    fn set_pin(&self, device: u8, asserted: bool) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(device)] = asserted;
     }
 }
 

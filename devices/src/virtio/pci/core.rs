@@ -12,7 +12,7 @@ use super::Options;
 use super::capabilities::{Capabilities, identity};
 use super::latitude::{MAX_QUEUES, Plan};
 use super::layout::Layout;
-use crate::interrupt::InterruptController;
+use crate::interrupt::InterruptSink;
 use crate::memory::GuestRam;
 use crate::pci::Decoded;
 use crate::pci::config::{ConfigSpace, command, register};
@@ -27,7 +27,7 @@ const NOW_AND_THEN: u32 = 16;
 pub(super) struct Core<D, W> {
     pub(super) id: DeviceId,
     ram: GuestRam,
-    pub(super) interrupts: Arc<dyn InterruptController>,
+    pub(super) interrupts: Arc<dyn InterruptSink>,
     pub(super) device: D,
     pub(super) witness: W,
 
@@ -125,7 +125,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         mut device: D,
         id: DeviceId,
         ram: GuestRam,
-        interrupts: Arc<dyn InterruptController>,
+        interrupts: Arc<dyn InterruptSink>,
         options: &Options,
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Self> {
@@ -164,7 +164,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let capabilities = Capabilities::add(&layout, &plan, &mut config)?;
         let msix = capabilities
             .msix
-            .map(|capability| Msix::new(layout.vectors, capability));
+            .map(|capability| Msix::new(layout.vectors, capability, id.slot));
         let mut witness = witness(id, offered);
         for latitude in options.latitudes.iter() {
             witness.see(&Event::Latitude(latitude));

@@ -103,7 +103,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let asserted = wanted && self.config.intx_allowed();
         if asserted != self.intx {
             self.intx = asserted;
-            self.interrupts.set_intx(self.id.slot, asserted);
+            self.interrupts.set_pin(self.id.slot, asserted);
         }
     }
 }

@@ -20,7 +20,7 @@ use stickler_conformance::{DeviceId, Witness};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Progress, Serviced, VirtioDevice, Wake};
-use crate::interrupt::InterruptController;
+use crate::interrupt::InterruptSink;
 use crate::memory::GuestRam;
 use crate::pci::{Decoded, PciFunction};
 use core::Core;
@@ -58,7 +58,7 @@ impl<D: VirtioDevice<W>, W: Witness> VirtioPci<D, W> {
         device: D,
         slot: u8,
         ram: GuestRam,
-        interrupts: Arc<dyn InterruptController>,
+        interrupts: Arc<dyn InterruptSink>,
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Arc<Self>> {
         VirtioPci::with_options(device, slot, ram, interrupts, &Options::default(), witness)
@@ -73,7 +73,7 @@ impl<D: VirtioDevice<W>, W: Witness> VirtioPci<D, W> {
         device: D,
         slot: u8,
         ram: GuestRam,
-        interrupts: Arc<dyn InterruptController>,
+        interrupts: Arc<dyn InterruptSink>,
         options: &Options,
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Arc<Self>> {

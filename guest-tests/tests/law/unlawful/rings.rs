@@ -1,7 +1,7 @@
 //! Devices that break the law in rings and memory, and with interrupts.
 
 use stickler_conformance::layout::NO_VECTOR;
-use stickler_devices::interrupt::InterruptController;
+use stickler_devices::interrupt::InterruptSink;
 
 use super::{half, unlawful, word};
 use crate::rings::BEFORE;
@@ -13,7 +13,7 @@ unlawful! {
         }
     };
     interrupts_before_driver_ok: Entropy breaks "2.1.2-2" by |m, rig, what| {
-        if m.acted(what) && matches!(m.status.get(), 8..12) { rig.interrupts.send_msi(0, 0); }
+        if m.acted(what) && matches!(m.status.get(), 8..12) { rig.interrupts.send(0); }
     };
     writes_after_a_reset: Block breaks "2.1.2-2" by |m, rig, what| {
         if m.acted(what) && m.status.get() == 0 { rig.write_bytes(1 << 20, &[m.nth() as u8]); }
@@ -93,20 +93,20 @@ unlawful! {
         if m.acted(what) {
             let mut messages = rig.interrupts.take_messages();
             messages.truncate(m.messages.get());
-            messages.into_iter().for_each(|data| rig.interrupts.send_msi(0, data));
-            rig.interrupts.set_intx(m.slot, false);
+            messages.into_iter().for_each(|data| rig.interrupts.send(data));
+            rig.interrupts.set_pin(m.slot, false);
         }
     };
     always_interrupts: Entropy breaks "2.4.7.2-2" "2.4.7.2-6" by |m, rig, what| {
         for ring in m.returned(rig, what) {
             if ring.vector == NO_VECTOR {
-                rig.interrupts.set_intx(m.slot, true);
+                rig.interrupts.set_pin(m.slot, true);
             } else {
-                rig.interrupts.send_msi(0, ring.vector.into());
+                rig.interrupts.send(ring.vector.into());
             }
         }
     };
     interrupts_nobody_mapped: Net breaks "4.1.5.3.1-1" "4.1.5.4.1-1" by |m, rig, what| {
-        if m.acted(what) && m.status.get() & 4 != 0 { rig.interrupts.send_msi(0, 0x7777); }
+        if m.acted(what) && m.status.get() & 4 != 0 { rig.interrupts.send(0x7777); }
     };
 }

@@ -8,6 +8,7 @@ mod queues;
 mod random;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use stickler_conformance::judge::Tallies;
@@ -15,7 +16,7 @@ use stickler_conformance::layout::{Structure, common as reg, status};
 use stickler_conformance::{DeviceKind, Event, Finding, Judge, Recorder, Witness, features};
 
 use super::{Options, VirtioPci};
-use crate::interrupt::InterruptController;
+use crate::interrupt::{InterruptSink, MsiMessage};
 use crate::memory::GuestRam;
 use crate::pci::{PciBus, PciLayout};
 use crate::virtio::{Io, Progress, Serviced, VirtioDevice, Wake};
@@ -186,17 +187,30 @@ impl Witness for Log {
 
 #[derive(Default)]
 struct Interrupts {
+    routes: Mutex<BTreeMap<u16, MsiMessage>>,
     messages: Mutex<Vec<(u64, u32)>>,
     pin: Mutex<bool>,
 }
 
-impl InterruptController for Interrupts {
-    fn send_msi(&self, address: u64, data: u32) {
-        self.messages.lock().unwrap().push((address, data));
+impl InterruptSink for Interrupts {
+    fn route(&self, device: u8, vector: u16, message: Option<MsiMessage>) {
+        assert_eq!(device, SLOT);
+        let mut routes = self.routes.lock().unwrap();
+        match message {
+            Some(message) => routes.insert(vector, message),
+            None => routes.remove(&vector),
+        };
     }
 
-    fn set_intx(&self, slot: u8, asserted: bool) {
-        assert_eq!(slot, SLOT);
+    fn signal(&self, device: u8, vector: u16) {
+        assert_eq!(device, SLOT);
+        let message = self.routes.lock().unwrap()[&vector];
+        let mut messages = self.messages.lock().unwrap();
+        messages.push((message.address, message.data));
+    }
+
+    fn set_pin(&self, device: u8, asserted: bool) {
+        assert_eq!(device, SLOT);
         let mut pin = self.pin.lock().unwrap();
         assert_ne!(*pin, asserted, "only changes are told");
         *pin = asserted;
