@@ -6,20 +6,20 @@ built! {
     // ---- §2.1 Device status
     "device.status.reset-to-zero", Must ["2.1.2-1"],
         "After a reset device_status reads 0.",
-        code "virtio/pci/core.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        code "virtio/core/mod.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
     "device.status.idle-before-driver-ok", MustNot ["2.1.2-2"],
         "Until DRIVER_OK is set the device takes no buffers and sends no notification.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/queues.rs" nothing_is_consumed_before_driver_ok;
     "device.status.needs-reset", Should ["2.1.2-3"],
         "In an error state that only a reset ends the device sets DEVICE_NEEDS_RESET.",
         choice "The device does so whenever a ring, a chain or its own source of data leaves it \
             nothing to go on with; single bad requests are answered by their own error status.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/queues.rs" a_broken_queue_needs_a_reset_and_a_reset_mends_it;
     "device.status.needs-reset-told", Must ["2.1.2-4"],
         "If DRIVER_OK is set, DEVICE_NEEDS_RESET is followed by a configuration change notification.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/interrupts.rs" needs_reset_is_told_to_the_driver_after_driver_ok_only;
 
     // ---- §2.2 Feature bits
@@ -30,14 +30,14 @@ built! {
         "Every valid subset of what is offered is accepted; for any other, FEATURES_OK does not stay set.",
         choice "Valid is a subset that has VERSION_1 and, for each of its features, what that \
             requires. The device refuses all others and no valid one.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/common.rs" features_are_decided_when_features_ok_is_set;
 
     // ---- §2.3 Device configuration space
     "device.config.early-read", Must ["2.3.2-1"],
         "Every field of the device-specific configuration can be read before FEATURES_OK is set.",
         choice "Fields of all offered features are there, whatever the driver accepts later.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/configuration.rs",
         test "virtio/pci/tests/common.rs" device_configuration_can_be_read_at_any_time_in_any_width;
 
     // ---- §2.4 Virtqueues
@@ -129,17 +129,17 @@ built! {
         test "virtio/queue/tests.rs" notifications_are_asked_for_in_either_way;
     "device.notify.spurious", Must ["2.4.9.2-5"],
         "Notifications for which there is no reason do no harm.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/work.rs",
         test "virtio/pci/tests/queues.rs" odd_notifications_are_told_and_do_no_harm;
 
     // ---- §6 Reserved feature bits
     "device.features.version-1-offered", Must ["6.2-1"],
         "VIRTIO_F_VERSION_1 is offered.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/common.rs" offered_features_show_for_any_select;
     "device.features.version-1-needed", May ["6.2-2"],
         "The device may refuse to work for a driver that does not accept VIRTIO_F_VERSION_1.",
         choice "It refuses: FEATURES_OK does not stay set.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/mod.rs",
         test "virtio/pci/tests/common.rs" features_are_decided_when_features_ok_is_set;
 }

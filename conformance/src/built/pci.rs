@@ -42,7 +42,7 @@ built! {
     "device.pci.config.halves", Must ["4.1.3.2-1"],
         "The 32-bit halves of a 64-bit field of the device-specific configuration can be accessed alone.",
         choice "So can any bytes of it.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/configuration.rs",
         test "virtio/pci/tests/common.rs" halves_of_a_wide_field_can_be_accessed_alone;
     "device.pci.cap.len", Must ["4.1.4.2-1"],
         "cap_len counts all of a capability, from cap_vndr to the end of what follows the common part.",
@@ -72,32 +72,32 @@ built! {
     "device.pci.common.device-feature", Must ["4.1.4.3.1-3"],
         "device_feature shows the 32 offered bits that device_feature_select selects, whatever it selects.",
         choice "Beyond bit 63 nothing is offered.",
-        code "virtio/pci/registers.rs",
+        code "virtio/core/registers.rs",
         test "virtio/pci/tests/common.rs" offered_features_show_for_any_select;
     "device.pci.common.driver-feature", Must ["4.1.4.3.1-4"],
         "driver_feature shows what the driver has written for the selected bits, as far as it is valid.",
-        code "virtio/pci/registers.rs",
+        code "virtio/core/registers.rs",
         test "virtio/pci/tests/common.rs" accepted_features_show_for_any_select;
     "device.pci.common.driver-feature-invalid", May ["4.1.4.3.1-5"],
         "driver_feature may show invalid bits that the driver has written.",
         choice "It shows them up to bit 63, and beyond that 0.",
-        code "virtio/pci/registers.rs",
+        code "virtio/core/registers.rs",
         test "virtio/pci/tests/common.rs" accepted_features_show_for_any_select;
     "device.pci.common.generation", Must ["4.1.4.3.1-6"],
         "config_generation differs once the driver has read a value of the device-specific configuration that has changed since it last read any.",
         choice "It changes with every change of the configuration that the driver can have noticed, by whomever.",
-        code "virtio/pci/core.rs",
+        code "virtio/core/configuration.rs",
         test "virtio/pci/tests/common.rs" generation_changes_when_what_was_read_has_changed;
     "device.pci.common.reset", Must ["4.1.4.3.1-7"],
         "Writing 0 to device_status resets the device, and device_status reads 0 when that is done.",
         choice "It is done when the write is.",
-        code "virtio/pci/core.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        code "virtio/core/mod.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
     "device.pci.common.queue-enable-reset", Must ["4.1.4.3.1-8"],
         "After a reset queue_enable reads 0 for every queue.",
-        code "virtio/pci/core.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        code "virtio/core/queues.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
     "device.pci.common.queue-size-unavailable", Must ["4.1.4.3.1-9"],
         "queue_size reads 0 where queue_select selects no queue.",
-        code "virtio/pci/registers.rs",
+        code "virtio/core/registers.rs",
         test "virtio/pci/tests/queues.rs" missing_queues_read_as_unavailable;
 
     // ---- §4.1.4.4 Notification structure
@@ -199,7 +199,7 @@ built! {
         test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
     "device.pci.msix.unmapped-on-reset", Must ["4.1.5.1.2.1-7"],
         "After a reset no event is mapped.",
-        code "virtio/pci/core.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        code "virtio/pci/transport.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
     "device.pci.msix.map-fails-rarely", ShouldNot ["4.1.5.1.2.1-8"],
         "Mapping to a vector of the table fails only where the device cannot do it.",
         choice "It never fails.",

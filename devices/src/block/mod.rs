@@ -97,7 +97,7 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         DeviceKind::Block
     }
 
-    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+    fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         self.liberties = Liberties::new(latitudes, slot, &self.properties);
         self.liberties.form(latitudes, slot, &mut self.shape);
         self.config = self.shape.config();
@@ -136,6 +136,31 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         // §5.2.5.2: with CONFIG_WCE and without FLUSH the mode is writethrough to begin with.
         if features & feature::CONFIG_WCE != 0 && features & feature::FLUSH == 0 {
             self.config[config::WRITEBACK] = 0;
+        }
+    }
+
+    fn config_before_change(&self, offset: u32, data: &mut [u8]) {
+        // The low half of a capacity that was smaller.
+        if offset as usize == config::CAPACITY
+            && let Ok(low) = <&mut [u8; 4]>::try_from(data)
+        {
+            let before = u32::from_le_bytes(*low).saturating_sub(8);
+            *low = before.to_le_bytes();
+        }
+    }
+
+    fn essential_features(&self) -> u64 {
+        // A disk that cannot be written has to say so (§5.2.3).
+        feature::RO
+    }
+
+    fn complete_offer(&self, offered: u64) -> u64 {
+        // §5.2.5.2: no CONFIG_WCE without FLUSH.
+        let cache = feature::CONFIG_WCE | feature::FLUSH;
+        if offered & cache == feature::CONFIG_WCE {
+            offered & !cache
+        } else {
+            offered
         }
     }
 

@@ -481,7 +481,7 @@ impl<W: Witness> VirtioDevice<W> for Console {
         DeviceKind::Console
     }
 
-    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+    fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         self.liberties = Liberties::new(latitudes, slot);
     }
 
@@ -518,6 +518,15 @@ impl<W: Witness> VirtioDevice<W> for Console {
 
     fn negotiated(&mut self, features: u64) {
         self.negotiated = features;
+    }
+
+    fn may_reorder(&self, queue: u16) -> bool {
+        // Input comes in the order of the receive queue, and so do messages.
+        queue % 2 == 1
+    }
+
+    fn may_write_beyond_len(&self, queue: u16) -> bool {
+        queue == 0
     }
 
     fn activate(&mut self, _io: &mut Io<'_, W>) {}

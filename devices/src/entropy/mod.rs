@@ -143,7 +143,7 @@ impl<S: Source, W: Witness> VirtioDevice<W> for Entropy<S> {
         DeviceKind::Entropy
     }
 
-    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+    fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         self.portions = Portions::new(latitudes, slot);
     }
 
@@ -159,6 +159,10 @@ impl<S: Source, W: Witness> VirtioDevice<W> for Entropy<S> {
     fn config(&self) -> &[u8] {
         // §5.4.4: none.
         &[]
+    }
+
+    fn may_write_beyond_len(&self, _queue: u16) -> bool {
+        true
     }
 
     fn activate(&mut self, _io: &mut Io<'_, W>) {}

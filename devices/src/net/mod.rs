@@ -327,7 +327,7 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
         DeviceKind::Net
     }
 
-    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+    fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         self.unusual = Unusual::new(latitudes, slot);
         self.liberties = Liberties::new(latitudes, slot);
         self.offered |= self.liberties.features();
@@ -358,6 +358,25 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn negotiated(&mut self, features: u64) {
         self.set_features(features);
+    }
+
+    fn small_queue_sizes(&self) -> &[u16] {
+        // Smaller ones hold too few packets.
+        &[32, 64]
+    }
+
+    fn may_reorder(&self, queue: u16) -> bool {
+        // Packets come in the order of the receive queue, and a packet in several buffers at once.
+        queue % 2 == 1
+    }
+
+    fn may_write_beyond_len(&self, queue: u16) -> bool {
+        queue == 0
+    }
+
+    fn recommended_features(&self) -> u64 {
+        // §5.1.4.2
+        feature::MAC
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {

@@ -375,17 +375,19 @@ fn bars_that_cannot_be_are_refused() {
     assert_eq!(u32::from_le_bytes(data), 0xffff_fffe);
 }
 
+/// A vector that was signalled, and its message.
+type Signalled = (u16, Option<(u64, u32)>);
+
 /// A host that sends the message of a vector that is signalled.
 #[derive(Default)]
 struct Messages {
     keeps_masks: bool,
     routes: Mutex<BTreeMap<u16, MsiMessage>>,
-    /// What was signalled: the vector, and its message.
-    sent: Mutex<Vec<(u16, Option<(u64, u32)>)>>,
+    sent: Mutex<Vec<Signalled>>,
 }
 
 impl Messages {
-    fn take(&self) -> Vec<(u16, Option<(u64, u32)>)> {
+    fn take(&self) -> Vec<Signalled> {
         std::mem::take(&mut self.sent.lock().unwrap())
     }
 }

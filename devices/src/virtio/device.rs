@@ -16,9 +16,9 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// Which device type this is.
     fn kind(&self) -> DeviceKind;
 
-    /// Which latitudes the device is to make use of, and the slot it stands in, from which it draws
-    /// what they leave open. Called once, before anything else is asked of it.
-    fn make_use_of(&mut self, latitudes: Latitudes, slot: u8) {
+    /// Which latitudes the device makes use of, and the slot it is in, from which it draws what they
+    /// leave open. Called once, before any other method.
+    fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         let _ = (latitudes, slot);
     }
 
@@ -43,6 +43,12 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// [`config`](Self::config). Read-only fields keep their value.
     fn write_config(&mut self, offset: u32, data: &[u8], io: &mut Io<'_, W>) {
         let _ = (offset, data, io);
+    }
+
+    /// The configuration has changed just after the driver read `data` from `offset` of it: makes `data`
+    /// what was there before, where the device type knows a value that could have been (§2.3.1).
+    fn config_before_change(&self, offset: u32, data: &mut [u8]) {
+        let _ = (offset, data);
     }
 
     /// Whether the device can work with the accepted features (§2.2.2); if not, it will not keep
@@ -87,6 +93,43 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
         let _ = (index, io);
         Progress::Done
+    }
+
+    // ---- What latitudes may do with the device type
+
+    /// Queue sizes that are small and still of use to a driver: powers of two.
+    fn small_queue_sizes(&self) -> &[u16] {
+        &[16, 8, 32]
+    }
+
+    /// Whether buffers of `queue` may be returned in another order than they were made available
+    /// (§2.4.8). They may not where their order is that of a stream.
+    fn may_reorder(&self, queue: u16) -> bool {
+        let _ = queue;
+        true
+    }
+
+    /// Whether a buffer of `queue` may be written beyond the `len` that the used ring says (§2.4.8.2).
+    /// It may not where the end of the buffer has a meaning.
+    fn may_write_beyond_len(&self, queue: u16) -> bool {
+        let _ = queue;
+        false
+    }
+
+    /// Feature bits of the device type that are not optional: they say what the device is.
+    fn essential_features(&self) -> u64 {
+        0
+    }
+
+    /// Feature bits of the device type that a driver should accept if they are offered.
+    fn recommended_features(&self) -> u64 {
+        0
+    }
+
+    /// Of `offered`, a subset of [`features`](Self::features) in which no feature is without those it
+    /// requires: what is offered if the device type has further conditions.
+    fn complete_offer(&self, offered: u64) -> u64 {
+        offered
     }
 }
 

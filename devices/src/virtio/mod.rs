@@ -3,7 +3,9 @@
 //! * [`device`]: what a device type implements.
 //! * [`queue`]: split virtqueues (§2.4).
 //! * [`stream`]: the bytes of a descriptor chain, as one stream.
-//! * [`pci`]: the virtio-pci transport (§4.1).
+//! * `core`: the state of a device on any transport: status, features, queues, configuration, work.
+//! * [`pci`]: the virtio-pci transport (§4.1), thin over the core.
+//! * `locked`: a device on its transport, behind one lock.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -11,13 +13,17 @@ use std::time::Duration;
 use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
 
+mod core;
 pub mod device;
+mod locked;
 pub(crate) mod moments;
 pub mod pci;
 pub mod queue;
 pub mod stream;
 
+pub use self::core::{Interrupt, Transport};
 pub use device::{Io, Progress, Signals, VirtioDevice};
+pub use locked::LockedDevice;
 pub use pci::VirtioPci;
 
 /// A virtio device on its transport, as the worker thread that serves it sees it. The worker waits
@@ -34,8 +40,9 @@ pub trait Serviced: Send + Sync {
     fn host_fds(&self) -> Vec<RawFd>;
 
     /// Does a bounded amount of the work that waits: for `Wake::Kick` on the notified queues, for
-    /// `Wake::Host(i)` on the `i`th host file descriptor, for `Wake::Tick` a look at what the driver
-    /// should have notified of, and at what is due without anybody's doing. Call again after [`Progress::More`].
+    /// `Wake::Host(i)` on the `i`th host file descriptor, for `Wake::Tick` it looks for buffers that the
+    /// driver should have notified the device of, and does what is due by then. Call again after
+    /// [`Progress::More`].
     fn service(&self, wake: Wake) -> Progress;
 
     /// What has been counted of the driver so far, where anyone judges.

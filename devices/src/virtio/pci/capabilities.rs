@@ -6,7 +6,7 @@ use std::io;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
-use super::latitude::Plan;
+use super::latitude::PciLatitudes;
 use super::layout::{Layout, Part, Region};
 use crate::pci::config::{ConfigSpace, Identity, capability, register};
 use crate::pci::msix::{Msix, Place};
@@ -101,16 +101,24 @@ struct Entry {
 
 impl Capabilities {
     /// Puts all capabilities into `config`.
-    pub(super) fn add(layout: &Layout, plan: &Plan, config: &mut ConfigSpace) -> io::Result<Self> {
-        Capabilities::try_add(layout, plan, config)
+    pub(super) fn add(
+        layout: &Layout,
+        latitudes: &PciLatitudes,
+        config: &mut ConfigSpace,
+    ) -> io::Result<Self> {
+        Capabilities::try_add(layout, latitudes, config)
             .ok_or_else(|| io::Error::other("configuration space has no room for the capabilities"))
     }
 
-    fn try_add(layout: &Layout, plan: &Plan, config: &mut ConfigSpace) -> Option<Self> {
-        let entries = entries(layout, plan);
+    fn try_add(
+        layout: &Layout,
+        latitudes: &PciLatitudes,
+        config: &mut ConfigSpace,
+    ) -> Option<Self> {
+        let entries = entries(layout, latitudes);
         let lens: Vec<usize> = entries.iter().map(|entry| 2 + entry.body.len()).collect();
         let (start, end) = (register::CAPABILITIES, register::END);
-        let places = plan.place_capabilities(&lens, start, end - start);
+        let places = latitudes.place_capabilities(&lens, start, end - start);
         let mut capabilities = Capabilities {
             virtio: Vec::new(),
             msix: None,
@@ -129,7 +137,7 @@ impl Capabilities {
             }
         }
         // Where the capabilities above may take the room, this is a function of conventional PCI.
-        if plan.latitudes.is_empty() {
+        if latitudes.is_plain() {
             config.add_power_management()?;
             config.add_pci_express()?;
         }
@@ -155,8 +163,8 @@ impl Capabilities {
 }
 
 /// The capabilities in the order of the list.
-fn entries(layout: &Layout, plan: &Plan) -> Vec<Entry> {
-    let has = |latitude| plan.latitudes.has(latitude);
+fn entries(layout: &Layout, latitudes: &PciLatitudes) -> Vec<Entry> {
+    let has = |latitude| latitudes.has(latitude);
     let mut list = Vec::new();
     if has(Latitude::ForeignCapabilities) {
         list.push(Entry {
@@ -186,7 +194,7 @@ fn entries(layout: &Layout, plan: &Plan) -> Vec<Entry> {
             },
         );
     }
-    plan.order_capabilities(&mut middle);
+    latitudes.order_capabilities(&mut middle);
     // §4.1.4.2: the optimal one first.
     middle.sort_by_key(|entry| matches!(entry.structure, Some((_, true))));
     list.extend(middle);

@@ -1,55 +1,42 @@
-//! What latitudes make of a device's transport: they become concrete decisions here, once, and the
-//! transport carries them out without knowing why.
+//! What latitudes make of a device's function on the bus: they become concrete decisions here, once,
+//! and the transport carries them out without knowing why.
 
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes, features};
+use stickler_conformance::{Latitude, Latitudes};
 
 use super::layout::{MAX_VECTORS, Options, PAGE, Part};
 use crate::pci::config::BAR_COUNT;
-use crate::virtio::queue::Habits;
 
-/// At most so many virtqueues does a device have here.
-pub(super) const MAX_QUEUES: usize = 64;
-
-/// Feature bits that nobody knows, in each 32 bits from bit 96 on.
-const UNKNOWN_HIGH_FEATURES: u32 = 0x8100_0001;
-
-/// How many times in a row status is read before a slow reset is complete, at most.
-const SLOW_RESET: u64 = 40;
-
-/// The decisions for one device.
+/// The decisions for one function.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    id: DeviceId,
-    pub(super) latitudes: Latitudes,
+pub(super) struct PciLatitudes {
+    latitudes: Latitudes,
+    slot: u8,
     /// `queue_notify_off` by queue, where it is not the queue's index.
     notify_offs: Option<Vec<u16>>,
-    /// How many resets there were, for what changes with each.
-    resets: u64,
-    /// How many times a driver brought the device to life and it was reset, and whether it lives now.
-    lives: u64,
-    living: bool,
 }
 
-impl Plan {
-    pub(super) fn new(id: DeviceId, latitudes: Latitudes) -> Self {
-        Plan {
-            id,
+impl PciLatitudes {
+    pub(super) fn new(latitudes: Latitudes, slot: u8) -> Self {
+        PciLatitudes {
             latitudes,
+            slot,
             notify_offs: None,
-            resets: 0,
-            lives: 0,
-            living: false,
         }
     }
 
-    fn has(&self, latitude: Latitude) -> bool {
+    pub(super) fn has(&self, latitude: Latitude) -> bool {
         self.latitudes.has(latitude)
     }
 
+    /// Whether the function is a plain one.
+    pub(super) fn is_plain(&self) -> bool {
+        self.latitudes.is_empty()
+    }
+
     fn numbers(&self, latitude: Latitude) -> Draw {
-        self.latitudes.numbers(latitude, self.id.slot)
+        self.latitudes.numbers(latitude, self.slot)
     }
 
     // ---- Layout (§4.1.4)
@@ -128,88 +115,9 @@ impl Plan {
         }
     }
 
-    // ---- Virtqueues (§4.1.4.3)
+    // ---- Notifications (§4.1.4.4)
 
-    /// The size of each virtqueue on reset, given what the device type asks for.
-    pub(super) fn queue_sizes(&mut self, asked: &[u16]) -> Vec<u16> {
-        let mut sizes: Vec<u16> = asked.iter().copied().take(MAX_QUEUES).collect();
-        let net = self.id.kind == DeviceKind::Net;
-        let mut choose = |latitude, choices: &[u16], turn: u64| {
-            if self.latitudes.has(latitude) {
-                let mut numbers = self.latitudes.numbers(latitude, self.id.slot);
-                for _ in 0..turn {
-                    numbers.bits();
-                }
-                for size in sizes.iter_mut().filter(|size| **size != 0) {
-                    *size = numbers.of(choices);
-                }
-            }
-        };
-        let small: &[u16] = if net { &[32, 64] } else { &[16, 8, 32] };
-        choose(Latitude::SmallQueues, small, 0);
-        choose(Latitude::TinyQueues, &[1, 2, 4], 0);
-        choose(Latitude::LargestQueues, &[32768], 0);
-        // §4.1.4.3: queue_size says on reset what is the most then, and is read each time that a queue
-        // is configured (§4.1.5.1.3); nothing has it be what it was before.
-        let any: &[u16] = &[64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
-        choose(Latitude::ResizedQueues, any, self.resets);
-        self.resets += 1;
-        if self.has(Latitude::MoreQueues) {
-            let mut numbers = self.numbers(Latitude::MoreQueues);
-            let room = MAX_QUEUES.saturating_sub(sizes.len()) as u64;
-            for more in 0..(2 + numbers.below(14)).min(room) {
-                // Some are there, others are unavailable.
-                sizes.push(if more % 2 == 0 { 0 } else { 128 });
-            }
-        }
-        sizes
-    }
-
-    /// What is unusual about virtqueue `index` (§2.4.8, §2.4.9).
-    pub(super) fn habits(&self, index: usize) -> Habits {
-        // Input and packets come in the order of the ring, and a packet in several buffers at once.
-        let order_is_free = match self.id.kind {
-            DeviceKind::Block | DeviceKind::Entropy => true,
-            DeviceKind::Net | DeviceKind::Console => index % 2 == 1,
-        };
-        // Elsewhere the last byte is a status, and not always written in order.
-        let spare_is_free = match self.id.kind {
-            DeviceKind::Entropy => true,
-            DeviceKind::Block => false,
-            DeviceKind::Net | DeviceKind::Console => index == 0,
-        };
-        let numbers = |latitude, wanted: bool| {
-            (wanted && self.has(latitude)).then(|| {
-                let mut numbers = self.numbers(latitude);
-                Draw::new(numbers.bits(), index as u64 + 64 * self.resets)
-            })
-        };
-        Habits {
-            any_order: numbers(Latitude::OutOfOrder, order_is_free),
-            bursts: numbers(Latitude::Bursts, true),
-            whole_queue: self.has(Latitude::WholeQueue),
-            one_by_one: self.has(Latitude::OneByOne) && order_is_free,
-            late_interrupts: numbers(Latitude::LateInterrupts, true),
-            beyond_len: self.has(Latitude::WritesBeyondLen) && spare_is_free,
-            fickle: self.has(Latitude::FickleSuppression),
-            ..Habits::default()
-        }
-    }
-
-    /// Whether queues have to be settled after the device has worked.
-    pub(super) fn settles(&self) -> bool {
-        [
-            Latitude::OutOfOrder,
-            Latitude::Bursts,
-            Latitude::WholeQueue,
-            Latitude::OneByOne,
-            Latitude::LateInterrupts,
-        ]
-        .into_iter()
-        .any(|latitude| self.has(latitude))
-    }
-
-    /// Decides `queue_notify_off` of so many queues. Gives the largest.
+    /// Decides `queue_notify_off` of so many queues. Returns the largest.
     pub(super) fn place_notifications(&mut self, queues: u16) -> u16 {
         if self.has(Latitude::SameNotifyOffset) {
             self.notify_offs = Some(vec![3; usize::from(queues)]);
@@ -255,127 +163,22 @@ impl Plan {
         found.map(|queue| queue as u32)
     }
 
-    // ---- Features (§2.2)
-
-    /// What is offered, given what the device type has and the transport adds.
-    pub(super) fn offered(&self, all: u64) -> u64 {
-        let mut offered = all;
-        if self.has(Latitude::FewFeatures) {
-            offered &= !(features::RING_INDIRECT_DESC | features::RING_EVENT_IDX);
-        }
-        if self.has(Latitude::FeatureSubset) {
-            let mut numbers = self.numbers(Latitude::FeatureSubset);
-            // §2.2.2: no feature without those it requires.
-            offered = features::subset(self.id.kind, offered, self.essential(), &mut numbers);
-            // §5.2.5.2: no CONFIG_WCE without FLUSH.
-            let cache = features::block::CONFIG_WCE | features::block::FLUSH;
-            if self.id.kind == DeviceKind::Block && offered & cache == features::block::CONFIG_WCE {
-                offered &= !cache;
-            }
-        }
-        if self.has(Latitude::UnknownFeatures) {
-            offered |= features::UNKNOWN;
-        }
-        offered
-    }
-
-    /// Bits that are no offer of something more.
-    fn essential(&self) -> u64 {
-        let own = match self.id.kind {
-            // A disk that cannot be written has to say so (§5.2.3).
-            DeviceKind::Block => features::block::RO,
-            _ => 0,
-        };
-        own | features::VERSION_1
-    }
-
-    /// The offered bits from `32 * select` on, for a select of 2 and more.
-    pub(super) fn high_features(&self, select: u32) -> u32 {
-        if self.has(Latitude::UnknownFeatures) && select >= 3 {
-            UNKNOWN_HIGH_FEATURES
-        } else {
-            0
-        }
-    }
-
-    /// Whether the device works with what was accepted (§2.2.2), of what it offers.
-    pub(super) fn accepts(&self, offered: u64, accepted: u64) -> bool {
-        let picked = if self.has(Latitude::PickyFeatures) {
-            self.picked(offered)
-        } else {
-            0
-        };
-        let refused = picked != 0 && accepted & picked == picked;
-        !self.has(Latitude::RefusedFeatures) && !refused && accepted & features::UNKNOWN == 0
-    }
-
-    /// The features that a picky device does not work with together, of those offered: event indices
-    /// alone, unless the variation has it one or two others. What drivers should accept (§5.1.4.2,
-    /// §5.2.6.1) is not among them: it would lead them astray.
-    fn picked(&self, offered: u64) -> u64 {
-        let usual = offered & features::RING_EVENT_IDX;
-        let demanded = match self.id.kind {
-            DeviceKind::Net => features::net::MAC,
-            _ => 0,
-        };
-        let others = offered & !(self.essential() | demanded | features::UNKNOWN | usual);
-        let mut choice: Vec<u64> = (0..u64::BITS)
-            .map(|bit| 1 << bit)
-            .filter(|bit| others & bit != 0)
-            .collect();
-        if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
-            return usual;
-        }
-        let mut numbers = self.numbers(Latitude::PickyFeatures);
-        numbers.shuffle(&mut choice);
-        let count = if numbers.one_in(3) { 2 } else { 1 };
-        choice.iter().take(count).fold(0, |all, bit| all | bit)
-    }
-
-    // ---- Now and then
-
-    /// After so many services of queues of a live device does it need a reset (§2.1.2), if ever.
-    pub(super) fn needs_reset_after(&self) -> Option<u32> {
-        self.has(Latitude::NeedsReset).then(|| {
-            let mut numbers = self.numbers(Latitude::NeedsReset);
-            for _ in 0..self.resets % 8 {
-                numbers.bits();
-            }
-            10 + numbers.below(150) as u32
-        })
-    }
-
-    /// Whether the configuration changes while it is read, after so many reads of config_generation.
-    /// Seldom enough that a driver that tries again comes to an end.
-    pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
-        self.has(Latitude::UnsettledConfiguration) && generation_reads % 3 == 1
-    }
-
     // ---- Vectors (§4.1.5.1.2)
 
-    /// Whether mapping an event to a vector fails for want of resources: `others` are the vectors that
-    /// other events are mapped to, this one itself left out. §4.1.5.1.2.1 wants support for any event
-    /// and any vector, and knows of failure where it is impossible to satisfy a request; so what is
-    /// refused depends on what there is besides, or on the time, and never on event or vector.
-    pub(super) fn refuses_vector(&self, mut others: impl Iterator<Item = u16>) -> bool {
+    /// Whether mapping an event to a vector fails for lack of resources: `others` are the vectors that
+    /// other events are mapped to, and `lives` is how many times a driver has used the device before.
+    /// §4.1.5.1.2.1 demands support for any event and any vector, and allows failure where it is
+    /// impossible to satisfy a request; so what is refused depends on the other mappings or on the
+    /// time, and never on event or vector.
+    pub(super) fn refuses_vector(&self, mut others: impl Iterator<Item = u16>, lives: u64) -> bool {
         if self.has(Latitude::NoVectorMaps) {
-            return self.lives.is_multiple_of(2);
+            return lives.is_multiple_of(2);
         }
-        // Two different ones are all there is room for.
+        // There is room for two different ones.
         self.has(Latitude::RefusedVectors)
             && others
                 .next()
                 .is_some_and(|one| others.any(|other| other != one))
-    }
-
-    /// A driver has brought the device to life.
-    pub(super) fn went_live(&mut self) {
-        self.living = true;
-    }
-
-    /// The device is reset, which ends its life if it had one.
-    pub(super) fn end_life(&mut self) {
-        self.lives += u64::from(std::mem::take(&mut self.living));
     }
 
     // ---- Addresses (PCI 6.2.5.1)
@@ -384,20 +187,6 @@ impl Plan {
     pub(super) fn placement(&self) -> Option<Draw> {
         self.has(Latitude::RelocatedBars)
             .then(|| self.numbers(Latitude::RelocatedBars))
-    }
-
-    // ---- Reset (§2.1)
-
-    /// How many times status is still read as it was after 0 was written to it.
-    pub(super) fn slow_reset(&self) -> u32 {
-        if !self.has(Latitude::SlowReset) {
-            return 0;
-        }
-        let mut numbers = self.numbers(Latitude::SlowReset);
-        for _ in 0..self.resets % 8 {
-            numbers.bits();
-        }
-        2 + numbers.below(SLOW_RESET) as u32
     }
 }
 
@@ -411,7 +200,7 @@ pub(super) enum Spacing {
     Distant(Draw),
 }
 
-impl Plan {
+impl PciLatitudes {
     pub(super) fn spacing(&self) -> Spacing {
         if self.has(Latitude::PackedStructures) {
             Spacing::Packed(self.numbers(Latitude::PackedStructures))
@@ -453,8 +242,8 @@ impl Spacing {
     }
 }
 
-/// How the capabilities of virtio and MSI-X stand in configuration space (PCI 6.7).
-impl Plan {
+/// Where the capabilities of virtio and MSI-X are in configuration space (PCI 6.7).
+impl PciLatitudes {
     /// Puts those in the middle of the list into another order.
     pub(super) fn order_capabilities<T>(&self, middle: &mut [T]) {
         if self.has(Latitude::CapabilityOrder) {

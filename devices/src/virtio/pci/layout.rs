@@ -5,7 +5,7 @@ use std::io;
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::{Latitude, Latitudes};
 
-use super::latitude::Plan;
+use super::latitude::PciLatitudes;
 use crate::pci::config::{BAR_COUNT, ConfigSpace};
 use crate::pci::msix::Msix;
 
@@ -99,12 +99,11 @@ impl Layout {
     /// the BARs for them.
     pub(super) fn place(
         options: &Options,
-        plan: &Plan,
+        latitudes: &PciLatitudes,
         (queues, last_notify_off): (u16, u16),
         config_len: usize,
         config: &mut ConfigSpace,
     ) -> io::Result<Self> {
-        let latitudes = options.latitudes;
         let vectors = options.vectors.unwrap_or((queues + 1).max(2));
         if vectors > MAX_VECTORS {
             return Err(io::Error::other(format!(
@@ -154,7 +153,7 @@ impl Layout {
         let mut regions = Vec::new();
         // §4.1.4.6: a device type without device-specific configuration has no structure for it.
         parts.retain(|(_, _, len)| *len != 0);
-        let mut spacing = plan.spacing();
+        let mut spacing = latitudes.spacing();
         spacing.order(&mut parts);
         for (part, bar, len) in parts {
             let end = ends

@@ -5,8 +5,8 @@ use stickler_conformance::event::WindowField;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::{Event, Witness};
 
+use super::PciState;
 use super::capabilities::field;
-use super::core::Core;
 use crate::virtio::VirtioDevice;
 
 /// `cap.bar`, `cap.offset`, `cap.length` as they stand.
@@ -17,22 +17,22 @@ struct Window {
     length: u32,
 }
 
-impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
+impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
     /// Reads configuration space: 1, 2 or 4 bytes, naturally aligned.
     pub(super) fn config_read(&mut self, offset: u16, data: &mut [u8]) {
-        if let Some((cap, within)) = self.capabilities.at(offset)
+        if let Some((cap, within)) = self.transport.capabilities.at(offset)
             && cap.structure == Structure::PciCfg
             && usize::from(within) >= field::PCI_CFG_DATA
         {
             self.read_through_window(bytes(within, data));
         }
-        self.config.read(offset, data);
+        self.transport.config.read(offset, data);
     }
 
     /// Writes configuration space: 1, 2 or 4 bytes, naturally aligned.
     pub(super) fn config_write(&mut self, offset: u16, data: &[u8]) {
-        self.config.write(offset, data);
-        let Some((cap, within)) = self.capabilities.at(offset) else {
+        self.transport.config.write(offset, data);
+        let Some((cap, within)) = self.transport.capabilities.at(offset) else {
             self.follow_config();
             return;
         };
@@ -47,7 +47,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             (Structure::PciCfg, field::OFFSET..) => WindowField::Offset,
             (Structure::PciCfg, field::BAR) => WindowField::Bar,
             _ => {
-                self.witness.see(&Event::CapabilityWritten {
+                self.core.witness.see(&Event::CapabilityWritten {
                     cfg_type: cap.structure.cfg_type(),
                     offset: within as u8,
                     width: data.len() as u8,
@@ -60,7 +60,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             offset,
             length,
         } = self.window();
-        self.witness.see(&Event::WindowAddressed {
+        self.core.witness.see(&Event::WindowAddressed {
             bar,
             offset,
             length,
@@ -70,14 +70,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// Follows what was written to configuration space.
     fn follow_config(&mut self) {
-        if let Some(msix) = &mut self.msix {
-            msix.refresh(&self.config, self.interrupts.as_ref());
+        let transport = &mut self.transport;
+        if let Some(msix) = &mut transport.msix {
+            msix.refresh(&transport.config, transport.sink.as_ref());
         }
-        self.update_pin();
-        let waits = self.pending_queues != 0 || self.pending_hosts.contains(&true);
-        if waits && !self.is_held() {
-            self.kick = true;
-        }
+        transport.update_pin();
+        self.core.memory_access_changed(&self.transport);
     }
 
     /// §4.1.4.7.1: a read of pci_cfg_data reads the BAR, and puts what it finds into pci_cfg_data.
@@ -90,8 +88,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let mut data = [0; 4];
         let data = &mut data[..len];
         self.bar_read(window.bar, u64::from(window.offset), data, true);
-        if let Some(at) = self.capabilities.window() {
-            self.config.put(at + field::PCI_CFG_DATA, data);
+        if let Some(at) = self.transport.capabilities.window() {
+            self.transport.config.put(at + field::PCI_CFG_DATA, data);
         }
     }
 
@@ -103,15 +101,16 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         };
         let mut data = [0; 4];
-        if let Some(at) = self.capabilities.window() {
-            self.config
+        if let Some(at) = self.transport.capabilities.window() {
+            self.transport
+                .config
                 .read((at + field::PCI_CFG_DATA) as u16, &mut data);
         }
         self.bar_write(window.bar, u64::from(window.offset), &data[..len], true);
     }
 
     fn window(&self) -> Window {
-        let Some(at) = self.capabilities.window() else {
+        let Some(at) = self.transport.capabilities.window() else {
             return Window {
                 bar: 0,
                 offset: 0,
@@ -119,8 +118,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             };
         };
         let dword = |offset| {
-            u32::from(self.config.word(at + offset))
-                | u32::from(self.config.word(at + offset + 2)) << 16
+            u32::from(self.transport.config.word(at + offset))
+                | u32::from(self.transport.config.word(at + offset + 2)) << 16
         };
         Window {
             bar: dword(field::BAR) as u8,
@@ -135,8 +134,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             offset,
             length,
         } = window;
-        let target = self.layout.structure_of(bar, offset, length);
-        self.witness.see(&Event::WindowAccessed {
+        let target = self.transport.layout.structure_of(bar, offset, length);
+        self.core.witness.see(&Event::WindowAccessed {
             write,
             bar,
             offset,
@@ -148,7 +147,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// Bytes of an access that can be executed: 1, 2 or 4, all of them within a BAR. Others are not.
     fn executable(&self, window: Window) -> Option<usize> {
-        let bar_len = self.config.bar_len(window.bar)?;
+        let bar_len = self.transport.config.bar_len(window.bar)?;
         let end = u64::from(window.offset) + u64::from(window.length);
         (matches!(window.length, 1 | 2 | 4) && end <= bar_len).then_some(window.length as usize)
     }

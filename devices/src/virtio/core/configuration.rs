@@ -1,0 +1,96 @@
+//! The device-specific configuration and its generation (§2.3).
+
+use stickler_conformance::{Event, Witness};
+
+use super::{Core, Transport};
+use crate::virtio::VirtioDevice;
+
+/// What the driver can know of the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ConfigurationState {
+    /// The generation as the driver reads it.
+    pub(super) generation: u8,
+    /// The driver has read the configuration since the generation last changed.
+    read: bool,
+    /// How often the generation was read.
+    generation_reads: u32,
+    /// Something changes with the next read.
+    about_to_change: bool,
+}
+
+impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
+    /// Bytes of device-specific configuration.
+    pub(crate) fn configuration_len(&self) -> usize {
+        self.device.config().len()
+    }
+
+    /// The driver reads device-specific configuration. §2.3.2: at any time. §4.1.3.2: any part of a
+    /// field. What lies beyond the configuration is not written to `data`.
+    pub(crate) fn read_configuration(&mut self, offset: u32, data: &mut [u8]) {
+        let from = self
+            .device
+            .config()
+            .get(offset as usize..)
+            .unwrap_or_default();
+        for (byte, value) in data.iter_mut().zip(from) {
+            *byte = *value;
+        }
+        self.configuration.read = true;
+        if std::mem::take(&mut self.configuration.about_to_change) {
+            // The configuration has changed just after this was read (§2.3.1).
+            self.device.config_before_change(offset, data);
+            self.advance_generation();
+            self.witness.see(&Event::ChangedUnderWay);
+        }
+    }
+
+    /// The driver writes device-specific configuration.
+    pub(crate) fn write_configuration(
+        &mut self,
+        offset: u32,
+        data: &[u8],
+        transport: &mut dyn Transport,
+    ) {
+        let before = self.device.config().to_vec();
+        let room = before.len().saturating_sub(offset as usize);
+        let data = &data[..data.len().min(room)];
+        if !data.is_empty() {
+            self.call(transport, |device, io| {
+                device.write_config(offset, data, io);
+            });
+            self.note_configuration_change(&before);
+        }
+    }
+
+    /// The driver has read the generation.
+    pub(super) fn generation_is_read(&mut self) {
+        let configuration = &mut self.configuration;
+        configuration.generation_reads = configuration.generation_reads.wrapping_add(1);
+        configuration.about_to_change = self.latitudes.unsettles(configuration.generation_reads);
+    }
+
+    /// The device has changed the configuration of its own accord (§4.1.5.4).
+    pub(super) fn configuration_changed(&mut self, transport: &mut dyn Transport) {
+        self.advance_generation();
+        self.witness.see(&Event::ConfigChanged {
+            generation: self.configuration.generation,
+        });
+        self.interrupt_configuration(transport);
+    }
+
+    /// Advances the generation if the configuration is not what it was `before`.
+    pub(super) fn note_configuration_change(&mut self, before: &[u8]) {
+        if self.device.config() != before {
+            self.advance_generation();
+        }
+    }
+
+    /// §4.1.4.3.1: config_generation differs after the driver has read a value that changed since it
+    /// last read any. It changes only if the driver has read since the last change: a change that was
+    /// not seen needs no other number, and the eight bits do not wrap within one reading.
+    fn advance_generation(&mut self) {
+        if std::mem::take(&mut self.configuration.read) {
+            self.configuration.generation = self.configuration.generation.wrapping_add(1);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What latitudes make of a device on any transport: they become concrete decisions here, once, and
+//! the core carries them out without knowing why.
+
+use stickler_conformance::latitude::Draw;
+use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
+
+use super::MAX_QUEUES;
+use crate::virtio::VirtioDevice;
+use crate::virtio::queue::Habits;
+
+/// Unassigned feature bits that are offered, in each 32 bits from bit 96 on.
+const UNKNOWN_HIGH_FEATURES: u32 = 0x8100_0001;
+
+/// The most times in a row that status is read before a slow reset is complete.
+const SLOW_RESET: u64 = 40;
+
+/// The decisions for one device.
+#[derive(Clone, Debug)]
+pub(super) struct CoreLatitudes {
+    id: DeviceId,
+    latitudes: Latitudes,
+    /// How many resets there were, for what changes with each.
+    resets: u64,
+    /// How many times a driver set DRIVER_OK and reset the device afterwards, and whether DRIVER_OK has
+    /// been set since the last reset.
+    lives: u64,
+    living: bool,
+}
+
+impl CoreLatitudes {
+    pub(super) fn new(latitudes: Latitudes, id: DeviceId) -> Self {
+        CoreLatitudes {
+            id,
+            latitudes,
+            resets: 0,
+            lives: 0,
+            living: false,
+        }
+    }
+
+    pub(super) fn has(&self, latitude: Latitude) -> bool {
+        self.latitudes.has(latitude)
+    }
+
+    fn numbers(&self, latitude: Latitude) -> Draw {
+        self.latitudes.numbers(latitude, self.id.slot)
+    }
+
+    /// The numbers of `latitude`, other ones after each of eight resets.
+    fn numbers_of_reset(&self, latitude: Latitude) -> Draw {
+        let mut numbers = self.numbers(latitude);
+        for _ in 0..self.resets % 8 {
+            numbers.bits();
+        }
+        numbers
+    }
+
+    // ---- Virtqueues (§4.1.4.3)
+
+    /// The size of each virtqueue on reset: the device type asks for `asked`, and has a use for the
+    /// sizes in `small`.
+    pub(super) fn queue_sizes(&mut self, asked: &[u16], small: &[u16]) -> Vec<u16> {
+        let mut sizes: Vec<u16> = asked.iter().copied().take(MAX_QUEUES).collect();
+        let mut choose = |latitude, choices: &[u16], turn: u64| {
+            if self.latitudes.has(latitude) {
+                let mut numbers = self.latitudes.numbers(latitude, self.id.slot);
+                for _ in 0..turn {
+                    numbers.bits();
+                }
+                for size in sizes.iter_mut().filter(|size| **size != 0) {
+                    *size = numbers.of(choices);
+                }
+            }
+        };
+        choose(Latitude::SmallQueues, small, 0);
+        choose(Latitude::TinyQueues, &[1, 2, 4], 0);
+        choose(Latitude::LargestQueues, &[32768], 0);
+        // §4.1.4.3: queue_size is the maximum on reset, and is read each time that a queue is configured
+        // (§4.1.5.1.3); no clause says that it is the same after each reset.
+        let any: &[u16] = &[64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+        choose(Latitude::ResizedQueues, any, self.resets);
+        self.resets += 1;
+        if self.has(Latitude::MoreQueues) {
+            let mut numbers = self.numbers(Latitude::MoreQueues);
+            let room = MAX_QUEUES.saturating_sub(sizes.len()) as u64;
+            for more in 0..(2 + numbers.below(14)).min(room) {
+                // Some exist, others are unavailable.
+                sizes.push(if more % 2 == 0 { 0 } else { 128 });
+            }
+        }
+        sizes
+    }
+
+    /// What is unusual about virtqueue `index` of `device` (§2.4.8, §2.4.9).
+    pub(super) fn habits<D: VirtioDevice<W>, W: Witness>(&self, device: &D, index: u16) -> Habits {
+        let order_is_free = device.may_reorder(index);
+        let numbers = |latitude, wanted: bool| {
+            (wanted && self.has(latitude)).then(|| {
+                let mut numbers = self.numbers(latitude);
+                Draw::new(numbers.bits(), u64::from(index) + 64 * self.resets)
+            })
+        };
+        Habits {
+            any_order: numbers(Latitude::OutOfOrder, order_is_free),
+            bursts: numbers(Latitude::Bursts, true),
+            whole_queue: self.has(Latitude::WholeQueue),
+            one_by_one: self.has(Latitude::OneByOne) && order_is_free,
+            late_interrupts: numbers(Latitude::LateInterrupts, true),
+            beyond_len: self.has(Latitude::WritesBeyondLen) && device.may_write_beyond_len(index),
+            fickle: self.has(Latitude::FickleSuppression),
+            ..Habits::default()
+        }
+    }
+
+    /// Whether queues have to be settled after the device has worked.
+    pub(super) fn settles(&self) -> bool {
+        [
+            Latitude::OutOfOrder,
+            Latitude::Bursts,
+            Latitude::WholeQueue,
+            Latitude::OneByOne,
+            Latitude::LateInterrupts,
+        ]
+        .into_iter()
+        .any(|latitude| self.has(latitude))
+    }
+
+    // ---- Features (§2.2)
+
+    /// What is offered of `all`: what `device` has and the core adds.
+    pub(super) fn offered<D: VirtioDevice<W>, W: Witness>(&self, device: &D, all: u64) -> u64 {
+        let mut offered = all;
+        if self.has(Latitude::FewFeatures) {
+            offered &= !(features::RING_INDIRECT_DESC | features::RING_EVENT_IDX);
+        }
+        if self.has(Latitude::FeatureSubset) {
+            let mut numbers = self.numbers(Latitude::FeatureSubset);
+            let essential = essential(device);
+            // §2.2.2: no feature without those it requires.
+            offered = features::subset(self.id.kind, offered, essential, &mut numbers);
+            offered = device.complete_offer(offered);
+        }
+        if self.has(Latitude::UnknownFeatures) {
+            offered |= features::UNKNOWN;
+        }
+        offered
+    }
+
+    /// The offered bits from `32 * select` on, for a select of 2 and more.
+    pub(super) fn high_features(&self, select: u32) -> u32 {
+        if self.has(Latitude::UnknownFeatures) && select >= 3 {
+            UNKNOWN_HIGH_FEATURES
+        } else {
+            0
+        }
+    }
+
+    /// Whether `device` works with what was accepted (§2.2.2), of what it offers.
+    pub(super) fn accepts<D: VirtioDevice<W>, W: Witness>(
+        &self,
+        device: &D,
+        offered: u64,
+        accepted: u64,
+    ) -> bool {
+        let picked = if self.has(Latitude::PickyFeatures) {
+            self.picked(device, offered)
+        } else {
+            0
+        };
+        let refused = picked != 0 && accepted & picked == picked;
+        !self.has(Latitude::RefusedFeatures) && !refused && accepted & features::UNKNOWN == 0
+    }
+
+    /// The features that a picky device does not work with together, of those offered: event indices
+    /// alone, unless the variation makes it one or two others. What drivers should accept is not among
+    /// them: that would mislead them.
+    fn picked<D: VirtioDevice<W>, W: Witness>(&self, device: &D, offered: u64) -> u64 {
+        let usual = offered & features::RING_EVENT_IDX;
+        let wanted = essential(device) | device.recommended_features();
+        let others = offered & !(wanted | features::UNKNOWN | usual);
+        let mut choice: Vec<u64> = (0..u64::BITS)
+            .map(|bit| 1 << bit)
+            .filter(|bit| others & bit != 0)
+            .collect();
+        if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
+            return usual;
+        }
+        let mut numbers = self.numbers(Latitude::PickyFeatures);
+        numbers.shuffle(&mut choice);
+        let count = if numbers.one_in(3) { 2 } else { 1 };
+        choice.iter().take(count).fold(0, |all, bit| all | bit)
+    }
+
+    // ---- Status, reset, configuration (§2.1, §2.3)
+
+    /// The driver has set DRIVER_OK.
+    pub(super) fn went_live(&mut self) {
+        self.living = true;
+    }
+
+    /// The device is reset.
+    pub(super) fn end_life(&mut self) {
+        self.lives += u64::from(std::mem::take(&mut self.living));
+    }
+
+    pub(super) fn lives(&self) -> u64 {
+        self.lives
+    }
+
+    /// How many times status is still read as it was after 0 was written to it.
+    pub(super) fn slow_reset(&self) -> u32 {
+        if !self.has(Latitude::SlowReset) {
+            return 0;
+        }
+        2 + self.numbers_of_reset(Latitude::SlowReset).below(SLOW_RESET) as u32
+    }
+
+    /// After how many services of queues a live device needs a reset (§2.1.2), if it ever does.
+    pub(super) fn needs_reset_after(&self) -> Option<u32> {
+        self.has(Latitude::NeedsReset)
+            .then(|| 10 + self.numbers_of_reset(Latitude::NeedsReset).below(150) as u32)
+    }
+
+    /// Whether the configuration changes while it is read, after so many reads of the generation. That
+    /// is seldom enough for a driver that tries again to succeed.
+    pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
+        self.has(Latitude::UnsettledConfiguration) && generation_reads % 3 == 1
+    }
+}
+
+/// Feature bits of `device` that are not optional.
+fn essential<D: VirtioDevice<W>, W: Witness>(device: &D) -> u64 {
+    device.essential_features() | features::VERSION_1
+}

@@ -1,0 +1,88 @@
+//! Status, work and reset.
+
+use super::*;
+
+#[test]
+fn a_driver_uses_a_device_without_any_transport_of_ours() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.read(CoreRegister::QueueCount), 2);
+    rig.bring_up();
+    rig.send(1, 1);
+    assert!(rig.core.take_kick());
+    rig.work();
+    assert_eq!(rig.used_idx(1), 1);
+    assert_eq!(rig.transport.calls, [Call::Interrupt(Interrupt::Queue(1))]);
+    let generation = rig.read(CoreRegister::ConfigurationGeneration);
+    let mut config = [0xff; 4];
+    rig.core.read_configuration(0, &mut config);
+    let _ = rig.core.service(Wake::Host(0), &mut rig.transport);
+    assert_ne!(rig.read(CoreRegister::ConfigurationGeneration), generation);
+    assert_eq!(
+        rig.transport.calls[1..],
+        [Call::Interrupt(Interrupt::Configuration)]
+    );
+}
+
+#[test]
+fn a_device_that_may_not_access_memory_waits_and_goes_on_later() {
+    let mut rig = Rig::new();
+    rig.bring_up();
+    rig.transport.may_access_memory = false;
+    rig.send(0, 1);
+    rig.work();
+    assert_eq!(rig.used_idx(0), 0);
+    rig.core.memory_access_changed(&rig.transport);
+    assert!(!rig.core.take_kick());
+    rig.transport.may_access_memory = true;
+    rig.core.memory_access_changed(&rig.transport);
+    assert!(rig.core.take_kick());
+    rig.work();
+    assert_eq!(rig.used_idx(0), 1);
+}
+
+#[test]
+fn a_reset_reaches_the_device_and_the_transport_and_every_register() {
+    let mut rig = Rig::new();
+    let registers = [
+        CoreRegister::DeviceFeaturesSelect,
+        CoreRegister::DriverFeaturesSelect,
+        CoreRegister::DriverFeatures,
+        CoreRegister::Status,
+        CoreRegister::QueueSelect,
+        CoreRegister::QueueSize,
+        CoreRegister::QueueEnable,
+        CoreRegister::QueueAddress(RingPart::Descriptor),
+        CoreRegister::QueueAddress(RingPart::Available),
+        CoreRegister::QueueAddress(RingPart::Used),
+    ];
+    let fresh = registers.map(|register| rig.core.value(register));
+    rig.bring_up();
+    rig.write(CoreRegister::DeviceFeaturesSelect, 1);
+    let used = registers.map(|register| rig.core.value(register));
+    for ((register, fresh), used) in registers.iter().zip(fresh).zip(used) {
+        // The size is what it was at first.
+        assert!(
+            fresh != used || *register == CoreRegister::QueueSize,
+            "{register:?}"
+        );
+    }
+    let resets = rig.core.device.resets;
+    rig.set_status(0);
+    assert_eq!(registers.map(|register| rig.core.value(register)), fresh);
+    assert_eq!(rig.core.device.resets, resets + 1);
+    assert_eq!(rig.transport.calls, [Call::Reset]);
+    rig.send(0, 1);
+    assert!(!rig.core.take_kick());
+}
+
+#[test]
+fn shared_interrupts_are_the_transports_to_merge() {
+    let mut rig = Rig::with(Latitudes::default().with(Latitude::SharedInterrupts));
+    rig.bring_up();
+    for count in 1..=40 {
+        rig.send(0, count);
+        rig.work();
+    }
+    let both = Call::Interrupt(Interrupt::QueueAndConfiguration(0));
+    assert!(rig.transport.calls.contains(&both));
+}

@@ -1,0 +1,104 @@
+//! A device on its transport, behind one lock: what vCPUs and the device's worker share.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::{DeviceId, Witness};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::core::{Core, Transport};
+use super::{Progress, Serviced, VirtioDevice, Wake};
+
+/// A device of type `D`, whose driver `W` watches, on transport `T`.
+pub struct LockedDevice<D, W, T> {
+    id: DeviceId,
+    pub(super) kick: EventFd,
+    host_fds: Vec<RawFd>,
+    /// One lock around all of the device: its registers, its queues, and the judge of its driver, so
+    /// that events are told in the order in which they happened.
+    state: Mutex<DeviceState<D, W, T>>,
+    /// How many vCPUs wait for the lock.
+    waiting: AtomicUsize,
+}
+
+/// What the lock protects.
+pub(crate) struct DeviceState<D, W, T> {
+    pub(crate) core: Core<D, W>,
+    pub(crate) transport: T,
+}
+
+/// How often the worker lets others go first before it takes the lock again.
+const YIELDS: usize = 64;
+
+impl<D: VirtioDevice<W>, W: Witness, T: Transport> LockedDevice<D, W, T> {
+    /// Fails if there is no file descriptor left for an eventfd.
+    pub(crate) fn new(core: Core<D, W>, transport: T) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(LockedDevice {
+            id: core.id,
+            kick: EventFd::new(EFD_NONBLOCK)?,
+            host_fds: core.host_fds(),
+            state: Mutex::new(DeviceState { core, transport }),
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Lets `f` work on the device for a vCPU, which goes before the worker.
+    pub(crate) fn access<R>(&self, f: impl FnOnce(&mut DeviceState<D, W, T>) -> R) -> R {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.with(|state| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            f(state)
+        })
+    }
+
+    /// Lets `f` work on the locked device, and then wakes the worker if there is work for it.
+    fn with<R>(&self, f: impl FnOnce(&mut DeviceState<D, W, T>) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut state);
+        let kick = state.core.take_kick();
+        drop(state);
+        if kick {
+            // It can only fail for a counter at its limit, and then the worker is awake anyway.
+            let _ = self.kick.write(1);
+        }
+        result
+    }
+}
+
+impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, W, T> {
+    fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    fn kick_fd(&self) -> RawFd {
+        self.kick.as_raw_fd()
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        self.host_fds.clone()
+    }
+
+    fn service(&self, wake: Wake) -> Progress {
+        if wake == Wake::Kick {
+            // A kick from here on is for work that was left under the lock by then, or is left later
+            // and kicks again. An error means that there was no kick.
+            let _ = self.kick.read();
+        }
+        // The lock is not fair: a busy worker would keep a vCPU from it for long.
+        for _ in 0..YIELDS {
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            thread::yield_now();
+        }
+        self.with(|DeviceState { core, transport }| core.service(wake, transport))
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        self.with(|state| state.core.tallies())
+    }
+}
