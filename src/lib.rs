@@ -2,10 +2,12 @@
 //! drivers.
 //!
 //! * [`cli`]: the command line.
-//! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices, device workers.
+//! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices.
+//! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: what stands behind the devices on the host: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
 //! * [`doctor`]: what this host offers.
+//! * [`end`]: how a guest ends.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
 //! * [`report`]: what the user gets to read of it.
 
@@ -13,6 +15,8 @@ pub mod backends;
 pub mod check;
 pub mod cli;
 pub mod doctor;
+pub mod end;
 pub mod journal;
 pub mod machine;
 pub mod report;
+pub mod worker;

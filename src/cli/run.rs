@@ -25,9 +25,10 @@ use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
 use crate::backends::disk::DiskImage;
 use crate::backends::entropy::HostEntropy;
 use crate::backends::net::{NetKind, NetSpec};
+use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::terminal::{EscapeFilter, RawMode};
-use crate::machine::{self, Config, GuestEnd, Machine, SerialConfig, StopHandle};
+use crate::machine::{self, Config, Machine, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{End, Report};
 

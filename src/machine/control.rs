@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Error;
 use super::event::Event;
 use super::output::PanicNote;
-use super::{Error, GuestEnd};
+use crate::end::GuestEnd;
 
 /// Shared by all threads of a run: whoever ends it first says how.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 //! * `cpuid`, `boot`: what a vCPU is and how it enters the kernel;
 //! * `acpi`: what the guest is told of the board;
 //! * `interrupts`, `ports`, [`serial`]: the board itself;
-//! * `vcpu`, `worker`: the threads;
+//! * `vcpu`: a vCPU's thread; a device's is [`crate::worker`];
 //! * [`output`], `control`, `signals`, `kick`: how a run ends;
 //! * [`probe`]: whether this host's KVM does.
 
@@ -28,7 +28,6 @@ pub mod serial;
 mod signals;
 pub mod terminal;
 mod vcpu;
-mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,31 +47,13 @@ pub use error::Error;
 pub use output::{OutputScanner, PanicNote};
 pub use serial::SerialConfig;
 
+use crate::end::GuestEnd;
 use crate::journal::Journal;
 use control::Control;
 use interrupts::KvmInterrupts;
 use layout::AddressMap;
 use ports::Ports;
 use serial::SerialPort;
-
-/// How the guest ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestEnd {
-    /// ACPI power-off.
-    PowerOff,
-    /// A reset (ACPI reset register, i8042, port 0xCF9) without a panic before it.
-    Reset,
-    /// The guest kernel panicked; the panic message as far as it was seen on a console.
-    Panic(String),
-    /// A vCPU shut down (triple fault).
-    TripleFault,
-    /// The time given to the guest ran out.
-    Timeout,
-    /// Stopped at the first violation, as asked.
-    Violation,
-    /// The user left with the escape key sequence, or a signal asked stickler to end.
-    Interrupted,
-}
 
 /// The most vCPUs a guest can have.
 pub const MAX_CPUS: u8 = 16;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use stickler_devices::pci::PciBus;
 
-use super::GuestEnd;
 use super::acpi::fixed;
 use super::control::Control;
 use super::serial::{self, SerialPort};
+use crate::end::GuestEnd;
 
 /// The keyboard controller's ports. There is none, but its reset line works.
 const KEYBOARD_DATA: u16 = 0x60;

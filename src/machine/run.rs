@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,8 +20,9 @@ use super::serial;
 use super::signals::EndingSignals;
 use super::terminal::RawMode;
 use super::vcpu::{self, Surroundings};
-use super::worker;
-use super::{Error, GuestEnd, kick};
+use super::{Error, kick};
+use crate::end::GuestEnd;
+use crate::worker;
 
 /// What a run is made of.
 pub(super) struct Parts {
@@ -113,7 +115,8 @@ impl Threads {
             let name = format!("{} {}", id.kind.name(), id.slot);
             let control = self.control.clone();
             let thread = self.spawn(name, move || {
-                worker::serve(device.as_ref(), &control).map_err(Error::host("serve a device"))
+                worker::serve(device.as_ref(), control.wake().as_fd())
+                    .map_err(Error::host("serve a device"))
             })?;
             self.others.push(thread);
         }

@@ -10,11 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vm_superio::Trigger;
 use vm_superio::serial::{Serial, SerialEvents};
 
+use super::Error;
 use super::control::Control;
 use super::event::Event;
 use super::output::OutputScanner;
 use super::terminal::EscapeFilter;
-use super::{Error, GuestEnd};
+use crate::end::GuestEnd;
 
 /// Its first I/O port (COM1).
 pub const PORT: u16 = 0x3f8;

@@ -14,9 +14,10 @@ use stickler_devices::memory::GuestRam;
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 use vmm_sys_util::ioctl_ior_nr;
 
+use super::Error;
 use super::control::Control;
 use super::ports::Ports;
-use super::{Error, GuestEnd};
+use crate::end::GuestEnd;
 use crate::journal;
 
 /// What a vCPU can reach.

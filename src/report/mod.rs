@@ -17,8 +17,8 @@ use stickler_conformance::requirement::{
 };
 use stickler_conformance::{DeviceId, Latitudes, Req};
 
+use crate::end::GuestEnd;
 use crate::journal::{Journal, Mark, Noted};
-use crate::machine::GuestEnd;
 
 /// The version of the specification by which a run is judged.
 pub const SPEC: &str = "1.0";

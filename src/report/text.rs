@@ -9,8 +9,8 @@ use stickler_conformance::requirement::{How, Requirement, Strictness};
 
 use super::check::Check;
 use super::{End, OUTCOMES, Report, Row, SPEC};
+use crate::end::GuestEnd;
 use crate::journal::Noted;
-use crate::machine::GuestEnd;
 
 /// The report as text, with colours (ANSI escape sequences) if `colour`.
 pub fn render(report: &Report, colour: bool) -> String {

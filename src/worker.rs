@@ -1,44 +1,49 @@
-//! Device workers: one thread for each device, which waits for something to do and has it done.
+//! Device workers: one thread for each device, which waits for work and has the device do it.
+//!
+//! A worker knows no machine. It needs a device and a file descriptor that says when to stop.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 
 use stickler_devices::virtio::{Progress, Serviced, TICK, Wake};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use super::control::Control;
-
-/// Serves `device` until the run ends.
-pub(super) fn serve(device: &dyn Serviced, control: &Control) -> io::Result<()> {
-    let mut sources = Sources::new(device)?;
-    sources.epoll.ctl(
-        ControlOperation::Add,
-        control.wake().as_fd().as_raw_fd(),
-        EpollEvent::new(EventSet::IN, STOP),
-    )?;
+/// Serves `device` on this thread until `stop` is readable. `stop` has to stay readable from then on.
+///
+/// # Errors
+///
+/// The host cannot wait for the device's file descriptors.
+pub fn serve(device: &dyn Serviced, stop: BorrowedFd<'_>) -> io::Result<()> {
+    let mut sources = Sources::new(device, stop)?;
     let mut ticked = Instant::now();
-    loop {
-        sources.wait()?;
-        if control.is_stopping() {
-            return Ok(());
-        }
+    while sources.wait()? == Waited::ForWork {
         if ticked.elapsed() >= TICK {
-            // However long it was: one is no more than one.
+            // One tick is enough, however much time has passed.
             ticked = Instant::now();
             let _ = device.service(Wake::Tick);
         }
-        // One share of work for each that has some, in turn: none starves the others.
+        // One share of work for each source that has some, in turn: no source starves the others.
         for source in &mut sources.list {
             if source.pending {
                 source.pending = device.service(source.wake) == Progress::More;
             }
         }
     }
+    Ok(())
 }
 
-/// The token under which the end of the run is waited for.
+/// The epoll token of the file descriptor that says when to stop.
 const STOP: u64 = u64::MAX;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// There may be work.
+    ForWork,
+    /// The worker is to stop.
+    ForStop,
+}
 
 struct Sources {
     epoll: Epoll,
@@ -52,7 +57,7 @@ struct Source {
 }
 
 impl Sources {
-    fn new(device: &dyn Serviced) -> io::Result<Self> {
+    fn new(device: &dyn Serviced, stop: BorrowedFd<'_>) -> io::Result<Self> {
         let mut sources = Sources {
             epoll: Epoll::new()?,
             list: Vec::new(),
@@ -62,6 +67,12 @@ impl Sources {
         for (index, fd) in device.host_fds().into_iter().enumerate() {
             sources.add(fd, Wake::Host(index))?;
         }
+        // Level-triggered, and with room for every event: no wait overlooks it.
+        sources.epoll.ctl(
+            ControlOperation::Add,
+            stop.as_raw_fd(),
+            EpollEvent::new(EventSet::IN, STOP),
+        )?;
         sources.events = vec![EpollEvent::default(); sources.list.len() + 1];
         Ok(sources)
     }
@@ -86,8 +97,8 @@ impl Sources {
         Ok(())
     }
 
-    /// Waits until there is something to do, or, if there is already, looks what has come to it.
-    fn wait(&mut self) -> io::Result<()> {
+    /// Waits for work. Returns at once if there is work already.
+    fn wait(&mut self) -> io::Result<Waited> {
         let busy = self.list.iter().any(|s| s.pending);
         let timeout = if busy { 0 } else { TICK.as_millis() as i32 };
         let count = match self.epoll.wait(timeout, &mut self.events) {
@@ -96,11 +107,14 @@ impl Sources {
             Err(why) => return Err(why),
         };
         for event in self.events.iter().take(count) {
+            if event.data() == STOP {
+                return Ok(Waited::ForStop);
+            }
             if let Some(source) = self.list.get_mut(event.data() as usize) {
                 source.pending = true;
             }
         }
-        Ok(())
+        Ok(Waited::ForWork)
     }
 }
 

@@ -1,5 +1,4 @@
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -9,16 +8,15 @@ use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::DeviceKind;
 
 use super::*;
-use crate::machine::GuestEnd;
-use crate::machine::output::PanicNote;
 
-/// A device that ends the run once its kick has been served; its host side never has enough.
+/// A device that stops its worker after its third share of work for a kick. Its host side always has
+/// more work.
 struct Busy {
     kick: OwnedFd,
     host: OwnedFd,
     kicks: AtomicU32,
     rounds: AtomicU32,
-    control: Arc<Control>,
+    stop: OwnedFd,
     host_kicks: bool,
 }
 
@@ -37,7 +35,7 @@ impl Busy {
             host,
             kicks: AtomicU32::new(0),
             rounds: AtomicU32::new(0),
-            control: Arc::new(Control::new(PanicNote::default()).unwrap()),
+            stop: event(),
             host_kicks,
         }
     }
@@ -62,11 +60,11 @@ impl Serviced for Busy {
     fn service(&self, wake: Wake) -> Progress {
         match wake {
             Wake::Kick => {
-                // Three shares of work, then the end.
+                // Three shares of work, then the worker is to stop.
                 if self.kicks.fetch_add(1, Ordering::Relaxed) < 2 {
                     return Progress::More;
                 }
-                self.control.end(GuestEnd::PowerOff);
+                signal(&self.stop);
                 Progress::Done
             }
             Wake::Host(index) => {
@@ -89,7 +87,7 @@ impl Serviced for Busy {
 fn a_kick_is_served_until_all_is_done() {
     let device = Busy::new(event(), false);
     signal(&device.kick);
-    serve(&device, &device.control).unwrap();
+    serve(&device, device.stop.as_fd()).unwrap();
     assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
     assert_eq!(device.rounds.load(Ordering::Relaxed), 0);
 }
@@ -98,7 +96,7 @@ fn a_kick_is_served_until_all_is_done() {
 fn a_source_without_end_does_not_starve_another() {
     let device = Busy::new(event(), true);
     signal(&device.host);
-    serve(&device, &device.control).unwrap();
+    serve(&device, device.stop.as_fd()).unwrap();
     assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
     assert!(device.rounds.load(Ordering::Relaxed) >= 11);
 }
@@ -107,16 +105,16 @@ fn a_source_without_end_does_not_starve_another() {
 fn a_regular_file_is_ready_from_the_start() {
     let file = tempfile::tempfile().unwrap();
     let device = Busy::new(file.into(), true);
-    serve(&device, &device.control).unwrap();
+    serve(&device, device.stop.as_fd()).unwrap();
     assert_eq!(device.kicks.load(Ordering::Relaxed), 3);
 }
 
 #[test]
-fn the_end_of_the_run_wakes_an_idle_worker() {
+fn stop_wakes_an_idle_worker() {
     let device = Busy::new(event(), false);
     thread::scope(|scope| {
-        let worker = scope.spawn(|| serve(&device, &device.control));
-        device.control.end(GuestEnd::Timeout);
+        let worker = scope.spawn(|| serve(&device, device.stop.as_fd()));
+        signal(&device.stop);
         worker.join().unwrap().unwrap();
     });
     assert_eq!(device.kicks.load(Ordering::Relaxed), 0);
