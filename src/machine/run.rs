@@ -81,7 +81,7 @@ fn wait(control: &Control, signals: &EndingSignals, deadline: Option<Instant>) {
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = [
             PollFd::new(control.wake(), PollFlags::IN),
-            PollFd::new(signals.event(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.received(), PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if fds[1].revents().is_empty() => {}
