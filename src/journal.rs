@@ -15,22 +15,28 @@ struct Shared {
     start: Instant,
     entries: Mutex<Entries>,
     /// Called at the first finding that counts, if the run is to stop there.
-    stop: Mutex<Option<Stop>>,
+    stop: Mutex<Option<StopCondition>>,
 }
 
 #[derive(Default)]
 struct Entries {
     marks: Vec<Mark>,
-    findings: Vec<Noted>,
-    /// The latest mark, also where it was one too many to be kept in `marks`.
+    findings: Vec<RecordedFinding>,
+    /// The latest mark, even if `marks` was full.
     current: Option<Arc<str>>,
-    /// Marks that were not kept.
-    marks_dropped: u64,
-    /// Findings that were not kept.
-    findings_dropped: u64,
+    dropped: Dropped,
 }
 
-struct Stop {
+/// How many marks and findings the journal did not keep, because it was full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Marks beyond [`MARKS`].
+    pub marks: u64,
+    /// Findings beyond [`FINDINGS`].
+    pub findings: u64,
+}
+
+struct StopCondition {
     counts: Box<dyn Fn(Level) -> bool + Send>,
     stop: Box<dyn Fn() + Send>,
 }
@@ -44,27 +50,27 @@ pub struct Mark {
     pub time_us: u64,
 }
 
-/// A finding with when and where it was made.
+/// A finding, and when and where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct RecordedFinding {
     /// The finding itself.
     pub finding: Finding,
     /// Microseconds since the run began.
     pub time_us: u64,
     /// The mark under which it happened.
     pub mark: Option<Arc<str>>,
-    /// Guest instruction pointer of the access, where it trapped.
+    /// Guest instruction pointer of the access, where the access trapped.
     pub rip: Option<u64>,
 }
 
-/// At most so many marks are kept; a guest cannot fill our memory with them.
+/// The most marks that are kept: a guest cannot fill our memory with them.
 pub const MARKS: usize = 10_000;
 
-/// At most so many findings are kept. The judges bound what one requirement on one device can give
-/// (`FINDINGS_PER_REQUIREMENT`); this bounds the whole.
+/// The most findings that are kept. The judges limit the findings of one requirement on one device
+/// (`FINDINGS_PER_REQUIREMENT`); this limits the whole.
 pub const FINDINGS: usize = 20_000;
 
-/// Characters of a mark's name that are kept.
+/// The most characters of a mark's name that are kept.
 pub const MARK_NAME: usize = 128;
 
 impl Default for Journal {
@@ -90,7 +96,7 @@ impl Journal {
         counts: impl Fn(Level) -> bool + Send + 'static,
         stop: impl Fn() + Send + 'static,
     ) {
-        *lock(&self.0.stop) = Some(Stop {
+        *lock(&self.0.stop) = Some(StopCondition {
             counts: Box::new(counts),
             stop: Box::new(stop),
         });
@@ -111,7 +117,7 @@ impl Journal {
         if entries.marks.len() < MARKS {
             entries.marks.push(Mark { name, time_us });
         } else {
-            entries.marks_dropped += 1;
+            entries.dropped.marks += 1;
         }
     }
 
@@ -126,14 +132,13 @@ impl Journal {
     }
 
     /// The findings so far, in the order they were made.
-    pub fn findings(&self) -> Vec<Noted> {
+    pub fn findings(&self) -> Vec<RecordedFinding> {
         lock(&self.0.entries).findings.clone()
     }
 
-    /// How many marks and findings, in this order, were one too many to be kept.
-    pub fn dropped(&self) -> (u64, u64) {
-        let entries = lock(&self.0.entries);
-        (entries.marks_dropped, entries.findings_dropped)
+    /// How many marks and findings were not kept.
+    pub fn dropped(&self) -> Dropped {
+        lock(&self.0.entries).dropped
     }
 
     /// Time since the run began.
@@ -156,14 +161,14 @@ impl Recorder for Journal {
                 // Under the lock, so that times rise in the order of the entries.
                 let time_us = self.now_us();
                 let mark = entries.current.clone();
-                entries.findings.push(Noted {
+                entries.findings.push(RecordedFinding {
                     finding,
                     time_us,
                     mark,
                     rip,
                 });
             } else {
-                entries.findings_dropped += 1;
+                entries.dropped.findings += 1;
             }
         }
         let stop = lock(&self.0.stop).take_if(|stop| (stop.counts)(level));
@@ -184,7 +189,7 @@ thread_local! {
     static RIP_SOURCE: Cell<Option<RipSource>> = const { Cell::new(None) };
 }
 
-/// Makes `source` the one asked when a finding is made on this thread: a vCPU thread sets it once.
+/// Has `source` asked when a finding is made on this thread. A vCPU's thread calls this once.
 pub fn set_rip_source(source: RipSource) {
     RIP_SOURCE.set(Some(source));
 }
@@ -243,7 +248,11 @@ mod tests {
         }
         journal.clone().record(finding(any(|_| true)));
         assert_eq!(journal.marks().len(), MARKS);
-        assert_eq!(journal.dropped(), (1, 0));
+        let dropped = Dropped {
+            marks: 1,
+            findings: 0,
+        };
+        assert_eq!(journal.dropped(), dropped);
         let expected = format!("m{MARKS}");
         assert_eq!(journal.findings()[0].mark.as_deref(), Some(&*expected));
     }
@@ -266,7 +275,11 @@ mod tests {
             journal.record(finding(req));
         }
         assert_eq!(journal.findings().len(), FINDINGS);
-        assert_eq!(journal.dropped(), (0, 3));
+        let dropped = Dropped {
+            marks: 0,
+            findings: 3,
+        };
+        assert_eq!(journal.dropped(), dropped);
     }
 
     #[test]

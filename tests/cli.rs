@@ -268,7 +268,7 @@ fn shard(run: &str, number: u32, violated: u32, planned: u32) -> String {
         "requirements": [{{ "id": "status.no-clear", "role": "driver", "level": "MUST NOT",
             "clauses": {{ "1.0": ["2.1.1-2"] }}, "outcome": "{outcome}", "held": 4,
             "violated": {violated} }}],
-        "findings": [] }}"#
+        "findings": [], "dropped": {{ "marks": 0, "findings": 0 }} }}"#
     )
 }
 

@@ -1,5 +1,7 @@
 //! Hands each event to the rules and keeps the counts.
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalogue;
 use crate::event::Event;
 use crate::finding::{DeviceId, Finding, Recorder};
@@ -46,7 +48,9 @@ pub struct Tally {
 }
 
 /// How a requirement came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Outcome {
     /// Put to the test, and the driver did right every time.
     Held,

@@ -1,9 +1,13 @@
 //! Where the fields of the structures stand: facts of the specification that devices and rules share.
 
+use serde::{Deserialize, Serialize};
+
 use crate::features;
 
 /// The device types of virtio 1.0 that stickler has (§5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DeviceKind {
     /// Network card (§5.1).
     Net,

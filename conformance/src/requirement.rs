@@ -1,7 +1,11 @@
 //! A requirement: one row of the catalogue.
 
+use serde::{Deserialize, Serialize};
+
 /// Whom the specification addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Role {
     /// The driver, which is judged.
     Driver,
@@ -20,15 +24,19 @@ impl Role {
 }
 
 /// How strongly the specification demands it (its key words are those of RFC 2119).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Level {
     /// An absolute demand.
     Must,
     /// An absolute prohibition.
+    #[serde(rename = "MUST NOT")]
     MustNot,
     /// A recommendation.
     Should,
     /// A recommendation against.
+    #[serde(rename = "SHOULD NOT")]
     ShouldNot,
     /// A permission: its conforming use is never a violation.
     May,
@@ -100,7 +108,9 @@ pub struct Reading {
 }
 
 /// By which of a requirement's readings a driver is judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Strictness {
     /// By the first: no driver is accused by an ambiguity.
     #[default]

@@ -8,20 +8,23 @@ use stickler_conformance::Latitudes;
 
 use super::plan::Planned;
 use super::progress::Progress;
-use super::run::{self, Ran, Setting};
+use super::run::{self, RunResult, Setting};
 use super::shrink::shrink;
 use super::verdict;
-use crate::report::check::{Check, Checked, How};
-use crate::report::json;
+use crate::report::check::{CheckReport, CheckedRun, FailureKind};
+use crate::report::json::RunReport;
 
-/// Runs `runs`, `jobs` at a time, and adds each to `check`. Gives why stickler refuses to run the
-/// guest, if it does.
+/// Runs `runs`, `jobs` at a time, and adds each to `check`.
+///
+/// # Errors
+///
+/// Why stickler refuses to run the guest.
 pub fn run_all(
     setting: &Setting,
     runs: Vec<Planned>,
     jobs: usize,
     shrinking: bool,
-    check: &mut Check,
+    check: &mut CheckReport,
     progress: &Progress,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), String> {
@@ -57,24 +60,24 @@ pub fn run_all(
     }
 }
 
-/// One run, and, where it fails, the fewest latitudes with which it still does.
+/// One run. If it fails and `shrinking`, finds the fewest latitudes with which it still fails.
 fn one(
     setting: &Setting,
     planned: &Planned,
     shrinking: bool,
     progress: &Progress,
     stop: &dyn Fn() -> bool,
-) -> Result<(Checked, Option<json::Run>), String> {
+) -> Result<(CheckedRun, Option<RunReport>), String> {
     let step = progress.begin(&planned.name);
     let ran = run::run(setting, planned, &|mark| step.mark(mark), stop);
     let (mut checked, report) = match ran {
-        Ok(Ran::Done(checked, report)) => (*checked, report.map(|report| *report)),
-        Ok(Ran::Refused(why)) => return Err(why),
+        Ok(RunResult::Done(checked, report)) => (*checked, report.map(|report| *report)),
+        Ok(RunResult::Refused(why)) => return Err(why),
         Err(error) => (run::not_run(planned, &error), None),
     };
-    let failed = |checked: &Checked| {
+    let failed = |checked: &CheckedRun| {
         let mut failures = checked.failures.iter();
-        failures.any(|failure| failure.how != How::Stickler)
+        failures.any(|failure| failure.how != FailureKind::Stickler)
     };
     if shrinking && failed(&checked) && !planned.latitudes.is_empty() && !stop() {
         let fails = |latitudes: Latitudes| {
@@ -88,7 +91,7 @@ fn one(
             };
             let see = |mark: &str| step.mark(&format!("shrinking, {}: {mark}", latitudes.count()));
             match run::run(setting, &again, &see, stop) {
-                Ok(Ran::Done(again, _)) if !again.is_cut_short() => {
+                Ok(RunResult::Done(again, _)) if !again.is_cut_short() => {
                     Some(verdict::is_same(&checked.failures, &again.failures))
                 }
                 _ => None,

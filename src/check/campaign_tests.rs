@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stickler_conformance::Latitude;
+use stickler_conformance::requirement::Strictness;
 
 use super::*;
-use crate::check::guest::{Guest, Load};
+use crate::check::guest::{GuestImage, Load};
 use crate::check::plan::plan;
-use crate::report::check::Kernel;
+use crate::report::Deny;
+use crate::report::check::CheckedKernel;
 
 /// What stands in for stickler: finds its options, and does what `body` says.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -25,7 +27,7 @@ report() {
  "latitude": {"choice": "none", "seed": null, "names": []}, "guest": {"end": "$1"}, "marks": [],
  "requirements": [{"id": "status.no-clear", "role": "driver", "level": "MUST NOT",
    "clauses": {"1.0": ["2.1.1-2"]}, "outcome": "held", "held": 3, "violated": 0}],
- "findings": []}
+ "findings": [], "dropped": {"marks": 0, "findings": 0}}
 END
 }
 "#;
@@ -37,7 +39,7 @@ fn setting(directory: &Path, body: &str) -> Setting {
     Setting {
         program,
         kernel: "vmlinuz".into(),
-        guest: Guest {
+        guest: GuestImage {
             release: None,
             load: Load::System,
             initrd: "initrd".into(),
@@ -45,22 +47,22 @@ fn setting(directory: &Path, body: &str) -> Setting {
         append: String::new(),
         arguments: Vec::new(),
         timeout: Duration::from_secs(60),
-        counts: |level| level.is_absolute(),
+        deny: Deny::Must,
         scratch: directory.to_owned(),
         keep: None,
     }
 }
 
-fn empty() -> Check {
-    let kernel = Kernel {
+fn empty() -> CheckReport {
+    let kernel = CheckedKernel {
         file: "vmlinuz".to_owned(),
         release: None,
     };
-    Check::new("lenient", "must", kernel, 1)
+    CheckReport::new(Strictness::Lenient, Deny::Must, kernel, 1)
 }
 
 /// The plain device and some seeds.
-fn check(setting: &Setting, seeds: u64, jobs: usize) -> Result<Check, String> {
+fn check(setting: &Setting, seeds: u64, jobs: usize) -> Result<CheckReport, String> {
     let mut report = empty();
     let progress = Progress::new(1);
     let runs = plan(&[], 1..=seeds);
@@ -86,7 +88,7 @@ fn one_that_crashes_takes_no_other_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let body = "[ $latitude = none ] && kill -SEGV $$; report power-off";
     let report = check(&setting(directory.path(), body), 2, 2).unwrap();
-    assert_eq!(report.runs[0].failures[0].how, How::Stickler);
+    assert_eq!(report.runs[0].failures[0].how, FailureKind::Stickler);
     assert!(report.runs[0].failures[0].message.contains("signal"));
     assert!(report.runs[1].failures.is_empty());
     assert_eq!(report.requirements[0].held, 6);
@@ -122,7 +124,7 @@ fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
     let [run] = report.runs.as_slice() else {
         panic!("{:?}", report.runs);
     };
-    assert_eq!(run.failures[0].how, How::Guest);
+    assert_eq!(run.failures[0].how, FailureKind::Guest);
     let expected = format!("variation={seed},long-capabilities");
     assert_eq!(run.shrunk.as_deref(), Some(expected.as_str()));
     // What was run to find it out is not counted.

@@ -27,7 +27,7 @@ const DRIVERS: [&str; 6] = [
 ];
 
 /// What a user asks for.
-pub struct Wishes<'a> {
+pub struct GuestOptions<'a> {
     /// The kernel's file.
     pub kernel: &'a Path,
     /// Where its modules are.
@@ -50,7 +50,7 @@ pub enum Load {
 }
 
 /// A guest to boot.
-pub struct Guest {
+pub struct GuestImage {
     /// The version the kernel's file says it is.
     pub release: Option<String>,
     /// What runs in it.
@@ -61,7 +61,7 @@ pub struct Guest {
 
 /// Why there is no guest.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum GuestImageError {
     /// A file cannot be read.
     #[error("cannot read the {what} {path}: {cause}")]
     Unreadable {
@@ -85,45 +85,49 @@ pub enum Error {
     Unwritable(io::Error),
 }
 
-impl Guest {
+impl GuestImage {
     /// Makes the guest's initial RAM file system in `directory`.
-    pub fn make(wishes: &Wishes<'_>, directory: &Path) -> Result<Guest, Error> {
-        let image = read("kernel", wishes.kernel)?;
+    pub fn create(
+        options: &GuestOptions<'_>,
+        directory: &Path,
+    ) -> Result<GuestImage, GuestImageError> {
+        let image = read("kernel", options.kernel)?;
         let release = kernel::release(&image).map(str::to_owned);
-        let load = match (wishes.command, wishes.initrd) {
+        let load = match (options.command, options.initrd) {
             ([], None) => Load::Exercise,
             ([], Some(_)) => Load::System,
             _ => Load::Command,
         };
-        if let (Load::System, Some(initrd)) = (load, wishes.initrd) {
-            if wishes.modules.is_some() {
-                return Err(Error::ModulesOfSystem);
+        if let (Load::System, Some(initrd)) = (load, options.initrd) {
+            if options.modules.is_some() {
+                return Err(GuestImageError::ModulesOfSystem);
             }
             File::open(initrd).map_err(unreadable("initrd", initrd))?;
-            return Ok(Guest {
+            return Ok(GuestImage {
                 release,
                 load,
                 initrd: initrd.to_owned(),
             });
         }
-        let modules = modules_of(wishes.modules, release.as_deref())?;
+        let modules = modules_of(options.modules, release.as_deref())?;
         let mut archive = Archive::new(Vec::new());
-        archive.console().map_err(Error::Unwritable)?;
-        fill(&mut archive, &modules).map_err(Error::Unwritable)?;
+        archive.console().map_err(GuestImageError::Unwritable)?;
+        fill(&mut archive, &modules).map_err(GuestImageError::Unwritable)?;
         if load == Load::Command {
-            add_command(&mut archive, wishes.command, wishes.initrd.is_none())?;
+            add_command(&mut archive, options.command, options.initrd.is_none())?;
         }
-        let own = archive.finish().map_err(Error::Unwritable)?;
+        let own = archive.finish().map_err(GuestImageError::Unwritable)?;
         let path = directory.join("initrd");
-        let mut file = File::create(&path).map_err(Error::Unwritable)?;
-        if let Some(initrd) = wishes.initrd {
+        let mut file = File::create(&path).map_err(GuestImageError::Unwritable)?;
+        if let Some(initrd) = options.initrd {
             // The kernel unpacks one archive after the other, each from a multiple of four.
             let mut theirs = read("initrd", initrd)?;
             theirs.resize(theirs.len().next_multiple_of(4), 0);
-            file.write_all(&theirs).map_err(Error::Unwritable)?;
+            file.write_all(&theirs)
+                .map_err(GuestImageError::Unwritable)?;
         }
-        file.write_all(&own).map_err(Error::Unwritable)?;
-        Ok(Guest {
+        file.write_all(&own).map_err(GuestImageError::Unwritable)?;
+        Ok(GuestImage {
             release,
             load,
             initrd: path,
@@ -133,7 +137,10 @@ impl Guest {
 
 /// The modules to load: those in the directory that was given, or in that of the kernel if this host
 /// has it installed.
-fn modules_of(directory: Option<&Path>, release: Option<&str>) -> Result<Vec<Module>, Error> {
+fn modules_of(
+    directory: Option<&Path>,
+    release: Option<&str>,
+) -> Result<Vec<Module>, GuestImageError> {
     let installed = release
         .map(|release| Path::new("/lib/modules").join(release))
         .filter(|path| path.join("kernel").is_dir());
@@ -167,7 +174,7 @@ fn add_command(
     archive: &mut Archive<Vec<u8>>,
     command: &[OsString],
     with_program: bool,
-) -> Result<(), Error> {
+) -> Result<(), GuestImageError> {
     let mut words: Vec<Vec<u8>> = command.iter().map(|w| w.as_bytes().to_vec()).collect();
     if let (true, Some(program)) = (with_program, command.first()) {
         let path = Path::new(program);
@@ -176,7 +183,7 @@ fn add_command(
         let to = format!("{PROGRAMS}/{name}");
         archive
             .file(&to, 0o755, &content)
-            .map_err(Error::Unwritable)?;
+            .map_err(GuestImageError::Unwritable)?;
         words[0] = to.into_bytes();
     }
     for word in &mut words {
@@ -184,24 +191,24 @@ fn add_command(
     }
     archive
         .file(COMMAND, 0o644, &words.concat())
-        .map_err(Error::Unwritable)
+        .map_err(GuestImageError::Unwritable)
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, GuestImageError> {
     fs::read(path).map_err(unreadable(what, path))
 }
 
-fn unreadable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn unreadable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GuestImageError {
     let path = path.display().to_string();
-    move |cause| Error::Unreadable { what, path, cause }
+    move |cause| GuestImageError::Unreadable { what, path, cause }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wishes<'a>(kernel: &'a Path, command: &'a [OsString]) -> Wishes<'a> {
-        Wishes {
+    fn options<'a>(kernel: &'a Path, command: &'a [OsString]) -> GuestOptions<'a> {
+        GuestOptions {
             kernel,
             modules: None,
             initrd: None,
@@ -209,8 +216,8 @@ mod tests {
         }
     }
 
-    fn error(wishes: &Wishes<'_>, directory: &Path) -> String {
-        match Guest::make(wishes, directory) {
+    fn error(options: &GuestOptions<'_>, directory: &Path) -> String {
+        match GuestImage::create(options, directory) {
             Ok(_) => "no error".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -245,11 +252,11 @@ mod tests {
         fs::write(path("modules/b.ko"), module("", "6.1.0")).unwrap();
         let modules = path("modules");
         let kernel = path("k");
-        let with_modules = Wishes {
+        let with_modules = GuestOptions {
             modules: Some(&modules),
-            ..wishes(&kernel, &[])
+            ..options(&kernel, &[])
         };
-        let guest = Guest::make(&with_modules, directory.path()).unwrap();
+        let guest = GuestImage::create(&with_modules, directory.path()).unwrap();
         assert_eq!(guest.release.as_deref(), Some("6.1.0"));
         assert_eq!(guest.load, Load::Exercise);
         let initrd = fs::read(guest.initrd).unwrap();
@@ -272,7 +279,7 @@ mod tests {
         fs::write(path("theirs"), "070701").unwrap();
         let kernel = path("k");
         let command = [path("test.sh").into_os_string(), "--fast".into()];
-        let guest = Guest::make(&wishes(&kernel, &command), directory.path()).unwrap();
+        let guest = GuestImage::create(&options(&kernel, &command), directory.path()).unwrap();
         assert_eq!(guest.load, Load::Command);
         let initrd = fs::read(guest.initrd).unwrap();
         assert!(has(&initrd, b"/.stickler/bin/test.sh\0--fast\0"));
@@ -280,16 +287,16 @@ mod tests {
 
         let theirs = path("theirs");
         let command = ["/no/such/test".into(), "--fast".into()];
-        let in_theirs = Wishes {
+        let in_theirs = GuestOptions {
             initrd: Some(&theirs),
-            ..wishes(&kernel, &command)
+            ..options(&kernel, &command)
         };
-        let guest = Guest::make(&in_theirs, directory.path()).unwrap();
+        let guest = GuestImage::create(&in_theirs, directory.path()).unwrap();
         let initrd = fs::read(guest.initrd).unwrap();
         assert!(initrd.starts_with(b"070701\x00\x00070701"));
         assert!(has(&initrd, b"/no/such/test\0--fast\0"));
 
-        let why = error(&wishes(&kernel, &command), directory.path());
+        let why = error(&options(&kernel, &command), directory.path());
         assert!(why.contains("command /no/such/test"), "{why}");
     }
 
@@ -299,15 +306,15 @@ mod tests {
         let kernel = directory.path().join("k");
         let theirs = directory.path().join("theirs");
         fs::write(&kernel, "no version").unwrap();
-        let system = Wishes {
+        let system = GuestOptions {
             initrd: Some(&theirs),
-            ..wishes(&kernel, &[])
+            ..options(&kernel, &[])
         };
         assert!(error(&system, directory.path()).contains("initrd"));
         fs::write(&theirs, "x").unwrap();
-        let guest = Guest::make(&system, directory.path()).unwrap();
+        let guest = GuestImage::create(&system, directory.path()).unwrap();
         assert_eq!((guest.load, guest.initrd), (Load::System, theirs.clone()));
-        let modules = Wishes {
+        let modules = GuestOptions {
             modules: Some(directory.path()),
             ..system
         };

@@ -1,4 +1,4 @@
-//! The far sides of the guest's devices: disks, and who answers on consoles.
+//! The host's side of the guest's devices: disks, and programs that answer on consoles.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,63 +13,63 @@ use stickler_exerciser::{
     DISK_SEED, DISK_SIZE, LEFT_SEED, READ_ONLY_SEED, READ_ONLY_SIZE, pattern,
 };
 
-/// How often it is looked whether there is something to do.
+/// How long to wait before looking for work again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What is on the first disk when the guest begins.
-static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| pattern::bytes(DISK_SEED, DISK_SIZE));
+/// What the first disk contains when the guest begins.
+static INITIAL: LazyLock<Vec<u8>> = LazyLock::new(|| pattern::bytes(DISK_SEED, DISK_SIZE));
 
-/// What is on it when the guest has passed.
-static LEFT: LazyLock<Vec<u8>> = LazyLock::new(|| pattern::bytes(LEFT_SEED, DISK_SIZE));
+/// What the first disk contains when the guest has passed.
+static WRITTEN: LazyLock<Vec<u8>> = LazyLock::new(|| pattern::bytes(LEFT_SEED, DISK_SIZE));
 
-/// What is on the second.
+/// What the second disk contains.
 static READ_ONLY: LazyLock<Vec<u8>> =
     LazyLock::new(|| pattern::bytes(READ_ONLY_SEED, READ_ONLY_SIZE));
 
-/// How the guest says that it has left the first disk.
+/// What the first disk should contain after the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// All written.
+pub enum DiskState {
+    /// What the guest writes at its end.
     Written,
-    /// As it was made: it took no writes.
+    /// What the host wrote before the run: the disk takes no writes.
     Untouched,
-    /// In the middle of something: its driver gave up, as it may.
+    /// Anything: the driver gave up while the disk was in use, as it may.
     GivenUp,
 }
 
 /// The disks of one run.
 pub struct Disks {
-    /// The one that takes writes.
+    /// The disk that takes writes.
     pub first: PathBuf,
-    /// The other.
+    /// The read-only disk.
     pub read_only: PathBuf,
 }
 
 impl Disks {
-    /// Makes them in `directory`.
-    pub fn make(directory: &Path) -> io::Result<Disks> {
+    /// Creates them in `directory`.
+    pub fn create(directory: &Path) -> io::Result<Disks> {
         let disks = Disks {
             first: directory.join("disk"),
             read_only: directory.join("read-only-disk"),
         };
-        fs::write(&disks.first, &*MADE)?;
+        fs::write(&disks.first, &*INITIAL)?;
         fs::write(&disks.read_only, &*READ_ONLY)?;
         Ok(disks)
     }
 
-    /// Compares what is on them with what the guest should have left.
-    pub fn compare(&self, left: Left) -> Result<(), String> {
-        let expected = match left {
-            Left::Written => Some(&*LEFT),
-            Left::Untouched => Some(&*MADE),
-            Left::GivenUp => None,
+    /// Compares the disks with what they should contain.
+    pub fn compare(&self, first: DiskState) -> Result<(), String> {
+        let expected = match first {
+            DiskState::Written => Some(&*WRITTEN),
+            DiskState::Untouched => Some(&*INITIAL),
+            DiskState::GivenUp => None,
         };
         if let Some(expected) = expected {
             compare(&self.first, expected)
-                .map_err(|how| format!("the first disk is not as the guest left it: {how}"))?;
+                .map_err(|how| format!("the first disk does not contain what it should: {how}"))?;
         }
         compare(&self.read_only, &READ_ONLY)
-            .map_err(|how| format!("the read-only disk has been written: {how}"))
+            .map_err(|how| format!("the read-only disk was written: {how}"))
     }
 }
 
@@ -78,15 +78,16 @@ fn compare(file: &Path, expected: &[u8]) -> Result<(), String> {
     pattern::compare(&found, expected)
 }
 
-/// Answers what comes on a socket that stickler is going to make, until this is dropped.
-pub struct Answering {
+/// Answers what the guest sends to a console port, over a socket that stickler is going to create.
+/// Stops when it is dropped.
+pub struct ConsolePeer {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Answering {
-    /// Begins to wait for the socket `path`.
-    pub fn on(path: PathBuf) -> Answering {
+impl ConsolePeer {
+    /// Starts a thread that waits for the socket `path`.
+    pub fn on(path: PathBuf) -> ConsolePeer {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -94,14 +95,14 @@ impl Answering {
                 answer(stream, &stopped);
             }
         });
-        Answering {
+        ConsolePeer {
             stop,
             thread: Some(thread),
         }
     }
 }
 
-impl Drop for Answering {
+impl Drop for ConsolePeer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -120,7 +121,7 @@ fn connect(path: &Path, stop: &AtomicBool) -> Option<UnixStream> {
     None
 }
 
-/// Sends back what comes, made another by [`pattern::answer`].
+/// Sends [`pattern::answer`] to everything received.
 fn answer(mut stream: UnixStream, stop: &AtomicBool) {
     let timed = [
         stream.set_read_timeout(Some(TICK)),
@@ -145,7 +146,7 @@ fn answer(mut stream: UnixStream, stop: &AtomicBool) {
     }
 }
 
-/// Sends all of it; a guest may be slow to take it.
+/// Sends all `bytes`; a guest may read slowly.
 fn send(stream: &mut UnixStream, mut bytes: &[u8], stop: &AtomicBool) -> io::Result<()> {
     while !bytes.is_empty() && !stop.load(Ordering::Relaxed) {
         match stream.write(bytes) {
@@ -171,39 +172,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn disks_are_compared_with_what_the_guest_left() {
+    fn disks_are_compared_with_what_they_should_contain() {
         let directory = tempfile::tempdir().unwrap();
-        let disks = Disks::make(directory.path()).unwrap();
-        assert_eq!(disks.compare(Left::Untouched), Ok(()));
+        let disks = Disks::create(directory.path()).unwrap();
+        assert_eq!(disks.compare(DiskState::Untouched), Ok(()));
         assert!(
             disks
-                .compare(Left::Written)
+                .compare(DiskState::Written)
                 .unwrap_err()
                 .contains("first disk")
         );
-        let mut left = LEFT.clone();
-        fs::write(&disks.first, &left).unwrap();
-        assert_eq!(disks.compare(Left::Written), Ok(()));
-        assert_eq!(disks.compare(Left::GivenUp), Ok(()));
-        left[DISK_SIZE - 1] ^= 1;
-        fs::write(&disks.first, &left).unwrap();
-        let error = disks.compare(Left::Written).unwrap_err();
+        let mut content = WRITTEN.clone();
+        fs::write(&disks.first, &content).unwrap();
+        assert_eq!(disks.compare(DiskState::Written), Ok(()));
+        assert_eq!(disks.compare(DiskState::GivenUp), Ok(()));
+        content[DISK_SIZE - 1] ^= 1;
+        fs::write(&disks.first, &content).unwrap();
+        let error = disks.compare(DiskState::Written).unwrap_err();
         assert!(error.contains(&(DISK_SIZE - 1).to_string()), "{error}");
-        fs::write(&disks.first, &*LEFT).unwrap();
+        fs::write(&disks.first, &*WRITTEN).unwrap();
         fs::write(&disks.read_only, "x").unwrap();
         assert!(
             disks
-                .compare(Left::Written)
+                .compare(DiskState::Written)
                 .unwrap_err()
                 .contains("read-only")
         );
     }
 
     #[test]
-    fn what_comes_on_a_socket_is_answered() {
+    fn what_is_received_on_a_socket_is_answered() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("port");
-        let answering = Answering::on(path.clone());
+        let peer = ConsolePeer::on(path.clone());
         let listener = UnixListener::bind(&path).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
         let data = pattern::bytes(1, 300_000);
@@ -214,8 +215,8 @@ mod tests {
         stream.read_exact(&mut found).unwrap();
         sending.join().unwrap().unwrap();
         assert!(found == pattern::answer(&data));
-        drop(answering);
-        // And one whose socket never comes can be given up.
-        drop(Answering::on(directory.path().join("none")));
+        drop(peer);
+        // One whose socket never appears can be dropped too.
+        drop(ConsolePeer::on(directory.path().join("none")));
     }
 }

@@ -1,11 +1,11 @@
-//! How far it is: lines that move on a terminal, a line a run elsewhere, always on standard error.
+//! The progress of a check, on standard error: moving lines on a terminal, otherwise one line per run.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::report::check::Checked;
+use crate::report::check::CheckedRun;
 
 /// The progress of all runs.
 pub struct Progress {
@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of `count` runs to be.
+    /// The progress of `count` runs.
     pub fn new(count: usize) -> Progress {
         let moving = io::stderr().is_terminal();
         let lines = MultiProgress::new();
@@ -29,7 +29,7 @@ impl Progress {
     }
 
     /// A run begins.
-    pub fn begin(&self, name: &str) -> Step {
+    pub fn begin(&self, name: &str) -> RunProgress {
         let line = if self.moving {
             self.lines
                 .insert_before(&self.all, ProgressBar::new_spinner())
@@ -42,11 +42,11 @@ impl Progress {
         if self.moving {
             line.enable_steady_tick(Duration::from_millis(120));
         }
-        Step(line)
+        RunProgress(line)
     }
 
     /// A run has ended.
-    pub fn done(&self, checked: &Checked) {
+    pub fn done(&self, checked: &CheckedRun) {
         let outcome = match checked.failures.first() {
             Some(failure) => format!(
                 "FAILED: {} at {}: {}",
@@ -66,30 +66,30 @@ impl Progress {
         if self.moving {
             self.all.println(line);
         } else {
-            // Nobody is there to tell that it cannot be written.
+            // If standard error cannot be written, there is no place to report it.
             let _ = writeln!(io::stderr(), "{line}");
         }
         self.all.inc(1);
     }
 
-    /// Takes the moving lines away.
+    /// Removes the moving lines.
     pub fn finish(&self) {
         self.all.finish_and_clear();
     }
 }
 
-/// The line of a run under way; it goes with it.
-pub struct Step(ProgressBar);
+/// The line of a run in progress. Dropping this removes the line.
+pub struct RunProgress(ProgressBar);
 
-impl Step {
-    /// The guest marks a step.
+impl RunProgress {
+    /// Shows the step that the guest has marked.
     pub fn mark(&self, name: &str) {
         let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
         self.0.set_message(name);
     }
 }
 
-impl Drop for Step {
+impl Drop for RunProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

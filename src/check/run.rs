@@ -11,30 +11,30 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use stickler_conformance::requirement::Level;
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_exerciser::{
-    GIVING_UP_PARAMETER, INIT, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
+    GIVING_UP_PARAMETER, INIT, Kind, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
 };
 
-use super::guest::{Guest, Load};
-use super::host::{Answering, Disks, Left};
+use super::guest::{GuestImage, Load};
+use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
-use super::verdict::{self, Ended, Said};
-use crate::report::check::{Checked, Failure, How};
-use crate::report::json;
+use super::verdict::{self, ExerciseLog, ProcessEnd};
+use crate::report::check::{CheckedRun, FailureKind, RunFailure};
+use crate::report::json::{ReportedLatitudes, RunReport};
+use crate::report::{Deny, EndKind};
 
-/// How much longer than its guest a run may take, to begin and to end.
+/// How much longer than its guest a run may take, for its start and its end.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How long a run that is asked to end may take.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// How long a run may continue after it was asked to end.
+const END_GRACE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether a run has ended.
+/// How often a run is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A step that takes longer than the part of a guest's time that this many of them would share does
-/// not end. One that hangs leaves the others time to show what they find.
+/// A step may take the guest's time divided by this; after that it counts as hanging. The other steps
+/// still have time then.
 const STEPS_IN_TIME: u32 = 3;
 
 /// The most lines of a guest's output that are kept.
@@ -46,50 +46,50 @@ pub struct Setting {
     pub program: PathBuf,
     /// The kernel's file.
     pub kernel: PathBuf,
-    /// What the guest boots from.
-    pub guest: Guest,
+    /// What the guest boots.
+    pub guest: GuestImage,
     /// More for the kernel's command line.
     pub append: String,
     /// Arguments that are passed on as they are.
     pub arguments: Vec<OsString>,
     /// How long a guest may run.
     pub timeout: Duration,
-    /// Whether a violation of this level is a failure.
-    pub counts: fn(Level) -> bool,
-    /// Where each run has a directory, one for each at its time.
+    /// Which violations are failures.
+    pub deny: Deny,
+    /// In which each run has a directory while it lasts.
     pub scratch: PathBuf,
-    /// Where what the guests said, and their reports, are kept.
+    /// Where the guests' output and their reports are kept.
     pub keep: Option<PathBuf>,
 }
 
-/// What became of a run.
-pub enum Ran {
-    /// It ran, to its end or until it was asked to end.
-    Done(Box<Checked>, Option<Box<json::Run>>),
-    /// stickler refuses to run it: the sentence says why.
+/// The result of a run.
+pub enum RunResult {
+    /// It ran until its end or until it was asked to end.
+    Done(Box<CheckedRun>, Option<Box<RunReport>>),
+    /// stickler refused to run it, for this reason.
     Refused(String),
 }
 
-/// Runs `planned`. Tells `see` of each step; ends early when `stop` says so.
+/// Runs `planned`. Calls `see` with the name of each step; ends early when `stop` returns true.
 pub fn run(
     setting: &Setting,
     planned: &Planned,
     see: &dyn Fn(&str),
     stop: &dyn Fn() -> bool,
-) -> io::Result<Ran> {
+) -> io::Result<RunResult> {
     let begin = Instant::now();
     let directory = tempfile::tempdir_in(&setting.scratch)?;
-    let disks = Disks::make(directory.path())?;
+    let disks = Disks::create(directory.path())?;
     let report_file = directory.path().join("report.json");
-    let _answering = match setting.guest.load {
+    let _peers = match setting.guest.load {
         Load::Exercise => ["terminal", "port"]
-            .map(|name| Answering::on(directory.path().join(name)))
+            .map(|name| ConsolePeer::on(directory.path().join(name)))
             .into(),
         Load::Command | Load::System => Vec::new(),
     };
     let mut child = command(setting, planned.latitudes, directory.path(), &disks).spawn()?;
-    let output = child.stdout.take().map(listen);
-    let errors = child.stderr.take().map(listen);
+    let output = child.stdout.take().map(StreamReader::start);
+    let errors = child.stderr.take().map(StreamReader::start);
     let code = wait(
         &mut child,
         setting.timeout + GRACE,
@@ -97,8 +97,8 @@ pub fn run(
         see,
         stop,
     )?;
-    let (output, said) = output.map(Listening::end).unwrap_or_default();
-    let (errors, _) = errors.map(Listening::end).unwrap_or_default();
+    let (output, log) = output.map(StreamReader::end).unwrap_or_default();
+    let (errors, _) = errors.map(StreamReader::end).unwrap_or_default();
     let report = fs::read_to_string(&report_file).unwrap_or_default();
     if let Some(keep) = &setting.keep {
         let name: String = planned.name.chars().take(100).collect();
@@ -109,53 +109,53 @@ pub fn run(
             fs::write(keep.join(format!("{name}.json")), &report)?;
         }
     }
-    let last_words = errors
+    let last_error = errors
         .iter()
         .rev()
         .find(|line| !line.is_empty())
         .cloned()
         .unwrap_or_default();
     if code == Some(2) && report.is_empty() {
-        let words = last_words.strip_prefix("stickler: ").unwrap_or(&last_words);
-        return Ok(Ran::Refused(words.to_owned()));
+        let reason = last_error.strip_prefix("stickler: ").unwrap_or(&last_error);
+        return Ok(RunResult::Refused(reason.to_owned()));
     }
-    let report: Option<json::Run> = serde_json::from_str(&report).ok();
-    let ended = Ended { code, last_words };
+    let report: Option<RunReport> = serde_json::from_str(&report).ok();
+    let end = ProcessEnd { code, last_error };
     let failures = verdict::failures(
         setting.guest.load,
-        &ended,
+        &end,
         report.as_ref(),
-        &said,
-        setting.counts,
-        || disks.compare(left(&said)),
+        &log,
+        setting.deny,
+        || disks.compare(disk_state(&log)),
     );
-    let checked = Checked {
+    let checked = CheckedRun {
         number: planned.number,
         name: planned.name.clone(),
-        latitude: json::Latitude::new(planned.latitudes, planned.seed),
+        latitude: ReportedLatitudes::new(planned.latitudes, planned.seed),
         end: report
             .as_ref()
-            .map_or("error".to_owned(), |report| report.guest.end.clone()),
+            .map_or(EndKind::Error, |report| report.guest.end),
         time_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
-        given_up: said.given_up,
+        given_up: log
+            .given_up
+            .iter()
+            .map(|device| format!("{} {}", device.kind, device.state))
+            .collect(),
         failures,
         shrunk: None,
     };
-    Ok(Ran::Done(Box::new(checked), report.map(Box::new)))
+    Ok(RunResult::Done(Box::new(checked), report.map(Box::new)))
 }
 
-/// How the guest says that it has left the first disk.
-fn left(said: &Said) -> Left {
-    if said
-        .given_up
-        .iter()
-        .any(|device| device.starts_with("block"))
-    {
-        Left::GivenUp
-    } else if said.unwritten {
-        Left::Untouched
+/// What the first disk should contain after the run.
+fn disk_state(log: &ExerciseLog) -> DiskState {
+    if log.given_up.iter().any(|device| device.kind == Kind::Block) {
+        DiskState::GivenUp
+    } else if log.unwritten {
+        DiskState::Untouched
     } else {
-        Left::Written
+        DiskState::Written
     }
 }
 
@@ -219,16 +219,17 @@ fn command(setting: &Setting, latitudes: Latitudes, directory: &Path, disks: &Di
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // What the user's terminal sends to us, we pass on as we see fit.
+        // A signal of the user's terminal reaches us only; we ask the run to end.
         .process_group(0);
     command
 }
 
-/// Waits for the end, which comes early when `stop` says so or the run takes far too long.
+/// Waits for the end of the run. Asks the run to end when `stop` returns true or `most` has passed.
+/// Returns the exit code; `None` if a signal ended it.
 fn wait(
     child: &mut Child,
     most: Duration,
-    output: Option<&Listening>,
+    output: Option<&StreamReader>,
     see: &dyn Fn(&str),
     stop: &dyn Fn() -> bool,
 ) -> io::Result<Option<i32>> {
@@ -239,84 +240,87 @@ fn wait(
         if let Some(status) = child.try_wait()? {
             return Ok(status.code());
         }
-        let now = output.and_then(Listening::mark);
+        let now = output.and_then(StreamReader::mark);
         if now != mark {
             mark = now;
             see(mark.as_deref().unwrap_or_default());
         }
         match asked {
             None if stop() || Instant::now() > deadline => {
-                // It has ended by itself, or hears this.
+                // Fails only if it has just ended by itself.
                 let _ = kill_process(Pid::from_child(child), Signal::TERM);
                 asked = Some(Instant::now());
             }
-            Some(since) if since.elapsed() > FAREWELL => child.kill()?,
+            Some(since) if since.elapsed() > END_GRACE => child.kill()?,
             _ => {}
         }
         thread::sleep(TICK);
     }
 }
 
-/// A stream that is read until its end.
-struct Listening {
-    heard: Arc<Mutex<Heard>>,
+/// Reads a stream on a thread of its own until the end of the stream.
+struct StreamReader {
+    content: Arc<Mutex<StreamContent>>,
     thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct StreamContent {
     lines: Vec<String>,
-    said: Said,
+    log: ExerciseLog,
 }
 
-fn listen(stream: impl Read + Send + 'static) -> Listening {
-    let heard: Arc<Mutex<Heard>> = Arc::default();
-    let shared = Arc::clone(&heard);
-    let thread = thread::spawn(move || {
-        let mut stream = BufReader::new(stream);
-        let mut bytes = Vec::new();
-        // A guest may never end a line.
-        while let Ok(1..) = (&mut stream).take(1 << 16).read_until(b'\n', &mut bytes) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            bytes.clear();
-            let mut heard = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.said.hear(&line);
-            if heard.lines.len() < LINES {
-                heard.lines.push(line);
+impl StreamReader {
+    fn start(stream: impl Read + Send + 'static) -> Self {
+        let content: Arc<Mutex<StreamContent>> = Arc::default();
+        let shared = Arc::clone(&content);
+        let thread = thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            // Bounded: a guest may never end a line.
+            while let Ok(1..) = (&mut stream).take(1 << 16).read_until(b'\n', &mut bytes) {
+                let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+                bytes.clear();
+                let mut content = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                content.log.add(&line);
+                if content.lines.len() < LINES {
+                    content.lines.push(line);
+                }
             }
-        }
-    });
-    Listening { heard, thread }
-}
-
-impl Listening {
-    fn mark(&self) -> Option<String> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.said.mark.clone()
+        });
+        StreamReader { content, thread }
     }
 
-    fn end(self) -> (Vec<String>, Said) {
-        // It ends with the stream, and does not panic.
+    /// The latest mark.
+    fn mark(&self) -> Option<String> {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        content.log.mark.clone()
+    }
+
+    /// Waits for the end of the stream.
+    fn end(self) -> (Vec<String>, ExerciseLog) {
+        // The thread ends with the stream and does not panic.
         let _ = self.thread.join();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         (
-            std::mem::take(&mut heard.lines),
-            std::mem::take(&mut heard.said),
+            std::mem::take(&mut content.lines),
+            std::mem::take(&mut content.log),
         )
     }
 }
 
-/// What is reported of a run that could not even begin.
-pub fn not_run(planned: &Planned, error: &io::Error) -> Checked {
-    Checked {
+/// What is reported of a run that could not begin.
+pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
+    CheckedRun {
         number: planned.number,
         name: planned.name.clone(),
-        latitude: json::Latitude::new(planned.latitudes, planned.seed),
-        end: "error".to_owned(),
+        latitude: ReportedLatitudes::new(planned.latitudes, planned.seed),
+        end: EndKind::Error,
         time_us: 0,
         given_up: Vec::new(),
-        failures: vec![Failure {
-            how: How::Stickler,
+        failures: vec![RunFailure {
+            how: FailureKind::Stickler,
+            requirement: None,
             step: None,
             message: error.to_string(),
         }],

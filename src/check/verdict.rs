@@ -1,119 +1,145 @@
 //! Whether a run failed, and how.
 
-use stickler_conformance::catalogue;
-use stickler_conformance::requirement::Level;
-use stickler_exerciser::{FAILED, GIVEN_UP, PASSED, UNWRITTEN};
+use stickler_conformance::judge::Outcome;
+use stickler_exerciser::{GuestLine, Kind};
 
 use super::guest::Load;
-use crate::report::check::{Failure, How};
-use crate::report::json::Run;
+use crate::report::check::{FailureKind, RunFailure};
+use crate::report::json::RunReport;
+use crate::report::{Deny, EndKind};
 
-/// What the guest said on its serial port that concerns us.
+/// What the guest wrote to its serial port for us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// The steps that failed, each with what was wrong.
-    pub failed: Vec<(String, String)>,
-    /// Devices that were given up, where drivers may do so.
-    pub given_up: Vec<String>,
-    /// Everything worked.
+pub struct ExerciseLog {
+    /// The steps that failed.
+    pub failed: Vec<FailedStep>,
+    /// Devices whose drivers gave up, where drivers may do so.
+    pub given_up: Vec<GivenUpDevice>,
+    /// Whether everything worked.
     pub passed: bool,
-    /// The first disk took no writes.
+    /// Whether the first disk took no writes.
     pub unwritten: bool,
     /// The latest mark.
     pub mark: Option<String>,
 }
 
-impl Said {
-    /// Takes the next line.
-    pub fn hear(&mut self, line: &str) {
-        let line = line.trim_end();
-        if let Some(mark) = line.strip_prefix("@mark ") {
-            self.mark = Some(mark.trim().to_owned());
-        } else if let Some(text) = line.strip_prefix(FAILED) {
-            let (step, message) = text.split_once(": ").unwrap_or(("", text));
-            self.failed.push((step.to_owned(), message.to_owned()));
-        } else if let Some(device) = line.strip_prefix(GIVEN_UP) {
-            self.given_up.push(device.to_owned());
-        } else if line == UNWRITTEN {
-            self.unwritten = true;
-        } else if line == PASSED {
-            self.passed = true;
+/// A step of the guest that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedStep {
+    /// The name of the step.
+    pub step: String,
+    /// What was wrong, for people.
+    pub message: String,
+}
+
+/// A device whose driver gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUpDevice {
+    /// The device type.
+    pub kind: Kind,
+    /// Where the device is and what state it is in, for people.
+    pub state: String,
+}
+
+impl ExerciseLog {
+    /// Adds the next line.
+    pub fn add(&mut self, line: &str) {
+        match GuestLine::parse(line) {
+            Some(GuestLine::Mark(name)) => self.mark = Some(name),
+            Some(GuestLine::Failed { step, message }) => {
+                self.failed.push(FailedStep { step, message });
+            }
+            Some(GuestLine::GivenUp { kind, state }) => {
+                self.given_up.push(GivenUpDevice { kind, state });
+            }
+            Some(GuestLine::Unwritten) => self.unwritten = true,
+            Some(GuestLine::Passed) => self.passed = true,
+            None => {}
         }
     }
 }
 
 /// How the process of a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Its exit code; none if a signal ended it.
+pub struct ProcessEnd {
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// The last line of its standard error.
-    pub last_words: String,
+    pub last_error: String,
 }
 
 /// In which ways a run failed; none if it passed.
 ///
-/// `data` is what the host finds when it compares its side.
+/// `compare` compares the disks with what the guest should have written.
 pub fn failures(
     load: Load,
-    ended: &Ended,
-    report: Option<&Run>,
-    said: &Said,
-    counts: impl Fn(Level) -> bool,
-    data: impl FnOnce() -> Result<(), String>,
-) -> Vec<Failure> {
-    let at_mark = |how, message: String| Failure {
+    end: &ProcessEnd,
+    report: Option<&RunReport>,
+    log: &ExerciseLog,
+    deny: Deny,
+    compare: impl FnOnce() -> Result<(), String>,
+) -> Vec<RunFailure> {
+    let at_mark = |how, message: String| RunFailure {
         how,
-        step: said.mark.clone(),
+        requirement: None,
+        step: log.mark.clone(),
         message,
     };
-    let report = match (report, ended.code) {
-        (Some(report), Some(0 | 1 | 3)) if report.guest.end != "error" => report,
+    let report = match (report, end.code) {
+        (Some(report), Some(0 | 1 | 3)) if report.guest.end != EndKind::Error => report,
         _ => {
-            let code = match ended.code {
+            let code = match end.code {
                 Some(code) => format!("exit code {code}"),
                 None => "ended by a signal".to_owned(),
             };
-            let message = match ended.last_words.as_str() {
+            let message = match end.last_error.as_str() {
                 "" => code,
-                words => format!("{words} ({code})"),
+                error => format!("{error} ({code})"),
             };
-            return vec![at_mark(How::Stickler, message)];
+            return vec![at_mark(FailureKind::Stickler, message)];
         }
     };
-    let mut failures = violations(report, counts);
-    failures.extend(said.failed.iter().map(|(step, message)| Failure {
-        how: How::Step,
-        step: Some(step.clone()),
-        message: message.clone(),
+    let mut failures = violations(report, deny);
+    failures.extend(log.failed.iter().map(|failed| RunFailure {
+        how: FailureKind::Step,
+        requirement: None,
+        step: Some(failed.step.clone()),
+        message: failed.message.clone(),
     }));
-    match report.guest.end.as_str() {
-        "interrupted" => return failures,
-        "timeout" => failures.push(at_mark(
-            How::Timeout,
-            "the guest did not end in its time".to_owned(),
+    match report.guest.end {
+        EndKind::Interrupted => return failures,
+        EndKind::Timeout => failures.push(at_mark(
+            FailureKind::Timeout,
+            "the guest did not end within its time limit".to_owned(),
         )),
-        "panic" => {
+        EndKind::Panic => {
             let message = report.guest.message.as_deref().unwrap_or("no message");
             failures.push(at_mark(
-                How::Guest,
+                FailureKind::Guest,
                 format!("its kernel panicked: {message}"),
             ));
         }
-        "triple-fault" => failures.push(at_mark(How::Guest, "triple fault".to_owned())),
-        _ if load == Load::System || !said.failed.is_empty() => {}
-        _ if !said.passed => failures.push(at_mark(
-            How::Guest,
-            "it ended before it had passed".to_owned(),
-        )),
-        _ => {}
+        EndKind::TripleFault => {
+            failures.push(at_mark(FailureKind::Guest, "triple fault".to_owned()));
+        }
+        EndKind::PowerOff | EndKind::Reset | EndKind::Violation | EndKind::Error => {
+            if load != Load::System && log.failed.is_empty() && !log.passed {
+                failures.push(at_mark(
+                    FailureKind::Guest,
+                    "it ended before it had passed".to_owned(),
+                ));
+            }
+        }
     }
     if load == Load::Exercise
-        && failures.iter().all(|failure| failure.how == How::Violation)
-        && let Err(message) = data()
+        && failures
+            .iter()
+            .all(|failure| failure.how == FailureKind::Violation)
+        && let Err(message) = compare()
     {
-        failures.push(Failure {
-            how: How::Data,
+        failures.push(RunFailure {
+            how: FailureKind::Data,
+            requirement: None,
             step: None,
             message,
         });
@@ -121,49 +147,48 @@ pub fn failures(
     failures
 }
 
-/// One failure for each requirement that was violated and counts.
-fn violations(report: &Run, counts: impl Fn(Level) -> bool) -> Vec<Failure> {
+/// One failure for each violated requirement whose level `deny` names.
+fn violations(report: &RunReport, deny: Deny) -> Vec<RunFailure> {
     report
         .requirements
         .iter()
-        .filter(|requirement| requirement.outcome == "violated")
-        .filter(|requirement| {
-            catalogue::find(&requirement.id).is_none_or(|req| counts(req.requirement().level))
-        })
+        .filter(|requirement| requirement.outcome == Outcome::Violated)
+        .filter(|requirement| deny.counts(requirement.level))
         .map(|requirement| {
-            let finding = report
-                .findings
-                .iter()
-                .find(|f| f.requirement == requirement.id);
-            Failure {
-                how: How::Violation,
+            let id = &requirement.id;
+            let finding = report.findings.iter().find(|f| f.requirement == *id);
+            RunFailure {
+                how: FailureKind::Violation,
+                requirement: Some(id.clone()),
                 step: finding.and_then(|finding| finding.mark.clone()),
                 message: match finding {
-                    Some(finding) => format!(
-                        "{} ({}): {}",
-                        requirement.id, finding.device.kind, finding.message
-                    ),
-                    None => requirement.id.clone(),
+                    Some(finding) => {
+                        format!("{id} ({}): {}", finding.device.kind.name(), finding.message)
+                    }
+                    None => id.clone(),
                 },
             }
         })
         .collect()
 }
 
-/// Whether `again` is a failure in one of the ways of `first`: the same requirement violated, the
-/// same step failed, or else the guest ended in the same way.
-pub fn is_same(first: &[Failure], again: &[Failure]) -> bool {
-    fn sign(failure: &Failure) -> (How, &str) {
-        let of = match failure.how {
-            How::Violation => failure.message.split(' ').next(),
-            How::Step => failure.step.as_deref(),
-            How::Guest | How::Timeout | How::Data | How::Stickler => None,
+/// Whether `again` contains a failure of the same kind as one of `first`: the same requirement
+/// violated, the same step failed, or else the guest ended in the same way.
+pub fn is_same(first: &[RunFailure], again: &[RunFailure]) -> bool {
+    fn signature(failure: &RunFailure) -> (FailureKind, Option<&str>) {
+        let subject = match failure.how {
+            FailureKind::Violation => failure.requirement.as_deref(),
+            FailureKind::Step => failure.step.as_deref(),
+            FailureKind::Guest
+            | FailureKind::Timeout
+            | FailureKind::Data
+            | FailureKind::Stickler => None,
         };
-        (failure.how, of.unwrap_or_default())
+        (failure.how, subject)
     }
     first
         .iter()
-        .any(|one| again.iter().any(|other| sign(one) == sign(other)))
+        .any(|one| again.iter().any(|other| signature(one) == signature(other)))
 }
 
 #[cfg(test)]

@@ -1,64 +1,64 @@
 use std::cell::Cell;
 
-use super::*;
-use crate::report::json::{Guest, Latitude};
+use stickler_conformance::requirement::Strictness;
 
-fn report(end: &str) -> Run {
-    Run {
+use super::*;
+use crate::report::json::{ReportedDropped, ReportedEnd, ReportedLatitudes};
+
+fn report(end: EndKind) -> RunReport {
+    RunReport {
         stickler: String::new(),
         spec: String::new(),
-        reading: String::new(),
-        latitude: Latitude {
+        reading: Strictness::Lenient,
+        latitude: ReportedLatitudes {
             choice: "none".to_owned(),
             seed: None,
             names: Vec::new(),
         },
-        guest: Guest {
-            end: end.to_owned(),
-            message: None,
-        },
+        guest: ReportedEnd { end, message: None },
         marks: Vec::new(),
         requirements: Vec::new(),
         findings: Vec::new(),
+        dropped: ReportedDropped::default(),
     }
 }
 
-fn violating(id: &str) -> Run {
+fn violating(id: &str) -> RunReport {
     let json = format!(
         r#"{{"id": "{id}", "role": "driver", "level": "MUST", "clauses": {{}},
             "outcome": "violated", "held": 0, "violated": 1}}"#
     );
-    Run {
+    RunReport {
         requirements: vec![serde_json::from_str(&json).unwrap()],
-        ..report("power-off")
+        ..report(EndKind::PowerOff)
     }
 }
 
-fn ended(code: i32) -> Ended {
-    Ended {
+fn ended(code: i32) -> ProcessEnd {
+    ProcessEnd {
         code: Some(code),
-        last_words: String::new(),
+        last_error: String::new(),
     }
 }
 
-fn said(lines: &[&str]) -> Said {
-    let mut said = Said::default();
+fn log_of(lines: &[&str]) -> ExerciseLog {
+    let mut log = ExerciseLog::default();
     for line in lines {
-        said.hear(line);
+        log.add(line);
     }
-    said
+    log
 }
 
 const ALL_WELL: [&str; 2] = ["@mark block", "exercise: passed"];
 
 /// How the exercise's run failed.
-fn how(ended: &Ended, report: Option<&Run>, lines: &[&str]) -> Vec<How> {
+fn how(ended: &ProcessEnd, report: Option<&RunReport>, lines: &[&str]) -> Vec<FailureKind> {
     let all = failures(
         Load::Exercise,
         ended,
         report,
-        &said(lines),
-        Level::is_absolute,
+        &log_of(lines),
+        Deny::Must,
         || Ok(()),
     );
     all.into_iter().map(|failure| failure.how).collect()
@@ -66,57 +66,69 @@ fn how(ended: &Ended, report: Option<&Run>, lines: &[&str]) -> Vec<How> {
 
 #[test]
 fn a_guest_that_passed_did() {
-    let report = report("power-off");
+    let report = report(EndKind::PowerOff);
     assert_eq!(how(&ended(0), Some(&report), &ALL_WELL), []);
 }
 
 #[test]
 fn each_way_to_fail_is_told_apart() {
-    let off = report("power-off");
-    assert_eq!(how(&ended(0), Some(&off), &["@mark x"]), [How::Guest]);
+    let off = report(EndKind::PowerOff);
+    assert_eq!(
+        how(&ended(0), Some(&off), &["@mark x"]),
+        [FailureKind::Guest]
+    );
     let failed = [
         "exercise: failed: block: read: lost",
         "exercise: failed: net: x",
     ];
-    assert_eq!(how(&ended(0), Some(&off), &failed), [How::Step, How::Step]);
+    assert_eq!(
+        how(&ended(0), Some(&off), &failed),
+        [FailureKind::Step, FailureKind::Step]
+    );
     for (end, expected) in [
-        ("panic", How::Guest),
-        ("triple-fault", How::Guest),
-        ("timeout", How::Timeout),
+        (EndKind::Panic, FailureKind::Guest),
+        (EndKind::TripleFault, FailureKind::Guest),
+        (EndKind::Timeout, FailureKind::Timeout),
     ] {
         let report = report(end);
         assert_eq!(how(&ended(3), Some(&report), &["@mark x"]), [expected]);
     }
-    assert_eq!(how(&ended(3), Some(&report("interrupted")), &[]), []);
+    assert_eq!(how(&ended(3), Some(&report(EndKind::Interrupted)), &[]), []);
     let violating = violating("status.no-clear");
     assert_eq!(
         how(&ended(1), Some(&violating), &ALL_WELL),
-        [How::Violation]
+        [FailureKind::Violation]
     );
     assert_eq!(
         how(&ended(1), Some(&violating), &["exercise: failed: net: x"]),
-        [How::Violation, How::Step]
+        [FailureKind::Violation, FailureKind::Step]
     );
 }
 
 #[test]
 fn stickler_itself_can_fail() {
-    let off = report("power-off");
-    assert_eq!(how(&ended(4), Some(&off), &ALL_WELL), [How::Stickler]);
-    assert_eq!(how(&ended(101), None, &[]), [How::Stickler]);
-    assert_eq!(how(&ended(0), None, &ALL_WELL), [How::Stickler]);
-    let error = report("error");
-    assert_eq!(how(&ended(1), Some(&error), &ALL_WELL), [How::Stickler]);
-    let signal = Ended {
+    let off = report(EndKind::PowerOff);
+    assert_eq!(
+        how(&ended(4), Some(&off), &ALL_WELL),
+        [FailureKind::Stickler]
+    );
+    assert_eq!(how(&ended(101), None, &[]), [FailureKind::Stickler]);
+    assert_eq!(how(&ended(0), None, &ALL_WELL), [FailureKind::Stickler]);
+    let error = report(EndKind::Error);
+    assert_eq!(
+        how(&ended(1), Some(&error), &ALL_WELL),
+        [FailureKind::Stickler]
+    );
+    let signal = ProcessEnd {
         code: None,
-        last_words: "stickler: oh".to_owned(),
+        last_error: "stickler: oh".to_owned(),
     };
     let all = failures(
         Load::System,
         &signal,
         Some(&off),
-        &Said::default(),
-        |_| true,
+        &ExerciseLog::default(),
+        Deny::Should,
         || Ok(()),
     );
     assert_eq!(all[0].message, "stickler: oh (ended by a signal)");
@@ -129,18 +141,21 @@ fn steps_and_marks_say_where() {
         "@mark b ",
         "exercise: failed: net: no echo: lost",
     ];
-    let heard = said(&lines);
-    assert_eq!(heard.mark.as_deref(), Some("b"));
+    let log = log_of(&lines);
+    assert_eq!(log.mark.as_deref(), Some("b"));
     assert_eq!(
-        heard.failed,
-        [("net".to_owned(), "no echo: lost".to_owned())]
+        log.failed,
+        [FailedStep {
+            step: "net".to_owned(),
+            message: "no echo: lost".to_owned(),
+        }]
     );
     let all = failures(
         Load::Exercise,
         &ended(3),
-        Some(&report("timeout")),
-        &said(&lines[..2]),
-        |_| true,
+        Some(&report(EndKind::Timeout)),
+        &log_of(&lines[..2]),
+        Deny::Should,
         || Ok(()),
     );
     assert_eq!(all[0].step.as_deref(), Some("b"));
@@ -149,16 +164,26 @@ fn steps_and_marks_say_where() {
 #[test]
 fn data_are_compared_only_where_the_exercise_left_some() {
     let compared = Cell::new(0);
-    let verdict = |load, report: &Run, lines: &[&str]| {
+    let verdict = |load, report: &RunReport, lines: &[&str]| {
         let data = || {
             compared.set(compared.get() + 1);
             Err("byte 7".to_owned())
         };
-        failures(load, &ended(0), Some(report), &said(lines), |_| true, data)
+        failures(
+            load,
+            &ended(0),
+            Some(report),
+            &log_of(lines),
+            Deny::Should,
+            data,
+        )
     };
-    let off = report("power-off");
+    let off = report(EndKind::PowerOff);
     let all = verdict(Load::Exercise, &off, &ALL_WELL);
-    assert_eq!((all[0].how, all[0].message.as_str()), (How::Data, "byte 7"));
+    assert_eq!(
+        (all[0].how, all[0].message.as_str()),
+        (FailureKind::Data, "byte 7")
+    );
     verdict(Load::Exercise, &off, &["@mark x"]);
     verdict(Load::System, &off, &[]);
     assert_eq!(verdict(Load::Command, &off, &ALL_WELL), []);
@@ -175,8 +200,8 @@ fn only_levels_that_count_fail_a_run() {
         Load::System,
         &ended(0),
         Some(&report),
-        &Said::default(),
-        |_| false,
+        &ExerciseLog::default(),
+        Deny::None,
         || Ok(()),
     );
     assert_eq!(none, []);
@@ -185,26 +210,38 @@ fn only_levels_that_count_fail_a_run() {
 #[test]
 fn failures_are_the_same_by_requirement_step_or_end() {
     let of = |how, step: &str, message: &str| {
-        vec![Failure {
+        vec![RunFailure {
             how,
+            requirement: None,
             step: Some(step.to_owned()),
             message: message.to_owned(),
         }]
     };
-    let a = of(How::Violation, "x", "status.no-clear (block): twice");
-    let b = of(How::Violation, "y", "status.no-clear (net): once");
-    let c = of(How::Violation, "x", "queue.size (block): twice");
+    let violation = |requirement: &str, step: &str| {
+        let mut all = of(FailureKind::Violation, step, "the same message");
+        all[0].requirement = Some(requirement.to_owned());
+        all
+    };
+    let a = violation("status.no-clear", "x");
+    let b = violation("status.no-clear", "y");
+    let c = violation("queue.size", "x");
     assert!(is_same(&a, &b));
     assert!(!is_same(&a, &c));
-    assert!(is_same(&of(How::Step, "x", "1"), &of(How::Step, "x", "2")));
-    assert!(!is_same(&of(How::Step, "x", "1"), &of(How::Step, "y", "1")));
     assert!(is_same(
-        &of(How::Guest, "x", "1"),
-        &of(How::Guest, "y", "2")
+        &of(FailureKind::Step, "x", "1"),
+        &of(FailureKind::Step, "x", "2")
     ));
     assert!(!is_same(
-        &of(How::Guest, "x", "1"),
-        &of(How::Timeout, "x", "1")
+        &of(FailureKind::Step, "x", "1"),
+        &of(FailureKind::Step, "y", "1")
+    ));
+    assert!(is_same(
+        &of(FailureKind::Guest, "x", "1"),
+        &of(FailureKind::Guest, "y", "2")
+    ));
+    assert!(!is_same(
+        &of(FailureKind::Guest, "x", "1"),
+        &of(FailureKind::Timeout, "x", "1")
     ));
     assert!(!is_same(&a, &[]));
 }

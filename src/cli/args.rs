@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stickler_conformance::latitude::{Latitude, Word};
-use stickler_conformance::requirement::{Level, Strictness};
+use stickler_conformance::requirement::Strictness;
 
 use super::values::{self, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::NetSpec;
+use crate::report::Deny;
 use crate::report::output::ReportSpec;
 
 /// The text on exit codes, which several helps share.
@@ -86,17 +87,17 @@ pub struct Cli {
 pub enum Command {
     /// Boot a guest and judge its drivers
     #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
-    Run(Box<Run>),
+    Run(Box<RunOptions>),
     /// Boot a kernel many times, on devices that differ as the specification lets them, and judge its
     /// drivers
     #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
-    Check(Box<super::check::Check>),
+    Check(Box<super::check::CheckOptions>),
     /// Join the JSON reports of the shards of a check
-    Merge(super::check::Merge),
+    Merge(super::check::MergeOptions),
     /// Say what this host offers for running guests, and what to do about what is missing
     Doctor,
     /// List the requirements that are judged, or explain some
-    Requirements(Requirements),
+    Requirements(RequirementsOptions),
     /// List what devices can make use of that the specification leaves to them, or explain one
     Latitudes(LatitudeList),
     /// Print the JSON Schema of the JSON report
@@ -179,7 +180,7 @@ Examples:
 
 /// `stickler run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunOptions {
     /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub kernel: PathBuf,
@@ -335,36 +336,6 @@ impl From<ReadingName> for Strictness {
     }
 }
 
-/// `--deny`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Deny {
-    /// Those of MUST and MUST NOT
-    Must,
-    /// Those of SHOULD and SHOULD NOT, too
-    Should,
-    /// None
-    None,
-}
-
-impl Deny {
-    /// Whether a violated requirement of this level makes the run fail.
-    pub fn counts(self, level: Level) -> bool {
-        match self {
-            Deny::Must => level.is_absolute(),
-            Deny::Should => level != Level::May,
-            Deny::None => false,
-        }
-    }
-
-    /// Whether `--on-violation stop` ends the guest at a violation of this level.
-    pub fn stops(self, level: Level) -> bool {
-        match self {
-            Deny::None => Deny::Should.counts(level),
-            deny => deny.counts(level),
-        }
-    }
-}
-
 /// `stickler requirements`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -375,7 +346,7 @@ Examples:
           Explain one.
   stickler requirements net --role driver --how asserted
           Those whose names begin with net, of drivers, that rules decide.")]
-pub struct Requirements {
+pub struct RequirementsOptions {
     /// A requirement's name, or the beginning of several
     #[arg(value_name = "NAME")]
     pub name: Option<String>,

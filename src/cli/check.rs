@@ -12,18 +12,18 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use stickler_conformance::requirement::Level;
 
-use super::args::{Deny, Judging};
+use super::args::Judging;
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
 use crate::check::campaign;
-use crate::check::guest::{Guest, Wishes};
+use crate::check::guest::{GuestImage, GuestOptions};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
 use crate::check::run::Setting;
 use crate::machine::probe;
-use crate::report::check::{Check as Report, How, Kernel};
+use crate::report::Deny;
+use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
 use crate::report::output::{Outputs, ReportSpec};
 
 /// So many seeds, besides the plain device, unless the user says otherwise.
@@ -31,7 +31,7 @@ const RUNS: u64 = 8;
 
 /// `stickler check`.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckOptions {
     /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub kernel: PathBuf,
@@ -141,7 +141,7 @@ pub struct Check {
 #[command(after_help = "\
 Example:
   stickler merge shard-*.json --report text --report json=all.json")]
-pub struct Merge {
+pub struct MergeOptions {
     /// The JSON reports of the shards of one check
     #[arg(required = true, value_name = "REPORT.json")]
     pub files: Vec<PathBuf>,
@@ -156,15 +156,15 @@ pub struct Merge {
 }
 
 /// Runs a kernel many times and reports on all of them together.
-pub fn check(options: Check) -> Result<Exit, Failure> {
+pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     // All that can be found wrong is found before anything runs.
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
         .tempdir()
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
-    let guest = Guest::make(
-        &Wishes {
+    let guest = GuestImage::create(
+        &GuestOptions {
             kernel: &options.kernel,
             modules: options.modules.as_deref(),
             initrd: options.initrd.as_deref(),
@@ -186,10 +186,10 @@ pub fn check(options: Check) -> Result<Exit, Failure> {
     let seeds = options.runs.unwrap_or(default);
     let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
     let planned = plan(&options.latitude, seeds);
-    let mut report = Report::new(
-        &spelled(options.judging.reading),
-        &spelled(options.judging.deny),
-        Kernel {
+    let mut report = CheckReport::new(
+        options.judging.reading.into(),
+        options.judging.deny,
+        CheckedKernel {
             file: options.kernel.display().to_string(),
             release: guest.release.clone(),
         },
@@ -229,7 +229,11 @@ pub fn check(options: Check) -> Result<Exit, Failure> {
 }
 
 /// What all runs have in common.
-fn setting(options: &Check, guest: Guest, scratch: PathBuf) -> Result<Setting, Failure> {
+fn setting(
+    options: &CheckOptions,
+    guest: GuestImage,
+    scratch: PathBuf,
+) -> Result<Setting, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::Internal(format!("cannot find stickler itself: {error}")))?;
     let mut arguments: Vec<OsString> = Vec::new();
@@ -241,11 +245,6 @@ fn setting(options: &Check, guest: Guest, scratch: PathBuf) -> Result<Setting, F
     ] {
         arguments.extend([option.into(), value.into()]);
     }
-    let counts: fn(Level) -> bool = match options.judging.deny {
-        Deny::Must => |level| Deny::Must.counts(level),
-        Deny::Should => |level| Deny::Should.counts(level),
-        Deny::None => |level| Deny::None.counts(level),
-    };
     Ok(Setting {
         program,
         kernel: options.kernel.clone(),
@@ -253,7 +252,7 @@ fn setting(options: &Check, guest: Guest, scratch: PathBuf) -> Result<Setting, F
         append: options.append.join(" "),
         arguments,
         timeout: options.timeout,
-        counts,
+        deny: options.judging.deny,
         scratch,
         keep: options.keep.clone(),
     })
@@ -273,14 +272,14 @@ fn spelled(value: impl ValueEnum) -> String {
 }
 
 /// Joins reports of checks.
-pub fn merge(options: Merge) -> Result<Exit, Failure> {
+pub fn merge(options: MergeOptions) -> Result<Exit, Failure> {
     let outputs = Outputs::open(&options.report).map_err(input)?;
     let mut reports = Vec::new();
     for file in &options.files {
         let name = file.display().to_string();
         let text = fs::read_to_string(file)
             .map_err(|error| input(format!("cannot read {name}: {error}")))?;
-        let report: Report = serde_json::from_str(&text).map_err(|error| {
+        let report: CheckReport = serde_json::from_str(&text).map_err(|error| {
             input(format!(
                 "{name} is no report of stickler {} check: {error}",
                 env!("CARGO_PKG_VERSION")
@@ -288,29 +287,27 @@ pub fn merge(options: Merge) -> Result<Exit, Failure> {
         })?;
         reports.push((name, report));
     }
-    let whole = Report::merge(reports).map_err(input)?;
+    let whole = CheckReport::merge(reports).map_err(input)?;
     let whole = whole.ok_or_else(|| input("there is no report to merge"))?;
-    let deny = Deny::from_str(&whole.deny, false)
-        .map_err(|_| input(format!("'{}' is not what --deny takes", whole.deny)))?;
     let written = write(outputs, &whole);
-    Ok(exit(&whole, deny).worst(written))
+    Ok(exit(&whole, whole.deny).worst(written))
 }
 
 /// What the exit code says of all runs together.
-fn exit(report: &Report, deny: Deny) -> Exit {
+fn exit(report: &CheckReport, deny: Deny) -> Exit {
     let mut exit = Exit::Conforming;
     if report.violates(|level| deny.counts(level)) {
         exit = exit.worst(Exit::Violation);
     }
-    for (how, means) in [
-        (How::Violation, Exit::Violation),
-        (How::Step, Exit::GuestFailed),
-        (How::Guest, Exit::GuestFailed),
-        (How::Timeout, Exit::GuestFailed),
-        (How::Data, Exit::GuestFailed),
-        (How::Stickler, Exit::Internal),
+    for (kind, means) in [
+        (FailureKind::Violation, Exit::Violation),
+        (FailureKind::Step, Exit::GuestFailed),
+        (FailureKind::Guest, Exit::GuestFailed),
+        (FailureKind::Timeout, Exit::GuestFailed),
+        (FailureKind::Data, Exit::GuestFailed),
+        (FailureKind::Stickler, Exit::Internal),
     ] {
-        if report.has_failure(how) {
+        if report.has_failure(kind) {
             exit = exit.worst(means);
         }
     }
@@ -318,7 +315,7 @@ fn exit(report: &Report, deny: Deny) -> Exit {
 }
 
 /// Writes the report everywhere; tells of where it cannot be written.
-fn write(outputs: Outputs, report: &Report) -> Exit {
+fn write(outputs: Outputs, report: &CheckReport) -> Exit {
     failure::say_unwritten(outputs.write_check(report))
 }
 

@@ -29,6 +29,8 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 use failure::{Exit, Failure};
 
+use crate::report::schema;
+
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     failure::report_panics();
@@ -60,8 +62,8 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Command::Doctor => doctor::show(),
         Command::Requirements(options) => print(&requirements::show(&options)?),
         Command::Latitudes(options) => print(&latitudes::show(&options)),
-        Command::ReportSchema { check: false } => print(crate::report::json::SCHEMA),
-        Command::ReportSchema { check: true } => print(crate::report::check::SCHEMA),
+        Command::ReportSchema { check: false } => print(&schema::of_run()),
+        Command::ReportSchema { check: true } => print(&schema::of_check()),
         Command::Man { of } => print_bytes(&man(of.as_deref())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

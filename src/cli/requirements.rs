@@ -6,7 +6,7 @@ use serde::Serialize;
 use stickler_conformance::requirement::{Built, How, Level, Requirement, Role};
 use stickler_conformance::{Req, advice, catalogue};
 
-use super::args::{HowName, ListFormat, Requirements, RoleName, SpecName};
+use super::args::{HowName, ListFormat, RequirementsOptions, RoleName, SpecName};
 use super::failure::Failure;
 use crate::report::SPEC;
 
@@ -14,7 +14,7 @@ use crate::report::SPEC;
 type Entry = (Req, &'static Requirement);
 
 /// What the user asked for, as text.
-pub fn show(options: &Requirements) -> Result<String, Failure> {
+pub fn show(options: &RequirementsOptions) -> Result<String, Failure> {
     let chosen = choose(options)?;
     Ok(match (options.format, chosen.as_slice()) {
         (ListFormat::Json, _) => json(&chosen),
@@ -23,7 +23,7 @@ pub fn show(options: &Requirements) -> Result<String, Failure> {
     })
 }
 
-fn choose(options: &Requirements) -> Result<Vec<Entry>, Failure> {
+fn choose(options: &RequirementsOptions) -> Result<Vec<Entry>, Failure> {
     let named: Vec<Entry> = catalogue::iter()
         .filter(|(_, requirement)| {
             options
@@ -43,7 +43,7 @@ fn choose(options: &Requirements) -> Result<Vec<Entry>, Failure> {
         .collect())
 }
 
-fn is_wanted(requirement: &Requirement, options: &Requirements) -> bool {
+fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
     let spec = options.spec.is_none_or(|spec| match spec {
         SpecName::V1_0 => !requirement.clauses.is_empty(),
     });
@@ -268,8 +268,8 @@ fn row(r: &'static Requirement) -> Row {
 mod tests {
     use super::*;
 
-    fn options(name: Option<&str>) -> Requirements {
-        Requirements {
+    fn options(name: Option<&str>) -> RequirementsOptions {
+        RequirementsOptions {
             name: name.map(str::to_owned),
             spec: None,
             role: None,

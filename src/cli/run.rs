@@ -19,7 +19,7 @@ use stickler_devices::net::{Net, NetBackend};
 use stickler_devices::virtio::pci::{Options, VirtioPci};
 use stickler_devices::virtio::{Serviced, VirtioDevice};
 
-use super::args::{OnViolation, Run};
+use super::args::{OnViolation, RunOptions};
 use super::failure::{self, Exit, Failure};
 use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
 use crate::backends::disk::DiskImage;
@@ -39,7 +39,7 @@ const SLOTS: usize = 31;
 const CONSOLES: usize = 1;
 
 /// Runs a guest as the options say, from boot to report.
-pub fn run(options: Run) -> Result<Exit, Failure> {
+pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     // All that can be found wrong is found before anything runs.
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
@@ -94,7 +94,7 @@ pub fn run(options: Run) -> Result<Exit, Failure> {
     Ok(exit(&report, &options).worst(written))
 }
 
-fn config(options: &Run, terminal: Terminal) -> Config {
+fn config(options: &RunOptions, terminal: Terminal) -> Config {
     let mut config = Config::new(&options.kernel);
     config.initrd.clone_from(&options.initrd);
     config.append = options.append.join(" ");
@@ -120,7 +120,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn of(options: &Run) -> Terminal {
+    fn of(options: &RunOptions) -> Terminal {
         Terminal {
             console_has_input: options
                 .console
@@ -133,7 +133,11 @@ impl Terminal {
 
 /// Makes the console. Unless the user says otherwise, what the guest puts out on port 0 is seen on
 /// standard output, and the serial port keeps the input.
-fn console(options: &Run, terminal: Terminal, machine: &Machine) -> Result<Console, Failure> {
+fn console(
+    options: &RunOptions,
+    terminal: Terminal,
+    machine: &Machine,
+) -> Result<Console, Failure> {
     const DEFAULT: &[ConsoleSpec] = &[ConsoleSpec {
         kind: PortKind::Stdio,
         name: None,
@@ -179,7 +183,7 @@ struct Devices {
 }
 
 impl Devices {
-    fn open(options: &Run) -> Result<Devices, Failure> {
+    fn open(options: &RunOptions) -> Result<Devices, Failure> {
         let mut nets = Vec::new();
         for spec in nets_of(&options.net)? {
             if let Some(backend) = spec.open().map_err(input)? {
@@ -297,7 +301,7 @@ impl Slots<'_> {
     }
 }
 
-fn exit(report: &Report, options: &Run) -> Exit {
+fn exit(report: &Report, options: &RunOptions) -> Exit {
     let end = match &report.end {
         End::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation) => Exit::Conforming,
         End::Guest(

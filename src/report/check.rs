@@ -1,48 +1,67 @@
-//! The report of many runs. `docs/check.schema.json` is its schema, `docs/report.md` describes it.
+//! The report of many runs. `docs/report.md` describes it; its JSON Schema is made from these types.
 //!
-//! What `stickler check` found of each run is added to it as that ends; `stickler merge` joins several.
+//! `stickler check` adds each run when it ends; `stickler merge` joins several reports.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stickler_conformance::catalogue;
 use stickler_conformance::judge::{Outcome, Tally};
-use stickler_conformance::requirement::Level;
+use stickler_conformance::requirement::{Level, Strictness};
 
-use super::json::{Finding, Latitude, Requirement, Run, pretty};
-use super::{SPEC, json};
+use super::json::{
+    ReportedDevice, ReportedDropped, ReportedFinding, ReportedLatitudes, ReportedRequirement, Rip,
+    RunReport, pretty,
+};
+use super::{Deny, EndKind, SPEC, schema};
 
-/// The JSON Schema (draft 2020-12) that every report of a check keeps to.
-pub const SCHEMA: &str = include_str!("../../docs/check.schema.json");
-
-/// The report of a check, or of a part of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What stickler says about many runs of one kernel. Described in docs/report.md.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Check {
+#[schemars(title = "stickler check report")]
+pub struct CheckReport {
+    /// Version of stickler that wrote the report.
+    #[schemars(regex(pattern = schema::VERSION))]
     pub stickler: String,
+    /// Version of the virtio specification by which the runs were judged.
+    #[schemars(extend("const" = SPEC))]
     pub spec: String,
-    pub reading: String,
-    pub deny: String,
-    pub kernel: Kernel,
-    /// How many runs there are to be, in all shards together.
+    /// By which readings the runs were judged, where the specification can be read in several ways:
+    /// by the first of each requirement (lenient) or by the last (strict).
+    pub reading: Strictness,
+    /// Which violations make a run fail.
+    pub deny: Deny,
+    /// The kernel of the guests.
+    pub kernel: CheckedKernel,
+    /// The number of runs that were planned, in all shards together.
+    #[schemars(range(min = 1))]
     pub planned: usize,
-    pub runs: Vec<Checked>,
-    pub requirements: Vec<Requirement>,
-    pub findings: Vec<Finding>,
+    /// The runs, in the order in which they were planned.
+    pub runs: Vec<CheckedRun>,
+    /// One entry per requirement, counted over all runs, in the order of the specification's chapters.
+    pub requirements: Vec<ReportedRequirement>,
+    /// The violations, by run, in the order in which they happened. Of many violations of one
+    /// requirement on one device in one run only the first are listed; the requirement's count
+    /// includes all.
+    pub findings: Vec<CheckFinding>,
+    /// How many more marks and findings there were in all runs than their reports listed.
+    pub dropped: ReportedDropped,
 }
 
-/// Which kernel the guests ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The kernel of the guests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Kernel {
+#[schemars(rename = "kernel")]
+pub struct CheckedKernel {
+    /// The kernel's file.
     pub file: String,
+    /// The kernel's version; null if the file does not contain it.
     pub release: Option<String>,
 }
 
-impl Kernel {
-    /// In words.
+impl CheckedKernel {
+    /// Its version or, where that is not known, its file.
     pub fn describe(&self) -> String {
         match &self.release {
             Some(release) => format!("Linux {release}"),
@@ -51,79 +70,151 @@ impl Kernel {
     }
 }
 
-/// How one run went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The result of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Checked {
-    /// Its place among all that are planned.
+#[schemars(rename = "run")]
+pub struct CheckedRun {
+    /// Its place among all planned runs, from 0.
     pub number: usize,
-    /// Its name among the runs, which `--latitude` takes.
+    /// Its name, which is also a value for --latitude: none, seed=N, or the words given.
+    #[schemars(length(min = 1))]
     pub name: String,
-    pub latitude: Latitude,
-    /// As in the report of one run.
-    pub end: String,
+    /// Which optional behaviour of devices was in use.
+    pub latitude: ReportedLatitudes,
+    /// How the guest ended, as in the report of one run.
+    pub end: EndKind,
+    /// Microseconds the run took.
     pub time_us: u64,
+    /// Devices on which the driver gave up, where a conforming driver may.
+    #[schemars(inner(length(min = 1)))]
     pub given_up: Vec<String>,
-    pub failures: Vec<Failure>,
-    /// Words for the fewest latitudes with which it fails in the same way.
+    /// In which ways the run failed; empty if it passed.
+    pub failures: Vec<RunFailure>,
+    /// The smallest value for --latitude with which the run was seen to fail in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
     pub shrunk: Option<String>,
 }
 
-impl Checked {
-    /// Whether it was ended before its guest did so, and without a failure until then.
+impl CheckedRun {
+    /// Whether stickler ended the run before its guest did, and no failure was seen until then.
     pub fn is_cut_short(&self) -> bool {
-        self.failures.is_empty() && self.end == "interrupted"
+        self.failures.is_empty() && self.end == EndKind::Interrupted
     }
 }
 
 /// One way in which a run failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Failure {
-    pub how: How,
-    /// The exerciser's step, or the latest mark.
+#[schemars(rename = "failure")]
+pub struct RunFailure {
+    /// What kind of failure it is.
+    pub how: FailureKind,
+    /// Which requirement was violated; absent where the failure is not a violation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = schema::REQUIREMENT))]
+    pub requirement: Option<String>,
+    /// The step that failed, or the latest mark.
     pub step: Option<String>,
+    /// For people; the wording may change.
     pub message: String,
 }
 
 /// The ways in which a run can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// A requirement was violated of a level that `--deny` names.
+#[schemars(rename = "how")]
+pub enum FailureKind {
+    /// A requirement was violated whose level --deny names.
     Violation,
-    /// The guest says that a step failed.
+    /// The guest reported that a step failed.
     Step,
     /// The guest panicked, crashed, or ended before it had passed.
     Guest,
-    /// Its time ran out.
+    /// The guest did not end within its time limit.
     Timeout,
-    /// What the host finds differs from what the guest should have left.
+    /// A disk does not contain what the guest should have written.
     Data,
     /// stickler failed.
     Stickler,
 }
 
-impl How {
-    /// In words.
+impl FailureKind {
+    /// The failure in the text report.
     pub fn words(self) -> &'static str {
         match self {
-            How::Violation => "violation",
-            How::Step => "step failed",
-            How::Guest => "guest failed",
-            How::Timeout => "time ran out",
-            How::Data => "data differ on the host",
-            How::Stickler => "stickler failed",
+            FailureKind::Violation => "violation",
+            FailureKind::Step => "step failed",
+            FailureKind::Guest => "guest failed",
+            FailureKind::Timeout => "guest timed out",
+            FailureKind::Data => "wrong data on a disk",
+            FailureKind::Stickler => "stickler failed",
+        }
+    }
+}
+
+/// A violation in one of several runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "finding")]
+pub struct CheckFinding {
+    /// Name of the run in which it happened.
+    #[schemars(length(min = 1))]
+    pub run: String,
+    /// The requirement's stable name.
+    #[schemars(regex(pattern = schema::REQUIREMENT))]
+    pub requirement: String,
+    /// The device whose driver violated it.
+    pub device: ReportedDevice,
+    /// The virtqueue, where the finding is about one.
+    pub queue: Option<u16>,
+    /// What the driver did, with the values that show why it is wrong. For people; the wording may
+    /// change.
+    #[schemars(length(min = 1))]
+    pub message: String,
+    /// The latest mark at that time.
+    pub mark: Option<String>,
+    /// Microseconds since the run began.
+    pub time_us: u64,
+    /// The guest's instruction pointer at the access, where the access trapped: hexadecimal, as text,
+    /// because many readers of JSON lose the low bits of a 64-bit number.
+    #[schemars(with = "Option<String>", regex(pattern = schema::RIP))]
+    pub rip: Option<Rip>,
+}
+
+impl CheckFinding {
+    /// `finding` of the run `run`.
+    pub fn new(run: &str, finding: ReportedFinding) -> CheckFinding {
+        CheckFinding {
+            run: run.to_owned(),
+            requirement: finding.requirement,
+            device: finding.device,
+            queue: finding.queue,
+            message: finding.message,
+            mark: finding.mark,
+            time_us: finding.time_us,
+            rip: finding.rip,
+        }
+    }
+
+    /// The finding without its run.
+    pub fn finding(&self) -> ReportedFinding {
+        ReportedFinding {
+            requirement: self.requirement.clone(),
+            device: self.device,
+            queue: self.queue,
+            message: self.message.clone(),
+            mark: self.mark.clone(),
+            time_us: self.time_us,
+            rip: self.rip,
         }
     }
 }
 
 /// Reports that cannot be joined.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum MergeError {
     /// They differ in what has to be the same.
     #[error(
         "{what} is {first} in {first_name} and {other} in {other_name}: they are not of one check"
@@ -152,37 +243,42 @@ pub enum Mismatch {
     },
 }
 
-impl Check {
+impl CheckReport {
     /// A report without runs.
-    pub fn new(reading: &str, deny: &str, kernel: Kernel, planned: usize) -> Check {
-        Check {
+    pub fn new(
+        reading: Strictness,
+        deny: Deny,
+        kernel: CheckedKernel,
+        planned: usize,
+    ) -> CheckReport {
+        CheckReport {
             stickler: env!("CARGO_PKG_VERSION").to_owned(),
             spec: SPEC.to_owned(),
-            reading: reading.to_owned(),
-            deny: deny.to_owned(),
+            reading,
+            deny,
             kernel,
             planned,
             runs: Vec::new(),
             requirements: Vec::new(),
             findings: Vec::new(),
+            dropped: ReportedDropped::default(),
         }
     }
 
     /// Adds a run, with its report if there is one.
-    pub fn add(&mut self, checked: Checked, report: Option<Run>) {
+    pub fn add(&mut self, run: CheckedRun, report: Option<RunReport>) {
         if let Some(report) = report {
             self.add_requirements(&report.requirements);
+            self.dropped.add(report.dropped);
+            let findings = report.findings.into_iter();
             self.findings
-                .extend(report.findings.into_iter().map(|finding| Finding {
-                    run: Some(checked.name.clone()),
-                    ..finding
-                }));
+                .extend(findings.map(|finding| CheckFinding::new(&run.name, finding)));
         }
-        self.runs.push(checked);
+        self.runs.push(run);
         self.sort();
     }
 
-    fn add_requirements(&mut self, more: &[Requirement]) {
+    fn add_requirements(&mut self, more: &[ReportedRequirement]) {
         for theirs in more {
             match self.requirements.iter_mut().find(|own| own.id == theirs.id) {
                 Some(own) => add(own, theirs),
@@ -202,10 +298,8 @@ impl Check {
             .iter()
             .map(|run| (run.name.as_str(), run.number))
             .collect();
-        self.findings.sort_by_key(|finding| {
-            let run = finding.run.as_deref().unwrap_or_default();
-            order.get(run).copied()
-        });
+        self.findings
+            .sort_by_key(|finding| order.get(finding.run.as_str()).copied());
     }
 
     /// Joins reports, each with a name for messages, of which there is at least one.
@@ -213,7 +307,7 @@ impl Check {
     /// # Errors
     ///
     /// Why they do not fit together.
-    pub fn merge(reports: Vec<(String, Check)>) -> Result<Option<Check>, Mismatch> {
+    pub fn merge(reports: Vec<(String, CheckReport)>) -> Result<Option<CheckReport>, MergeError> {
         let mut reports = reports.into_iter();
         let Some((first_name, mut whole)) = reports.next() else {
             return Ok(None);
@@ -230,7 +324,7 @@ impl Check {
                 .map(|((what, first), (_, other))| (what, first, other))
             {
                 if first != other {
-                    return Err(Mismatch::Differ {
+                    return Err(MergeError::Differ {
                         what,
                         first,
                         first_name,
@@ -241,7 +335,7 @@ impl Check {
             }
             for run in &part.runs {
                 if let Some(first) = owner.insert(run.name.clone(), name.clone()) {
-                    return Err(Mismatch::Twice {
+                    return Err(MergeError::Twice {
                         run: run.name.clone(),
                         first,
                         other: name,
@@ -249,6 +343,7 @@ impl Check {
                 }
             }
             whole.add_requirements(&part.requirements);
+            whole.dropped.add(part.dropped);
             whole.runs.extend(part.runs);
             whole.findings.extend(part.findings);
         }
@@ -261,8 +356,8 @@ impl Check {
         [
             ("the version of stickler", self.stickler.clone()),
             ("the specification", self.spec.clone()),
-            ("--reading", self.reading.clone()),
-            ("--deny", self.deny.clone()),
+            ("--reading", self.reading.name().to_owned()),
+            ("--deny", self.deny.name().to_owned()),
             ("the kernel", self.kernel.describe()),
             ("the number of runs planned", self.planned.to_string()),
         ]
@@ -272,14 +367,14 @@ impl Check {
     pub fn violates(&self, counts: impl Fn(Level) -> bool) -> bool {
         self.requirements
             .iter()
-            .filter_map(json::Requirement::row)
+            .filter_map(ReportedRequirement::row)
             .any(|row| row.outcome == Outcome::Violated && counts(row.requirement().level))
     }
 
     /// Whether a run failed in this way.
-    pub fn has_failure(&self, how: How) -> bool {
+    pub fn has_failure(&self, kind: FailureKind) -> bool {
         let mut failures = self.runs.iter().flat_map(|run| &run.failures);
-        failures.any(|failure| failure.how == how)
+        failures.any(|failure| failure.how == kind)
     }
 
     /// As JSON, indented, with a newline at the end.
@@ -289,7 +384,7 @@ impl Check {
 }
 
 /// Adds the counts of the same requirement in another run.
-fn add(own: &mut Requirement, theirs: &Requirement) {
+fn add(own: &mut ReportedRequirement, theirs: &ReportedRequirement) {
     own.held = own.held.saturating_add(theirs.held);
     own.violated = own.violated.saturating_add(theirs.violated);
     for (own, theirs) in own.readings.iter_mut().zip(&theirs.readings) {
@@ -301,7 +396,7 @@ fn add(own: &mut Requirement, theirs: &Requirement) {
             held: own.held,
             violated: own.violated,
         };
-        own.outcome = tally.outcome(req).name().to_owned();
+        own.outcome = tally.outcome(req);
     }
 }
 

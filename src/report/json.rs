@@ -1,47 +1,65 @@
-//! The report for programs. `docs/report.schema.json` is its schema, `docs/report.md` describes it.
+//! The report for programs. `docs/report.md` describes it; its JSON Schema is made from these types.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stickler_conformance::judge::{Outcome, Tally};
-use stickler_conformance::requirement::MAX_READINGS;
-use stickler_conformance::{DeviceId, DeviceKind, Latitudes, catalogue};
+use stickler_conformance::requirement::{Level, MAX_READINGS, Role, Strictness};
+use stickler_conformance::{DeviceId, DeviceKind, Finding, Latitudes, catalogue};
 
-use super::{OUTCOMES, Report, Row, SPEC};
-use crate::journal::{self, Noted};
+use super::{EndKind, Report, Row, SPEC, schema};
+use crate::journal::{Dropped, Mark, RecordedFinding};
 
-/// The JSON Schema (draft 2020-12) that every report keeps to.
-pub const SCHEMA: &str = include_str!("../../docs/report.schema.json");
-
-/// The report of one run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What stickler says about one run of a guest. Described in docs/report.md.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Run {
+#[schemars(title = "stickler report")]
+pub struct RunReport {
+    /// Version of stickler that wrote the report.
+    #[schemars(regex(pattern = schema::VERSION))]
     pub stickler: String,
+    /// Version of the virtio specification by which the run was judged.
+    #[schemars(extend("const" = SPEC))]
     pub spec: String,
-    pub reading: String,
-    pub latitude: Latitude,
-    pub guest: Guest,
-    pub marks: Vec<Mark>,
-    pub requirements: Vec<Requirement>,
-    pub findings: Vec<Finding>,
+    /// By which readings the run was judged, where the specification can be read in several ways: by
+    /// the first of each requirement (lenient) or by the last (strict).
+    pub reading: Strictness,
+    /// Which optional behaviour of devices was in use.
+    pub latitude: ReportedLatitudes,
+    /// How the run ended.
+    pub guest: ReportedEnd,
+    /// The steps the guest marked with serial lines '@mark NAME', in the order of time.
+    pub marks: Vec<ReportedMark>,
+    /// One entry per requirement, in the order of the specification's chapters.
+    pub requirements: Vec<ReportedRequirement>,
+    /// The violations, in the order in which they happened. Of many violations of one requirement on
+    /// one device only the first are listed; the requirement's count includes all.
+    pub findings: Vec<ReportedFinding>,
+    /// How many more marks and findings there were than the report lists.
+    pub dropped: ReportedDropped,
 }
 
-/// What the devices made use of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Which optional behaviour of devices was in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Latitude {
+#[schemars(rename = "latitude")]
+pub struct ReportedLatitudes {
+    /// The value for --latitude: the same value makes the same devices.
+    #[schemars(length(min = 1))]
     pub choice: String,
+    /// The seed from which the choice was drawn; null if it was not drawn. Another version of stickler
+    /// may draw another choice from it.
     pub seed: Option<u64>,
+    /// The names of the latitudes.
+    #[schemars(inner(regex(pattern = schema::WORDS)), extend("uniqueItems" = true))]
     pub names: Vec<String>,
 }
 
-impl Latitude {
-    /// As they stand in a report.
-    pub fn new(latitudes: Latitudes, seed: Option<u64>) -> Latitude {
-        Latitude {
+impl ReportedLatitudes {
+    /// `latitudes`, drawn from `seed` if they were drawn.
+    pub fn new(latitudes: Latitudes, seed: Option<u64>) -> ReportedLatitudes {
+        ReportedLatitudes {
             choice: latitudes.to_string(),
             seed,
             names: latitudes.iter().map(|l| l.name().to_owned()).collect(),
@@ -49,121 +67,211 @@ impl Latitude {
     }
 }
 
-/// How the guest ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Guest {
-    pub end: String,
+#[schemars(rename = "guest")]
+pub struct ReportedEnd {
+    /// How the run ended, in one word.
+    pub end: EndKind,
+    /// The guest's panic message, or, after an error, what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
     pub message: Option<String>,
 }
 
-/// A step the guest marked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A step that the guest marked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Mark {
+#[schemars(rename = "mark")]
+pub struct ReportedMark {
+    /// The guest's name for the step.
     pub name: String,
+    /// Microseconds since the run began.
     pub time_us: u64,
 }
 
-/// What became of a requirement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The result for one requirement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Requirement {
+#[schemars(rename = "requirement", extend("allOf" = schema::outcome_and_counts()))]
+pub struct ReportedRequirement {
+    /// The requirement's stable name.
+    #[schemars(regex(pattern = schema::REQUIREMENT))]
     pub id: String,
-    pub role: String,
-    pub level: String,
+    /// Whom the specification addresses.
+    pub role: Role,
+    /// The specification's key word.
+    pub level: Level,
+    /// Where each version of the specification states the requirement. An item is the number of a
+    /// section, a dash, and the number of the normative statement within that section; the number of
+    /// a section alone cites descriptive text.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "propertyNames" = { "pattern": schema::SPEC_VERSION },
+        "additionalProperties" = schema::clauses(),
+    ))]
     pub clauses: BTreeMap<String, Vec<String>>,
-    pub outcome: String,
+    /// Whether the drivers kept to the requirement.
+    pub outcome: Outcome,
+    /// Opportunities to violate the requirement at which the driver did not.
     pub held: u64,
+    /// Opportunities at which the driver did.
     pub violated: u64,
+    /// Where the specification can be read in several ways: each reading, from the most lenient to
+    /// the strictest, and how often it was satisfied, whichever one judged. Absent where there is only
+    /// one reading.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub readings: Vec<Reading>,
+    #[schemars(length(min = 2))]
+    pub readings: Vec<ReportedReading>,
 }
 
 /// How often a reading was satisfied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Reading {
+#[schemars(rename = "reading")]
+pub struct ReportedReading {
+    /// The reading's stable name, unique within the requirement.
+    #[schemars(regex(pattern = schema::WORDS))]
     pub name: String,
+    /// Opportunities to act against this reading at which the driver did not.
     pub satisfied: u64,
+    /// Opportunities at which the driver did.
     pub not_satisfied: u64,
 }
 
 /// A violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Finding {
-    /// In which of several runs; the report of one has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
+#[schemars(rename = "finding")]
+pub struct ReportedFinding {
+    /// The requirement's stable name.
+    #[schemars(regex(pattern = schema::REQUIREMENT))]
     pub requirement: String,
-    pub device: Device,
+    /// The device whose driver violated it.
+    pub device: ReportedDevice,
+    /// The virtqueue, where the finding is about one.
     pub queue: Option<u16>,
+    /// What the driver did, with the values that show why it is wrong. For people; the wording may
+    /// change.
+    #[schemars(length(min = 1))]
     pub message: String,
+    /// The latest mark at that time.
     pub mark: Option<String>,
+    /// Microseconds since the run began.
     pub time_us: u64,
-    /// As text: a JSON number loses the low bits of a kernel address in many readers.
-    pub rip: Option<String>,
+    /// The guest's instruction pointer at the access, where the access trapped: hexadecimal, as text,
+    /// because many readers of JSON lose the low bits of a 64-bit number.
+    #[schemars(with = "Option<String>", regex(pattern = schema::RIP))]
+    pub rip: Option<Rip>,
 }
 
-/// Of which device a finding is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A device of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/report.md describes the fields")]
-pub struct Device {
+#[schemars(rename = "device")]
+pub struct ReportedDevice {
+    /// PCI device number on bus 0.
+    #[schemars(range(max = 31))]
     pub slot: u8,
+    /// The device type.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: DeviceKind,
 }
 
-impl From<&Report> for Run {
-    fn from(report: &Report) -> Run {
-        Run {
-            stickler: env!("CARGO_PKG_VERSION").to_owned(),
-            spec: SPEC.to_owned(),
-            reading: report.strictness.name().to_owned(),
-            latitude: Latitude::new(report.latitudes, report.seed),
-            guest: Guest {
-                end: report.end.name().to_owned(),
-                message: report.end.message().map(str::to_owned),
-            },
-            marks: report.marks.iter().map(Mark::from).collect(),
-            requirements: report.rows.iter().map(Requirement::from).collect(),
-            findings: report.findings.iter().map(Finding::from).collect(),
+/// How many more marks and findings there were than the report lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "dropped")]
+pub struct ReportedDropped {
+    /// Marks; a run's report lists the first 10,000.
+    pub marks: u64,
+    /// Findings; a run's report lists the first 20,000. They are included in the requirements' counts.
+    pub findings: u64,
+}
+
+impl ReportedDropped {
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: ReportedDropped) {
+        self.marks = self.marks.saturating_add(other.marks);
+        self.findings = self.findings.saturating_add(other.findings);
+    }
+}
+
+impl From<Dropped> for ReportedDropped {
+    fn from(dropped: Dropped) -> ReportedDropped {
+        ReportedDropped {
+            marks: dropped.marks,
+            findings: dropped.findings,
         }
     }
 }
 
-impl From<&journal::Mark> for Mark {
-    fn from(mark: &journal::Mark) -> Mark {
-        Mark {
+/// A guest's instruction pointer; in JSON `0x` and 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Rip(pub u64);
+
+impl From<Rip> for String {
+    fn from(rip: Rip) -> String {
+        format!("{:#018x}", rip.0)
+    }
+}
+
+impl TryFrom<String> for Rip {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Rip, &'static str> {
+        const FORM: &str = "an instruction pointer is 0x and 16 hexadecimal digits";
+        let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 16);
+        let value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        value.map(Rip).ok_or(FORM)
+    }
+}
+
+impl From<&Report> for RunReport {
+    fn from(report: &Report) -> RunReport {
+        RunReport {
+            stickler: env!("CARGO_PKG_VERSION").to_owned(),
+            spec: SPEC.to_owned(),
+            reading: report.strictness,
+            latitude: ReportedLatitudes::new(report.latitudes, report.seed),
+            guest: ReportedEnd {
+                end: report.end.kind(),
+                message: report.end.message().map(str::to_owned),
+            },
+            marks: report.marks.iter().map(ReportedMark::from).collect(),
+            requirements: report.rows.iter().map(ReportedRequirement::from).collect(),
+            findings: report.findings.iter().map(ReportedFinding::from).collect(),
+            dropped: report.dropped.into(),
+        }
+    }
+}
+
+impl From<&Mark> for ReportedMark {
+    fn from(mark: &Mark) -> ReportedMark {
+        ReportedMark {
             name: mark.name.clone(),
             time_us: mark.time_us,
         }
     }
 }
 
-impl From<&Row> for Requirement {
-    fn from(row: &Row) -> Requirement {
+impl From<&Row> for ReportedRequirement {
+    fn from(row: &Row) -> ReportedRequirement {
         let requirement = row.requirement();
         let clauses = requirement.clauses.iter().map(|c| (*c).to_owned());
-        Requirement {
+        ReportedRequirement {
             id: requirement.name.to_owned(),
-            role: requirement.role.name().to_owned(),
-            level: requirement.level.name().to_owned(),
+            role: requirement.role,
+            level: requirement.level,
             clauses: BTreeMap::from([(SPEC.to_owned(), clauses.collect())]),
-            outcome: row.outcome.name().to_owned(),
+            outcome: row.outcome,
             held: row.tally.held,
             violated: row.tally.violated,
             readings: row
                 .readings()
-                .map(|(reading, tally)| Reading {
+                .map(|(reading, tally)| ReportedReading {
                     name: reading.name.to_owned(),
                     satisfied: tally.held,
                     not_satisfied: tally.violated,
@@ -173,8 +281,8 @@ impl From<&Row> for Requirement {
     }
 }
 
-impl Requirement {
-    /// Back from what was read; none if this version of stickler has no such requirement.
+impl ReportedRequirement {
+    /// The row of the text report; `None` if this version of stickler has no such requirement.
     pub fn row(&self) -> Option<Row> {
         let mut by_reading = [Tally::default(); MAX_READINGS];
         for (tally, reading) in by_reading.iter_mut().zip(&self.readings) {
@@ -187,65 +295,53 @@ impl Requirement {
                 held: self.held,
                 violated: self.violated,
             },
-            outcome: outcome(&self.outcome)?,
+            outcome: self.outcome,
             by_reading,
         })
     }
 }
 
-fn outcome(name: &str) -> Option<Outcome> {
-    OUTCOMES.into_iter().find(|outcome| outcome.name() == name)
-}
-
-impl From<&Noted> for Finding {
-    fn from(noted: &Noted) -> Finding {
-        Finding {
-            run: None,
-            requirement: noted.finding.requirement.name().to_owned(),
-            device: Device {
-                slot: noted.finding.device.slot,
-                kind: noted.finding.device.kind.name().to_owned(),
+impl From<&RecordedFinding> for ReportedFinding {
+    fn from(recorded: &RecordedFinding) -> ReportedFinding {
+        let finding = &recorded.finding;
+        ReportedFinding {
+            requirement: finding.requirement.name().to_owned(),
+            device: ReportedDevice {
+                slot: finding.device.slot,
+                kind: finding.device.kind,
             },
-            queue: noted.finding.queue,
-            message: noted.finding.message.clone(),
-            mark: noted.mark.as_deref().map(str::to_owned),
-            time_us: noted.time_us,
-            rip: noted.rip.map(|rip| format!("{rip:#018x}")),
+            queue: finding.queue,
+            message: finding.message.clone(),
+            mark: recorded.mark.as_deref().map(str::to_owned),
+            time_us: recorded.time_us,
+            rip: recorded.rip.map(Rip),
         }
     }
 }
 
-impl Finding {
-    /// Back from what was read; none if it is of a requirement or a device that this version of
-    /// stickler does not have.
-    pub fn noted(&self) -> Option<Noted> {
-        let kind = DeviceKind::ALL
-            .into_iter()
-            .find(|kind| kind.name() == self.device.kind)?;
-        let rip = match &self.rip {
-            Some(text) => Some(u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()?),
-            None => None,
-        };
-        Some(Noted {
-            finding: stickler_conformance::Finding {
+impl ReportedFinding {
+    /// The finding of the text report; `None` if this version of stickler has no such requirement.
+    pub fn recorded(&self) -> Option<RecordedFinding> {
+        Some(RecordedFinding {
+            finding: Finding {
                 requirement: catalogue::find(&self.requirement)?,
                 device: DeviceId {
                     slot: self.device.slot,
-                    kind,
+                    kind: self.device.kind,
                 },
                 queue: self.queue,
                 message: self.message.clone(),
             },
             time_us: self.time_us,
             mark: self.mark.as_deref().map(Into::into),
-            rip,
+            rip: self.rip.map(|rip| rip.0),
         })
     }
 }
 
 /// The report as JSON, indented, with a newline at the end.
 pub fn render(report: &Report) -> String {
-    pretty(&Run::from(report))
+    pretty(&RunReport::from(report))
 }
 
 /// `value` as JSON, indented, with a newline at the end.

@@ -1,15 +1,20 @@
-//! What the user gets to read of a run.
+//! What the user reads about a run.
 //!
 //! A [`Report`] is put together once, when the guest has ended, and shown as [`text`] for people or
-//! [`json`] for programs. A [`check::Check`] is the same of many runs. [`output`] brings it to where the user wants it.
+//! [`json`] for programs. A [`CheckReport`](check::CheckReport) is the same for many runs. [`schema`]
+//! describes the JSON. [`output`] writes reports to where the user wants them.
 
 pub mod check;
 pub mod json;
 pub mod output;
+pub mod schema;
 pub mod text;
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use stickler_conformance::catalogue;
 use stickler_conformance::judge::{Outcome, Tallies, Tally};
 use stickler_conformance::requirement::{
@@ -18,12 +23,12 @@ use stickler_conformance::requirement::{
 use stickler_conformance::{DeviceId, Latitudes, Req};
 
 use crate::end::GuestEnd;
-use crate::journal::{Journal, Mark, Noted};
+use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
 
 /// The version of the specification by which a run is judged.
 pub const SPEC: &str = "1.0";
 
-/// Everything there is to say about a run.
+/// What is reported about a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The devices whose drivers were judged, by slot.
@@ -32,28 +37,30 @@ pub struct Report {
     pub end: End,
     /// By which readings it was judged, where the specification can be read in several ways.
     pub strictness: Strictness,
-    /// What the devices made use of that the specification leaves to them.
+    /// Which optional behaviour of devices was in use.
     pub latitudes: Latitudes,
-    /// The seed from which these were drawn, if they were.
+    /// The seed from which the latitudes were drawn, if they were.
     pub seed: Option<u64>,
     /// How long it ran.
     pub duration: Duration,
     /// The steps it marked, by rising time.
     pub marks: Vec<Mark>,
-    /// Every requirement the run could say something about, in catalogue order.
+    /// Every requirement of which the run has a result, in catalogue order.
     pub rows: Vec<Row>,
-    /// The violations, in the order they happened.
-    pub findings: Vec<Noted>,
+    /// The violations, in the order in which they happened.
+    pub findings: Vec<RecordedFinding>,
+    /// How many more marks and findings there were.
+    pub dropped: Dropped,
 }
 
-/// What became of one requirement.
+/// The result for one requirement.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Which.
+    /// Which requirement.
     pub req: Req,
-    /// How often it was put to the test, and how that ended.
+    /// How often it was tested, with which result.
     pub tally: Tally,
-    /// What that amounts to.
+    /// The result as one word.
     pub outcome: Outcome,
     /// The counts by each of its readings, as many as it has.
     pub by_reading: [Tally; MAX_READINGS],
@@ -65,8 +72,8 @@ impl Row {
         self.req.requirement()
     }
 
-    /// The ways to read it, from the most lenient to the strictest, with their counts; none where
-    /// the specification leaves no doubt.
+    /// Its readings, from the most lenient to the strictest, with their counts; none where the
+    /// specification can be read in one way only.
     pub fn readings(&self) -> impl Iterator<Item = (&'static Reading, Tally)> + use<> {
         self.requirement().readings.iter().zip(self.by_reading)
     }
@@ -81,12 +88,12 @@ pub const OUTCOMES: [Outcome; 4] = [
 ];
 
 impl Report {
-    /// Puts a report together from what the judges of `devices` counted, and from the journal.
+    /// Makes a report from the tallies of the judges of `devices`, and from the journal.
     pub fn new(end: End, devices: Vec<DeviceId>, tallies: &Tallies, journal: &Journal) -> Report {
         let rows = catalogue::iter()
             .filter_map(|(req, requirement)| {
                 let tally = tallies.get(req);
-                // A run says nothing about what we built and nobody counted.
+                // A run has no result for a device requirement that it did not count.
                 let counted =
                     !matches!(requirement.how, How::Built(_)) || tally != Tally::default();
                 counted.then(|| Row {
@@ -107,10 +114,11 @@ impl Report {
             marks: journal.marks(),
             rows,
             findings: journal.findings(),
+            dropped: journal.dropped(),
         }
     }
 
-    /// The same of devices that made use of `latitudes`, drawn from `seed` if they were drawn.
+    /// The same report for devices with `latitudes`, drawn from `seed` if they were drawn.
     #[must_use]
     pub fn with_latitudes(self, latitudes: Latitudes, seed: Option<u64>) -> Report {
         Report {
@@ -120,7 +128,7 @@ impl Report {
         }
     }
 
-    /// How many requirements ended so.
+    /// How many requirements have this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.rows.iter().filter(|r| r.outcome == outcome).count()
     }
@@ -136,28 +144,92 @@ impl Report {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The guest came to an end, or was brought to it.
+    /// The guest ended, or was ended.
     Guest(GuestEnd),
-    /// stickler could not go on, for this reason. What was seen until then is reported all the same.
+    /// stickler could not continue, for this reason. What was seen until then is still reported.
     Error(String),
 }
 
-impl End {
-    /// In one word, as the JSON report spells it.
-    pub fn name(&self) -> &'static str {
+/// How a run ended, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "end")]
+pub enum EndKind {
+    /// The guest powered itself off.
+    PowerOff,
+    /// The guest reset itself.
+    Reset,
+    /// The guest's kernel panicked.
+    Panic,
+    /// A vCPU of the guest shut down (triple fault).
+    TripleFault,
+    /// The guest did not end within its time limit.
+    Timeout,
+    /// stickler stopped the guest at a violation, as the user asked.
+    Violation,
+    /// The user or a signal ended the run.
+    Interrupted,
+    /// stickler could not continue.
+    Error,
+}
+
+/// Which violations make a run fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "deny")]
+pub enum Deny {
+    /// Those of MUST and MUST NOT
+    Must,
+    /// Those of SHOULD and SHOULD NOT, too
+    Should,
+    /// None
+    None,
+}
+
+impl Deny {
+    /// The value of `--deny`, and how reports spell it.
+    pub const fn name(self) -> &'static str {
         match self {
-            End::Guest(GuestEnd::PowerOff) => "power-off",
-            End::Guest(GuestEnd::Reset) => "reset",
-            End::Guest(GuestEnd::Panic(_)) => "panic",
-            End::Guest(GuestEnd::TripleFault) => "triple-fault",
-            End::Guest(GuestEnd::Timeout) => "timeout",
-            End::Guest(GuestEnd::Violation) => "violation",
-            End::Guest(GuestEnd::Interrupted) => "interrupted",
-            End::Error(_) => "error",
+            Deny::Must => "must",
+            Deny::Should => "should",
+            Deny::None => "none",
         }
     }
 
-    /// What more there is to say: the guest's panic message, or what failed.
+    /// Whether a violated requirement of this level makes the run fail.
+    pub fn counts(self, level: Level) -> bool {
+        match self {
+            Deny::Must => level.is_absolute(),
+            Deny::Should => level != Level::May,
+            Deny::None => false,
+        }
+    }
+
+    /// Whether `--on-violation stop` ends the guest at a violation of this level.
+    pub fn stops(self, level: Level) -> bool {
+        match self {
+            Deny::None => Deny::Should.counts(level),
+            deny => deny.counts(level),
+        }
+    }
+}
+
+impl End {
+    /// The end without its message.
+    pub fn kind(&self) -> EndKind {
+        match self {
+            End::Guest(GuestEnd::PowerOff) => EndKind::PowerOff,
+            End::Guest(GuestEnd::Reset) => EndKind::Reset,
+            End::Guest(GuestEnd::Panic(_)) => EndKind::Panic,
+            End::Guest(GuestEnd::TripleFault) => EndKind::TripleFault,
+            End::Guest(GuestEnd::Timeout) => EndKind::Timeout,
+            End::Guest(GuestEnd::Violation) => EndKind::Violation,
+            End::Guest(GuestEnd::Interrupted) => EndKind::Interrupted,
+            End::Error(_) => EndKind::Error,
+        }
+    }
+
+    /// The guest's panic message, or what failed.
     pub fn message(&self) -> Option<&str> {
         match self {
             End::Guest(GuestEnd::Panic(message)) | End::Error(message) if !message.is_empty() => {

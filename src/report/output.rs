@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::check::Check;
+use super::check::CheckReport;
 use super::{Report, json, text};
 
 /// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
@@ -155,7 +155,7 @@ impl Outputs {
     }
 
     /// The same for the report of a check.
-    pub fn write_check(self, check: &Check) -> Vec<Error> {
+    pub fn write_check(self, check: &CheckReport) -> Vec<Error> {
         self.write_as(|format, colour| match format {
             Format::Json => check.to_json(),
             Format::Text => text::render_check(check, colour),

@@ -11,6 +11,7 @@ use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
 
 use super::output::{Format, Outputs, ReportSpec};
 use super::*;
+use crate::journal::{FINDINGS, MARKS};
 
 const BLOCK: DeviceId = DeviceId {
     slot: 2,
@@ -50,8 +51,8 @@ fn clears_status() -> Report {
     )
 }
 
-fn schema() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(json::SCHEMA).unwrap();
+fn validator() -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(&schema::of_run()).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 }
@@ -59,7 +60,7 @@ fn schema() -> jsonschema::Validator {
 /// Checks the JSON of `report` against the schema and gives it.
 fn valid_json(report: &Report) -> Value {
     let value: Value = serde_json::from_str(&json::render(report)).unwrap();
-    let errors: Vec<String> = schema()
+    let errors: Vec<String> = validator()
         .iter_errors(&value)
         .map(|e| format!("{}: {e}", e.instance_path()))
         .collect();
@@ -84,7 +85,7 @@ fn ends() -> Vec<End> {
 #[test]
 fn json_keeps_to_the_schema_however_the_guest_ends() {
     for end in ends() {
-        let name = end.name();
+        let name = serde_json::to_value(end.kind()).unwrap();
         let json = valid_json(&judged(end, &[]));
         assert_eq!(json["guest"]["end"], name);
     }
@@ -95,7 +96,14 @@ fn json_keeps_to_the_schema_however_the_guest_ends() {
 #[test]
 fn the_schema_refuses_what_is_no_report() {
     let good = valid_json(&clears_status());
-    let breakages: [(&str, Value); 13] = [
+    let breakages: [(&str, Value); 20] = [
+        ("/stickler", "one".into()),
+        ("/dropped/marks", Value::Null),
+        ("/dropped/findings", Value::from(-1)),
+        ("/requirements/0/level", "MIGHT".into()),
+        ("/requirements/0/role", "host".into()),
+        ("/findings/0/rip", "0x1".into()),
+        ("/findings/0/device/slot", Value::from(32)),
         ("/spec", "1.1".into()),
         ("/latitude/seed", Value::from(-1)),
         ("/latitude/names", "none".into()),
@@ -110,11 +118,34 @@ fn the_schema_refuses_what_is_no_report() {
         ("/findings/0/message", "".into()),
         ("/marks/0/time_us", Value::from(-1)),
     ];
-    let schema = schema();
+    let schema = validator();
     for (pointer, value) in breakages {
         let mut bad = good.clone();
         *bad.pointer_mut(pointer).expect(pointer) = value;
         assert!(!schema.is_valid(&bad), "{pointer}");
+    }
+    // No object takes a further member, and none lacks one.
+    for pointer in [
+        "",
+        "/latitude",
+        "/guest",
+        "/marks/0",
+        "/requirements/0",
+        "/requirements/1/readings/0",
+        "/findings/0",
+        "/findings/0/device",
+        "/dropped",
+    ] {
+        let members = good.pointer(pointer).expect(pointer).as_object().unwrap();
+        for name in members.keys().filter(|name| *name != "readings") {
+            let mut bad = good.clone();
+            let object = bad.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+            object.remove(name);
+            assert!(!schema.is_valid(&bad), "{pointer} without {name}");
+        }
+        let mut bad = good.clone();
+        bad.pointer_mut(pointer).unwrap()["run"] = "seed=1".into();
+        assert!(!schema.is_valid(&bad), "{pointer} with more");
     }
     let mut contradiction = good.clone();
     let row = contradiction["requirements"]
@@ -214,6 +245,39 @@ fn the_latitudes_of_the_devices_are_in_the_report() {
 }
 
 #[test]
+fn what_the_journal_did_not_keep_is_reported() {
+    let end = || End::Guest(GuestEnd::PowerOff);
+    let complete = judged(end(), &[]);
+    let none = serde_json::json!({ "marks": 0, "findings": 0 });
+    assert_eq!(valid_json(&complete)["dropped"], none);
+    assert!(!text::render(&complete, false).contains("not listed"));
+
+    let journal = Journal::new();
+    for _ in 0..MARKS + 2 {
+        journal.mark("again");
+    }
+    let mut recorder = journal.recorder();
+    let finding = stickler_conformance::Finding {
+        requirement: catalogue::find("status.no-clear").unwrap(),
+        device: BLOCK,
+        queue: None,
+        message: "wrote 1 over 3".into(),
+    };
+    for _ in 0..FINDINGS + 1 {
+        recorder.record(finding.clone());
+    }
+    let judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
+    let tallies = judge.tallies().unwrap();
+    let report = Report::new(end(), vec![BLOCK], &tallies, &journal);
+    let json: Value = serde_json::from_str(&json::render(&report)).unwrap();
+    let counts = serde_json::json!({ "marks": 2, "findings": 1 });
+    assert_eq!(json["dropped"], counts);
+    let text = text::render(&report, false);
+    let line = "not listed, because there were too many: 2 marks, 1 finding";
+    assert!(text.lines().any(|found| found == line), "{text}");
+}
+
+#[test]
 fn only_levels_that_count_make_a_violation() {
     let report = clears_status();
     assert!(report.violates(Level::is_absolute));
@@ -291,6 +355,10 @@ fn sample() -> Report {
             row(named("queue.in-memory"), tally(1, 0), Outcome::Held),
         ],
         findings,
+        dropped: Dropped {
+            marks: 1,
+            findings: 2,
+        },
     }
 }
 

@@ -7,10 +7,11 @@ use stickler_conformance::Latitude;
 use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{How, Requirement, Strictness};
 
-use super::check::Check;
+use super::check::CheckReport;
+use super::json::ReportedDropped;
 use super::{End, OUTCOMES, Report, Row, SPEC};
 use crate::end::GuestEnd;
-use crate::journal::Noted;
+use crate::journal::RecordedFinding;
 
 /// The report as text, with colours (ANSI escape sequences) if `colour`.
 pub fn render(report: &Report, colour: bool) -> String {
@@ -25,7 +26,7 @@ pub fn render(report: &Report, colour: bool) -> String {
 }
 
 /// The report of a check as text.
-pub fn render_check(check: &Check, colour: bool) -> String {
+pub fn render_check(check: &CheckReport, colour: bool) -> String {
     let rows: Vec<Row> = check.requirements.iter().filter_map(|r| r.row()).collect();
     let mut text = Text {
         out: String::new(),
@@ -76,10 +77,13 @@ const OUTCOME: usize = "not observable".len();
 impl Text {
     fn report(&mut self, report: &Report) -> fmt::Result {
         self.head(report)?;
-        let findings: Vec<Seen<'_>> = report
+        let findings: Vec<FindingInRun<'_>> = report
             .findings
             .iter()
-            .map(|noted| Seen { noted, run: None })
+            .map(|recorded| FindingInRun {
+                recorded,
+                run: None,
+            })
             .collect();
         self.rows(&report.rows, &findings)?;
         self.readings(&report.rows, report.strictness)?;
@@ -87,7 +91,7 @@ impl Text {
     }
 
     /// What became of each requirement.
-    fn rows(&mut self, rows: &[Row], findings: &[Seen<'_>]) -> fmt::Result {
+    fn rows(&mut self, rows: &[Row], findings: &[FindingInRun<'_>]) -> fmt::Result {
         for outcome in OUTCOMES {
             let mut rows: Vec<&Row> = rows.iter().filter(|row| row.outcome == outcome).collect();
             if rows.is_empty() {
@@ -163,12 +167,15 @@ impl Text {
     }
 
     /// What the requirement says, and what was done instead, on which device and when.
-    fn violations(&mut self, row: &Row, findings: &[Seen<'_>]) -> fmt::Result {
+    fn violations(&mut self, row: &Row, findings: &[FindingInRun<'_>]) -> fmt::Result {
         let requirement = row.requirement();
         writeln!(self.out, "  {}", self.paint(FAINT, requirement.text))?;
         let mut shown = 0u64;
         for group in groups(row, findings) {
-            let Seen { noted: first, run } = group.first;
+            let FindingInRun {
+                recorded: first,
+                run,
+            } = group.first;
             write!(
                 self.out,
                 "  - {}, slot {}",
@@ -260,11 +267,12 @@ impl Text {
             Some(message) => writeln!(self.out, ": {}", printable(message))?,
             None => writeln!(self.out)?,
         }
+        self.dropped(report.dropped.into())?;
         self.sum(&report.rows)
     }
 
     /// The table of requirements over all runs, then the runs that failed.
-    fn check(&mut self, check: &Check, rows: &[Row]) -> fmt::Result {
+    fn check(&mut self, check: &CheckReport, rows: &[Row]) -> fmt::Result {
         let title = format!("stickler {}", check.stickler);
         let title = self.paint(STRONG, &title);
         writeln!(
@@ -274,27 +282,27 @@ impl Text {
             runs(check.runs.len()),
             printable(&check.kernel.describe())
         )?;
-        let noted: Vec<(Option<&str>, Noted)> = check
+        let recorded: Vec<(&str, RecordedFinding)> = check
             .findings
             .iter()
-            .filter_map(|finding| Some((finding.run.as_deref(), finding.noted()?)))
+            .filter_map(|one| Some((one.run.as_str(), one.finding().recorded()?)))
             .collect();
-        let findings: Vec<Seen<'_>> = noted
+        let findings: Vec<FindingInRun<'_>> = recorded
             .iter()
-            .map(|(run, noted)| Seen { noted, run: *run })
+            .map(|(run, recorded)| FindingInRun {
+                recorded,
+                run: Some(run),
+            })
             .collect();
         self.rows(rows, &findings)?;
-        let strictness = match check.reading.as_str() {
-            "strict" => Strictness::Strict,
-            _ => Strictness::Lenient,
-        };
-        self.readings(rows, strictness)?;
+        self.readings(rows, check.reading)?;
         self.runs(check)?;
+        self.dropped(check.dropped)?;
         self.sum(rows)
     }
 
     /// Runs in which drivers gave up, as they may, those that failed, and how many there were.
-    fn runs(&mut self, check: &Check) -> fmt::Result {
+    fn runs(&mut self, check: &CheckReport) -> fmt::Result {
         writeln!(self.out)?;
         for run in &check.runs {
             for device in &run.given_up {
@@ -355,7 +363,28 @@ impl Text {
         }
     }
 
-    /// How many requirements came out how, and which were violated.
+    /// How much the report does not list.
+    fn dropped(&mut self, dropped: ReportedDropped) -> fmt::Result {
+        let ReportedDropped { marks, findings } = dropped;
+        let more: Vec<String> = [(marks, "mark"), (findings, "finding")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| match count {
+                1 => format!("1 {what}"),
+                count => format!("{count} {what}s"),
+            })
+            .collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        let line = format!(
+            "not listed, because there were too many: {}",
+            more.join(", ")
+        );
+        writeln!(self.out, "{}", self.paint(WEAK, &line))
+    }
+
+    /// How many requirements have which outcome, and which were violated.
     fn sum(&mut self, rows: &[Row]) -> fmt::Result {
         let sum: Vec<String> = OUTCOMES
             .into_iter()
@@ -392,14 +421,14 @@ impl Text {
 
 /// A finding, and in which run it was made where there are several.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
-    noted: &'a Noted,
+struct FindingInRun<'a> {
+    recorded: &'a RecordedFinding,
     run: Option<&'a str>,
 }
 
 /// Findings of one requirement that say the same.
 struct Group<'a> {
-    first: Seen<'a>,
+    first: FindingInRun<'a>,
     last_us: u64,
     last_run: Option<&'a str>,
     count: u64,
@@ -408,19 +437,19 @@ struct Group<'a> {
 
 /// The findings of `row`'s requirement; those that differ only in when and where the guest did it
 /// come together.
-fn groups<'a>(row: &Row, findings: &[Seen<'a>]) -> Vec<Group<'a>> {
+fn groups<'a>(row: &Row, findings: &[FindingInRun<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for seen in findings
         .iter()
-        .filter(|seen| seen.noted.finding.requirement == row.req)
+        .filter(|seen| seen.recorded.finding.requirement == row.req)
     {
         match groups
             .iter_mut()
-            .find(|group| group.first.noted.finding == seen.noted.finding)
+            .find(|group| group.first.recorded.finding == seen.recorded.finding)
         {
             Some(group) => {
                 group.count += 1;
-                group.last_us = seen.noted.time_us;
+                group.last_us = seen.recorded.time_us;
                 // The findings of a run stand together.
                 if group.last_run != seen.run {
                     group.last_run = seen.run;
@@ -429,7 +458,7 @@ fn groups<'a>(row: &Row, findings: &[Seen<'a>]) -> Vec<Group<'a>> {
             }
             None => groups.push(Group {
                 first: *seen,
-                last_us: seen.noted.time_us,
+                last_us: seen.recorded.time_us,
                 last_run: seen.run,
                 count: 1,
                 runs: 1,

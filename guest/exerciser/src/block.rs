@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use stickler_exerciser::{
-    DISK_SEED, DISK_SIZE, LEFT_SEED, READ_ONLY_SEED, READ_ONLY_SIZE, UNWRITTEN, pattern,
+    DISK_SEED, DISK_SIZE, GuestLine, LEFT_SEED, READ_ONLY_SEED, READ_ONLY_SIZE, pattern,
 };
 
 use crate::devices::{self, Kind, eventually};
@@ -79,7 +79,7 @@ fn use_first(disk: &Disk) -> Result {
 pub(crate) fn leave() -> Result {
     let disk = Disk::first()?;
     if !disk.takes_writes()? {
-        say(UNWRITTEN);
+        say(&GuestLine::Unwritten);
         return disk.compare_all(DISK_SEED, "as the host has made it");
     }
     doing("writing the whole disk");

@@ -1,44 +1,13 @@
 //! The devices as the kernel lists them: which there are, and whether they have drivers.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use stickler_exerciser::Kind;
+
 use crate::failure::{Context, Result};
-
-/// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Net,
-    Block,
-    Console,
-    Entropy,
-}
-
-impl Kind {
-    fn of(id: u64) -> Option<Self> {
-        match id {
-            1 => Some(Self::Net),
-            2 => Some(Self::Block),
-            3 => Some(Self::Console),
-            4 => Some(Self::Entropy),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Net => "network",
-            Self::Block => "block",
-            Self::Console => "console",
-            Self::Entropy => "entropy",
-        })
-    }
-}
 
 const PCI: &str = "/sys/bus/pci/devices";
 
@@ -111,21 +80,24 @@ impl Device {
             .is_some_and(|bits| bits.as_bytes().get(bit) == Some(&b'1'))
     }
 
-    /// What it is and how it stands, in words.
+    /// What it is, where it is and what state it is in, in words.
     pub(crate) fn describe(&self) -> String {
-        let kind = self
-            .kind()
-            .map_or("device".to_owned(), |kind| kind.to_string());
+        match self.kind() {
+            Some(kind) => format!("{kind} {}", self.state()),
+            None => format!("device {}", self.state()),
+        }
+    }
+
+    /// Where it is and what state it is in, in words.
+    pub(crate) fn state(&self) -> String {
+        let name = self.name();
         match (self.function.join("driver").exists(), self.status()) {
-            (false, _) => format!("{kind} at {}: its transport has no driver", self.name()),
-            (true, None) => format!("{kind} at {}: the transport gives no device", self.name()),
+            (false, _) => format!("at {name}: its transport has no driver"),
+            (true, None) => format!("at {name}: the transport gives no device"),
             (true, Some(status)) if self.is_driven() => {
-                format!("{kind} at {}: device status {status:#04x}", self.name())
+                format!("at {name}: device status {status:#04x}")
             }
-            (true, Some(status)) => format!(
-                "{kind} at {}: no driver, device status {status:#04x}",
-                self.name()
-            ),
+            (true, Some(status)) => format!("at {name}: no driver, device status {status:#04x}"),
         }
     }
 }

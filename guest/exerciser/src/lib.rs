@@ -1,7 +1,10 @@
 //! What the exerciser in the guest and `stickler check` beside it agree upon.
 
 pub mod kernel_log;
+mod line;
 pub mod pattern;
+
+pub use line::{GuestLine, Kind};
 
 /// Size in bytes of the first disk.
 pub const DISK_SIZE: usize = 4 << 20;
@@ -51,15 +54,3 @@ pub const PROGRAMS: &str = "/.stickler/bin";
 
 /// The first process.
 pub const INIT: &str = "/.stickler/init";
-
-/// What the guest writes to its serial port when everything worked.
-pub const PASSED: &str = "exercise: passed";
-
-/// What comes before the step that failed and what was wrong.
-pub const FAILED: &str = "exercise: failed: ";
-
-/// What comes before the device that its driver gave up on, where it may.
-pub const GIVEN_UP: &str = "exercise: given up: ";
-
-/// What the guest writes when the first disk took no writes.
-pub const UNWRITTEN: &str = "exercise: the disk takes no writes";

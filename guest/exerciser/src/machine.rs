@@ -1,9 +1,10 @@
 //! The machine around the devices: file systems, modules, the serial port, the end.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 
-use stickler_exerciser::{LATITUDES_PARAMETER, MODULES};
+use stickler_exerciser::{GuestLine, LATITUDES_PARAMETER, MODULES};
 
 use crate::doing;
 use crate::failure::{Context, Result};
@@ -60,12 +61,12 @@ pub(crate) fn has_latitude(name: &str) -> bool {
 
 /// Puts a mark on stickler's timeline.
 pub(crate) fn mark(name: &str) {
-    say(&format!("@mark {name}"));
+    say(&GuestLine::Mark(name.to_owned()));
 }
 
 /// Writes a line to the serial port.
-pub(crate) fn say(line: &str) {
-    let line = line.replace(['\n', '\r'], " | ");
+pub(crate) fn say(line: &dyn Display) {
+    let line = line.to_string().replace(['\n', '\r'], " | ");
     let written = File::options()
         .write(true)
         .open("/dev/ttyS0")

@@ -26,9 +26,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use stickler_exerciser::{
-    COMMAND, FAILED, GIVEN_UP, GIVING_UP_PARAMETER, PASSED, PATIENCE_PARAMETER,
-};
+use stickler_exerciser::{COMMAND, GIVING_UP_PARAMETER, GuestLine, PATIENCE_PARAMETER};
 
 use crate::devices::{Device, Kind};
 use crate::drivers::Bus;
@@ -53,7 +51,7 @@ fn main() -> ExitCode {
     }
     mark("power-off");
     if !exercise.failed {
-        say(PASSED);
+        say(&GuestLine::Passed);
     }
     if exercise.hung {
         // A driver that waits for its device can hold up switching off.
@@ -63,7 +61,10 @@ fn main() -> ExitCode {
         });
     }
     sys::power_off();
-    say(&format!("{FAILED}power-off: the machine stays on"));
+    say(&GuestLine::Failed {
+        step: "power-off".to_owned(),
+        message: "the machine stays on".to_owned(),
+    });
     ExitCode::FAILURE
 }
 
@@ -215,16 +216,22 @@ impl Exercise {
                 && let Some(kind) = device.kind()
                 && self.lost.insert(kind)
             {
-                say(&format!("{GIVEN_UP}{}", device.describe()));
+                say(&GuestLine::GivenUp {
+                    kind,
+                    state: device.state(),
+                });
             }
         }
     }
 
     fn failed(&mut self, step: &str, error: &str) {
-        say(&format!("{FAILED}{step}: {error}"));
+        say(&GuestLine::Failed {
+            step: step.to_owned(),
+            message: error.to_owned(),
+        });
         if !self.failed {
             for line in complaints::latest_warnings() {
-                say(&format!("exercise: the kernel says: {line}"));
+                say(&format_args!("exercise: the kernel says: {line}"));
             }
         }
         self.failed = true;

@@ -1,19 +1,19 @@
 use serde_json::Value;
 use stickler_conformance::Latitude::{AnyRevision, OneVector};
-use stickler_conformance::Latitudes;
+use stickler_conformance::{DeviceKind, Latitudes};
 
 use super::*;
-use crate::report::json::{Device, Guest};
+use crate::report::json::ReportedEnd;
 use crate::report::text;
 
-fn kernel() -> Kernel {
-    Kernel {
+fn kernel() -> CheckedKernel {
+    CheckedKernel {
         file: "vmlinuz".to_owned(),
         release: Some("6.12.9".to_owned()),
     }
 }
 
-fn requirement(id: &str, held: u64, violated: u64) -> Requirement {
+fn requirement(id: &str, held: u64, violated: u64) -> ReportedRequirement {
     let req = catalogue::find(id).unwrap();
     let row = crate::report::Row {
         req,
@@ -21,56 +21,63 @@ fn requirement(id: &str, held: u64, violated: u64) -> Requirement {
         outcome: Tally { held, violated }.outcome(req),
         by_reading: Default::default(),
     };
-    Requirement::from(&row)
+    ReportedRequirement::from(&row)
 }
 
-fn finding(message: &str, time_us: u64) -> Finding {
-    Finding {
-        run: None,
+fn finding(message: &str, time_us: u64) -> ReportedFinding {
+    ReportedFinding {
         requirement: "status.no-clear".to_owned(),
-        device: Device {
+        device: ReportedDevice {
             slot: 2,
-            kind: "block".to_owned(),
+            kind: DeviceKind::Block,
         },
         queue: None,
         message: message.to_owned(),
         mark: Some("probe".to_owned()),
         time_us,
-        rip: Some("0xffffffff81000000".to_owned()),
+        rip: Some(Rip(0xffff_ffff_8100_0000)),
     }
 }
 
-fn latitude(seed: Option<u64>) -> Latitude {
+fn latitude(seed: Option<u64>) -> ReportedLatitudes {
     let drawn: Latitudes = [Some(AnyRevision), seed.map(|_| OneVector)]
         .into_iter()
         .flatten()
         .collect();
     let latitudes = drawn.varied(seed.unwrap_or(0));
-    Latitude::new(latitudes, seed)
+    ReportedLatitudes::new(latitudes, seed)
 }
 
-fn run(seed: Option<u64>, requirements: Vec<Requirement>, findings: Vec<Finding>) -> Run {
-    Run {
+fn run(
+    seed: Option<u64>,
+    requirements: Vec<ReportedRequirement>,
+    findings: Vec<ReportedFinding>,
+) -> RunReport {
+    RunReport {
         stickler: env!("CARGO_PKG_VERSION").to_owned(),
         spec: SPEC.to_owned(),
-        reading: "lenient".to_owned(),
+        reading: Strictness::Lenient,
         latitude: latitude(seed),
-        guest: Guest {
-            end: "power-off".to_owned(),
+        guest: ReportedEnd {
+            end: EndKind::PowerOff,
             message: None,
         },
         marks: Vec::new(),
         requirements,
         findings,
+        dropped: ReportedDropped {
+            marks: 1,
+            findings: seed.unwrap_or(0),
+        },
     }
 }
 
-fn checked(number: usize, seed: Option<u64>, failures: Vec<Failure>) -> Checked {
-    Checked {
+fn checked(number: usize, seed: Option<u64>, failures: Vec<RunFailure>) -> CheckedRun {
+    CheckedRun {
         number,
         name: seed.map_or("none".to_owned(), |seed| format!("seed={seed}")),
         latitude: latitude(seed),
-        end: "power-off".to_owned(),
+        end: EndKind::PowerOff,
         time_us: 4_000_000,
         given_up: Vec::new(),
         failures,
@@ -78,21 +85,27 @@ fn checked(number: usize, seed: Option<u64>, failures: Vec<Failure>) -> Checked 
     }
 }
 
-fn failure(how: How, step: &str, message: &str) -> Failure {
-    Failure {
+fn failure(how: FailureKind, step: &str, message: &str) -> RunFailure {
+    let requirement = (how == FailureKind::Violation).then(|| "status.no-clear".to_owned());
+    RunFailure {
         how,
+        requirement,
         step: Some(step.to_owned()),
         message: message.to_owned(),
     }
 }
 
 /// Three runs in the order in which they might end.
-fn sample() -> Check {
-    let mut check = Check::new("lenient", "must", kernel(), 4);
+fn sample() -> CheckReport {
+    let mut check = CheckReport::new(Strictness::Lenient, Deny::Must, kernel(), 4);
     let violation = "wrote ACKNOWLEDGE to device_status, which was ACKNOWLEDGE|DRIVER";
     let failures = vec![
-        failure(How::Violation, "probe", "status.no-clear (block): as below"),
-        failure(How::Step, "network", "no echo of 64 bytes by UDP"),
+        failure(
+            FailureKind::Violation,
+            "probe",
+            "status.no-clear (block): as below",
+        ),
+        failure(FailureKind::Step, "network", "no echo of 64 bytes by UDP"),
     ];
     let mut broken = checked(2, Some(2), failures);
     broken.given_up = vec!["console at 0000:00:03.0: no driver".to_owned()];
@@ -120,7 +133,7 @@ fn sample() -> Check {
         checked(
             1,
             Some(1),
-            vec![failure(How::Violation, "probe", "status.no-clear")],
+            vec![failure(FailureKind::Violation, "probe", "status.no-clear")],
         ),
         Some(run(
             Some(1),
@@ -139,17 +152,22 @@ fn counts_are_summed_and_runs_come_in_their_order() {
     let check = sample();
     let names: Vec<_> = check.runs.iter().map(|run| run.name.as_str()).collect();
     assert_eq!(names, ["none", "seed=1", "seed=2"]);
-    let of: Vec<_> = check.findings.iter().map(|f| f.run.as_deref()).collect();
-    assert_eq!(of, [Some("seed=1"), Some("seed=2"), Some("seed=2")]);
+    let of: Vec<_> = check.findings.iter().map(|f| f.run.as_str()).collect();
+    assert_eq!(of, ["seed=1", "seed=2", "seed=2"]);
     let row = |id: &str| {
         let found = check.requirements.iter().find(|row| row.id == id).unwrap();
-        (found.held, found.violated, found.outcome.as_str())
+        (found.held, found.violated, found.outcome)
     };
     assert_eq!(check.requirements.len(), 2);
-    assert_eq!(row("status.no-clear"), (8, 3, "violated"));
-    assert_eq!(row("queue.size.power-of-two"), (7, 0, "held"));
+    assert_eq!(row("status.no-clear"), (8, 3, Outcome::Violated));
+    assert_eq!(row("queue.size.power-of-two"), (7, 0, Outcome::Held));
+    let dropped = ReportedDropped {
+        marks: 3,
+        findings: 3,
+    };
+    assert_eq!(check.dropped, dropped);
     assert!(check.violates(Level::is_absolute));
-    assert!(check.has_failure(How::Step) && !check.has_failure(How::Data));
+    assert!(check.has_failure(FailureKind::Step) && !check.has_failure(FailureKind::Data));
 }
 
 #[test]
@@ -180,7 +198,7 @@ fn guests_cannot_write_to_the_readers_terminal() {
 
 #[test]
 fn the_json_keeps_to_its_schema_and_is_read_back() {
-    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let schema: Value = serde_json::from_str(&schema::of_check()).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let check = sample();
@@ -191,7 +209,7 @@ fn the_json_keeps_to_its_schema_and_is_read_back() {
         .collect();
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(
-        serde_json::from_value::<Check>(good.clone()).unwrap(),
+        serde_json::from_value::<CheckReport>(good.clone()).unwrap(),
         check
     );
     for (pointer, value) in [
@@ -203,6 +221,12 @@ fn the_json_keeps_to_its_schema_and_is_read_back() {
         ("/runs/1/failures/0/how", "somehow".into()),
         ("/runs/2/shrunk", "".into()),
         ("/findings/0/run", Value::Null),
+        ("/findings/0/run", "".into()),
+        ("/findings/0/device/type", "gpu".into()),
+        ("/findings/0/rip", "ffffffff81000000".into()),
+        ("/runs/1/failures/0/requirement", "status".into()),
+        ("/runs/0/latitude/choice", "".into()),
+        ("/dropped/findings", Value::from(-1)),
         ("/requirements/0/outcome", "passed".into()),
     ] {
         let mut bad = good.clone();
@@ -210,33 +234,58 @@ fn the_json_keeps_to_its_schema_and_is_read_back() {
         assert!(!schema.is_valid(&bad), "{pointer}");
     }
     let more = check.to_json().replacen('{', "{ \"x\": 1,", 1);
-    assert!(serde_json::from_str::<Check>(&more).is_err());
+    assert!(serde_json::from_str::<CheckReport>(&more).is_err());
 }
 
 #[test]
-fn the_schema_for_one_run_and_this_one_agree() {
-    let one: Value = serde_json::from_str(json::SCHEMA).unwrap();
-    let many: Value = serde_json::from_str(SCHEMA).unwrap();
-    for shared in ["name", "time", "count", "requirement", "reading"] {
-        assert_eq!(one["$defs"][shared], many["$defs"][shared], "{shared}");
+fn the_schema_demands_every_member_and_takes_no_other() {
+    let schema: Value = serde_json::from_str(&schema::of_check()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let good: Value = serde_json::from_str(&sample().to_json()).unwrap();
+    assert!(schema.is_valid(&good));
+    for pointer in [
+        "",
+        "/kernel",
+        "/runs/2",
+        "/runs/2/failures/0",
+        "/findings/0",
+        "/dropped",
+    ] {
+        let members = good.pointer(pointer).expect(pointer).as_object().unwrap();
+        let optional = ["shrunk", "requirement"];
+        for name in members.keys() {
+            let mut bad = good.clone();
+            let object = bad.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+            object.remove(name);
+            let is_optional = pointer.starts_with("/runs/") && optional.contains(&name.as_str());
+            assert_eq!(
+                schema.is_valid(&bad),
+                is_optional,
+                "{pointer} without {name}"
+            );
+        }
+        let mut bad = good.clone();
+        bad.pointer_mut(pointer).unwrap()["more"] = 1.into();
+        assert!(!schema.is_valid(&bad), "{pointer} with more");
     }
-    assert_eq!(one["properties"]["latitude"], many["$defs"]["latitude"]);
-    let ends = &one["properties"]["guest"]["properties"]["end"]["enum"];
-    assert_eq!(*ends, many["$defs"]["run"]["properties"]["end"]["enum"]);
 }
 
 /// The runs of a sample in two reports.
-fn shards() -> Vec<(String, Check)> {
+fn shards() -> Vec<(String, CheckReport)> {
     let whole = sample();
-    let part = |numbers: &[usize], requirements: Vec<Requirement>| {
-        let mut check = Check::new("lenient", "must", kernel(), 4);
+    let part = |numbers: &[usize], requirements: Vec<ReportedRequirement>| {
+        let mut check = CheckReport::new(Strictness::Lenient, Deny::Must, kernel(), 4);
         for number in numbers {
             let one = &whole.runs[*number];
             let findings = whole
                 .findings
                 .iter()
-                .filter(|finding| finding.run.as_ref() == Some(&one.name));
+                .filter(|finding| finding.run == one.name);
             check.runs.push(one.clone());
+            check.dropped.add(ReportedDropped {
+                marks: 1,
+                findings: *number as u64,
+            });
             check.findings.extend(findings.cloned());
         }
         check.requirements = requirements;
@@ -261,20 +310,20 @@ fn shards() -> Vec<(String, Check)> {
 
 #[test]
 fn shards_are_joined_to_the_whole() {
-    assert_eq!(Check::merge(shards()), Ok(Some(sample())));
+    assert_eq!(CheckReport::merge(shards()), Ok(Some(sample())));
     let mut other_way = shards();
     other_way.reverse();
-    assert_eq!(Check::merge(other_way), Ok(Some(sample())));
-    assert_eq!(Check::merge(Vec::new()), Ok(None));
+    assert_eq!(CheckReport::merge(other_way), Ok(Some(sample())));
+    assert_eq!(CheckReport::merge(Vec::new()), Ok(None));
 }
 
 #[test]
 fn what_does_not_fit_together_is_not_joined() {
-    type Change = fn(&mut Check);
+    type Change = fn(&mut CheckReport);
     let changes: [(Change, &str); 6] = [
         (|check| check.stickler = "0.0.1".to_owned(), "0.0.1"),
-        (|check| check.reading = "strict".to_owned(), "strict"),
-        (|check| check.deny = "should".to_owned(), "should"),
+        (|check| check.reading = Strictness::Strict, "strict"),
+        (|check| check.deny = Deny::Should, "should"),
         (
             |check| check.kernel.release = Some("5.10.0".to_owned()),
             "5.10.0",
@@ -285,7 +334,7 @@ fn what_does_not_fit_together_is_not_joined() {
     for (change, word) in changes {
         let mut reports = shards();
         change(&mut reports[1].1);
-        let error = Check::merge(reports).unwrap_err().to_string();
+        let error = CheckReport::merge(reports).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
         assert!(
             error.contains("a.json") && error.contains("b.json"),
