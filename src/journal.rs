@@ -9,9 +9,9 @@ use stickler_conformance::{Finding, Recorder};
 
 /// The run's journal. Clones share it; any thread may write to it.
 #[derive(Clone)]
-pub struct Journal(Arc<Shared>);
+pub struct Journal(Arc<JournalState>);
 
-struct Shared {
+struct JournalState {
     start: Instant,
     entries: Mutex<Entries>,
     /// Called at the first finding that counts, if the run is to stop there.
@@ -82,7 +82,7 @@ impl Default for Journal {
 impl Journal {
     /// An empty journal; its clock starts now.
     pub fn new() -> Self {
-        Journal(Arc::new(Shared {
+        Journal(Arc::new(JournalState {
             start: Instant::now(),
             entries: Mutex::default(),
             stop: Mutex::new(None),

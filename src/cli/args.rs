@@ -99,7 +99,7 @@ pub enum Command {
     /// List the requirements that are judged, or explain some
     Requirements(RequirementsOptions),
     /// List what devices can make use of that the specification leaves to them, or explain one
-    Latitudes(LatitudeList),
+    Latitudes(LatitudesOptions),
     /// Print the JSON Schema of the JSON report
     ReportSchema {
         /// Of `stickler check`, instead of that of `stickler run`
@@ -378,7 +378,7 @@ Examples:
           Explain one.
   stickler run --kernel vmlinuz --latitude second-instances,one-vector
           Run a guest on devices that make use of two.")]
-pub struct LatitudeList {
+pub struct LatitudesOptions {
     /// A latitude's name, as `--latitude` takes it
     #[arg(value_name = "NAME", value_parser = Latitude::from_str)]
     pub name: Option<Latitude>,

@@ -87,7 +87,7 @@ pub fn say(failure: &dyn std::error::Error) {
 }
 
 /// Tells the user of reports that could not be written, and what the exit code says then.
-pub fn say_unwritten(errors: Vec<output::Error>) -> Exit {
+pub fn say_unwritten(errors: Vec<output::ReportError>) -> Exit {
     let mut exit = Exit::Conforming;
     for error in errors {
         // A reader who has seen enough of standard output may go.

@@ -7,12 +7,12 @@ use stickler_conformance::catalogue;
 use stickler_conformance::latitude::{About, Latitude};
 use stickler_conformance::requirement::{How, Requirement};
 
-use super::args::{LatitudeList, ListFormat};
+use super::args::{LatitudesOptions, ListFormat};
 use super::requirements::{sections, wrapped};
 use crate::report::SPEC;
 
 /// What the user asked for, as text.
-pub fn show(options: &LatitudeList) -> String {
+pub fn show(options: &LatitudesOptions) -> String {
     match (options.format, options.name) {
         (ListFormat::Json, None) => json(Latitude::ALL),
         (ListFormat::Json, Some(one)) => json(&[one]),
@@ -123,33 +123,33 @@ fn sentence(phrase: &str) -> String {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct LatitudeRow {
     name: &'static str,
     about: &'static str,
     clauses: &'static [&'static str],
     text: &'static str,
-    excludes: Vec<Excluded>,
+    excludes: Vec<ExcludedLatitude>,
     may_end_use: bool,
     provokes: Vec<&'static str>,
     fails: &'static str,
 }
 
 #[derive(Serialize)]
-struct Excluded {
+struct ExcludedLatitude {
     name: &'static str,
     why: &'static str,
 }
 
 fn json(latitudes: &[Latitude]) -> String {
-    let rows: Vec<Row> = latitudes
+    let rows: Vec<LatitudeRow> = latitudes
         .iter()
-        .map(|latitude| Row {
+        .map(|latitude| LatitudeRow {
             name: latitude.name(),
             about: latitude.about().name(),
             clauses: latitude.clauses(),
             text: latitude.text(),
             excludes: excluded(*latitude)
-                .map(|(other, why)| Excluded {
+                .map(|(other, why)| ExcludedLatitude {
                     name: other.name(),
                     why,
                 })
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn shown(name: Option<Latitude>, format: ListFormat) -> String {
-        show(&LatitudeList { name, format })
+        show(&LatitudesOptions { name, format })
     }
 
     #[test]

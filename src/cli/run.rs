@@ -30,7 +30,7 @@ use crate::journal::Journal;
 use crate::machine::terminal::{EscapeFilter, RawMode};
 use crate::machine::{self, Config, Machine, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
-use crate::report::{End, Report};
+use crate::report::{Report, RunEnd};
 
 /// Slots on the bus besides the host bridge's.
 const SLOTS: usize = 31;
@@ -75,8 +75,8 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let ended = machine.run();
     drop(raw);
     let end = match ended {
-        Ok(end) => End::Guest(end),
-        Err(error) => End::Error(error.to_string()),
+        Ok(end) => RunEnd::Guest(end),
+        Err(error) => RunEnd::Error(error.to_string()),
     };
 
     let mut tallies = Tallies::new(options.judging.reading.into());
@@ -303,11 +303,13 @@ impl Slots<'_> {
 
 fn exit(report: &Report, options: &RunOptions) -> Exit {
     let end = match &report.end {
-        End::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation) => Exit::Conforming,
-        End::Guest(
+        RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation) => {
+            Exit::Conforming
+        }
+        RunEnd::Guest(
             GuestEnd::Panic(_) | GuestEnd::TripleFault | GuestEnd::Timeout | GuestEnd::Interrupted,
         ) => Exit::GuestFailed,
-        End::Error(message) => {
+        RunEnd::Error(message) => {
             failure::say(&Failure::Internal(message.clone()));
             Exit::Internal
         }

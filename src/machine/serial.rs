@@ -42,7 +42,7 @@ pub enum SerialConfig {
 
 /// The port with all that hangs on it; shared by vCPUs and the input thread.
 pub(super) struct SerialPort {
-    uart: Mutex<Serial<IrqLine, InputWanted, Output>>,
+    uart: Mutex<Serial<IrqLine, InputWanted, SerialOutput>>,
     room: Arc<Event>,
 }
 
@@ -55,13 +55,13 @@ impl SerialPort {
         control: Arc<Control>,
     ) -> Result<Self, Error> {
         let sink = match config {
-            SerialConfig::Stdio | SerialConfig::Output => Sink::Stdout(io::stdout()),
-            SerialConfig::StdinStderr | SerialConfig::Stderr => Sink::Stderr(io::stderr()),
-            SerialConfig::Null => Sink::Null,
-            SerialConfig::Writer(writer) => Sink::Writer(writer),
+            SerialConfig::Stdio | SerialConfig::Output => SerialSink::Stdout(io::stdout()),
+            SerialConfig::StdinStderr | SerialConfig::Stderr => SerialSink::Stderr(io::stderr()),
+            SerialConfig::Null => SerialSink::Null,
+            SerialConfig::Writer(writer) => SerialSink::Writer(writer),
         };
         let room = Arc::new(Event::new().map_err(Error::host("create an eventfd"))?);
-        let output = Output {
+        let output = SerialOutput {
             sink,
             scanner,
             control,
@@ -80,7 +80,7 @@ impl SerialPort {
 
     /// The guest writes register `offset`.
     pub(super) fn write(&self, offset: u8, value: u8) {
-        // Output that nobody takes is lost, as on a line with nothing at its end.
+        // SerialOutput that nobody takes is lost, as on a line with nothing at its end.
         let _ = self.lock().write(offset, value);
     }
 
@@ -94,7 +94,7 @@ impl SerialPort {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Serial<IrqLine, InputWanted, Output>> {
+    fn lock(&self) -> MutexGuard<'_, Serial<IrqLine, InputWanted, SerialOutput>> {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -179,27 +179,31 @@ impl SerialEvents for InputWanted {
 }
 
 /// Where the port's output goes.
-struct Output {
-    sink: Sink,
+struct SerialOutput {
+    sink: SerialSink,
     scanner: OutputScanner,
     control: Arc<Control>,
 }
 
-enum Sink {
+enum SerialSink {
     Null,
     Stdout(io::Stdout),
     Stderr(io::Stderr),
     Writer(Box<dyn Write + Send>),
 }
 
-impl Write for Output {
+impl Write for SerialOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.scanner.feed(bytes);
         match &mut self.sink {
-            Sink::Null => Ok(bytes.len()),
-            Sink::Stdout(stdout) => write_unless_stopping(stdout.as_fd(), bytes, &self.control),
-            Sink::Stderr(stderr) => write_unless_stopping(stderr.as_fd(), bytes, &self.control),
-            Sink::Writer(writer) => {
+            SerialSink::Null => Ok(bytes.len()),
+            SerialSink::Stdout(stdout) => {
+                write_unless_stopping(stdout.as_fd(), bytes, &self.control)
+            }
+            SerialSink::Stderr(stderr) => {
+                write_unless_stopping(stderr.as_fd(), bytes, &self.control)
+            }
+            SerialSink::Writer(writer) => {
                 writer.write_all(bytes)?;
                 writer.flush()?;
                 Ok(bytes.len())

@@ -100,14 +100,14 @@ impl Write for Printed {
     }
 }
 
-struct Guest {
+struct TestGuest {
     machine: Machine,
     journal: Journal,
     printed: Printed,
 }
 
 /// A machine for `image`, or `None`, saying so, where there is no KVM at all.
-fn guest_with(image: &[u8], change: impl FnOnce(&mut Config)) -> Option<Guest> {
+fn guest_with(image: &[u8], change: impl FnOnce(&mut Config)) -> Option<TestGuest> {
     if let Err(why) = probe::open() {
         println!("skipped: {why}");
         return None;
@@ -124,14 +124,14 @@ fn guest_with(image: &[u8], change: impl FnOnce(&mut Config)) -> Option<Guest> {
     change(&mut config);
     let journal = Journal::new();
     let machine = Machine::new(config, journal.clone()).unwrap();
-    Some(Guest {
+    Some(TestGuest {
         machine,
         journal,
         printed,
     })
 }
 
-fn guest(code: &[u8]) -> Option<Guest> {
+fn guest(code: &[u8]) -> Option<TestGuest> {
     guest_with(&elf(&[code, HALT].concat()), |_| {})
 }
 

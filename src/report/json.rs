@@ -8,7 +8,7 @@ use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{Level, MAX_READINGS, Role, Strictness};
 use stickler_conformance::{DeviceId, DeviceKind, Finding, Latitudes, catalogue};
 
-use super::{EndKind, Report, Row, SPEC, schema};
+use super::{EndKind, Report, ReportRow, SPEC, schema};
 use crate::journal::{Dropped, Mark, RecordedFinding};
 
 /// What stickler says about one run of a guest. Described in docs/report.md.
@@ -257,8 +257,8 @@ impl From<&Mark> for ReportedMark {
     }
 }
 
-impl From<&Row> for ReportedRequirement {
-    fn from(row: &Row) -> ReportedRequirement {
+impl From<&ReportRow> for ReportedRequirement {
+    fn from(row: &ReportRow) -> ReportedRequirement {
         let requirement = row.requirement();
         let clauses = requirement.clauses.iter().map(|c| (*c).to_owned());
         ReportedRequirement {
@@ -283,13 +283,13 @@ impl From<&Row> for ReportedRequirement {
 
 impl ReportedRequirement {
     /// The row of the text report; `None` if this version of stickler has no such requirement.
-    pub fn row(&self) -> Option<Row> {
+    pub fn row(&self) -> Option<ReportRow> {
         let mut by_reading = [Tally::default(); MAX_READINGS];
         for (tally, reading) in by_reading.iter_mut().zip(&self.readings) {
             tally.held = reading.satisfied;
             tally.violated = reading.not_satisfied;
         }
-        Some(Row {
+        Some(ReportRow {
             req: catalogue::find(&self.id)?,
             tally: Tally {
                 held: self.held,

@@ -5,6 +5,7 @@
 //! describes the JSON. [`output`] writes reports to where the user wants them.
 
 pub mod check;
+mod groups;
 pub mod json;
 pub mod output;
 pub mod schema;
@@ -34,7 +35,7 @@ pub struct Report {
     /// The devices whose drivers were judged, by slot.
     pub devices: Vec<DeviceId>,
     /// How the run ended.
-    pub end: End,
+    pub end: RunEnd,
     /// By which readings it was judged, where the specification can be read in several ways.
     pub strictness: Strictness,
     /// Which optional behaviour of devices was in use.
@@ -46,7 +47,7 @@ pub struct Report {
     /// The steps it marked, by rising time.
     pub marks: Vec<Mark>,
     /// Every requirement of which the run has a result, in catalogue order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ReportRow>,
     /// The violations, in the order in which they happened.
     pub findings: Vec<RecordedFinding>,
     /// How many more marks and findings there were.
@@ -55,7 +56,7 @@ pub struct Report {
 
 /// The result for one requirement.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct ReportRow {
     /// Which requirement.
     pub req: Req,
     /// How often it was tested, with which result.
@@ -66,7 +67,7 @@ pub struct Row {
     pub by_reading: [Tally; MAX_READINGS],
 }
 
-impl Row {
+impl ReportRow {
     /// Its row in the catalogue.
     pub fn requirement(&self) -> &'static Requirement {
         self.req.requirement()
@@ -89,14 +90,19 @@ pub const OUTCOMES: [Outcome; 4] = [
 
 impl Report {
     /// Makes a report from the tallies of the judges of `devices`, and from the journal.
-    pub fn new(end: End, devices: Vec<DeviceId>, tallies: &Tallies, journal: &Journal) -> Report {
+    pub fn new(
+        end: RunEnd,
+        devices: Vec<DeviceId>,
+        tallies: &Tallies,
+        journal: &Journal,
+    ) -> Report {
         let rows = catalogue::iter()
             .filter_map(|(req, requirement)| {
                 let tally = tallies.get(req);
                 // A run has no result for a device requirement that it did not count.
                 let counted =
                     !matches!(requirement.how, How::Built(_)) || tally != Tally::default();
-                counted.then(|| Row {
+                counted.then(|| ReportRow {
                     req,
                     tally,
                     outcome: tallies.outcome(req),
@@ -143,7 +149,7 @@ impl Report {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RunEnd {
     /// The guest ended, or was ended.
     Guest(GuestEnd),
     /// stickler could not continue, for this reason. What was seen until then is still reported.
@@ -214,25 +220,27 @@ impl Deny {
     }
 }
 
-impl End {
+impl RunEnd {
     /// The end without its message.
     pub fn kind(&self) -> EndKind {
         match self {
-            End::Guest(GuestEnd::PowerOff) => EndKind::PowerOff,
-            End::Guest(GuestEnd::Reset) => EndKind::Reset,
-            End::Guest(GuestEnd::Panic(_)) => EndKind::Panic,
-            End::Guest(GuestEnd::TripleFault) => EndKind::TripleFault,
-            End::Guest(GuestEnd::Timeout) => EndKind::Timeout,
-            End::Guest(GuestEnd::Violation) => EndKind::Violation,
-            End::Guest(GuestEnd::Interrupted) => EndKind::Interrupted,
-            End::Error(_) => EndKind::Error,
+            RunEnd::Guest(GuestEnd::PowerOff) => EndKind::PowerOff,
+            RunEnd::Guest(GuestEnd::Reset) => EndKind::Reset,
+            RunEnd::Guest(GuestEnd::Panic(_)) => EndKind::Panic,
+            RunEnd::Guest(GuestEnd::TripleFault) => EndKind::TripleFault,
+            RunEnd::Guest(GuestEnd::Timeout) => EndKind::Timeout,
+            RunEnd::Guest(GuestEnd::Violation) => EndKind::Violation,
+            RunEnd::Guest(GuestEnd::Interrupted) => EndKind::Interrupted,
+            RunEnd::Error(_) => EndKind::Error,
         }
     }
 
     /// The guest's panic message, or what failed.
     pub fn message(&self) -> Option<&str> {
         match self {
-            End::Guest(GuestEnd::Panic(message)) | End::Error(message) if !message.is_empty() => {
+            RunEnd::Guest(GuestEnd::Panic(message)) | RunEnd::Error(message)
+                if !message.is_empty() =>
+            {
                 Some(message)
             }
             _ => None,

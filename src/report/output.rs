@@ -57,7 +57,7 @@ impl TryFrom<OsString> for ReportSpec {
 
 /// A report cannot be written to where the user wants it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ReportError {
     /// It has no directory to be in.
     #[error(
         "cannot write a report to {path}: there is no directory {directory}; create it, or name another file"
@@ -84,25 +84,25 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl ReportError {
     /// Whether the reader of our standard output went away, which is his choice and no error.
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
+        matches!(self, ReportError::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
 /// The opened destinations of a run's reports.
 #[derive(Debug)]
-pub struct Outputs(Vec<Output>);
+pub struct Outputs(Vec<ReportOutput>);
 
 #[derive(Debug)]
-struct Output {
+struct ReportOutput {
     format: Format,
-    sink: Sink,
+    sink: ReportSink,
 }
 
 #[derive(Debug)]
-enum Sink {
+enum ReportSink {
     Stdout,
     Stderr,
     /// Becomes `path` when it is complete.
@@ -120,24 +120,24 @@ enum Sink {
 impl Outputs {
     /// Opens all destinations; without any, the report is text on standard output. JSON on standard
     /// output has it for itself, and a text report goes to standard error then.
-    pub fn open(specs: &[ReportSpec]) -> Result<Outputs, Error> {
+    pub fn open(specs: &[ReportSpec]) -> Result<Outputs, ReportError> {
         const DEFAULT: &[ReportSpec] = &[ReportSpec {
             format: Format::Text,
             file: None,
         }];
         let specs = if specs.is_empty() { DEFAULT } else { specs };
         let json = json_on_stdout(specs);
-        let mut outputs: Vec<Output> = Vec::new();
+        let mut outputs: Vec<ReportOutput> = Vec::new();
         for spec in specs {
             let sink = match &spec.file {
-                Some(file) => Sink::open(file)?,
-                None if json && spec.format == Format::Text => Sink::Stderr,
-                None => Sink::Stdout,
+                Some(file) => ReportSink::open(file)?,
+                None if json && spec.format == Format::Text => ReportSink::Stderr,
+                None => ReportSink::Stdout,
             };
             if outputs.iter().any(|other| other.sink.is_same(&sink)) {
-                return Err(Error::Twice(sink.name()));
+                return Err(ReportError::Twice(sink.name()));
             }
-            outputs.push(Output {
+            outputs.push(ReportOutput {
                 format: spec.format,
                 sink,
             });
@@ -147,7 +147,7 @@ impl Outputs {
 
     /// Writes the report everywhere. Where that fails the others are still written; gives what
     /// failed.
-    pub fn write(self, report: &Report) -> Vec<Error> {
+    pub fn write(self, report: &Report) -> Vec<ReportError> {
         self.write_as(|format, colour| match format {
             Format::Json => json::render(report),
             Format::Text => text::render(report, colour),
@@ -155,21 +155,21 @@ impl Outputs {
     }
 
     /// The same for the report of a check.
-    pub fn write_check(self, check: &CheckReport) -> Vec<Error> {
+    pub fn write_check(self, check: &CheckReport) -> Vec<ReportError> {
         self.write_as(|format, colour| match format {
             Format::Json => check.to_json(),
             Format::Text => text::render_check(check, colour),
         })
     }
 
-    fn write_as(self, render: impl Fn(Format, bool) -> String) -> Vec<Error> {
+    fn write_as(self, render: impl Fn(Format, bool) -> String) -> Vec<ReportError> {
         self.0
             .into_iter()
             .filter_map(|output| {
                 let text = render(output.format, output.sink.wants_colour());
                 let path = output.sink.name();
                 let written = output.sink.write(&text);
-                written.err().map(|cause| Error::Io { path, cause })
+                written.err().map(|cause| ReportError::Io { path, cause })
             })
             .collect()
     }
@@ -182,10 +182,10 @@ pub fn json_on_stdout(specs: &[ReportSpec]) -> bool {
         .any(|spec| spec.format == Format::Json && spec.file.is_none())
 }
 
-impl Sink {
-    fn open(file: &Path) -> Result<Sink, Error> {
+impl ReportSink {
+    fn open(file: &Path) -> Result<ReportSink, ReportError> {
         let name = || file.display().to_string();
-        let io = |cause| Error::Io {
+        let io = |cause| ReportError::Io {
             path: name(),
             cause,
         };
@@ -201,11 +201,11 @@ impl Sink {
             Some(metadata) => {
                 let kind = metadata.file_type();
                 if kind.is_dir() {
-                    return Err(Error::IsDirectory(name()));
+                    return Err(ReportError::IsDirectory(name()));
                 }
                 if kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
                     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
-                    return Ok(Sink::Direct { file, path });
+                    return Ok(ReportSink::Direct { file, path });
                 }
                 // A file one may not write is not to be replaced either.
                 OpenOptions::new().write(true).open(&path).map_err(io)?;
@@ -216,13 +216,13 @@ impl Sink {
         let directory = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
-            None => return Err(Error::IsDirectory(name())),
+            None => return Err(ReportError::IsDirectory(name())),
         };
         if path.file_name().is_none() || file.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            return Err(Error::IsDirectory(name()));
+            return Err(ReportError::IsDirectory(name()));
         }
         if !directory.is_dir() {
-            return Err(Error::NoDirectory {
+            return Err(ReportError::NoDirectory {
                 path: name(),
                 directory: directory.display().to_string(),
             });
@@ -242,45 +242,49 @@ impl Sink {
                 .set_permissions(permissions)
                 .map_err(io)?;
         }
-        Ok(Sink::Replace { temporary, path })
+        Ok(ReportSink::Replace { temporary, path })
     }
 
-    fn is_same(&self, other: &Sink) -> bool {
+    fn is_same(&self, other: &ReportSink) -> bool {
         match (self, other) {
-            (Sink::Stdout, Sink::Stdout) | (Sink::Stderr, Sink::Stderr) => true,
-            (Sink::Replace { path: a, .. }, Sink::Replace { path: b, .. }) => a == b,
+            (ReportSink::Stdout, ReportSink::Stdout) | (ReportSink::Stderr, ReportSink::Stderr) => {
+                true
+            }
+            (ReportSink::Replace { path: a, .. }, ReportSink::Replace { path: b, .. }) => a == b,
             _ => false,
         }
     }
 
     fn name(&self) -> String {
         match self {
-            Sink::Stdout => "standard output".into(),
-            Sink::Stderr => "standard error".into(),
-            Sink::Replace { path, .. } | Sink::Direct { path, .. } => path.display().to_string(),
+            ReportSink::Stdout => "standard output".into(),
+            ReportSink::Stderr => "standard error".into(),
+            ReportSink::Replace { path, .. } | ReportSink::Direct { path, .. } => {
+                path.display().to_string()
+            }
         }
     }
 
     /// Colours are for terminals whose user wants them (`NO_COLOR`, `CLICOLOR`, `TERM`).
     fn wants_colour(&self) -> bool {
         let choice = match self {
-            Sink::Stdout => anstream::AutoStream::choice(&io::stdout()),
-            Sink::Stderr => anstream::AutoStream::choice(&io::stderr()),
-            Sink::Replace { .. } | Sink::Direct { .. } => anstream::ColorChoice::Never,
+            ReportSink::Stdout => anstream::AutoStream::choice(&io::stdout()),
+            ReportSink::Stderr => anstream::AutoStream::choice(&io::stderr()),
+            ReportSink::Replace { .. } | ReportSink::Direct { .. } => anstream::ColorChoice::Never,
         };
         choice != anstream::ColorChoice::Never
     }
 
     fn write(self, text: &str) -> io::Result<()> {
         match self {
-            Sink::Stdout => {
+            ReportSink::Stdout => {
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes())?;
                 out.flush()
             }
-            Sink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
-            Sink::Direct { mut file, .. } => file.write_all(text.as_bytes()),
-            Sink::Replace {
+            ReportSink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+            ReportSink::Direct { mut file, .. } => file.write_all(text.as_bytes()),
+            ReportSink::Replace {
                 mut temporary,
                 path,
             } => {
@@ -292,3 +296,7 @@ impl Sink {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

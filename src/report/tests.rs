@@ -1,6 +1,3 @@
-use std::ffi::OsString;
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +6,6 @@ use stickler_conformance::layout::status;
 use stickler_conformance::requirement::{Level, Role};
 use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
 
-use super::output::{Format, Outputs, ReportSpec};
 use super::*;
 use crate::journal::{FINDINGS, MARKS};
 
@@ -19,7 +15,7 @@ const BLOCK: DeviceId = DeviceId {
 };
 
 /// What a judge and a journal make of these moves of a block driver.
-fn judged(end: End, moves: &[Event<'_>]) -> Report {
+fn judged(end: RunEnd, moves: &[Event<'_>]) -> Report {
     let journal = Journal::new();
     let mut judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
     journal.mark("probe");
@@ -34,11 +30,11 @@ fn write(from: u8, to: u8) -> Event<'static> {
 }
 
 /// A driver that starts well and then clears a status bit, twice.
-fn clears_status() -> Report {
+pub(super) fn clears_status() -> Report {
     const A: u8 = status::ACKNOWLEDGE;
     const D: u8 = status::DRIVER;
     judged(
-        End::Guest(GuestEnd::PowerOff),
+        RunEnd::Guest(GuestEnd::PowerOff),
         &[
             write(0, 0),
             Event::ResetDone,
@@ -68,17 +64,17 @@ fn valid_json(report: &Report) -> Value {
     value
 }
 
-fn ends() -> Vec<End> {
+fn ends() -> Vec<RunEnd> {
     vec![
-        End::Error("KVM gave up".into()),
-        End::Guest(GuestEnd::PowerOff),
-        End::Guest(GuestEnd::Reset),
-        End::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
-        End::Guest(GuestEnd::Panic(String::new())),
-        End::Guest(GuestEnd::TripleFault),
-        End::Guest(GuestEnd::Timeout),
-        End::Guest(GuestEnd::Violation),
-        End::Guest(GuestEnd::Interrupted),
+        RunEnd::Error("KVM gave up".into()),
+        RunEnd::Guest(GuestEnd::PowerOff),
+        RunEnd::Guest(GuestEnd::Reset),
+        RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
+        RunEnd::Guest(GuestEnd::Panic(String::new())),
+        RunEnd::Guest(GuestEnd::TripleFault),
+        RunEnd::Guest(GuestEnd::Timeout),
+        RunEnd::Guest(GuestEnd::Violation),
+        RunEnd::Guest(GuestEnd::Interrupted),
     ]
 }
 
@@ -89,7 +85,10 @@ fn json_keeps_to_the_schema_however_the_guest_ends() {
         let json = valid_json(&judged(end, &[]));
         assert_eq!(json["guest"]["end"], name);
     }
-    let json = valid_json(&judged(End::Guest(GuestEnd::Panic("no init".into())), &[]));
+    let json = valid_json(&judged(
+        RunEnd::Guest(GuestEnd::Panic("no init".into())),
+        &[],
+    ));
     assert_eq!(json["guest"]["message"], "no init");
 }
 
@@ -184,7 +183,7 @@ fn a_violation_is_in_the_json_with_all_that_is_known() {
 
 #[test]
 fn every_driver_requirement_has_a_row_and_nothing_is_held_unexercised() {
-    let report = judged(End::Guest(GuestEnd::PowerOff), &[]);
+    let report = judged(RunEnd::Guest(GuestEnd::PowerOff), &[]);
     for (req, requirement) in catalogue::iter().filter(|(_, r)| r.role == Role::Driver) {
         let row = report.rows.iter().find(|row| row.req == req);
         let row = row.unwrap_or_else(|| panic!("{} is missing", requirement.name));
@@ -210,7 +209,7 @@ fn the_json_says_of_each_reading_how_often_it_was_satisfied() {
         let mut judge = judge.reading(strictness);
         moves.iter().for_each(|event| judge.see(event));
         let tallies = judge.tallies().unwrap();
-        let end = End::Guest(GuestEnd::PowerOff);
+        let end = RunEnd::Guest(GuestEnd::PowerOff);
         let json = valid_json(&Report::new(end, vec![BLOCK], &tallies, &journal));
         assert_eq!(json["reading"], name);
         let rows = json["requirements"].as_array().unwrap();
@@ -228,7 +227,7 @@ fn the_json_says_of_each_reading_how_often_it_was_satisfied() {
 
 #[test]
 fn the_latitudes_of_the_devices_are_in_the_report() {
-    let plain = judged(End::Guest(GuestEnd::PowerOff), &[]);
+    let plain = judged(RunEnd::Guest(GuestEnd::PowerOff), &[]);
     let none = serde_json::json!({ "choice": "none", "seed": null, "names": [] });
     assert_eq!(valid_json(&plain)["latitude"], none);
     assert!(!text::render(&plain, false).contains("--latitude"));
@@ -246,7 +245,7 @@ fn the_latitudes_of_the_devices_are_in_the_report() {
 
 #[test]
 fn what_the_journal_did_not_keep_is_reported() {
-    let end = || End::Guest(GuestEnd::PowerOff);
+    let end = || RunEnd::Guest(GuestEnd::PowerOff);
     let complete = judged(end(), &[]);
     let none = serde_json::json!({ "marks": 0, "findings": 0 });
     assert_eq!(valid_json(&complete)["dropped"], none);
@@ -282,7 +281,7 @@ fn only_levels_that_count_make_a_violation() {
     let report = clears_status();
     assert!(report.violates(Level::is_absolute));
     assert!(!report.violates(|_| false));
-    assert!(!judged(End::Guest(GuestEnd::PowerOff), &[]).violates(|_| true));
+    assert!(!judged(RunEnd::Guest(GuestEnd::PowerOff), &[]).violates(|_| true));
 }
 
 /// A report with rows and findings of every sort, all of whose text the test controls but for the
@@ -308,7 +307,7 @@ fn sample() -> Report {
     findings[2].rip = Some(0xffff_ffff_8123_4567);
     findings[2].mark = Some("evil \u{1b}[2J".into());
     let tally = |held, violated| Tally { held, violated };
-    let row = |req, tally, outcome| Row {
+    let row = |req, tally, outcome| ReportRow {
         req,
         tally,
         outcome,
@@ -328,7 +327,7 @@ fn sample() -> Report {
             },
             BLOCK,
         ],
-        end: End::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
+        end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         strictness: Strictness::Lenient,
         latitudes: Latitudes::default()
             .with(Latitude::AnyRevision)
@@ -408,92 +407,4 @@ fn text_shows_every_end() {
         })
         .collect();
     assert_eq!(feet.len(), ends().len());
-}
-
-fn to(format: Format, file: impl Into<PathBuf>) -> ReportSpec {
-    ReportSpec {
-        format,
-        file: Some(file.into()),
-    }
-}
-
-#[test]
-fn specs_of_reports() {
-    let stdout = |format| ReportSpec { format, file: None };
-    let parse = |text: &str| ReportSpec::try_from(OsString::from(text));
-    assert_eq!(parse("text"), Ok(stdout(Format::Text)));
-    assert_eq!(parse("json"), Ok(stdout(Format::Json)));
-    assert_eq!(parse("json=-"), Ok(stdout(Format::Json)));
-    assert_eq!(parse("json=a=b"), Ok(to(Format::Json, "a=b")));
-    assert_eq!(parse("text=r"), Ok(to(Format::Text, "r")));
-    for bad in ["", "xml", "json=", "JSON", "=f"] {
-        assert!(parse(bad).is_err(), "{bad}");
-    }
-}
-
-#[test]
-fn a_report_file_changes_only_when_the_report_is_complete() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("report.json");
-    fs::write(&path, "old").unwrap();
-    let outputs = Outputs::open(&[to(Format::Json, &path)]).unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-    assert!(outputs.write(&clears_status()).is_empty());
-    let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    assert_eq!(value["spec"], "1.0");
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
-}
-
-#[test]
-fn a_run_that_never_ends_leaves_nothing_behind() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("report.json");
-    drop(Outputs::open(&[to(Format::Json, &path)]).unwrap());
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
-}
-
-#[test]
-fn a_link_to_a_report_stays_a_link() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("file");
-    let link = directory.path().join("link");
-    fs::write(&file, "old").unwrap();
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    let outputs = Outputs::open(&[to(Format::Text, &link)]).unwrap();
-    assert!(outputs.write(&clears_status()).is_empty());
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert!(fs::read_to_string(&file).unwrap().starts_with("stickler"));
-}
-
-#[test]
-fn what_cannot_be_written_is_found_at_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let inside = |name: &str| directory.path().join(name);
-    let fails = |specs: &[ReportSpec]| Outputs::open(specs).unwrap_err().to_string();
-    let missing = fails(&[to(Format::Json, inside("no/such/report.json"))]);
-    assert!(missing.contains("there is no directory"), "{missing}");
-    let taken = fails(&[to(Format::Json, directory.path())]);
-    assert!(taken.contains("is a directory"), "{taken}");
-    let slash = fails(&[to(Format::Json, inside("new/"))]);
-    assert!(slash.contains("directory"), "{slash}");
-    let twice = fails(&[
-        to(Format::Json, inside("r")),
-        to(Format::Text, inside("./r")),
-    ]);
-    assert!(twice.contains("two reports"), "{twice}");
-    let stdout = ReportSpec {
-        format: Format::Json,
-        file: None,
-    };
-    assert!(fails(&[stdout.clone(), stdout]).contains("standard output"));
-}
-
-#[test]
-fn a_device_is_written_and_not_replaced() {
-    let outputs = Outputs::open(&[to(Format::Text, "/dev/full")]).unwrap();
-    let errors = outputs.write(&clears_status());
-    assert_eq!(errors.len(), 1);
-    assert!(errors[0].to_string().contains("/dev/full"), "{}", errors[0]);
-    let outputs = Outputs::open(&[to(Format::Text, "/dev/null")]).unwrap();
-    assert!(outputs.write(&clears_status()).is_empty());
 }

@@ -8,8 +8,9 @@ use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{How, Requirement, Strictness};
 
 use super::check::CheckReport;
+use super::groups::{FindingInRun, groups};
 use super::json::ReportedDropped;
-use super::{End, OUTCOMES, Report, Row, SPEC};
+use super::{OUTCOMES, Report, ReportRow, RunEnd, SPEC};
 use crate::end::GuestEnd;
 use crate::journal::RecordedFinding;
 
@@ -27,7 +28,7 @@ pub fn render(report: &Report, colour: bool) -> String {
 
 /// The report of a check as text.
 pub fn render_check(check: &CheckReport, colour: bool) -> String {
-    let rows: Vec<Row> = check.requirements.iter().filter_map(|r| r.row()).collect();
+    let rows: Vec<ReportRow> = check.requirements.iter().filter_map(|r| r.row()).collect();
     let mut text = Text {
         out: String::new(),
         colour,
@@ -53,7 +54,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(rows: &[Row]) -> Columns {
+    fn of(rows: &[ReportRow]) -> Columns {
         let mut columns = Columns::default();
         for row in rows {
             let requirement = row.requirement();
@@ -91,9 +92,10 @@ impl Text {
     }
 
     /// What became of each requirement.
-    fn rows(&mut self, rows: &[Row], findings: &[FindingInRun<'_>]) -> fmt::Result {
+    fn rows(&mut self, rows: &[ReportRow], findings: &[FindingInRun<'_>]) -> fmt::Result {
         for outcome in OUTCOMES {
-            let mut rows: Vec<&Row> = rows.iter().filter(|row| row.outcome == outcome).collect();
+            let mut rows: Vec<&ReportRow> =
+                rows.iter().filter(|row| row.outcome == outcome).collect();
             if rows.is_empty() {
                 continue;
             }
@@ -134,7 +136,7 @@ impl Text {
     }
 
     /// One line a requirement.
-    fn row(&mut self, row: &Row) -> fmt::Result {
+    fn row(&mut self, row: &ReportRow) -> fmt::Result {
         let requirement = row.requirement();
         let (word, style) = match row.outcome {
             Outcome::Violated if requirement.level.is_absolute() => ("VIOLATED", BAD),
@@ -167,7 +169,7 @@ impl Text {
     }
 
     /// What the requirement says, and what was done instead, on which device and when.
-    fn violations(&mut self, row: &Row, findings: &[FindingInRun<'_>]) -> fmt::Result {
+    fn violations(&mut self, row: &ReportRow, findings: &[FindingInRun<'_>]) -> fmt::Result {
         let requirement = row.requirement();
         writeln!(self.out, "  {}", self.paint(FAINT, requirement.text))?;
         let mut shown = 0u64;
@@ -217,9 +219,9 @@ impl Text {
     }
 
     /// What is ambiguous, and by which readings the drivers did right: an observation, no verdict.
-    fn readings(&mut self, rows: &[Row], strictness: Strictness) -> fmt::Result {
-        let tested = |row: &Row| row.readings().any(|(_, tally)| tally != Tally::default());
-        let rows: Vec<&Row> = rows.iter().filter(|row| tested(row)).collect();
+    fn readings(&mut self, rows: &[ReportRow], strictness: Strictness) -> fmt::Result {
+        let tested = |row: &ReportRow| row.readings().any(|(_, tally)| tally != Tally::default());
+        let rows: Vec<&ReportRow> = rows.iter().filter(|row| tested(row)).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -252,14 +254,14 @@ impl Text {
 
     fn foot(&mut self, report: &Report) -> fmt::Result {
         let end = match &report.end {
-            End::Guest(GuestEnd::PowerOff) => "guest powered off",
-            End::Guest(GuestEnd::Reset) => "guest reset itself",
-            End::Guest(GuestEnd::Panic(_)) => "guest panicked",
-            End::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
-            End::Guest(GuestEnd::Timeout) => "guest ran out of its time",
-            End::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
-            End::Guest(GuestEnd::Interrupted) => "guest was interrupted",
-            End::Error(_) => "stickler failed",
+            RunEnd::Guest(GuestEnd::PowerOff) => "guest powered off",
+            RunEnd::Guest(GuestEnd::Reset) => "guest reset itself",
+            RunEnd::Guest(GuestEnd::Panic(_)) => "guest panicked",
+            RunEnd::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
+            RunEnd::Guest(GuestEnd::Timeout) => "guest ran out of its time",
+            RunEnd::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
+            RunEnd::Guest(GuestEnd::Interrupted) => "guest was interrupted",
+            RunEnd::Error(_) => "stickler failed",
         };
         let micros = u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX);
         write!(self.out, "\n{end} after {}", seconds(micros))?;
@@ -272,7 +274,7 @@ impl Text {
     }
 
     /// The table of requirements over all runs, then the runs that failed.
-    fn check(&mut self, check: &CheckReport, rows: &[Row]) -> fmt::Result {
+    fn check(&mut self, check: &CheckReport, rows: &[ReportRow]) -> fmt::Result {
         let title = format!("stickler {}", check.stickler);
         let title = self.paint(STRONG, &title);
         writeln!(
@@ -385,7 +387,7 @@ impl Text {
     }
 
     /// How many requirements have which outcome, and which were violated.
-    fn sum(&mut self, rows: &[Row]) -> fmt::Result {
+    fn sum(&mut self, rows: &[ReportRow]) -> fmt::Result {
         let sum: Vec<String> = OUTCOMES
             .into_iter()
             .map(|outcome| {
@@ -417,55 +419,6 @@ impl Text {
             text.to_owned()
         }
     }
-}
-
-/// A finding, and in which run it was made where there are several.
-#[derive(Clone, Copy)]
-struct FindingInRun<'a> {
-    recorded: &'a RecordedFinding,
-    run: Option<&'a str>,
-}
-
-/// Findings of one requirement that say the same.
-struct Group<'a> {
-    first: FindingInRun<'a>,
-    last_us: u64,
-    last_run: Option<&'a str>,
-    count: u64,
-    runs: u64,
-}
-
-/// The findings of `row`'s requirement; those that differ only in when and where the guest did it
-/// come together.
-fn groups<'a>(row: &Row, findings: &[FindingInRun<'a>]) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    for seen in findings
-        .iter()
-        .filter(|seen| seen.recorded.finding.requirement == row.req)
-    {
-        match groups
-            .iter_mut()
-            .find(|group| group.first.recorded.finding == seen.recorded.finding)
-        {
-            Some(group) => {
-                group.count += 1;
-                group.last_us = seen.recorded.time_us;
-                // The findings of a run stand together.
-                if group.last_run != seen.run {
-                    group.last_run = seen.run;
-                    group.runs += 1;
-                }
-            }
-            None => groups.push(Group {
-                first: *seen,
-                last_us: seen.recorded.time_us,
-                last_run: seen.run,
-                count: 1,
-                runs: 1,
-            }),
-        }
-    }
-    groups
 }
 
 /// The sections that state it, each once: `§2.1.1, §3.1.1`.

@@ -34,8 +34,8 @@ const CAUTIOUS: usize = 256;
 pub(super) struct StreamPort {
     /// Readable when any of the others has something new.
     epoll: OwnedFd,
-    input: Option<End>,
-    output: Output,
+    input: Option<PortDescriptor>,
+    output: PortOutput,
     filter: Option<InputFilter>,
     /// Input that the filter has passed on.
     typed: VecDeque<u8>,
@@ -47,14 +47,14 @@ pub(super) struct StreamPort {
 }
 
 /// A descriptor, and whether using it might block.
-struct End {
+struct PortDescriptor {
     fd: OwnedFd,
     blocking: bool,
 }
 
-enum Output {
-    Open(End),
-    /// Output is lost: nobody can get it.
+enum PortOutput {
+    Open(PortDescriptor),
+    /// PortOutput is lost: nobody can get it.
     Lost,
 }
 
@@ -65,8 +65,10 @@ const WINDOW: u64 = 2;
 
 impl StreamPort {
     pub(super) fn stdio(stdio: Stdio<'_>) -> io::Result<Self> {
-        let input = stdio.input.map(|fd| End::new(fd, OFlags::RDONLY));
-        let output = End::new(stdio.output, OFlags::WRONLY)?;
+        let input = stdio
+            .input
+            .map(|fd| PortDescriptor::new(fd, OFlags::RDONLY));
+        let output = PortDescriptor::new(stdio.output, OFlags::WRONLY)?;
         let size = window::size(&output.fd);
         let port = StreamPort {
             filter: stdio.filter,
@@ -89,14 +91,18 @@ impl StreamPort {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
             .map_err(|e| ConsoleError::new(spec, describe(path, &e)))?;
-        let output = End {
+        let output = PortDescriptor {
             fd: file.into(),
             blocking: false,
         };
         StreamPort::new(None, output, path.display().to_string()).map_err(|e| cannot_wait(spec, &e))
     }
 
-    fn new(input: Option<End>, output: End, destination: String) -> io::Result<Self> {
+    fn new(
+        input: Option<PortDescriptor>,
+        output: PortDescriptor,
+        destination: String,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         if let Some(input) = &input {
             wait_for(&epoll, &input.fd, INPUT, epoll::EventFlags::IN)?;
@@ -106,7 +112,7 @@ impl StreamPort {
         Ok(StreamPort {
             epoll,
             input,
-            output: Output::Open(output),
+            output: PortOutput::Open(output),
             filter: None,
             typed: VecDeque::new(),
             size: None,
@@ -177,7 +183,7 @@ impl PortBackend for StreamPort {
         if self.size.is_none() || !window::may_have_changed() {
             return None;
         }
-        let Output::Open(output) = &self.output else {
+        let PortOutput::Open(output) = &self.output else {
             return None;
         };
         let size = window::size(&output.fd)?;
@@ -201,7 +207,7 @@ impl PortBackend for StreamPort {
     }
 
     fn write(&mut self, from: &[u8]) -> usize {
-        let Output::Open(output) = &self.output else {
+        let PortOutput::Open(output) = &self.output else {
             return from.len();
         };
         let mut piece = from;
@@ -229,7 +235,7 @@ impl PortBackend for StreamPort {
                          lost from now on\r",
                         self.destination
                     );
-                    self.output = Output::Lost;
+                    self.output = PortOutput::Lost;
                     return from.len();
                 }
             }
@@ -266,7 +272,7 @@ pub(super) fn write_out(port: &mut dyn PortBackend, epoll: &OwnedFd, rest: &[u8]
 impl StreamPort {
     /// Asks to be told when there is room for output. Gives 0, for how much was taken.
     fn wait_for_room(&self) -> usize {
-        if let Output::Open(output) = &self.output {
+        if let PortOutput::Open(output) = &self.output {
             let when = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
             // Regular files are not waited for, and never have no room.
             let _ = epoll::modify(
@@ -280,7 +286,7 @@ impl StreamPort {
     }
 }
 
-impl End {
+impl PortDescriptor {
     /// A descriptor of our own for what is behind `fd`, which does not block if that can be had: not
     /// blocking is a property of the open file, and those that the shell gave us belong to others as
     /// well. Terminals and pipes can be opened anew.
@@ -291,10 +297,10 @@ impl End {
             let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             if let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) {
                 let blocking = false;
-                return Ok(End { fd, blocking });
+                return Ok(PortDescriptor { fd, blocking });
             }
         }
-        Ok(End {
+        Ok(PortDescriptor {
             fd: fd.try_clone_to_owned()?,
             blocking: kind != FileType::RegularFile,
         })

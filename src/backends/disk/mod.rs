@@ -6,6 +6,8 @@
 //!   it, else threads.
 
 mod open;
+#[cfg(test)]
+mod open_tests;
 mod pool;
 mod ring;
 #[cfg(test)]

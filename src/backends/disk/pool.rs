@@ -19,7 +19,7 @@ const THREADS: usize = 4;
 
 /// The threads and what they share.
 pub(super) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     threads: Vec<JoinHandle<()>>,
     /// Spent buffers, for their allocations.
     spare: Vec<Buffers>,
@@ -27,23 +27,23 @@ pub(super) struct Pool {
     pub(super) reads_now: bool,
 }
 
-struct Shared {
+struct SharedState {
     file: Arc<File>,
     /// Signalled when an operation completes.
     completed: EventFd,
-    state: Mutex<State>,
+    state: Mutex<PoolQueues>,
     /// Signalled when there is work, or no more of it to come.
     work: Condvar,
     /// Signalled when a thread has finished an operation.
     finished: Condvar,
-    /// Length of `State::done`, to be looked at without the lock.
+    /// Length of `PoolQueues::done`, to be looked at without the lock.
     done: AtomicUsize,
     /// Operations are to end where they stand.
     cancelled: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolQueues {
     waiting: VecDeque<(u16, Work)>,
     /// Operations that threads are at.
     running: usize,
@@ -57,7 +57,7 @@ struct State {
 impl Pool {
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
         let mut pool = Pool {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedState {
                 file,
                 completed: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
                 state: Mutex::default(),
@@ -154,8 +154,8 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedState {
+    fn lock(&self) -> MutexGuard<'_, PoolQueues> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -66,10 +66,10 @@ impl<B: NetBackend> Card<B> {
 }
 
 impl<B: NetBackend> phy::Device for Card<B> {
-    type RxToken<'a> = RxToken;
-    type TxToken<'a> = TxToken<'a, B>;
+    type RxToken<'a> = PeerRxToken;
+    type TxToken<'a> = PeerTxToken<'a, B>;
 
-    fn receive(&mut self, _: Instant) -> Option<(RxToken, TxToken<'_, B>)> {
+    fn receive(&mut self, _: Instant) -> Option<(PeerRxToken, PeerTxToken<'_, B>)> {
         let mut packet = vec![0; MAX_PACKET];
         let Received { header, len } =
             (0..self.net.sources()).find_map(|source| self.net.receive(source, &mut packet))?;
@@ -85,15 +85,15 @@ impl<B: NetBackend> phy::Device for Card<B> {
         if header.flags & F_NEEDS_CSUM != 0 {
             assert!(offload::complete_checksum(&mut packet, &header));
         }
-        let token = TxToken {
+        let token = PeerTxToken {
             card: self,
             meta: PacketMeta::default(),
         };
-        Some((RxToken(packet), token))
+        Some((PeerRxToken(packet), token))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_, B>> {
-        Some(TxToken {
+    fn transmit(&mut self, _: Instant) -> Option<PeerTxToken<'_, B>> {
+        Some(PeerTxToken {
             card: self,
             meta: PacketMeta::default(),
         })
@@ -111,20 +111,20 @@ impl<B: NetBackend> phy::Device for Card<B> {
     }
 }
 
-pub(super) struct RxToken(Vec<u8>);
+pub(super) struct PeerRxToken(Vec<u8>);
 
-impl phy::RxToken for RxToken {
+impl phy::RxToken for PeerRxToken {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(&self.0)
     }
 }
 
-pub(super) struct TxToken<'a, B> {
+pub(super) struct PeerTxToken<'a, B> {
     card: &'a mut Card<B>,
     meta: PacketMeta,
 }
 
-impl<B: NetBackend> phy::TxToken for TxToken<'_, B> {
+impl<B: NetBackend> phy::TxToken for PeerTxToken<'_, B> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut packet = vec![0; len];
         let result = f(&mut packet);

@@ -15,7 +15,7 @@ fn kernel() -> CheckedKernel {
 
 fn requirement(id: &str, held: u64, violated: u64) -> ReportedRequirement {
     let req = catalogue::find(id).unwrap();
-    let row = crate::report::Row {
+    let row = crate::report::ReportRow {
         req,
         tally: Tally { held, violated },
         outcome: Tally { held, violated }.outcome(req),
