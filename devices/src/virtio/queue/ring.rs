@@ -43,9 +43,9 @@ pub(crate) struct Rings {
     mask: u16,
     /// `struct virtq_desc[size]`, aligned to 16.
     desc: NonNull<[u64; 2]>,
-    /// `struct virtq_avail`: flags, idx, ring[size], used_event; aligned to 2.
+    /// `struct virtq_avail`: flags, idx, `ring[size]`, used_event; aligned to 2.
     avail: NonNull<u16>,
-    /// `struct virtq_used`: flags, idx, ring[size], avail_event; aligned to 4.
+    /// `struct virtq_used`: flags, idx, `ring[size]`, avail_event; aligned to 4.
     used: NonNull<u32>,
 }
 
