@@ -23,13 +23,13 @@ const TIMEOUT: Duration = Duration::from_secs(420);
 /// Runs directly where KVM is usable, else in the lab. The report is also in
 /// target/demo/report.json.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoArguments {
     /// The Debian suite whose cloud kernel is the guest's
     #[arg(long, value_name = "DEBIAN-SUITE", default_value = lab::DEFAULT_SUITE)]
     kernel: String,
 }
 
-pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
+pub(crate) fn command(arguments: &DemoArguments, workspace: &Workspace) -> Result<ExitCode> {
     let progress = Progress::new();
     let equipment = lab::equip(lab::DEFAULT_SUITE, &arguments.kernel, workspace, &progress)?;
     let dir = workspace.target().join("demo");

@@ -1,7 +1,8 @@
-//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
+//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lint`, `cargo xtask lab`.
 
 mod debian;
 mod demo;
+mod gates;
 mod guest;
 mod host;
 mod kernel;
@@ -23,15 +24,17 @@ use crate::workspace::Workspace;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
-    Demo(demo::Arguments),
-    Test(test::Arguments),
-    Lab(lab::Arguments),
+    Demo(demo::DemoArguments),
+    Test(test::TestArguments),
+    Lint(gates::rules::LintArguments),
+    Lab(lab::LabArguments),
 }
 
 fn main() -> ExitCode {
     let result = Workspace::find().and_then(|workspace| match Task::parse() {
         Task::Demo(arguments) => demo::command(&arguments, &workspace),
         Task::Test(arguments) => test::command(&arguments, &workspace),
+        Task::Lint(arguments) => gates::rules::command(&arguments, &workspace),
         Task::Lab(arguments) => lab::command(arguments, &workspace),
     });
     match result {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::demo::kvm_is_usable;
+use crate::gates;
 use crate::guest;
 use crate::kernel::Kernel;
 use crate::lab::{self, Output};
 use crate::lines::Lines;
-use crate::process::run;
 use crate::progress::Progress;
 use crate::userland;
 use crate::workspace::Workspace;
@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// Run every test: formatting, lints, unit and integration tests, and end-to-end tests with real
 /// guests, in the lab where KVM is not usable.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct TestArguments {
     /// Only the end-to-end tests
     #[arg(long)]
     end_to_end: bool,
@@ -36,35 +36,17 @@ pub(crate) struct Arguments {
     names: Vec<OsString>,
 }
 
-pub(crate) fn command(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
-    if !arguments.end_to_end && arguments.names.is_empty() {
-        check(workspace)?;
+pub(crate) fn command(arguments: &TestArguments, workspace: &Workspace) -> Result<ExitCode> {
+    let left_out = if arguments.end_to_end || !arguments.names.is_empty() {
+        Vec::new()
+    } else {
+        gates::pass(workspace)?
+    };
+    let code = end_to_end(&arguments.names, workspace)?;
+    for gate in left_out {
+        eprintln!("left out: {gate}");
     }
-    end_to_end(&arguments.names, workspace)
-}
-
-/// What cargo alone can check.
-fn check(workspace: &Workspace) -> Result<()> {
-    for (what, words) in [
-        ("formatting", &["fmt", "--all", "--check"][..]),
-        (
-            "lints",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "--deny",
-                "warnings",
-            ],
-        ),
-        ("tests", &["test", "--workspace", "--locked"]),
-    ] {
-        eprintln!("== {what}");
-        run(workspace.cargo().args(words)).with_context(|| format!("{what} failed"))?;
-    }
-    Ok(())
+    Ok(code)
 }
 
 fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {

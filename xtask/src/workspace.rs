@@ -39,6 +39,16 @@ impl Workspace {
         &self.target
     }
 
+    /// The directory with the workspace's Cargo.toml.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where `cargo install --root` may put tools for this workspace alone.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
     /// Where what is downloaded or made once is kept.
     pub(crate) fn cache(&self) -> PathBuf {
         self.target.join("lab")
@@ -48,6 +58,16 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// The cargo of another toolchain of rustup's, in the workspace.
+    pub(crate) fn cargo_of(&self, toolchain: &str) -> Command {
+        let mut command = Command::new("rustup");
+        command.args(["run", toolchain, "cargo"]);
+        // What the cargo that runs us has set is about its own toolchain.
+        command.env_remove("CARGO").env_remove("RUSTC");
         command.current_dir(&self.root);
         command
     }

@@ -34,7 +34,7 @@ pub(crate) const DEFAULT_PROCESSORS: u8 = 2;
 /// The command finds stickler on its path, a shell and the usual small tools, Debian's kernel as
 /// /boot/vmlinuz, and the shared directory as /files, its working directory.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct LabArguments {
     /// A directory to share with the command as /files; what it changes there comes back when it
     /// has ended
     #[arg(long, value_name = "DIR")]
@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
 }
 
 /// `cargo xtask lab`
-pub(crate) fn command(arguments: Arguments, workspace: &Workspace) -> Result<ExitCode> {
+pub(crate) fn command(arguments: LabArguments, workspace: &Workspace) -> Result<ExitCode> {
     if let Some(files) = &arguments.files {
         ensure!(
             files.is_dir(),
