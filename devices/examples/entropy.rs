@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use stickler_conformance::layout::{Structure, common, desc, status};
 use stickler_conformance::{Finding, Judge, Outcome, Recorder, catalogue, features};
 use stickler_devices::entropy::{Entropy, Source};
-use stickler_devices::interrupt::InterruptController;
+use stickler_devices::interrupt::{InterruptSink, MsiMessage};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciLayout};
 use stickler_devices::virtio::{Progress, Serviced, VirtioPci, Wake};
@@ -38,9 +38,10 @@ impl Source for Constant {
 /// An interrupt controller for a driver that polls.
 struct NoInterrupts;
 
-impl InterruptController for NoInterrupts {
-    fn send_msi(&self, _address: u64, _data: u32) {}
-    fn set_intx(&self, _slot: u8, _asserted: bool) {}
+impl InterruptSink for NoInterrupts {
+    fn route(&self, _device: u8, _vector: u16, _message: Option<MsiMessage>) {}
+    fn signal(&self, _device: u8, _vector: u16) {}
+    fn set_pin(&self, _device: u8, _asserted: bool) {}
 }
 
 /// Keeps the findings. The judge has one clone, and `main` another.
