@@ -48,8 +48,8 @@ built! {
         "The device may limit how many descriptors a chain has.",
         choice "The limit is the queue size, in the table and again in an indirect one: a longer \
             chain can only be a loop.",
-        code "virtio/queue/walk.rs",
-        test "virtio/queue/tests.rs" bad_chains_end_where_they_go_wrong;
+        code "virtio/queue/split/walk.rs",
+        test "virtio/queue/tests/chains.rs" bad_chains_end_where_they_go_wrong;
     "device.chain.direction", MustNot ["2.4.5.1-1"],
         "The device writes to no device-readable buffer, and does not read device-writable ones.",
         choice "Device-writable buffers are not read, not even to diagnose.",
@@ -57,45 +57,45 @@ built! {
         test "virtio/stream.rs" a_writer_writes_over_buffers_and_nothing_else;
     "device.indirect.write-flag-ignored", Must ["2.4.5.3.2-1"],
         "WRITE on a descriptor that refers to an indirect table is ignored.",
-        code "virtio/queue/walk.rs",
-        test "virtio/queue/tests.rs" an_indirect_table_stands_for_its_descriptor;
+        code "virtio/queue/split/walk.rs",
+        test "virtio/queue/tests/chains.rs" an_indirect_table_stands_for_its_descriptor;
     "device.indirect.behind-chain", Must ["2.4.5.3.2-2"],
         "An indirect table may end a chain of ordinary descriptors, and is followed there.",
-        code "virtio/queue/walk.rs",
-        test "virtio/queue/tests.rs" an_indirect_table_stands_for_its_descriptor;
+        code "virtio/queue/split/walk.rs",
+        test "virtio/queue/tests/chains.rs" an_indirect_table_stands_for_its_descriptor;
 
     "device.interrupt.flags.used-event-ignored", Must ["2.4.7.2-1"],
         "Without EVENT_IDX the value of used_event means nothing.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_are_suppressed_by_flags;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
     "device.interrupt.flags.suppressed", ShouldNot ["2.4.7.2-2"],
         "Without EVENT_IDX, used buffers cause no interrupt while flags of the available ring is 1.",
         choice "None is sent then.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_are_suppressed_by_flags;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
     "device.interrupt.flags.sent", Must ["2.4.7.2-3"],
         "Without EVENT_IDX, used buffers cause an interrupt while flags of the available ring is 0.",
         choice "One interrupt stands for all buffers returned together.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_are_suppressed_by_flags;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
     "device.interrupt.event.flags-ignored", Must ["2.4.7.2-4"],
         "With EVENT_IDX the lower bit of the available ring's flags means nothing.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_follow_used_event;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
     "device.interrupt.event.sent", Must ["2.4.7.2-5"],
         "With EVENT_IDX, filling the used ring's entry at used_event causes an interrupt.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_follow_used_event;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
     "device.interrupt.event.suppressed", ShouldNot ["2.4.7.2-6"],
         "With EVENT_IDX, filling other entries of the used ring causes no interrupt.",
         choice "None is sent then.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" interrupts_follow_used_event;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
 
     "device.used.len-before-idx", Must ["2.4.8.2-1"],
         "A used entry is complete, len included, before idx makes it visible.",
-        code "virtio/queue/ring.rs",
-        test "virtio/queue/tests.rs" used_entries_become_visible_together;
+        code "virtio/queue/split/rings.rs",
+        test "virtio/queue/tests/rings.rs" used_entries_become_visible_together;
     "device.used.len-written", Must ["2.4.8.2-2"],
         "At least the first len device-writable bytes are written before the chain is returned.",
         choice "A request that failed has zeros where data would be, so that len can reach its \
@@ -110,23 +110,23 @@ built! {
 
     "device.notify.flags.values", Must ["2.4.9.2-1"],
         "Without EVENT_IDX, flags of the used ring is 0 or 1.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" notifications_are_asked_for_in_either_way;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
     "device.notify.flags.suppressing", May ["2.4.9.2-2"],
         "Without EVENT_IDX, the device may set flags of the used ring to 1 where it needs no notification.",
         choice "Done while a queue is worked, and for receive queues until a packet waits for buffers.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" notifications_are_asked_for_in_either_way;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
     "device.notify.event.flags-zero", Must ["2.4.9.2-3"],
         "With EVENT_IDX, flags of the used ring is 0.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" notifications_are_asked_for_in_either_way;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
     "device.notify.event.suppressing", May ["2.4.9.2-4"],
         "With EVENT_IDX, the device may say by avail_event from which entry on it needs a notification.",
         choice "Used: avail_event is the next entry the device will take, and stays behind while it \
             works the queue anyway.",
-        code "virtio/queue/mod.rs",
-        test "virtio/queue/tests.rs" notifications_are_asked_for_in_either_way;
+        code "virtio/queue/split/mod.rs",
+        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
     "device.notify.spurious", Must ["2.4.9.2-5"],
         "Notifications for which there is no reason do no harm.",
         code "virtio/core/work.rs",

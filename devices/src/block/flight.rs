@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::request::Data;
+use crate::virtio::queue::BufferId;
 
 /// What a request in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,7 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) kind: Kind,
-    /// The chain's head.
-    pub(super) head: u16,
+    pub(super) id: BufferId,
     /// Guest-physical address of the status byte.
     pub(super) status: u64,
     pub(super) data: Data,
@@ -59,14 +59,14 @@ impl Flights {
     }
 
     /// Takes a request in, and `data` with it; what is left in `data` is empty.
-    pub(super) fn insert(&mut self, kind: Kind, head: u16, status: u64, data: &mut Data) {
+    pub(super) fn insert(&mut self, kind: Kind, id: BufferId, status: u64, data: &mut Data) {
         let Some(token) = self.free.pop() else {
             return;
         };
         let data = std::mem::replace(data, self.spare.pop().unwrap_or_default());
         self.slots[usize::from(token)] = Some(Flight {
             kind,
-            head,
+            id,
             status,
             data,
         });
@@ -180,15 +180,15 @@ mod tests {
         let mut f = Flights::new(2);
         let mut data = Data::default();
         assert_eq!(f.next_token(), Some(0));
-        f.insert(Kind::Read, 5, 0, &mut data);
-        f.insert(Kind::Flush, 6, 0, &mut data);
+        f.insert(Kind::Read, BufferId(5), 0, &mut data);
+        f.insert(Kind::Flush, BufferId(6), 0, &mut data);
         assert!(f.is_full());
         assert_eq!(f.next_token(), None);
-        assert_eq!(f.remove(0).map(|f| f.head), Some(5));
+        assert_eq!(f.remove(0).map(|f| f.id), Some(BufferId(5)));
         assert!(f.remove(0).is_none());
         assert!(f.remove(99).is_none());
         assert!(!f.is_full() && !f.is_empty());
-        assert_eq!(f.remove(1).map(|f| f.head), Some(6));
+        assert_eq!(f.remove(1).map(|f| f.id), Some(BufferId(6)));
         assert!(f.is_empty());
     }
 }

@@ -26,7 +26,7 @@ use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
 use vm_memory::Bytes;
 
 use crate::memory::GuestRam;
-use crate::virtio::queue::Queue;
+use crate::virtio::queue::{BufferId, Queue};
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 use config::Shape;
 use disk::{Disk, Operation, Properties, SECTOR, Segment, Submitted};
@@ -245,9 +245,9 @@ impl<D: Disk> Block<D> {
             if bytes >= BYTES_PER_CALL {
                 return Progress::More;
             }
-            let (head, request) = match line.queue.pop(line.ram, line.witness) {
+            let (id, request) = match line.queue.pop(line.ram, line.witness) {
                 Ok(Some(chain)) => (
-                    chain.head,
+                    chain.id,
                     request::parse(line.ram, chain.buffers, &mut self.data),
                 ),
                 Ok(None) => {
@@ -270,7 +270,7 @@ impl<D: Disk> Block<D> {
                 self.config[config::CAPACITY..8].copy_from_slice(&capacity.to_le_bytes());
                 signals.config_changed = true;
             }
-            self.begin(line, head, &request);
+            self.begin(line, id, &request);
         }
         Progress::More
     }
@@ -293,28 +293,28 @@ impl<D: Disk> Block<D> {
     }
 
     /// Serves a request, as far as that is possible at once.
-    fn begin<W: Witness>(&mut self, line: &mut Line<'_, W>, head: u16, request: &Request) {
+    fn begin<W: Witness>(&mut self, line: &mut Line<'_, W>, id: BufferId, request: &Request) {
         // Without a byte for the status nobody could be told whether the request was served.
         let Some(status_at) = request.status else {
-            return line.queue.add_used(head, 0, line.witness);
+            return line.queue.add_used(id, 0, line.witness);
         };
         let Some(header) = request.header else {
             line.put_status(status_at, status::IOERR);
-            return line.queue.add_used(head, 0, line.witness);
+            return line.queue.add_used(id, 0, line.witness);
         };
         let Some(token) = self.flights.next_token() else {
-            return line.fail(head, status_at, &self.data, status::IOERR);
+            return line.fail(id, status_at, &self.data, status::IOERR);
         };
         let stable = self.writes_are_stable();
         // §5.2.6
         let (kind, operation) = match header.kind {
             kind::GET_ID if self.liberties.refuses_id(line.witness) => {
-                return line.fail(head, status_at, &self.data, status::UNSUPP);
+                return line.fail(id, status_at, &self.data, status::UNSUPP);
             }
             kind::IN => match self.offset(header.sector, request.writable) {
-                None => return line.fail(head, status_at, &self.data, status::IOERR),
+                None => return line.fail(id, status_at, &self.data, status::IOERR),
                 Some(_) if request.writable == 0 => {
-                    return line.succeed(head, status_at, &self.data, Kind::Read);
+                    return line.succeed(id, status_at, &self.data, Kind::Read);
                 }
                 Some(offset) => {
                     let into = &self.data.writable[..];
@@ -323,13 +323,13 @@ impl<D: Disk> Block<D> {
             },
             // §5.2.6.2: with RO offered, writes fail and nothing is written.
             kind::OUT if self.properties.read_only || self.liberties.is_read_only() => {
-                return line.fail(head, status_at, &self.data, status::IOERR);
+                return line.fail(id, status_at, &self.data, status::IOERR);
             }
             kind::OUT => match self.offset(header.sector, request.readable) {
-                None => return line.fail(head, status_at, &self.data, status::IOERR),
+                None => return line.fail(id, status_at, &self.data, status::IOERR),
                 Some(_) if request.readable == 0 => {
                     let epoch = 0;
-                    return line.succeed(head, status_at, &self.data, Kind::Write { epoch });
+                    return line.succeed(id, status_at, &self.data, Kind::Write { epoch });
                 }
                 Some(offset) => {
                     let from = &self.data.readable[..];
@@ -344,31 +344,31 @@ impl<D: Disk> Block<D> {
             },
             kind::FLUSH if self.barriers.must_wait() => {
                 self.flights
-                    .insert(Kind::Flush, head, status_at, &mut self.data);
+                    .insert(Kind::Flush, id, status_at, &mut self.data);
                 return self.barriers.wait(token);
             }
             kind::FLUSH => (Kind::Flush, Operation::Flush),
-            kind::GET_ID => return line.identify(head, status_at, &self.data, &self.properties.id),
-            _ => return line.fail(head, status_at, &self.data, status::UNSUPP),
+            kind::GET_ID => return line.identify(id, status_at, &self.data, &self.properties.id),
+            _ => return line.fail(id, status_at, &self.data, status::UNSUPP),
         };
         let rest;
         let operation = match self.liberties.serve(line.ram, &operation, line.witness) {
             Served::Nothing => operation,
-            Served::All => return line.succeed(head, status_at, &self.data, kind),
-            Served::Failed => return line.fail(head, status_at, &self.data, status::IOERR),
+            Served::All => return line.succeed(id, status_at, &self.data, kind),
+            Served::Failed => return line.fail(id, status_at, &self.data, status::IOERR),
             Served::Rest(segments) => {
                 rest = segments;
                 operation.with(&rest)
             }
         };
         match self.disk.submit(line.ram, token, operation) {
-            Submitted::Done(Ok(())) => line.succeed(head, status_at, &self.data, kind),
-            Submitted::Done(Err(_)) => line.fail(head, status_at, &self.data, status::IOERR),
+            Submitted::Done(Ok(())) => line.succeed(id, status_at, &self.data, kind),
+            Submitted::Done(Err(_)) => line.fail(id, status_at, &self.data, status::IOERR),
             Submitted::Pending => {
                 if let Kind::Write { .. } = kind {
                     self.barriers.write_submitted();
                 }
-                self.flights.insert(kind, head, status_at, &mut self.data);
+                self.flights.insert(kind, id, status_at, &mut self.data);
             }
         }
     }
@@ -420,9 +420,9 @@ impl<D: Disk> Block<D> {
             self.barriers.write_completed(epoch);
         }
         if ok {
-            line.succeed(flight.head, flight.status, &flight.data, flight.kind);
+            line.succeed(flight.id, flight.status, &flight.data, flight.kind);
         } else {
-            line.fail(flight.head, flight.status, &flight.data, status::IOERR);
+            line.fail(flight.id, flight.status, &flight.data, status::IOERR);
         }
         self.flights.recycle(flight.data);
     }
@@ -439,35 +439,35 @@ struct Line<'a, W> {
 
 impl<W: Witness> Line<'_, W> {
     /// The request was served; what a read was to bring is in its buffers.
-    fn succeed(&mut self, head: u16, status_at: u64, data: &Data, kind: Kind) {
+    fn succeed(&mut self, id: BufferId, status_at: u64, data: &Data, kind: Kind) {
         let whole = kind == Kind::Read || self.fill(&data.writable, &[]);
-        self.finish(head, status_at, data, status::OK, whole);
+        self.finish(id, status_at, data, status::OK, whole);
     }
 
     /// The request was not served.
-    fn fail(&mut self, head: u16, status_at: u64, data: &Data, status: u8) {
+    fn fail(&mut self, id: BufferId, status_at: u64, data: &Data, status: u8) {
         if self.loses_count {
             self.witness.see(&Event::MadeUse(Latitude::UnknownLen));
-            return self.finish(head, status_at, data, status, false);
+            return self.finish(id, status_at, data, status, false);
         }
         let whole = self.fill(&data.writable, &[]);
-        self.finish(head, status_at, data, status, whole);
+        self.finish(id, status_at, data, status, whole);
     }
 
     /// The request was for the device id string (§5.2.6 (1.2)).
-    fn identify(&mut self, head: u16, status_at: u64, data: &Data, id: &[u8]) {
-        let whole = self.fill(&data.writable, id);
-        self.finish(head, status_at, data, status::OK, whole);
+    fn identify(&mut self, id: BufferId, status_at: u64, data: &Data, string: &[u8]) {
+        let whole = self.fill(&data.writable, string);
+        self.finish(id, status_at, data, status::OK, whole);
     }
 
     /// Writes the status byte and returns the chain; `whole` says whether all data buffers were
     /// written.
-    fn finish(&mut self, head: u16, status_at: u64, data: &Data, status: u8, whole: bool) {
+    fn finish(&mut self, id: BufferId, status_at: u64, data: &Data, status: u8, whole: bool) {
         self.put_status(status_at, status);
         // §2.4.8.2: the first `len` device-writable bytes have been written, no less.
         let len = if whole { sum(&data.writable) + 1 } else { 0 };
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.queue.add_used(head, len, self.witness);
+        self.queue.add_used(id, len, self.witness);
     }
 
     fn put_status(&self, at: u64, status: u8) {

@@ -330,7 +330,7 @@ impl Console {
                     }
                     return Ok(Progress::Done);
                 };
-                let head = chain.head;
+                let id = chain.id;
                 let mut reader = Reader::new(ram, chain.buffers);
                 let message = reader.read_array().map(Message::decode);
                 let mut rest = [0; REST];
@@ -347,7 +347,7 @@ impl Console {
                 if let Some(message) = message {
                     self.take_message(message);
                 }
-                queue.add_used(head, 0, witness);
+                queue.add_used(id, 0, witness);
             }
             Ok(Progress::More)
         })
@@ -416,7 +416,7 @@ impl Console {
                     }
                     return Ok(Progress::Done);
                 };
-                let head = chain.head;
+                let buffer = chain.id;
                 let fixed = message.encode();
                 let Size { cols, rows } = self.terminal;
                 let size = [cols.to_le_bytes(), rows.to_le_bytes()].concat();
@@ -443,7 +443,7 @@ impl Console {
                     }
                 }
                 let written = writer.written() as u32;
-                queue.add_used(head, written, witness);
+                queue.add_used(buffer, written, witness);
             }
             Ok(Progress::More)
         })

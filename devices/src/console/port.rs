@@ -8,7 +8,7 @@ use stickler_conformance::event::Element;
 
 use crate::memory::GuestRam;
 use crate::virtio::Progress;
-use crate::virtio::queue::{Broken, Queue};
+use crate::virtio::queue::{Broken, BufferId, Queue};
 use crate::virtio::stream::{Reader, Writer};
 
 /// What stands behind a port on the host. Its methods do not wait.
@@ -110,14 +110,14 @@ pub(super) struct Port {
 /// A chain taken from a queue and yet to be returned.
 #[derive(Default)]
 struct Held {
-    head: Option<u16>,
+    id: Option<BufferId>,
     /// Its buffers; kept for the allocation.
     buffers: Vec<Element>,
 }
 
 impl Held {
-    fn hold(&mut self, head: u16, buffers: &[Element]) {
-        self.head = Some(head);
+    fn hold(&mut self, id: BufferId, buffers: &[Element]) {
+        self.id = Some(id);
         self.buffers.clear();
         self.buffers.extend_from_slice(buffers);
     }
@@ -141,8 +141,8 @@ impl Port {
 
     /// Lets go of all chains. Output taken from the driver stays on its way to the host.
     pub(super) fn reset(&mut self) {
-        self.transmitting.head = None;
-        self.receiving.head = None;
+        self.transmitting.id = None;
+        self.receiving.id = None;
     }
 
     /// Outputs one byte, past all that waits in queues.
@@ -165,13 +165,13 @@ impl Port {
         self.flush();
         let backend = &mut *self.backend;
         let mut budget = BYTES_PER_CALL;
-        if let Some(head) = self.transmitting.head {
+        if let Some(id) = self.transmitting.id {
             let mut reader = Reader::new(ram, &self.transmitting.buffers);
             self.transmitted = reader.skip(self.transmitted);
             match self.output.carry(backend, &mut reader, &mut budget) {
                 Carried::All => {
-                    self.transmitting.head = None;
-                    queue.add_used(head, 0, witness);
+                    self.transmitting.id = None;
+                    queue.add_used(id, 0, witness);
                 }
                 Carried::Some(bytes, progress) => {
                     self.transmitted += bytes;
@@ -191,11 +191,11 @@ impl Port {
                 // Nothing was written to the chain, even if the driver has put device-writable
                 // buffers into it.
                 Carried::All => {
-                    let head = chain.head;
-                    queue.add_used(head, 0, witness);
+                    let id = chain.id;
+                    queue.add_used(id, 0, witness);
                 }
                 Carried::Some(bytes, progress) => {
-                    self.transmitting.hold(chain.head, chain.buffers);
+                    self.transmitting.hold(chain.id, chain.buffers);
                     self.transmitted = bytes;
                     return Ok(progress);
                 }
@@ -214,7 +214,7 @@ impl Port {
     ) -> Result<Progress, Broken> {
         let mut bytes = [0; PIECE];
         for _ in 0..CHAINS_PER_CALL {
-            let Some(head) = self.receiving.head else {
+            let Some(id) = self.receiving.id else {
                 let Some(chain) = queue.pop(ram, witness)? else {
                     if queue.want_notifications(true) {
                         continue;
@@ -223,10 +223,10 @@ impl Port {
                 };
                 if chain.writable == 0 {
                     // No input fits into it.
-                    let head = chain.head;
-                    queue.add_used(head, 0, witness);
+                    let id = chain.id;
+                    queue.add_used(id, 0, witness);
                 } else {
-                    self.receiving.hold(chain.head, chain.buffers);
+                    self.receiving.hold(chain.id, chain.buffers);
                 }
                 continue;
             };
@@ -237,9 +237,9 @@ impl Port {
                 return Ok(Progress::Done);
             }
             writer.write(&bytes[..count]);
-            self.receiving.head = None;
+            self.receiving.id = None;
             self.inputs += 1;
-            queue.add_used(head, writer.written() as u32, witness);
+            queue.add_used(id, writer.written() as u32, witness);
         }
         Ok(Progress::More)
     }

@@ -92,13 +92,13 @@ impl<S: Source> Entropy<S> {
                         Some(portions) => portions.of(room, witness),
                     };
                     let filled = fill(&mut self.source, &mut writer, limit);
-                    let (head, len) = (chain.head, writer.written() as u32);
+                    let (id, len) = (chain.id, writer.written() as u32);
                     // §5.4.6.2: one random byte at least. A chain that has room for one is not
                     // returned without it.
                     if filled.is_err() && len == 0 {
                         self.broken = true;
                     } else {
-                        queue.add_used(head, len, witness);
+                        queue.add_used(id, len, witness);
                     }
                     bytes += u64::from(len);
                 }

@@ -67,8 +67,8 @@ impl<B: NetBackend> Net<B> {
                 Ok(Some(chain)) => {
                     let ack = self.command(&chain, io.ram, io.witness, io.signals);
                     let written = Writer::new(io.ram, chain.buffers).write(&[ack]);
-                    let head = chain.head;
-                    queue.add_used(head, written as u32, io.witness);
+                    let id = chain.id;
+                    queue.add_used(id, written as u32, io.witness);
                 }
                 Ok(None) => {
                     if !queue.want_notifications(true) {

@@ -12,7 +12,7 @@ use super::header::{self, F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCP
 use super::latitude::Split;
 use super::{BUDGET, Net, offload};
 use crate::memory::GuestRam;
-use crate::virtio::queue::{Broken, Chain, Queue};
+use crate::virtio::queue::{Broken, BufferId, Chain, Queue};
 use crate::virtio::{Io, Progress};
 
 /// A packet is spread over at most about so many buffers: fifty times what a driver needs.
@@ -52,7 +52,7 @@ struct Stock {
 }
 
 struct Stocked {
-    head: u16,
+    id: BufferId,
     /// How many of [`Stock::buffers`] are its.
     buffers: usize,
     /// Bytes in them.
@@ -96,7 +96,7 @@ impl Stock {
                 .filter(|buffer| buffer.flags & desc::WRITE != 0),
         );
         self.chains.push_back(Stocked {
-            head: chain.head,
+            id: chain.id,
             buffers: self.buffers.len() - before,
             room: chain.writable,
         });
@@ -149,9 +149,9 @@ impl Stock {
         None
     }
 
-    /// Takes the first chain out after writing to it what fits of `message`; gives its head and how
+    /// Takes the first chain out after writing to it what fits of `message`; returns its id and how
     /// much that was.
-    fn fill_first(&mut self, ram: &GuestRam, message: &[u8]) -> Option<(u16, usize)> {
+    fn fill_first(&mut self, ram: &GuestRam, message: &[u8]) -> Option<(BufferId, usize)> {
         let chain = self.chains.pop_front()?;
         self.room = self.room.saturating_sub(chain.room);
         let mut written = 0;
@@ -166,7 +166,7 @@ impl Stock {
                 written += len;
             }
         }
-        Some((chain.head, written))
+        Some((chain.id, written))
     }
 }
 
@@ -335,10 +335,10 @@ impl<B: NetBackend> Net<B> {
                 None => &*message,
                 Some(len) => message.get(..len).unwrap_or_default(),
             };
-            let Some((head, written)) = stock.fill_first(io.ram, part) else {
+            let Some((id, written)) = stock.fill_first(io.ram, part) else {
                 break;
             };
-            queue.add_used(head, u32::try_from(written).unwrap_or(u32::MAX), io.witness);
+            queue.add_used(id, u32::try_from(written).unwrap_or(u32::MAX), io.witness);
             message = message.get_mut(written..).unwrap_or_default();
         }
         if W::JUDGING && self.unusual.is_some() {

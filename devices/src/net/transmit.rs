@@ -51,10 +51,10 @@ impl<B: NetBackend> Net<B> {
         for _ in 0..BUDGET {
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
-                    let head = chain.head;
+                    let id = chain.id;
                     self.send(index, pair, &chain, io.ram, io.witness);
                     // §2.4.8.2: nothing was written.
-                    queue.add_used(head, 0, io.witness);
+                    queue.add_used(id, 0, io.witness);
                 }
                 Ok(None) => {
                     if !queue.want_notifications(true) {

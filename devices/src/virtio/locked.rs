@@ -36,7 +36,7 @@ const YIELDS: usize = 64;
 
 impl<D: VirtioDevice<W>, W: Witness, T: Transport> LockedDevice<D, W, T> {
     /// Fails if there is no file descriptor left for an eventfd.
-    pub(crate) fn new(core: Core<D, W>, transport: T) -> io::Result<Arc<Self>> {
+    pub(crate) fn from_parts(core: Core<D, W>, transport: T) -> io::Result<Arc<Self>> {
         Ok(Arc::new(LockedDevice {
             id: core.id,
             kick: EventFd::new(EFD_NONBLOCK)?,

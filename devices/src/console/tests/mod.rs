@@ -227,7 +227,7 @@ proptest! {
         let hosts = [Host::new(), Host::new()];
         let mut bench = console(&hosts[0], vec![hosts[1].port(Some("p1"))]);
         bench.start(feature::SIZE | feature::MULTIPORT, 512);
-        let mut printed = [Vec::new(), Vec::new()];
+        let mut printed: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
         for m in moves {
             match m {
                 Move::Message(id, event, value) => tell(&mut bench, id, event, value),

@@ -6,7 +6,7 @@ use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
 use super::MAX_QUEUES;
 use crate::virtio::VirtioDevice;
-use crate::virtio::queue::Habits;
+use crate::virtio::queue::QueueBehaviour;
 
 /// Unassigned feature bits that are offered, in each 32 bits from bit 96 on.
 const UNKNOWN_HIGH_FEATURES: u32 = 0x8100_0001;
@@ -92,7 +92,11 @@ impl CoreLatitudes {
     }
 
     /// What is unusual about virtqueue `index` of `device` (§2.4.8, §2.4.9).
-    pub(super) fn habits<D: VirtioDevice<W>, W: Witness>(&self, device: &D, index: u16) -> Habits {
+    pub(super) fn behaviour<D: VirtioDevice<W>, W: Witness>(
+        &self,
+        device: &D,
+        index: u16,
+    ) -> QueueBehaviour {
         let order_is_free = device.may_reorder(index);
         let numbers = |latitude, wanted: bool| {
             (wanted && self.has(latitude)).then(|| {
@@ -100,15 +104,14 @@ impl CoreLatitudes {
                 Draw::new(numbers.bits(), u64::from(index) + 64 * self.resets)
             })
         };
-        Habits {
+        QueueBehaviour {
             any_order: numbers(Latitude::OutOfOrder, order_is_free),
             bursts: numbers(Latitude::Bursts, true),
             whole_queue: self.has(Latitude::WholeQueue),
             one_by_one: self.has(Latitude::OneByOne) && order_is_free,
             late_interrupts: numbers(Latitude::LateInterrupts, true),
             beyond_len: self.has(Latitude::WritesBeyondLen) && device.may_write_beyond_len(index),
-            fickle: self.has(Latitude::FickleSuppression),
-            ..Habits::default()
+            fickle_suppression: self.has(Latitude::FickleSuppression),
         }
     }
 

@@ -183,7 +183,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             event_idx: self.features.negotiated & features::RING_EVENT_IDX != 0,
         };
         *queue = Queue::new(&config, &self.ram).map(|queue| {
-            queue.with_habits(self.latitudes.habits::<D, W>(&self.device, index as u16))
+            queue.with_behaviour(self.latitudes.behaviour::<D, W>(&self.device, index as u16))
         });
         if queue.is_some() {
             self.work.queues |= 1 << index;

@@ -42,6 +42,17 @@ pub type VirtioPci<D, W> = LockedDevice<D, W, PciTransport>;
 type PciState<D, W> = DeviceState<D, W, PciTransport>;
 
 impl<D: VirtioDevice<W>, W: Witness> VirtioPci<D, W> {
+    /// Puts `device` on the plain transport; [`with_options`](Self::with_options) says the rest.
+    pub fn new(
+        device: D,
+        slot: u8,
+        ram: GuestRam,
+        interrupts: Arc<dyn InterruptSink>,
+        witness: impl FnOnce(DeviceId, u64) -> W,
+    ) -> io::Result<Arc<Self>> {
+        VirtioPci::with_options(device, slot, ram, interrupts, &Options::default(), witness)
+    }
+
     /// Makes `device` the function that will be in `slot` of PCI bus 0. `witness` is given the identity
     /// of the device and all feature bits it offers, and makes the one who sees what its driver does.
     ///
@@ -66,7 +77,7 @@ impl<D: VirtioDevice<W>, W: Witness> VirtioPci<D, W> {
             config_len: core.configuration_len(),
         };
         let transport = PciTransport::new(&function, interrupts, options)?;
-        LockedDevice::new(core, transport)
+        LockedDevice::from_parts(core, transport)
     }
 }
 

@@ -1,222 +1,148 @@
-//! The three parts of a virtqueue in the guest's memory, mapped once.
+//! What a ring format does for a [`Queue`](super::Queue), and which formats there are.
 //!
-//! This is the one place in the queue that uses raw pointers. vm-memory's checked accessors translate
-//! the address at every access; here it is translated when the queue is enabled, and each access that
-//! follows is in bounds by construction, because indices are taken modulo the queue size.
+//! A new format is a variant here and a folder beside `split`. The calls are dispatched by `match`, so
+//! that the compiler sees through them: this is the path of every buffer.
 
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use stickler_conformance::Witness;
+use stickler_conformance::event::Element;
 
+use super::split::SplitRing;
+use super::{Broken, BufferId, Chain, QueueConfig};
 use crate::memory::GuestRam;
 
-/// One descriptor table entry (§2.4.5), in our byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Descriptor {
-    pub(crate) addr: u64,
-    pub(crate) len: u32,
-    pub(crate) flags: u16,
-    pub(crate) next: u16,
+/// The ring behind a queue.
+pub(super) enum Ring {
+    /// A split ring (§2.4).
+    Split(SplitRing),
 }
 
-impl Descriptor {
-    /// Bytes in a table.
-    pub(crate) const LEN: usize = 16;
+impl Ring {
+    /// Maps the ring's parts. `None` if they cannot be used.
+    pub(super) fn map(config: &QueueConfig, ram: &GuestRam) -> Option<Self> {
+        SplitRing::map(config, ram).map(Ring::Split)
+    }
 
-    /// From its two little-endian halves.
+    /// Number of descriptors.
     #[inline(always)]
-    pub(crate) fn from_halves(addr: u64, rest: u64) -> Self {
-        let rest = u64::from_le(rest);
-        Descriptor {
-            addr: u64::from_le(addr),
-            len: rest as u32,
-            flags: (rest >> 32) as u16,
-            next: (rest >> 48) as u16,
+    pub(super) fn size(&self) -> u16 {
+        match self {
+            Ring::Split(ring) => ring.size(),
         }
     }
-}
 
-/// Descriptor table, available ring and used ring of one live queue.
-pub(crate) struct Rings {
-    /// Keeps the memory mapped.
-    ram: GuestRam,
-    /// Number of descriptors less one; the queue size is a power of two.
-    mask: u16,
-    /// `struct virtq_desc[size]`, aligned to 16.
-    desc: NonNull<[u64; 2]>,
-    /// `struct virtq_avail`: flags, idx, `ring[size]`, used_event; aligned to 2.
-    avail: NonNull<u16>,
-    /// `struct virtq_used`: flags, idx, `ring[size]`, avail_event; aligned to 4.
-    used: NonNull<u32>,
-}
-
-// SAFETY: the pointers are into guest memory, which `ram` keeps mapped and which any thread may
-// reach; all accesses are volatile or atomic.
-unsafe impl Send for Rings {}
-
-/// Bytes of the available ring of a queue of `size`, `used_event` included (§2.4).
-pub(crate) const fn available_len(size: u16) -> u64 {
-    6 + 2 * size as u64
-}
-
-/// Bytes of the used ring of a queue of `size`, `avail_event` included (§2.4).
-pub(crate) const fn used_len(size: u16) -> u64 {
-    6 + 8 * size as u64
-}
-
-/// Bytes of the descriptor table of a queue of `size` (§2.4).
-pub(crate) const fn table_len(size: u16) -> u64 {
-    Descriptor::LEN as u64 * size as u64
-}
-
-impl Rings {
-    /// Maps the parts at their guest-physical addresses. `None` if `size` is no power of two from 1
-    /// to 32768, or a part is misaligned (§2.4.1) or not in memory.
-    pub(crate) fn map(ram: &GuestRam, size: u16, desc: u64, avail: u64, used: u64) -> Option<Self> {
-        if !size.is_power_of_two() || size > 32768 {
-            return None;
+    /// Whether VIRTIO_F_RING_EVENT_IDX was negotiated.
+    #[inline(always)]
+    pub(super) fn event_idx(&self) -> bool {
+        match self {
+            Ring::Split(ring) => ring.event_idx(),
         }
-        // Regions are page-aligned on both sides, so what is aligned in the guest is aligned here.
-        Some(Rings {
-            mask: size - 1,
-            desc: aligned(ram, desc, table_len(size), 16)?.cast(),
-            avail: aligned(ram, avail, available_len(size), 2)?.cast(),
-            used: aligned(ram, used, used_len(size), 4)?.cast(),
-            ram: ram.clone(),
-        })
     }
 
-    /// The memory they are in.
-    pub(crate) fn ram(&self) -> &GuestRam {
-        &self.ram
-    }
+    // ---- Taking
 
+    /// Whether there is a buffer to take that the device has seen when it last looked.
     #[inline(always)]
-    pub(crate) fn size(&self) -> u16 {
-        self.mask + 1
+    pub(super) fn has_known_buffers(&self) -> bool {
+        match self {
+            Ring::Split(ring) => ring.has_known_buffers(),
+        }
     }
 
-    /// Entry `index` of the descriptor table, modulo the queue size.
+    /// Whether memory says that there are buffers beyond those that were taken.
     #[inline(always)]
-    pub(crate) fn descriptor(&self, index: u16) -> Descriptor {
-        // SAFETY: the table has `mask + 1` entries.
-        let entry = unsafe { self.desc.add(usize::from(index & self.mask)) }.cast::<u64>();
-        // SAFETY: an entry is 16 mapped bytes, aligned to 16.
-        let addr = unsafe { entry.read_volatile() };
-        // SAFETY: the second half of the same entry.
-        let second = unsafe { entry.add(1) };
-        // SAFETY: as above.
-        let rest = unsafe { second.read_volatile() };
-        Descriptor::from_halves(addr, rest)
+    pub(super) fn has_new_buffers(&self) -> bool {
+        match self {
+            Ring::Split(ring) => ring.has_new_buffers(),
+        }
     }
 
-    /// `flags` of the available ring (§2.4.6).
+    /// Looks whether more buffers are available than when the device last looked, and tells the witness
+    /// if so.
     #[inline(always)]
-    pub(crate) fn available_flags(&self) -> u16 {
-        u16::from_le(self.avail_word(0).load(Ordering::Relaxed))
+    pub(super) fn look<W: Witness>(&mut self, witness: &mut W) -> Result<bool, Broken> {
+        match self {
+            Ring::Split(ring) => ring.look(witness),
+        }
     }
 
-    /// `idx` of the available ring. What the driver wrote before it is seen after this (§3.2.1.3.1).
+    /// Takes the next of the known buffers.
     #[inline(always)]
-    pub(crate) fn available_idx(&self) -> u16 {
-        u16::from_le(self.avail_word(1).load(Ordering::Acquire))
+    pub(super) fn take_next(&mut self) -> BufferId {
+        match self {
+            Ring::Split(ring) => ring.take_next(),
+        }
     }
 
-    /// The available ring's entry for position `position`, modulo the queue size.
+    /// Walks the chain of a buffer that was just taken, and tells the witness.
     #[inline(always)]
-    pub(crate) fn available_entry(&self, position: u16) -> u16 {
-        let word = 2 + usize::from(position & self.mask);
-        u16::from_le(self.avail_word(word).load(Ordering::Relaxed))
+    pub(super) fn walk<W: Witness>(
+        &mut self,
+        id: BufferId,
+        ram: &GuestRam,
+        witness: &mut W,
+    ) -> Result<Chain<'_>, Broken> {
+        match self {
+            Ring::Split(ring) => ring.walk(id, ram, witness),
+        }
     }
 
-    /// `used_event` (§2.4.7).
+    // ---- Returning
+
+    /// A buffer is about to be returned: tells the witness whether the driver has altered it meanwhile.
     #[inline(always)]
-    pub(crate) fn used_event(&self) -> u16 {
-        let word = 2 + usize::from(self.mask) + 1;
-        u16::from_le(self.avail_word(word).load(Ordering::Relaxed))
+    pub(super) fn before_return<W: Witness>(&mut self, id: BufferId, witness: &mut W) {
+        match self {
+            Ring::Split(ring) => ring.before_return(id, witness),
+        }
     }
 
-    /// Sets `flags` of the used ring (§2.4.9.2).
+    /// Writes into the device-writable buffers of a chain behind its first `len` bytes (§2.4.8.2).
+    /// `elements` is overwritten.
+    pub(super) fn write_beyond(&self, id: BufferId, len: u32, elements: &mut Vec<Element>) {
+        match self {
+            Ring::Split(ring) => ring.write_beyond(id, len, elements),
+        }
+    }
+
+    /// Puts a buffer where the driver sees it after [`publish`](Self::publish).
     #[inline(always)]
-    pub(crate) fn set_used_flags(&self, flags: u16) {
-        self.used_half(0).store(flags.to_le(), Ordering::Relaxed);
+    pub(super) fn put_used(&mut self, id: BufferId, len: u32) {
+        match self {
+            Ring::Split(ring) => ring.put_used(id, len),
+        }
     }
 
-    /// `flags` of the used ring, as anybody may have written it.
+    /// Makes the buffers put since the last call visible to the driver. Returns whether there were any
+    /// and it wants an interrupt for them.
     #[inline(always)]
-    pub(crate) fn used_flags(&self) -> u16 {
-        u16::from_le(self.used_half(0).load(Ordering::Relaxed))
+    pub(super) fn publish(&mut self) -> bool {
+        match self {
+            Ring::Split(ring) => ring.publish(),
+        }
     }
 
-    /// `idx` of the used ring, as anybody may have written it.
+    // ---- Notifications
+
+    /// Asks the driver for notifications or against them, and, if it asks for them, returns whether
+    /// there are new buffers already.
     #[inline(always)]
-    pub(crate) fn used_idx(&self) -> u16 {
-        u16::from_le(self.used_half(1).load(Ordering::Relaxed))
+    pub(super) fn ask_for_notifications(&mut self, want: bool) -> bool {
+        match self {
+            Ring::Split(ring) => ring.ask_for_notifications(want),
+        }
     }
 
-    /// `avail_event`, as anybody may have written it.
-    #[inline(always)]
-    pub(crate) fn avail_event(&self) -> u16 {
-        let half = 2 + 4 * (usize::from(self.mask) + 1);
-        u16::from_le(self.used_half(half).load(Ordering::Relaxed))
+    /// Writes what it likes to the fields that have no meaning with what was negotiated (§2.4.9.1).
+    pub(super) fn write_unused_fields(&mut self, value: u16) {
+        match self {
+            Ring::Split(ring) => ring.write_unused_fields(value),
+        }
     }
 
-    /// Fills the used ring's entry for position `position`, modulo the queue size (§2.4.8).
-    #[inline(always)]
-    pub(crate) fn set_used_entry(&self, position: u16, id: u32, len: u32) {
-        // One header word, then two words an entry.
-        let word = 1 + 2 * usize::from(position & self.mask);
-        // SAFETY: the ring has a header and `mask + 1` entries of two words.
-        let entry = unsafe { self.used.add(word) };
-        // SAFETY: the entry's first word, aligned to 4.
-        unsafe { entry.write_volatile(id.to_le()) };
-        // SAFETY: the entry's second word.
-        let second = unsafe { entry.add(1) };
-        // SAFETY: as above.
-        unsafe { second.write_volatile(len.to_le()) };
+    /// Tells that the driver has not notified the device of new buffers for so many ticks.
+    pub(super) fn tell_not_notified<W: Witness>(&self, ticks: u32, witness: &mut W) {
+        match self {
+            Ring::Split(ring) => ring.tell_not_notified(ticks, witness),
+        }
     }
-
-    /// Sets `idx` of the used ring; the entries written before are seen with it (§2.4.8.2).
-    #[inline(always)]
-    pub(crate) fn set_used_idx(&self, idx: u16) {
-        self.used_half(1).store(idx.to_le(), Ordering::Release);
-    }
-
-    /// Sets `avail_event` (§2.4.9).
-    #[inline(always)]
-    pub(crate) fn set_avail_event(&self, position: u16) {
-        let half = 2 + 4 * (usize::from(self.mask) + 1);
-        self.used_half(half)
-            .store(position.to_le(), Ordering::Relaxed);
-    }
-
-    /// 16-bit word `word` of the available ring; callers pass 0, 1, or 2 + a masked index, or the
-    /// one behind the last.
-    #[inline(always)]
-    fn avail_word(&self, word: usize) -> &AtomicU16 {
-        debug_assert!(word <= usize::from(self.mask) + 3);
-        // SAFETY: the ring has `mask + 4` words.
-        let pointer = unsafe { self.avail.add(word) };
-        // SAFETY: mapped while `self` lives, aligned to 2, and an atomic may be shared with a guest.
-        unsafe { AtomicU16::from_ptr(pointer.as_ptr()) }
-    }
-
-    /// 16-bit half-word `half` of the used ring: 0, 1, or the one behind the last entry.
-    #[inline(always)]
-    fn used_half(&self, half: usize) -> &AtomicU16 {
-        debug_assert!(half <= 4 * (usize::from(self.mask) + 1) + 2);
-        // SAFETY: the ring has 2 half-words of header, 4 an entry, and 1 behind.
-        let pointer = unsafe { self.used.cast::<u16>().add(half) };
-        // SAFETY: mapped while `self` lives, aligned to 2, and an atomic may be shared with a guest.
-        unsafe { AtomicU16::from_ptr(pointer.as_ptr()) }
-    }
-}
-
-fn aligned(ram: &GuestRam, address: u64, len: u64, alignment: u64) -> Option<NonNull<u8>> {
-    if !address.is_multiple_of(alignment) {
-        return None;
-    }
-    let host = ram.host(address, len)?;
-    (host.as_ptr() as usize)
-        .is_multiple_of(alignment as usize)
-        .then_some(host)
 }

@@ -51,8 +51,8 @@ impl VirtioDevice<VecWitness> for Echo {
         loop {
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
-                    let head = chain.head;
-                    queue.add_used(head, 0, io.witness);
+                    let id = chain.id;
+                    queue.add_used(id, 0, io.witness);
                 }
                 Ok(None) => break,
                 Err(_) => {

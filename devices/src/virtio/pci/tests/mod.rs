@@ -115,8 +115,8 @@ impl VirtioDevice<Log> for TestDevice {
         loop {
             match ring.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
-                    let head = chain.head;
-                    ring.add_used(head, 0, io.witness);
+                    let id = chain.id;
+                    ring.add_used(id, 0, io.witness);
                 }
                 Ok(None) => break,
                 Err(_) => {

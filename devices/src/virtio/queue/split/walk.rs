@@ -4,7 +4,7 @@ use stickler_conformance::event::{ChainEnd, Element, IndirectFault};
 use stickler_conformance::layout::desc;
 use vm_memory::{Bytes, VolatileSlice};
 
-use super::ring::{Descriptor, Rings};
+use super::rings::{MappedRings, SplitDescriptor};
 use crate::memory::GuestRam;
 
 /// What a walk found besides the elements.
@@ -18,14 +18,19 @@ pub(super) struct Walk {
 
 /// The most elements a walk makes in a queue of `size`: each table is left after as many descriptors
 /// as the queue has, and there are two at most, since indirect tables are not nested.
-pub(super) fn capacity(size: u16) -> usize {
+pub(in crate::virtio::queue) fn capacity(size: u16) -> usize {
     2 * usize::from(size)
 }
 
 /// Walks the chain that begins at `head`, filling `elements`, whose capacity is
 /// [`capacity`] of the queue's size.
 #[inline]
-pub(super) fn walk(rings: &Rings, ram: &GuestRam, head: u16, elements: &mut Vec<Element>) -> Walk {
+pub(super) fn walk(
+    rings: &MappedRings,
+    ram: &GuestRam,
+    head: u16,
+    elements: &mut Vec<Element>,
+) -> Walk {
     elements.clear();
     let mut walk = Walk {
         end: ChainEnd::HeadOutOfRange,
@@ -72,13 +77,13 @@ impl Walk {
     #[inline]
     fn indirect(
         &mut self,
-        referrer: Descriptor,
+        referrer: SplitDescriptor,
         size: u16,
         ram: &GuestRam,
         elements: &mut Vec<Element>,
     ) {
         let len = referrer.len as usize;
-        if len == 0 || !len.is_multiple_of(Descriptor::LEN) {
+        if len == 0 || !len.is_multiple_of(SplitDescriptor::LEN) {
             self.end = ChainEnd::Indirect(IndirectFault::Length);
             return;
         }
@@ -117,9 +122,9 @@ impl Walk {
         self.end = ChainEnd::TooLong;
     }
 
-    /// Counts a buffer. Gives whether it lies in memory.
+    /// Counts a buffer. Returns whether it lies in memory.
     #[inline(always)]
-    fn buffer(&mut self, descriptor: Descriptor, ram: &GuestRam) -> bool {
+    fn buffer(&mut self, descriptor: SplitDescriptor, ram: &GuestRam) -> bool {
         let len = u64::from(descriptor.len);
         if descriptor.flags & desc::WRITE == 0 {
             self.readable += len;
@@ -135,8 +140,8 @@ impl Walk {
 }
 
 #[inline(always)]
-fn element(descriptor: Descriptor, index: u16, indirect: bool) -> Element {
-    let Descriptor {
+fn element(descriptor: SplitDescriptor, index: u16, indirect: bool) -> Element {
+    let SplitDescriptor {
         addr,
         len,
         flags,
@@ -153,16 +158,16 @@ fn element(descriptor: Descriptor, index: u16, indirect: bool) -> Element {
 }
 
 /// An entry of the indirect table at `addr`, as it is now.
-pub(super) fn table_entry_at(ram: &GuestRam, addr: u64, index: u16) -> Option<Descriptor> {
-    let offset = u64::from(index) * Descriptor::LEN as u64;
-    let entry = ram.slice(addr.checked_add(offset)?, Descriptor::LEN)?;
+pub(super) fn table_entry_at(ram: &GuestRam, addr: u64, index: u16) -> Option<SplitDescriptor> {
+    let offset = u64::from(index) * SplitDescriptor::LEN as u64;
+    let entry = ram.slice(addr.checked_add(offset)?, SplitDescriptor::LEN)?;
     table_entry(&entry, 0)
 }
 
 /// An entry of an indirect table, which need not be aligned.
 #[inline(always)]
-fn table_entry(table: &VolatileSlice<'_>, index: u16) -> Option<Descriptor> {
-    let offset = usize::from(index) * Descriptor::LEN;
+fn table_entry(table: &VolatileSlice<'_>, index: u16) -> Option<SplitDescriptor> {
+    let offset = usize::from(index) * SplitDescriptor::LEN;
     let [addr, rest] = table.read_obj::<[u64; 2]>(offset).ok()?;
-    Some(Descriptor::from_halves(addr, rest))
+    Some(SplitDescriptor::from_halves(addr, rest))
 }

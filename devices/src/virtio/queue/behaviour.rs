@@ -1,0 +1,228 @@
+//! What a device may do with a virtqueue otherwise than it usually does (§2.4.8, §2.4.9): when and in
+//! which order the driver sees what was used, and what the device asks about notifications.
+
+use stickler_conformance::event::Element;
+use stickler_conformance::latitude::Draw;
+
+use super::{BufferId, Queue, split};
+
+/// The behaviour of one queue where it is not the usual one. A queue with the usual behaviour pays for
+/// this with one look at an option.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueBehaviour {
+    /// Used buffers are shown in another order than the device was done with them.
+    pub any_order: Option<Draw>,
+    /// Used buffers are held back for a while, so that several are shown at once.
+    pub bursts: Option<Draw>,
+    /// Used buffers are held back until no more follow, so that all are shown at once.
+    pub whole_queue: bool,
+    /// Each used buffer is shown by itself.
+    pub one_by_one: bool,
+    /// The interrupt comes a while after the used buffers it is for.
+    pub late_interrupts: Option<Draw>,
+    /// The device writes more into a buffer than it says (§2.4.8.2).
+    pub beyond_len: bool,
+    /// What the device asks about notifications changes with every buffer it takes; and fields that
+    /// have no meaning with what was negotiated are written, too (§2.4.9.1).
+    pub fickle_suppression: bool,
+}
+
+/// A queue's behaviour, and what has come of it so far.
+#[derive(Clone, Debug)]
+pub(super) struct BehaviourState {
+    behaviour: QueueBehaviour,
+    /// Used and not shown yet, with the length.
+    held: Vec<(BufferId, u32)>,
+    /// The chain of the buffer that is used.
+    scratch: Vec<Element>,
+    /// How many more times the queue is settled before they are shown.
+    wait: u32,
+    /// The same of an interrupt that the driver is owed.
+    owed: Option<u32>,
+    /// Buffers taken.
+    taken: u16,
+    /// What the device last asked for.
+    pub(super) wanted: bool,
+}
+
+/// After so many times that a queue was settled and nothing followed, nothing more is expected.
+const QUIET: u32 = 64;
+
+/// What has come of [`Queue::settle`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The driver wants an interrupt for what it has been shown.
+    pub interrupt: bool,
+    /// There is more to show, later.
+    pub later: bool,
+    /// Several used buffers were shown together.
+    pub several: bool,
+    /// … in another order than the device was done with them.
+    pub reordered: bool,
+    /// The interrupt is for what was shown a while ago.
+    pub late: bool,
+}
+
+impl BehaviourState {
+    pub(super) fn new(behaviour: QueueBehaviour, size: u16) -> Self {
+        BehaviourState {
+            behaviour,
+            held: Vec::with_capacity(usize::from(size)),
+            scratch: Vec::with_capacity(split::walk_capacity(size)),
+            wait: 0,
+            owed: None,
+            taken: 0,
+            wanted: false,
+        }
+    }
+
+    /// Whether used buffers are held until the queue is settled.
+    fn holds(&self) -> bool {
+        let behaviour = &self.behaviour;
+        behaviour.any_order.is_some()
+            || behaviour.bursts.is_some()
+            || behaviour.whole_queue
+            || behaviour.one_by_one
+            || behaviour.late_interrupts.is_some()
+    }
+
+    /// Holds a used buffer back.
+    fn hold(&mut self, id: BufferId, len: u32, size: u16) {
+        let (size, whole_queue) = (usize::from(size), self.behaviour.whole_queue);
+        if self.held.is_empty() || whole_queue {
+            self.wait = self.next_wait();
+        }
+        // A driver cannot have more in flight than there are descriptors; if a wild driver seems to,
+        // the rest is lost.
+        if self.held.len() < size {
+            self.held.push((id, len));
+        }
+        if whole_queue && self.held.len() == size {
+            self.wait = 0;
+        }
+    }
+
+    /// For how long a buffer that is held from now on is held.
+    fn next_wait(&mut self) -> u32 {
+        let behaviour = &mut self.behaviour;
+        if behaviour.whole_queue {
+            return QUIET;
+        }
+        match (&mut behaviour.bursts, &mut behaviour.any_order) {
+            (Some(numbers), _) => 4 + numbers.below(28) as u32,
+            (None, Some(numbers)) => 1 + numbers.below(4) as u32,
+            (None, None) => 0,
+        }
+    }
+
+    /// The driver wants an `interrupt` or none. Returns whether it is sent now; it may be sent later.
+    fn put_off(&mut self, interrupt: bool) -> bool {
+        let late = &mut self.behaviour.late_interrupts;
+        let Some(numbers) = late.as_mut().filter(|_| interrupt) else {
+            return interrupt;
+        };
+        // One that is owed already is for these as well.
+        self.owed.get_or_insert(4 + numbers.below(28) as u32);
+        false
+    }
+
+    /// Whether an interrupt that was put off is due.
+    fn is_due(&mut self) -> bool {
+        match self.owed {
+            None => false,
+            Some(0) => {
+                self.owed = None;
+                true
+            }
+            Some(wait) => {
+                self.owed = Some(wait - 1);
+                false
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Shows the driver the used buffers that were held back long enough.
+    pub fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        let Some(state) = &mut self.behaviour else {
+            return settled;
+        };
+        settled.late = state.is_due();
+        if state.wait > 0 && !state.held.is_empty() {
+            state.wait -= 1;
+            settled.later = true;
+        } else if !state.held.is_empty() {
+            if let Some(numbers) = &mut state.behaviour.any_order {
+                let first = state.held.first().copied();
+                numbers.shuffle(&mut state.held);
+                settled.reordered = state.held.first().copied() != first;
+            }
+            settled.several = state.held.len() > 1;
+            let count = if state.behaviour.one_by_one {
+                1
+            } else {
+                state.held.len()
+            };
+            for (id, len) in state.held.drain(..count) {
+                self.ring.put_used(id, len);
+            }
+            let interrupt = self.ring.publish();
+            settled.interrupt = state.put_off(interrupt);
+            settled.later = !state.held.is_empty();
+        }
+        settled.interrupt |= settled.late;
+        settled.later |= state.owed.is_some();
+        settled
+    }
+
+    /// Whether there is something that [`settle`](Self::settle) will show.
+    #[inline]
+    pub fn is_unsettled(&self) -> bool {
+        self.behaviour
+            .as_ref()
+            .is_some_and(|state| !state.held.is_empty() || state.owed.is_some())
+    }
+
+    /// Whether the driver is owed an interrupt for used buffers that it was shown a while ago.
+    pub fn owes_interrupt(&self) -> bool {
+        let state = self.behaviour.as_ref();
+        state.is_some_and(|state| state.owed.is_some())
+    }
+
+    /// Returns a chain as [`add_used`](Self::add_used) does with the usual behaviour.
+    #[cold]
+    pub(super) fn use_otherwise(&mut self, id: BufferId, len: u32) {
+        let size = self.size();
+        let Some(state) = &mut self.behaviour else {
+            return;
+        };
+        if state.behaviour.beyond_len {
+            self.ring.write_beyond(id, len, &mut state.scratch);
+        }
+        if state.holds() {
+            state.hold(id, len, size);
+        } else {
+            self.ring.put_used(id, len);
+        }
+    }
+
+    /// Asks something else about notifications than with the buffer before.
+    #[cold]
+    pub(super) fn change_suppression(&mut self) {
+        let Some(state) = &mut self.behaviour else {
+            return;
+        };
+        if !state.behaviour.fickle_suppression {
+            return;
+        }
+        state.taken = state.taken.wrapping_add(1);
+        let (taken, wanted) = (state.taken, state.wanted);
+        self.ring.write_unused_fields(taken.wrapping_mul(0x6b43));
+        // What the device asked for is asked for again when it has taken the last one.
+        let last = !self.ring.has_known_buffers();
+        let want = if last { wanted } else { taken % 2 == 0 };
+        self.ask_for_notifications(want);
+    }
+}

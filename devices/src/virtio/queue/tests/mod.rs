@@ -1,0 +1,122 @@
+//! The queue with a driver by hand, on a split ring.
+
+mod behaviour;
+mod chains;
+mod notifications;
+mod rings;
+
+use stickler_conformance::event::{self, ChainEnd, Element, IndirectFault};
+use stickler_conformance::judge::Tallies;
+use stickler_conformance::layout::desc::{INDIRECT, NEXT, WRITE};
+use stickler_conformance::{Event, Unjudged, Witness};
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+
+const SIZE: u16 = 8;
+const DESC: u64 = 0x1000;
+const AVAIL: u64 = 0x2000;
+const USED: u64 = 0x3000;
+const TABLE: u64 = 0x4001; // indirect tables need no alignment
+const DATA: u64 = 0x8000;
+const RAM: usize = 0x1_0000;
+
+/// The driver's side, by hand.
+struct Driver {
+    ram: GuestRam,
+    idx: u16,
+}
+
+impl Driver {
+    fn new() -> Self {
+        Driver {
+            ram: GuestRam::anonymous(RAM),
+            idx: 0,
+        }
+    }
+
+    fn queue(&self, event_idx: bool) -> Queue {
+        let config = QueueConfig {
+            index: 3,
+            size: SIZE,
+            desc: DESC,
+            avail: AVAIL,
+            used: USED,
+            event_idx,
+        };
+        Queue::new(&config, &self.ram).expect("well laid out")
+    }
+
+    fn put<T: vm_memory::ByteValued>(&self, address: u64, value: T) {
+        self.ram
+            .inner()
+            .write_obj(value, GuestAddress(address))
+            .expect("in memory");
+    }
+
+    fn get<T: vm_memory::ByteValued>(&self, address: u64) -> T {
+        self.ram
+            .inner()
+            .read_obj(GuestAddress(address))
+            .expect("in memory")
+    }
+
+    fn descriptor_at(&self, table: u64, index: u16, addr: u64, len: u32, flags: u16, next: u16) {
+        let at = table + 16 * u64::from(index);
+        self.put(at, Descriptor::new(addr, len, flags, next));
+    }
+
+    fn descriptor(&self, index: u16, addr: u64, len: u32, flags: u16, next: u16) {
+        self.descriptor_at(DESC, index, addr, len, flags, next);
+    }
+
+    fn expose(&mut self, head: u16) {
+        self.put(AVAIL + 4 + 2 * u64::from(self.idx % SIZE), head);
+        self.idx = self.idx.wrapping_add(1);
+        self.put(AVAIL + 2, self.idx);
+    }
+}
+
+/// Keeps what the queue tells.
+#[derive(Default)]
+struct Seen {
+    chains: Vec<(u16, Vec<Element>, ChainEnd, bool)>,
+    available: Vec<event::AvailableRead>,
+    used: Vec<(u16, u32)>,
+    compared: Vec<Option<u16>>,
+    overdue: Vec<(u16, u32)>,
+    notified: Vec<event::NotifiedLive>,
+    used_altered: Vec<(&'static str, u16, u16)>,
+}
+
+impl Witness for Seen {
+    const JUDGING: bool = true;
+
+    fn see(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Chain(c) => {
+                self.chains
+                    .push((c.head, c.elements.to_vec(), *c.end, c.head_in_flight));
+            }
+            Event::AvailableRead(a) => self.available.push(*a),
+            Event::Used { head, len, .. } => self.used.push((*head, *len)),
+            Event::Compared { altered, .. } => self.compared.push(altered.map(|e| e.index)),
+            Event::NotNotified {
+                position, ticks, ..
+            } => self.overdue.push((*position, *ticks)),
+            Event::NotifiedLive(n) => self.notified.push(*n),
+            Event::UsedRingAltered {
+                field,
+                written,
+                found,
+                ..
+            } => self.used_altered.push((field, *written, *found)),
+            _ => {}
+        }
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        None
+    }
+}
