@@ -6,6 +6,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::DeviceKind;
+use stickler_devices::memory::GuestRam;
 
 use super::*;
 
@@ -77,6 +78,8 @@ impl Serviced for Busy {
             Wake::Tick => Progress::Done,
         }
     }
+
+    fn memory_changed(&self, _ram: GuestRam) {}
 
     fn tallies(&self) -> Option<Tallies> {
         None

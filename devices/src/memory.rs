@@ -1,21 +1,28 @@
 //! The guest's memory, as devices reach it.
+//!
+//! [`GuestRam`] is a snapshot: which regions there are never changes in it, so that reaching memory
+//! takes no lock. Where memory comes and goes while devices live, the host makes another snapshot and
+//! hands it to each device with [`Serviced::memory_changed`](crate::virtio::Serviced::memory_changed).
+//! A region stays mapped until the last snapshot with it is dropped: nothing that a device still
+//! works on is unmapped.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionCollectionError, GuestRegionMmap, VolatileSlice,
 };
 
-/// Guest RAM: a few regions of guest-physical address space, each contiguous in ours.
+/// Guest RAM: regions of guest-physical address space, each contiguous in ours.
 ///
 /// Cloning is cheap; the mappings live as long as any clone. Every slice handed out lies in one
 /// region: a buffer cannot span the hole below 4 GiB.
 #[derive(Clone, Debug)]
 pub struct GuestRam {
     memory: Arc<GuestMemoryMmap>,
-    /// The regions again, in a form that is quick to search: the look-up stands in the path of every
-    /// buffer, and there are two regions at most in a machine.
+    /// The regions again, in a form that is quick to search: the look-up is in the path of every
+    /// buffer, and there are few regions.
     spans: Arc<[Span]>,
 }
 
@@ -62,6 +69,31 @@ impl GuestRam {
         GuestRam::new(memory)
     }
 
+    /// The same memory and `region` besides.
+    ///
+    /// # Errors
+    /// If it overlaps another region.
+    pub fn with_region(
+        &self,
+        region: Arc<GuestRegionMmap>,
+    ) -> Result<Self, GuestRegionCollectionError> {
+        Ok(GuestRam::new(self.memory.insert_region(region)?))
+    }
+
+    /// The same memory without the region of `len` bytes at guest-physical `start`, and that region.
+    /// The last reference to it goes away with the devices' last use of it.
+    ///
+    /// # Errors
+    /// If there is no region of just these bytes.
+    pub fn without_region(
+        &self,
+        start: u64,
+        len: u64,
+    ) -> Result<(Self, Arc<GuestRegionMmap>), GuestRegionCollectionError> {
+        let (memory, region) = self.memory.remove_region(GuestAddress(start), len)?;
+        Ok((GuestRam::new(memory), region))
+    }
+
     /// The underlying memory, for those who load kernels or register it with KVM.
     pub fn inner(&self) -> &GuestMemoryMmap {
         &self.memory
@@ -71,7 +103,7 @@ impl GuestRam {
     #[inline]
     pub fn slice(&self, address: u64, len: usize) -> Option<VolatileSlice<'_>> {
         let host = self.host(address, len as u64)?;
-        // SAFETY: `host` gave the address of `len` bytes that are mapped for as long as `self` lives,
+        // SAFETY: `host` is the address of `len` bytes that are mapped for as long as `self` lives,
         // to which the slice's lifetime is tied.
         Some(unsafe { VolatileSlice::new(host.as_ptr(), len) })
     }
@@ -121,6 +153,36 @@ mod tests {
         assert!(ram.slice(0x1_0000_fff0, 0x11).is_none());
         assert!(ram.slice(u64::MAX, 2).is_none());
         assert!(!ram.contains(0xfff0, u64::MAX));
+    }
+
+    #[test]
+    fn a_region_stays_mapped_for_those_who_still_use_it() {
+        let region = GuestRegionMmap::from_range(GuestAddress(0x10_0000), 0x1000, None);
+        let region = Arc::new(region.expect("a page"));
+        let small = GuestRam::anonymous(0x1000);
+        let large = small.with_region(region).expect("it overlaps nothing");
+        let slice = large.slice(0x10_0000, 4).expect("in memory");
+        assert!(!small.contains(0x10_0000, 1));
+        let (without, region) = large.without_region(0x10_0000, 0x1000).expect("just that");
+        assert!(!without.contains(0x10_0000, 1) && without.contains(0, 0x1000));
+        // One who holds the old snapshot goes on; then the region is the caller's alone.
+        slice.copy_from(&[1_u8, 2, 3, 4]);
+        assert_eq!(slice.read_obj::<u32>(0).expect("in slice"), 0x0403_0201);
+        assert_eq!(Arc::strong_count(&region), 2);
+        drop(large);
+        assert_eq!(Arc::strong_count(&region), 1);
+    }
+
+    #[test]
+    fn regions_that_are_not_there_or_are_twice_are_refused() {
+        let ram = GuestRam::anonymous(0x1000);
+        assert!(ram.without_region(0, 0x800).is_err());
+        assert!(ram.without_region(0x1000, 0x1000).is_err());
+        let overlapping = GuestRegionMmap::from_range(GuestAddress(0), 0x2000, None);
+        let overlapping = Arc::new(overlapping.expect("two pages"));
+        assert!(ram.with_region(overlapping).is_err());
+        let (empty, _) = ram.without_region(0, 0x1000).expect("all of it");
+        assert!(empty.slice(0, 1).is_none());
     }
 
     #[test]

@@ -172,6 +172,14 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
         (Queue::new(&config, &self.ram), Some(ring))
     }
 
+    /// The guest's memory is `ram` from now on; the rings are still in it.
+    pub(crate) fn change_memory(&mut self, ram: GuestRam) {
+        for queue in self.queues.iter_mut().flatten() {
+            assert!(queue.remap(&ram), "the rings are in memory");
+        }
+        self.ram = ram;
+    }
+
     /// Resets the device; its queues are gone.
     pub(crate) fn reset(&mut self) {
         self.device.reset();

@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::DeviceKind;
 use stickler_conformance::{DeviceId, Finding, catalogue};
+use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::Decoded;
 use stickler_devices::virtio::{Progress, Wake};
 
@@ -329,6 +330,8 @@ impl Serviced for Fake {
         assert!(!self.panics, "deliberate");
         Progress::Done
     }
+
+    fn memory_changed(&self, _ram: GuestRam) {}
 
     fn tallies(&self) -> Option<Tallies> {
         None

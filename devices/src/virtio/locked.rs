@@ -12,6 +12,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::core::{Core, Transport};
 use super::{Progress, Serviced, VirtioDevice, Wake};
+use crate::memory::GuestRam;
 
 /// A device of type `D`, whose driver `W` watches, on transport `T`.
 pub struct LockedDevice<D, W, T> {
@@ -96,6 +97,10 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
             thread::yield_now();
         }
         self.with(|DeviceState { core, transport }| core.service(wake, transport))
+    }
+
+    fn memory_changed(&self, ram: GuestRam) {
+        self.with(|DeviceState { core, transport }| core.memory_changed(ram, transport));
     }
 
     fn tallies(&self) -> Option<Tallies> {

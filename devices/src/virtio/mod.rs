@@ -13,6 +13,8 @@ use std::time::Duration;
 use stickler_conformance::DeviceId;
 use stickler_conformance::judge::Tallies;
 
+use crate::memory::GuestRam;
+
 mod core;
 pub mod device;
 mod locked;
@@ -44,6 +46,11 @@ pub trait Serviced: Send + Sync {
     /// driver should have notified the device of, and does what is due by then. Call again after
     /// [`Progress::More`].
     fn service(&self, wake: Wake) -> Progress;
+
+    /// The guest's memory is `ram` from now on. When this returns, the device finds no other memory, and
+    /// its queues use none: a device whose rings are gone needs a reset (§2.1.2). An operation that the
+    /// host has begun before may still use memory that is gone, and keeps it mapped until then.
+    fn memory_changed(&self, ram: GuestRam);
 
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;

@@ -1,7 +1,10 @@
 mod layouts;
 mod rig;
 
+use std::sync::Arc;
+
 use stickler_conformance::features::block as feature;
+use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use super::request::{kind, status};
 use super::*;
@@ -410,4 +413,32 @@ fn the_driver_is_interrupted_for_what_is_returned() {
         [42],
         "the disk's completions are waited for"
     );
+}
+
+#[test]
+fn a_request_whose_memory_vanishes_ends_and_touches_nothing_else() {
+    const FAR: u64 = 1 << 30;
+    let mut rig = Rig::new(CAPACITY, 16, false);
+    let region = GuestRegionMmap::from_range(GuestAddress(FAR), 0x1000, None);
+    let ram = rig.ram.with_region(Arc::new(region.expect("a page")));
+    rig.change_memory(ram.expect("nothing is there"));
+    rig.disk().later = true;
+    // One request with all of its buffers there, and one with its data.
+    let first = rig.request(FAR, kind::IN, 3, 512);
+    rig.header(page(1), kind::IN, 4);
+    let status = (page(1) + 16, 1, true);
+    let second = rig.offer(&[(page(1), 16, false), (FAR + 2048, 512, true), status]);
+    let _ = rig.notify();
+    let (ram, region) = rig.ram.without_region(FAR, 0x1000).expect("it is there");
+    rig.change_memory(ram);
+    // The disk still works on it; it is not unmapped under the disk's hands.
+    assert!(Arc::strong_count(&region) > 1);
+    rig.disk().release(&read(3));
+    rig.disk().release(&read(4));
+    let _ = rig.host_ready();
+    assert_eq!(Arc::strong_count(&region), 1);
+    let heads: Vec<u32> = rig.used().iter().map(|(head, _)| *head).collect();
+    assert_eq!(heads, [u32::from(first), u32::from(second)]);
+    assert_eq!(status_of(&rig, 1), status::OK);
+    assert!(!rig.signals.needs_reset);
 }

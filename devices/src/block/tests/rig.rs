@@ -229,6 +229,14 @@ impl Rig {
         self.with_io(|block, io| block.activate(io));
     }
 
+    /// The guest's memory is `ram` from now on; the rings are still in it.
+    pub(super) fn change_memory(&mut self, ram: GuestRam) {
+        for queue in self.queues.iter_mut().flatten() {
+            assert!(queue.remap(&ram));
+        }
+        self.ram = ram;
+    }
+
     pub(super) fn reset(&mut self) {
         self.queues = vec![None];
         VirtioDevice::<Seen>::reset(&mut self.block);

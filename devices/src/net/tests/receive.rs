@@ -1,6 +1,9 @@
 //! Packets to the driver (§5.1.6.3, §5.1.6.4).
 
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
 use super::*;
+use crate::memory::GuestRam;
 
 // ---- Reception
 
@@ -311,4 +314,35 @@ fn each_gso_type_needs_its_feature() {
             assert_eq!(received, expected, "{negotiated:#x}");
         }
     }
+}
+
+// ---- Memory that comes and goes
+
+#[test]
+fn a_buffer_whose_memory_vanishes_comes_back_with_nothing_in_it() {
+    const MEGABYTE: usize = 1 << 20;
+    let mut card = card(1, f::MAC | f::MRG_RXBUF);
+    // The device takes it, and waits for another one: it is too small.
+    card.bench.offer(RX, &[Buffer::In(100)]);
+    card.arrive(plain(0), &packet(500));
+    assert_eq!(card.bench.collect(RX), []);
+    // Buffers that follow are beyond the second megabyte, which it is in.
+    card.bench.offer(TX, &[Buffer::In(MEGABYTE as u32)]);
+    let left = [
+        (GuestAddress(0), MEGABYTE),
+        (GuestAddress(2 * MEGABYTE as u64), 2 * MEGABYTE),
+    ];
+    let ram = GuestMemoryMmap::from_ranges(&left).expect("a few megabytes");
+    let ram = GuestRam::new(ram);
+    let rings = card.bench.ram.slice(0, MEGABYTE).expect("in memory");
+    rings.copy_to_volatile_slice(ram.slice(0, MEGABYTE).expect("in memory"));
+    card.bench.change_memory(ram);
+    let returned = card.do_queue(RX, &[Buffer::In(1526)]);
+    let lens: Vec<u32> = returned.iter().map(|r| r.len).collect();
+    assert_eq!(lens, [0, 512]);
+    assert!(!card.bench.signals.needs_reset);
+    assert_eq!(
+        card.receive(plain(0), &packet(60)),
+        Some((plain(1), packet(60)))
+    );
 }

@@ -285,6 +285,19 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
     }
 
+    /// The guest's memory has changed. Live queues go on where their rings are; a device whose rings are
+    /// gone needs a reset. When this returns, nothing here refers to memory that is not in `ram`.
+    pub(crate) fn memory_changed(&mut self, ram: GuestRam, transport: &mut dyn Transport) {
+        self.ram = ram;
+        let mut lost = false;
+        for queue in self.queues.iter_mut().flatten() {
+            lost |= !queue.remap(&self.ram);
+        }
+        if lost {
+            self.need_reset(transport);
+        }
+    }
+
     // ---- Reset (§2.1, §4.1.4.3.1)
 
     /// When this returns, the device is fresh, except that a slow reset may still show the old status.

@@ -106,6 +106,13 @@ impl Queue {
         self
     }
 
+    /// The guest's memory has changed: maps the rings where they are now. Returns whether they are in
+    /// memory; if not, the queue must not be used any more.
+    #[must_use]
+    pub fn remap(&mut self, ram: &GuestRam) -> bool {
+        self.ring.remap(ram)
+    }
+
     /// The queue's index.
     pub fn index(&self) -> u16 {
         self.index

@@ -22,6 +22,13 @@ impl Ring {
         SplitRing::map(config, ram).map(Ring::Split)
     }
 
+    /// Maps the parts of a ring in use where they are in `ram`. Returns whether they are in memory.
+    pub(super) fn remap(&mut self, ram: &GuestRam) -> bool {
+        match self {
+            Ring::Split(ring) => ring.remap(ram),
+        }
+    }
+
     /// Number of descriptors.
     #[inline(always)]
     pub(super) fn size(&self) -> u16 {

@@ -1,15 +1,24 @@
 //! The core on a transport that is nothing but calls: what needs no PCI is tested without it.
 
 mod life;
+mod memory;
 
 use stickler_conformance::DeviceKind;
 use stickler_conformance::event::RingPart;
+
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::testing::VecWitness;
 use crate::virtio::{Io, Progress, Wake};
 
-const RAM: usize = 0x10_0000;
+/// Guest memory: a region for each queue's rings, and one for buffers. Start and length.
+const REGIONS: [(u64, usize); 3] = [
+    (0x1_0000, 0x1_0000),
+    (0x2_0000, 0x1_0000),
+    (BUFFERS, 0x1_0000),
+];
+const BUFFERS: u64 = 0x8_0000;
 const QUEUE_SIZE: u16 = 8;
 const DRIVER_OK: u8 =
     status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
@@ -118,7 +127,9 @@ impl Rig {
     }
 
     fn with(latitudes: Latitudes) -> Self {
-        let ram = GuestRam::anonymous(RAM);
+        let regions = REGIONS.map(|(start, len)| (GuestAddress(start), len));
+        let memory = GuestMemoryMmap::from_ranges(&regions).expect("small");
+        let ram = GuestRam::new(memory);
         let id = DeviceId {
             slot: 1,
             kind: DeviceKind::Entropy,
@@ -183,10 +194,11 @@ impl Rig {
         self.transport.calls.clear();
     }
 
-    /// Makes an empty buffer available, the `count`th on this queue, and notifies.
+    /// Makes a buffer available, the `count`th on this queue, and notifies.
     fn send(&mut self, queue: u16, count: u16) {
         let [desc, avail, _] = rings(queue);
-        self.put(desc, &0x8_0000_u64.to_le_bytes());
+        self.put(desc, &BUFFERS.to_le_bytes());
+        self.put(desc + 8, &64_u32.to_le_bytes());
         self.put(avail + 2, &count.to_le_bytes());
         self.core.notify(Some(queue.into()), 0, 2, &self.transport);
     }

@@ -42,9 +42,7 @@ pub(super) const fn part_len(part: RingPart, size: u16) -> u64 {
 
 /// A split ring in use.
 pub(super) struct SplitRing {
-    /// The queue's index.
-    queue: u16,
-    event_idx: bool,
+    config: QueueConfig,
     rings: MappedRings,
     /// The available ring's position the device takes next; runs freely.
     next_available: u16,
@@ -68,8 +66,7 @@ pub(super) struct SplitRing {
 impl SplitRing {
     pub(super) fn map(config: &QueueConfig, ram: &GuestRam) -> Option<Self> {
         Some(SplitRing {
-            queue: config.index,
-            event_idx: config.event_idx,
+            config: *config,
             rings: MappedRings::map(ram, config)?,
             next_available: 0,
             available_idx: 0,
@@ -82,6 +79,16 @@ impl SplitRing {
         })
     }
 
+    pub(super) fn remap(&mut self, ram: &GuestRam) -> bool {
+        match MappedRings::map(ram, &self.config) {
+            Some(rings) => {
+                self.rings = rings;
+                true
+            }
+            None => false,
+        }
+    }
+
     #[inline(always)]
     pub(super) fn size(&self) -> u16 {
         self.rings.size()
@@ -89,7 +96,7 @@ impl SplitRing {
 
     #[inline(always)]
     pub(super) fn event_idx(&self) -> bool {
-        self.event_idx
+        self.config.event_idx
     }
 
     // ---- Taking (§2.4.6)
@@ -115,7 +122,7 @@ impl SplitRing {
         if W::JUDGING {
             self.compare_used_ring(witness);
             witness.see(&Event::AvailableRead(AvailableRead {
-                queue: self.queue,
+                queue: self.config.index,
                 size: self.rings.size(),
                 flags: self.rings.available_flags(),
                 previous,
@@ -150,7 +157,7 @@ impl SplitRing {
         if W::JUDGING {
             let head_in_flight = self.set_in_flight(head);
             witness.see(&Event::Chain(event::Chain {
-                queue: self.queue,
+                queue: self.config.index,
                 size: self.rings.size(),
                 head,
                 elements: &self.elements,
@@ -198,7 +205,7 @@ impl SplitRing {
     #[inline(always)]
     pub(super) fn before_return<W: Witness>(&mut self, BufferId(head): BufferId, witness: &mut W) {
         if self.watch.is_of(head) {
-            self.watch.compare(&self.rings, self.queue, witness);
+            self.watch.compare(&self.rings, self.config.index, witness);
         }
         if let Some(word) = self.in_flight.get_mut(usize::from(head / 64)) {
             *word &= !(1 << (head % 64));
@@ -250,7 +257,7 @@ impl SplitRing {
         // The new idx must be out before the driver's wishes are read: it writes its wish and then
         // looks at idx.
         fence(Ordering::SeqCst);
-        if self.event_idx {
+        if self.config.event_idx {
             // §2.4.7.2: an interrupt when the entry at used_event is among the new ones.
             let after_event = new.wrapping_sub(self.rings.used_event()).wrapping_sub(1);
             after_event < new.wrapping_sub(old)
@@ -264,7 +271,7 @@ impl SplitRing {
 
     #[inline(always)]
     pub(super) fn ask_for_notifications(&mut self, want: bool) -> bool {
-        if self.event_idx {
+        if self.config.event_idx {
             // §2.4.9.2: flags stays 0. An avail_event that lies behind asks for nothing.
             if want {
                 self.rings.set_avail_event(self.next_available);
@@ -283,15 +290,15 @@ impl SplitRing {
     }
 
     pub(super) fn write_unused_fields(&mut self, value: u16) {
-        if !self.event_idx {
+        if !self.config.event_idx {
             self.rings.set_avail_event(value);
         }
     }
 
     pub(super) fn tell_not_notified<W: Witness>(&self, ticks: u32, witness: &mut W) {
         witness.see(&Event::NotNotified {
-            queue: self.queue,
-            event_idx: self.event_idx,
+            queue: self.config.index,
+            event_idx: self.config.event_idx,
             position: self.next_available,
             idx: self.rings.available_idx(),
             ticks,

@@ -19,7 +19,7 @@ impl SplitRing {
     pub(super) fn compare_used_ring<W: Witness>(&mut self, witness: &mut W) {
         let same = |wrote: Option<u16>, is: u16| wrote.is_none_or(|wrote| wrote == is);
         let right = same(self.shadow.idx, self.rings.used_idx())
-            && if self.event_idx {
+            && if self.config.event_idx {
                 same(self.shadow.avail_event, self.rings.avail_event())
             } else {
                 same(self.shadow.flags, self.rings.used_flags())
@@ -32,7 +32,7 @@ impl SplitRing {
     #[cold]
     #[inline(never)]
     fn tell_used_altered<W: Witness>(&mut self, witness: &mut W) {
-        let queue = self.queue;
+        let queue = self.config.index;
         for (field, wrote, found) in [
             ("idx", &mut self.shadow.idx, self.rings.used_idx()),
             ("flags", &mut self.shadow.flags, self.rings.used_flags()),
