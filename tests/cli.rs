@@ -285,7 +285,7 @@ fn shards_are_merged() {
     assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
     let text = stdout(&good);
     assert!(
-        text.contains("2 runs: 2 passed, 0 failed, 1 more were planned"),
+        text.contains("2 runs: 2 passed, 0 failed, 1 more planned"),
         "{text}"
     );
     assert!(text.contains("8 times"), "{text}");
@@ -319,5 +319,8 @@ fn what_cannot_be_merged_is_refused() {
         &["none", "a.json", "same.json"],
     );
     refused(&merge(&["a.json", "other.json"]), &["planned", "3", "9"]);
-    refused(&merge(&["a.json", "run.json"]), &["run.json", "no report"]);
+    refused(
+        &merge(&["a.json", "run.json"]),
+        &["run.json", "not a report"],
+    );
 }

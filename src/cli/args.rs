@@ -50,24 +50,24 @@ Exit codes:
     name = "stickler",
     bin_name = "stickler",
     version,
-    about = "Boots a guest on virtio devices that keep strictly to the specification, and judges its drivers",
+    about = "Boots a guest on virtio devices that follow the specification strictly, and judges its drivers",
     long_about = "\
 stickler boots a Linux (or other) kernel under KVM, gives it a PCI bus with virtio 1.0 network, \
 block, console and entropy devices, and watches what the guest's drivers do with them. At the end it \
-says, for every requirement the virtio specification puts on drivers, whether it held, was violated \
-(where, when, by which access), was never put to the test, or cannot be seen by any device.",
+reports, for every requirement of the virtio specification on drivers, whether it held, was violated \
+(where, when, by which access), was not exercised, or cannot be observed by a device.",
     after_help = "`stickler run --help` shows all options and examples.",
     after_long_help = concat!(
         "\
 Examples:
   stickler doctor
-          See whether this host can run guests, and what to do where it cannot.
+          See whether this host can run guests and, if not, what to do.
   stickler run --kernel /boot/vmlinuz --initrd /boot/initrd.img
           Boot the host's own kernel and watch its drivers; leave with Ctrl-A x.
   stickler requirements status
-          What the specification demands of how drivers handle device status.
+          List the requirements on how drivers use device status.
   stickler latitudes
-          What stickler's devices can do otherwise than the devices drivers are used to.
+          List the optional behaviour of stickler's devices.
 
 ",
         exit_codes!()
@@ -77,39 +77,39 @@ Examples:
     max_term_width = 100
 )]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What stickler can be asked to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Boot a guest and judge its drivers
     #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
     Run(Box<RunOptions>),
-    /// Boot a kernel many times, on devices that differ as the specification lets them, and judge its
+    /// Boot a kernel many times, each time on devices with other optional behaviour, and judge its
     /// drivers
     #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
     Check(Box<super::check::CheckOptions>),
     /// Join the JSON reports of the shards of a check
     Merge(super::check::MergeOptions),
-    /// Say what this host offers for running guests, and what to do about what is missing
+    /// Check whether this host can run guests, and say how to get what is missing
     Doctor,
-    /// List the requirements that are judged, or explain some
+    /// List the requirements that stickler judges, or explain one
     Requirements(RequirementsOptions),
-    /// List what devices can make use of that the specification leaves to them, or explain one
+    /// List the optional behaviour that devices can have, or explain one
     Latitudes(LatitudesOptions),
     /// Print the JSON Schema of the JSON report
     ReportSchema {
-        /// Of `stickler check`, instead of that of `stickler run`
+        /// Print the schema of `stickler check` instead of that of `stickler run`
         #[arg(long)]
         check: bool,
     },
     /// Print the man page (roff)
     #[command(after_help = "Example: stickler man > stickler.1 && man ./stickler.1")]
     Man {
-        /// Of this subcommand, instead of stickler as a whole
+        /// Print the man page of this subcommand
         #[arg(value_name = "SUBCOMMAND")]
         of: Option<String>,
     },
@@ -118,7 +118,7 @@ pub enum Command {
         after_help = "Example: stickler completions bash > ~/.local/share/bash-completion/completions/stickler"
     )]
     Completions {
-        /// For which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -128,9 +128,9 @@ Boots a guest on virtio 1.0 devices and judges its drivers until it powers off, 
 stopped. Then prints the report.
 
 The guest's first serial port is connected to the terminal; `console=ttyS0` is added to its command \
-line unless --append names a console. Ctrl-A x leaves the guest (Ctrl-A Ctrl-A sends a Ctrl-A). A \
-line `@mark NAME` on a console puts NAME on the run's timeline, and every violation says under which \
-mark it happened.";
+line unless --append names a console. Ctrl-A x ends the run (Ctrl-A Ctrl-A sends a Ctrl-A). When the \
+guest writes a line `@mark NAME` to a console, a step of this name begins; the report shows for every \
+violation in which step it happened.";
 
 const RUN_EXAMPLES: &str = concat!(
     "\
@@ -140,25 +140,25 @@ Examples:
   stickler run --kernel vmlinuz --disk root.img --append 'root=/dev/vda rw' --memory 1G --cpus 2
           Boot from a disk image.
   stickler run --kernel vmlinuz --initrd test.img --timeout 60s --report text --report json=out.json
-          An unattended test: ends after a minute at the latest, keeps the report in a file.
+          An unattended test: ends after at most one minute and writes the report to a file.
   stickler run --kernel vmlinuz --initrd test.img --deny should --on-violation stop
-          End the guest at the first violation, recommendations included.
+          End the guest at the first violation of a requirement or a recommendation.
 
 ",
     exit_codes!()
 );
 
 const CHECK_ABOUT: &str = "\
-Boots a kernel once with plain devices and once for each of many seeds, with devices that make use of \
-what the specification leaves to them. In each guest a built-in program drives all devices hard, \
-compares all data, takes the drivers away and gives them back. Ends with one report: what became of \
-each requirement over all runs, and which runs failed, how, and with which --latitude that can be \
-had again.
+Boots a kernel once with plain devices, and once for each of several seeds with devices that have \
+optional behaviour. In each guest a built-in program uses all devices heavily, compares all data, \
+unbinds the drivers and binds them again. At the end there is one report. It shows the result for \
+each requirement over all runs, which runs failed and how, and the value of --latitude that repeats \
+such a run.
 
-A run fails when a requirement is violated that --deny names, when the guest says that something did \
-not work, when it panics, crashes or runs out of its time, or when data differ that the host compares.
+A run fails when a requirement whose level --deny names is violated, when the guest reports that a \
+step failed, when the guest panics, crashes or times out, or when the host finds wrong data on a disk.
 
-Ctrl-C ends the guests that run and reports on what was found until then.";
+Ctrl-C ends the running guests; the report then has the results so far.";
 
 const CHECK_EXAMPLES: &str = concat!(
     "\
@@ -166,13 +166,13 @@ Examples:
   stickler check --kernel /boot/vmlinuz-6.12.9-amd64
           The host's own kernel, with its modules: plain devices and eight seeds.
   stickler check --kernel bzImage --modules drivers/ --runs 40 --shrink
-          Forty seeds; for those that fail, the fewest latitudes that make them fail.
+          Forty seeds; for each run that fails, find the fewest latitudes with which it fails.
   stickler check --kernel bzImage --latitude seed=17 --latitude none
-          What failed, once more, and the same with plain devices.
+          Repeat a run that failed, and run the same with plain devices.
   stickler check --kernel bzImage --runs 400 --shard 3/8 --report json=shard-3.json
-          An eighth of 400 runs, for one machine of eight; then `stickler merge shard-*.json`.
+          One eighth of 400 runs, on one of eight machines; then `stickler merge shard-*.json`.
   stickler check --kernel bzImage --initrd test.img -- /usr/bin/test --fast
-          Your own test instead of the exercise.
+          Run your own test instead of the built-in program.
 
 ",
     check_exit_codes!()
@@ -189,7 +189,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
 
-    /// More for the kernel's command line; may be given several times
+    /// Text to add to the kernel's command line; may be given several times
     #[arg(
         long,
         value_name = "STRING",
@@ -217,16 +217,16 @@ pub struct RunOptions {
     )]
     pub cpus: u8,
 
-    /// End the guest after this long: 60s, 2m, 1m30s; without it the guest may run for ever
+    /// Time limit of the guest: 60s, 2m, 1m30s [default: none]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Guest")]
     pub timeout: Option<Duration>,
 
-    /// Network card and what it is connected to: user (a small network without privileges), tap=NAME
-    /// (a tap interface of the host) or none [default: user]
+    /// Network card and its network: user (a small network that needs no privileges), tap=NAME (a tap
+    /// interface of the host) or none [default: user]
     ///
-    /// May be given several times. The card's address and queue pairs can be added:
-    /// `user,mac=02:00:00:00:00:01,queues=2`. The userspace network leases an address by DHCP,
-    /// answers ping at 10.0.2.2, and echoes TCP and UDP there on port 7.
+    /// May be given several times. The card's address and number of queue pairs can be added:
+    /// `user,mac=02:00:00:00:00:01,queues=2`. In the network `user`, the guest gets an address by DHCP,
+    /// 10.0.2.2 answers ping, and port 7 there echoes TCP and UDP.
     #[arg(long, value_name = "NET[,OPTION]", help_heading = "Devices")]
     pub net: Vec<NetSpec>,
 
@@ -236,13 +236,13 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Devices")]
     pub disk: Vec<DiskSpec>,
 
-    /// What stands behind a port of the console: stdio, null, file=PATH or socket=PATH [default: the
+    /// What a port of the console is connected to: stdio, null, file=PATH or socket=PATH [default: the
     /// output of port 0 goes to standard output]
     ///
-    /// The first one is port 0, the guest's hvc0, the others are further ports (/dev/vport*). A name
-    /// for the port can be added: `socket=agent.sock,name=org.example.agent`. `stdio` takes standard
-    /// input away from the serial port; leave with Ctrl-A x all the same. A file gets the guest's
-    /// output; on a socket stickler listens for one client at a time.
+    /// The first one is port 0, the guest's hvc0; each further one adds a port (/dev/vport*). A name
+    /// for the port can be added: `socket=agent.sock,name=org.example.agent`. With `stdio`, standard
+    /// input goes to this port and not to the serial port; Ctrl-A x still ends the run. The guest's
+    /// output is written to the file. On a socket, stickler listens for one client at a time.
     #[arg(long, value_name = "PORT[,name=NAME]", help_heading = "Devices")]
     pub console: Vec<ConsoleSpec>,
 
@@ -250,12 +250,13 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Devices")]
     pub no_rng: bool,
 
-    /// What the devices make use of that the specification leaves to them: names, seed=N, none
+    /// Optional behaviour of the devices (latitudes): names, seed=N, or none
     ///
-    /// Drivers tested against one device come to assume that device. `stickler latitudes` lists what
-    /// there is, and `NAME,NAME` has the devices make use of just these. `seed=N` draws a lawful
-    /// combination: the same one each time. What a latitude leaves open, such as a size, is drawn
-    /// from the seed too, or from N of `variation=N`.
+    /// The specification leaves much to the device. A driver that was tested with one device only may
+    /// depend on how that device behaves. `stickler latitudes` lists the latitudes; `NAME,NAME` selects
+    /// some. `seed=N` draws a combination that the specification allows; the same N always draws the
+    /// same combination. Details of a latitude, such as a size, are drawn from the seed too, or from
+    /// the N of `variation=N`.
     #[arg(
         long,
         value_name = "NAME",
@@ -276,20 +277,20 @@ pub struct RunOptions {
     )]
     pub on_violation: OnViolation,
 
-    /// How to judge, and where to say so.
+    /// How to judge, and where the reports go.
     #[command(flatten)]
     pub judging: Judging,
 }
 
-/// What `stickler run` and `stickler check` have in common: how to judge, and where to say so.
+/// Options of both `stickler run` and `stickler check`: how to judge, and where the reports go.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Judging")]
 pub struct Judging {
-    /// Where a report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    /// Form of a report and where it goes: text, json, text=FILE or json=FILE [default: text]
     ///
-    /// May be given several times. Without a file, the report goes to standard output. JSON on
-    /// standard output has it for itself: what else would go there (a guest's output, a text report)
-    /// goes to standard error. A file is replaced when the report is complete, and not before.
+    /// May be given several times. Without a file, the report goes to standard output. If JSON goes to
+    /// standard output, everything else (the guest's output, a text report) goes to standard error. A
+    /// file is not changed until the report is complete.
     #[arg(
         long,
         value_name = "FORM[=FILE]",
@@ -299,8 +300,8 @@ pub struct Judging {
 
     /// How to judge where the specification can be read in several ways
     ///
-    /// The report says of every reading whether the drivers satisfied it, whichever one judges;
-    /// `stickler requirements NAME` shows what the readings are.
+    /// The report always shows for every reading whether the drivers satisfied it.
+    /// `stickler requirements NAME` shows the readings of a requirement.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ReadingName::Lenient)]
     pub reading: ReadingName,
 
@@ -312,16 +313,16 @@ pub struct Judging {
 /// `--on-violation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnViolation {
-    /// Note it and go on
+    /// Report it and continue
     Report,
-    /// End the guest at the first violation that --deny names (with --deny none: at the first of any)
+    /// End the guest at the first violation that --deny names (with --deny none: at any violation)
     Stop,
 }
 
 /// `--reading`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReadingName {
-    /// By the most lenient reading: no driver is accused by an ambiguity
+    /// By the most lenient reading: an ambiguity is no violation
     Lenient,
     /// By the strictest reading
     Strict,
@@ -345,9 +346,9 @@ Examples:
   stickler requirements status.no-clear
           Explain one.
   stickler requirements net --role driver --how asserted
-          Those whose names begin with net, of drivers, that rules decide.")]
+          Those on drivers whose names begin with net and that rules decide.")]
 pub struct RequirementsOptions {
-    /// A requirement's name, or the beginning of several
+    /// A requirement's name, or the beginning of the names of several
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 
@@ -359,11 +360,11 @@ pub struct RequirementsOptions {
     #[arg(long, value_enum)]
     pub role: Option<RoleName>,
 
-    /// Only those established so
+    /// Only those that are established in this way
     #[arg(long, value_enum)]
     pub how: Option<HowName>,
 
-    /// In which form
+    /// Form of the output
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     pub format: ListFormat,
 }
@@ -377,13 +378,13 @@ Examples:
   stickler latitudes second-instances
           Explain one.
   stickler run --kernel vmlinuz --latitude second-instances,one-vector
-          Run a guest on devices that make use of two.")]
+          Run a guest on devices with two latitudes.")]
 pub struct LatitudesOptions {
     /// A latitude's name, as `--latitude` takes it
     #[arg(value_name = "NAME", value_parser = Latitude::from_str)]
     pub name: Option<Latitude>,
 
-    /// In which form
+    /// Form of the output
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     pub format: ListFormat,
 }

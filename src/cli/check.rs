@@ -1,4 +1,4 @@
-//! `stickler check` and `stickler merge`: from options to runs, and from those to one report.
+//! `stickler check` and `stickler merge`: from options to runs, and from runs to one report.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
 use crate::report::output::{Outputs, ReportSpec};
 
-/// So many seeds, besides the plain device, unless the user says otherwise.
+/// The default number of seeds, besides the run with plain devices.
 const RUNS: u64 = 8;
 
 /// `stickler check`.
@@ -39,20 +39,20 @@ pub struct CheckOptions {
     /// The kernel's modules: a directory such as /lib/modules/VERSION, of which the virtio drivers
     /// are loaded, or one with .ko files, which are all loaded
     ///
-    /// They may be compressed (.xz, .gz, .zst). Without it, the modules are those of
-    /// /lib/modules/VERSION if this host has the kernel installed; otherwise the kernel is taken to
-    /// have its drivers built in.
+    /// They may be compressed (.xz, .gz, .zst). Without this option, the modules are those of
+    /// /lib/modules/VERSION if this host has the kernel installed; otherwise the drivers have to be
+    /// built into the kernel.
     #[arg(long, value_name = "DIR", help_heading = "Guest")]
     pub modules: Option<PathBuf>,
 
-    /// A system of your own instead of the exerciser: an initial RAM disk
+    /// A system of your own instead of the built-in program: an initial RAM disk
     ///
-    /// Its run passes when the guest powers itself off. With a COMMAND, stickler's own first process
-    /// loads the modules and runs that in it.
+    /// A run passes when the guest powers itself off. With a COMMAND, stickler's own first process
+    /// loads the modules and runs the command in this system.
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
 
-    /// More for the kernel's command line; may be given several times
+    /// Text to add to the kernel's command line; may be given several times
     #[arg(
         long,
         value_name = "STRING",
@@ -61,7 +61,7 @@ pub struct CheckOptions {
     )]
     pub append: Vec<String>,
 
-    /// Memory of each guest, at least 64M; the largest queues, filled by drivers, take hundreds of MiB
+    /// Memory of each guest, at least 64M; drivers that fill the largest queues need hundreds of MiB
     #[arg(
         long,
         value_name = "SIZE",
@@ -80,7 +80,7 @@ pub struct CheckOptions {
     )]
     pub cpus: u8,
 
-    /// How long each guest may run; a step of the exercise may take a third of that
+    /// Time limit of each guest; each step of the built-in program may take a third of it
     #[arg(
         long,
         value_name = "DURATION",
@@ -90,23 +90,23 @@ pub struct CheckOptions {
     )]
     pub timeout: Duration,
 
-    /// A run with these latitudes, as `stickler run --latitude` takes them; may be given several times
+    /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
     #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
     pub latitude: Vec<Choice>,
 
-    /// How many seeds latitudes are drawn from, a run each [default: 8; 0 with --latitude]
+    /// Number of seeds; latitudes are drawn from each seed for one run [default: 8; 0 with --latitude]
     #[arg(long, value_name = "N", help_heading = "Runs")]
     pub runs: Option<u64>,
 
-    /// The first of the seeds; the others follow
+    /// The first seed; the others follow in sequence
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
     pub first_seed: u64,
 
-    /// How many guests run at the same time [default: as many as this host has processors for]
+    /// Number of guests that run at the same time [default: as many as this host has processors for]
     #[arg(long, value_name = "N", help_heading = "Runs")]
     pub jobs: Option<NonZeroUsize>,
 
-    /// Only one part of the runs, the I-th of M; `stickler merge` joins the JSON reports
+    /// Do only part I of M parts of the runs; `stickler merge` joins the JSON reports
     #[arg(
         long,
         value_name = "I/M",
@@ -116,22 +116,22 @@ pub struct CheckOptions {
     )]
     pub shard: Shard,
 
-    /// For each run that fails, find the fewest latitudes with which it still does
+    /// For each run that fails, find the fewest latitudes with which it still fails
     #[arg(long, help_heading = "Runs")]
     pub shrink: bool,
 
-    /// A directory for the JSON report of each run and what its guest said
+    /// Directory in which to keep the JSON report and the guest's output of each run
     #[arg(long, value_name = "DIR", help_heading = "Runs")]
     pub keep: Option<PathBuf>,
 
-    /// How to judge, and where to say so.
+    /// How to judge, and where the reports go.
     #[command(flatten)]
     pub judging: Judging,
 
-    /// A program to run in the guests instead of the exercise, with its arguments; a run passes when
-    /// its exit code is 0
+    /// Program to run in the guests instead of the built-in one, with its arguments; a run passes when
+    /// the program's exit code is 0
     ///
-    /// It is a static program of this host's, or, with --initrd, one in that.
+    /// It is a statically linked program of this host or, with --initrd, a program in that system.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
@@ -146,7 +146,7 @@ pub struct MergeOptions {
     #[arg(required = true, value_name = "REPORT.json")]
     pub files: Vec<PathBuf>,
 
-    /// Where the report goes and in which form: text, json, text=FILE or json=FILE [default: text]
+    /// Form of a report and where it goes: text, json, text=FILE or json=FILE [default: text]
     #[arg(
         long,
         value_name = "FORM[=FILE]",
@@ -157,7 +157,7 @@ pub struct MergeOptions {
 
 /// Runs a kernel many times and reports on all of them together.
 pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
-    // All that can be found wrong is found before anything runs.
+    // Errors in the input are found before anything runs.
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
@@ -258,7 +258,7 @@ fn setting(
     })
 }
 
-/// As many guests at once as leave a processor for each of theirs.
+/// As many guests at the same time as this host has processors for.
 fn jobs(cpus: u8) -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors / usize::from(cpus)).unwrap_or(NonZeroUsize::MIN)
@@ -281,7 +281,7 @@ pub fn merge(options: MergeOptions) -> Result<Exit, Failure> {
             .map_err(|error| input(format!("cannot read {name}: {error}")))?;
         let report: CheckReport = serde_json::from_str(&text).map_err(|error| {
             input(format!(
-                "{name} is no report of stickler {} check: {error}",
+                "{name} is not a report of `stickler check` of version {}: {error}",
                 env!("CARGO_PKG_VERSION")
             ))
         })?;
@@ -293,7 +293,7 @@ pub fn merge(options: MergeOptions) -> Result<Exit, Failure> {
     Ok(exit(&whole, whole.deny).worst(written))
 }
 
-/// What the exit code says of all runs together.
+/// The exit code for all runs together.
 fn exit(report: &CheckReport, deny: Deny) -> Exit {
     let mut exit = Exit::Conforming;
     if report.violates(|level| deny.counts(level)) {
@@ -314,7 +314,7 @@ fn exit(report: &CheckReport, deny: Deny) -> Exit {
     exit
 }
 
-/// Writes the report everywhere; tells of where it cannot be written.
+/// Writes the report to all its destinations; prints a message for each that cannot be written.
 fn write(outputs: Outputs, report: &CheckReport) -> Exit {
     failure::say_unwritten(outputs.write_check(report))
 }

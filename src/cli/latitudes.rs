@@ -1,4 +1,4 @@
-//! `stickler latitudes`: what devices can make use of, listed and explained.
+//! `stickler latitudes`: the optional behaviour of devices, listed and explained.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::args::{LatitudesOptions, ListFormat};
 use super::requirements::{sections, wrapped};
 use crate::report::SPEC;
 
-/// What the user asked for, as text.
+/// The list or the explanation that the user asked for.
 pub fn show(options: &LatitudesOptions) -> String {
     match (options.format, options.name) {
         (ListFormat::Json, None) => json(Latitude::ALL),
@@ -28,14 +28,14 @@ fn provoked(latitude: Latitude) -> impl Iterator<Item = &'static Requirement> {
         .filter(move |requirement| requirement.how == How::Provoked(latitude.name()))
 }
 
-/// Which latitudes a device cannot make use of besides, and why.
+/// Which latitudes conflict with `latitude`, and why.
 fn excluded(latitude: Latitude) -> impl Iterator<Item = (Latitude, &'static str)> {
     Latitude::ALL
         .iter()
         .filter_map(move |other| Some((*other, latitude.excludes(*other)?)))
 }
 
-/// One line each, under what they are about.
+/// One line each, grouped by subject.
 fn list() -> String {
     let width = Latitude::ALL.iter().map(|l| l.name().len()).max();
     let width = width.unwrap_or(0);
@@ -59,7 +59,7 @@ fn list() -> String {
     out
 }
 
-/// All that is known of one.
+/// All about one latitude.
 fn explain(latitude: Latitude) -> String {
     let mut out = format!("{latitude}\n");
     let mut say = |what: &str, text: &str| {
@@ -85,21 +85,21 @@ fn explain(latitude: Latitude) -> String {
     }
     for (other, why) in excluded(latitude) {
         say(
-            &format!("Does not go with '{other}'"),
-            &sentence(&format!("for {why}")),
+            &format!("Conflicts with '{other}'"),
+            &sentence(&format!("because {why}")),
         );
     }
     if latitude.may_end_use() {
         say(
-            "What it may come to",
-            "A conforming driver, too, may answer it by giving up on the device.",
+            "Giving up",
+            "A conforming driver may answer it by giving up on the device.",
         );
     }
     let requirements: Vec<_> = provoked(latitude).collect();
     if requirements.is_empty() {
         say(
             "Requirements it provokes",
-            "None of its own: all others hold with it as without.",
+            "None of its own: all other requirements hold with it as they do without it.",
         );
     }
     for requirement in requirements {
@@ -109,7 +109,7 @@ fn explain(latitude: Latitude) -> String {
             requirement.text,
         );
     }
-    say("What a driver that fails looks like", latitude.fails());
+    say("How a driver fails", latitude.fails());
     out
 }
 
@@ -196,9 +196,9 @@ mod tests {
         for part in [
             "What the device does:\n  The MSI-X table has one entry.\n",
             "Clauses of virtio 1.0 that grant it:\n  4.1.5.1.2.1",
-            "Does not go with 'most-vectors':\n  For there is one MSI-X table.\n",
+            "Conflicts with 'most-vectors':\n  Because there is one MSI-X table.\n",
             "Provokes msix.table-size.smallest (MUST):\n",
-            "What a driver that fails looks like:\n",
+            "How a driver fails:\n",
         ] {
             assert!(text.contains(part), "no {part} in {text}");
         }

@@ -13,7 +13,7 @@ use crate::report::SPEC;
 /// A requirement and its place in the catalogue.
 type CatalogueEntry = (Req, &'static Requirement);
 
-/// What the user asked for, as text.
+/// The list or the explanation that the user asked for.
 pub fn show(options: &RequirementsOptions) -> Result<String, Failure> {
     let chosen = choose(options)?;
     Ok(match (options.format, chosen.as_slice()) {
@@ -34,7 +34,7 @@ fn choose(options: &RequirementsOptions) -> Result<Vec<CatalogueEntry>, Failure>
         .collect();
     if let (Some(name), []) = (&options.name, named.as_slice()) {
         return Err(Failure::Input(format!(
-            "no requirement is called '{name}' or has a name that begins so: `stickler requirements` lists all"
+            "no requirement has the name '{name}' or a name that begins with it: `stickler requirements` lists all"
         )));
     }
     Ok(named
@@ -55,13 +55,13 @@ fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
             }
     });
     let how = options.how.is_none_or(|how| {
-        requirement.how.name()
-            == match how {
-                HowName::Asserted => "asserted",
-                HowName::Provoked => "provoked",
-                HowName::Built => "built",
-                HowName::Unobservable => "unobservable",
-            }
+        matches!(
+            (how, requirement.how),
+            (HowName::Asserted, How::Asserted)
+                | (HowName::Provoked, How::Provoked(_))
+                | (HowName::Built, How::Built(_))
+                | (HowName::Unobservable, How::Unobservable(_))
+        )
     });
     spec && role && how
 }
@@ -90,7 +90,7 @@ fn list(chosen: &[CatalogueEntry]) -> String {
     out
 }
 
-/// All that is known of one.
+/// All about one requirement.
 fn explain(r: &Requirement) -> String {
     let mut out = format!("{}\n", r.name);
     let mut say = |what: &str, text: &str| {
@@ -116,14 +116,14 @@ fn explain(r: &Requirement) -> String {
             _ if i + 1 == r.readings.len() => {
                 ", the strict one, which judges with --reading strict"
             }
-            _ => ", which is observed only",
+            _ => ", which is only counted",
         };
         say(&format!("Reading '{}'{place}", reading.name), reading.text);
     }
     if r.role == Role::Driver && r.level == Level::May {
         say(
             "Violations",
-            "None: it is a permission, and its use is only counted.",
+            "None: it is a permission, and stickler only counts its use.",
         );
     } else if let Some(advice) = advice::find(r) {
         say("What a violation looks like", advice.looks_like);
@@ -164,7 +164,7 @@ pub(super) fn sections(clauses: &[&str]) -> String {
     sections.join(", ")
 }
 
-/// A paragraph of lines that are not too long, indented.
+/// An indented paragraph, broken into lines.
 pub(super) fn wrapped(text: &str) -> String {
     const WIDTH: usize = 78;
     let mut out = String::new();
@@ -193,7 +193,7 @@ struct RequirementRow {
     text: &'static str,
     readings: Vec<ReadingRow>,
     latitudes: Vec<&'static str>,
-    /// Why no device can see it.
+    /// Why no device can observe it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// What was chosen where the specification leaves a choice.

@@ -1,4 +1,4 @@
-//! `stickler run`: from options to a machine with devices, from its end to reports and an exit code.
+//! `stickler run`: from options to a machine with devices, and from its end to reports and an exit code.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -40,7 +40,7 @@ const CONSOLES: usize = 1;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
-    // All that can be found wrong is found before anything runs.
+    // Errors in the input are found before anything runs.
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
     if let Some(initrd) = &options.initrd {
@@ -64,7 +64,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         );
     }
 
-    // Else the machine does this for the serial port.
+    // If the input belongs to the serial port, the machine does this.
     let raw = if terminal.console_has_input {
         RawMode::enter().map_err(|error| {
             Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
@@ -113,9 +113,9 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
 /// How serial port and console share standard input and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Terminal {
-    /// What the user types goes to the console; else to the serial port.
+    /// What the user types goes to the console and not to the serial port.
     console_has_input: bool,
-    /// The guest's output goes to standard error, because JSON has standard output for itself.
+    /// The guest's output goes to standard error, because JSON goes to standard output.
     output_to_stderr: bool,
 }
 
@@ -131,8 +131,8 @@ impl Terminal {
     }
 }
 
-/// Makes the console. Unless the user says otherwise, what the guest puts out on port 0 is seen on
-/// standard output, and the serial port keeps the input.
+/// Makes the console. By default, the output of port 0 goes to standard output, and the input goes to
+/// the serial port.
 fn console(
     options: &RunOptions,
     terminal: Terminal,
@@ -163,7 +163,7 @@ fn console(
     Ok(console)
 }
 
-/// Lets the user leave with Ctrl-A x.
+/// Ends the run when the user types Ctrl-A x.
 fn escape_filter(handle: StopHandle) -> InputFilter {
     let mut escape = EscapeFilter::default();
     Box::new(move |typed, input| {
@@ -252,18 +252,18 @@ impl Devices {
     }
 }
 
-/// The networks asked for; one in userspace unless the user says otherwise.
+/// The networks that the user asked for; by default one in userspace.
 fn nets_of(asked: &[NetSpec]) -> Result<Vec<NetSpec>, Failure> {
     match asked {
         [] => Ok(vec![NetSpec::default()]),
         [_, _, ..] if asked.iter().any(|spec| spec.kind == NetKind::None) => Err(Failure::Input(
-            "--net none does not go with another --net: leave one of them out".into(),
+            "--net none conflicts with another --net: leave one of them out".into(),
         )),
         asked => Ok(asked.to_vec()),
     }
 }
 
-/// The bus as it fills up.
+/// The PCI bus while devices are added.
 struct Slots<'a> {
     machine: &'a mut Machine,
     journal: &'a Journal,
@@ -322,7 +322,7 @@ fn exit(report: &Report, options: &RunOptions) -> Exit {
     end.worst(verdict)
 }
 
-/// Finds files that are not there before KVM is asked for anything.
+/// Finds a missing file before KVM is used.
 fn readable(what: &'static str, path: &Path) -> Result<(), Failure> {
     match File::open(path) {
         Ok(_) => Ok(()),

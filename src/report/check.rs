@@ -212,29 +212,29 @@ impl CheckFinding {
     }
 }
 
-/// Reports that cannot be joined.
+/// Why reports cannot be joined.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// They differ in what has to be the same.
+    /// They differ in a property that must be the same.
     #[error(
-        "{what} is {first} in {first_name} and {other} in {other_name}: they are not of one check"
+        "{what} is {first} in {first_name} and {other} in {other_name}: these are not reports of the same check"
     )]
     Differ {
-        /// In what.
+        /// The property.
         what: &'static str,
-        /// What the first says.
+        /// Its value in the first report.
         first: String,
-        /// Who that is.
+        /// The first report's name.
         first_name: String,
-        /// What another says.
+        /// Its value in another report.
         other: String,
-        /// Who that is.
+        /// The other report's name.
         other_name: String,
     },
-    /// Both have the same run.
-    #[error("the run {run} is in both {first} and {other}: give each shard once")]
+    /// Two reports contain the same run.
+    #[error("the run {run} is in both {first} and {other}: give each shard only once")]
     Twice {
-        /// Which run.
+        /// The name of the run.
         run: String,
         /// One report.
         first: String,
@@ -289,8 +289,8 @@ impl CheckReport {
             .sort_by_key(|own| catalogue::find(&own.id).map(|req| req.index()));
     }
 
-    /// Puts the runs, and what was found in them, into the order in which they were planned: the
-    /// one in which they end is another each time.
+    /// Puts the runs and their findings into the order in which the runs were planned. The order in
+    /// which they end varies.
     fn sort(&mut self) {
         self.runs.sort_by_key(|run| run.number);
         let order: BTreeMap<&str, usize> = self
@@ -302,11 +302,11 @@ impl CheckReport {
             .sort_by_key(|finding| order.get(finding.run.as_str()).copied());
     }
 
-    /// Joins reports, each with a name for messages, of which there is at least one.
+    /// Joins reports, each with a name for messages. `None` if there are no reports.
     ///
     /// # Errors
     ///
-    /// Why they do not fit together.
+    /// Why the reports cannot be joined.
     pub fn merge(reports: Vec<(String, CheckReport)>) -> Result<Option<CheckReport>, MergeError> {
         let mut reports = reports.into_iter();
         let Some((first_name, mut whole)) = reports.next() else {
@@ -351,7 +351,7 @@ impl CheckReport {
         Ok(Some(whole))
     }
 
-    /// What the parts of one check have in common.
+    /// The properties that are the same in all parts of one check.
     fn common(&self) -> [(&'static str, String); 6] {
         [
             ("the version of stickler", self.stickler.clone()),

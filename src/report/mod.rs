@@ -184,11 +184,11 @@ pub enum EndKind {
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "deny")]
 pub enum Deny {
-    /// Those of MUST and MUST NOT
+    /// Violations of MUST and MUST NOT
     Must,
-    /// Those of SHOULD and SHOULD NOT, too
+    /// Also violations of SHOULD and SHOULD NOT
     Should,
-    /// None
+    /// No violations
     None,
 }
 

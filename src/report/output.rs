@@ -1,5 +1,5 @@
-//! Where reports go. All is opened before the guest boots, so that no run is lost to a report that
-//! cannot be written; a file changes only when the whole report is there.
+//! Where reports go. All files are opened before the guest boots, so that no run is lost because its
+//! report cannot be written. A file changes only when the report is complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -16,9 +16,9 @@ use super::{Report, json, text};
 /// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportSpec {
-    /// In which form.
+    /// The form.
     pub format: Format,
-    /// To which file; standard output if there is none.
+    /// The file; `None` for standard output.
     pub file: Option<PathBuf>,
 }
 
@@ -34,7 +34,7 @@ pub enum Format {
 impl TryFrom<OsString> for ReportSpec {
     type Error = &'static str;
 
-    /// Reads what `--report` takes; file names need not be UTF-8.
+    /// Reads a value of `--report`. A file name need not be UTF-8.
     fn try_from(spec: OsString) -> Result<Self, &'static str> {
         let bytes = spec.as_bytes();
         let (format, file) = match bytes.iter().position(|&b| b == b'=') {
@@ -55,10 +55,10 @@ impl TryFrom<OsString> for ReportSpec {
     }
 }
 
-/// A report cannot be written to where the user wants it.
+/// A report cannot be written to its destination.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// It has no directory to be in.
+    /// Its directory does not exist.
     #[error(
         "cannot write a report to {path}: there is no directory {directory}; create it, or name another file"
     )]
@@ -68,24 +68,24 @@ pub enum ReportError {
         /// Its directory.
         directory: String,
     },
-    /// A directory has its name.
+    /// It is a directory.
     #[error("cannot write a report to {0}: it is a directory; name a file in it")]
     IsDirectory(String),
-    /// Two reports have its name.
+    /// Two reports have the same destination.
     #[error("two reports cannot go to {0}: name another file for one of them")]
     Twice(String),
-    /// The system said no.
+    /// A system call failed.
     #[error("cannot write a report to {path}: {cause}")]
     Io {
-        /// The report's file, or what stands for it.
+        /// The report's file or stream.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         cause: io::Error,
     },
 }
 
 impl ReportError {
-    /// Whether the reader of our standard output went away, which is his choice and no error.
+    /// Whether the reader of standard output closed it, which is no error of ours.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, ReportError::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -105,12 +105,12 @@ struct ReportOutput {
 enum ReportSink {
     Stdout,
     Stderr,
-    /// Becomes `path` when it is complete.
+    /// A temporary file, which becomes `path` when it is complete.
     Replace {
         temporary: NamedTempFile,
         path: PathBuf,
     },
-    /// A device, pipe or socket, which is written as it is.
+    /// A device, pipe or socket, which is written directly.
     Direct {
         file: File,
         path: PathBuf,
@@ -118,8 +118,8 @@ enum ReportSink {
 }
 
 impl Outputs {
-    /// Opens all destinations; without any, the report is text on standard output. JSON on standard
-    /// output has it for itself, and a text report goes to standard error then.
+    /// Opens all destinations; without any, the report is text on standard output. If JSON goes to
+    /// standard output, a text report without a file goes to standard error.
     pub fn open(specs: &[ReportSpec]) -> Result<Outputs, ReportError> {
         const DEFAULT: &[ReportSpec] = &[ReportSpec {
             format: Format::Text,
@@ -145,8 +145,7 @@ impl Outputs {
         Ok(Outputs(outputs))
     }
 
-    /// Writes the report everywhere. Where that fails the others are still written; gives what
-    /// failed.
+    /// Writes the report to all destinations, even if one fails. Returns the failures.
     pub fn write(self, report: &Report) -> Vec<ReportError> {
         self.write_as(|format, colour| match format {
             Format::Json => json::render(report),
@@ -154,7 +153,7 @@ impl Outputs {
         })
     }
 
-    /// The same for the report of a check.
+    /// Writes the report of a check, as [`write`](Self::write) does.
     pub fn write_check(self, check: &CheckReport) -> Vec<ReportError> {
         self.write_as(|format, colour| match format {
             Format::Json => check.to_json(),
@@ -175,7 +174,7 @@ impl Outputs {
     }
 }
 
-/// Whether JSON goes to standard output, which then carries nothing else.
+/// Whether JSON goes to standard output, which then contains nothing else.
 pub fn json_on_stdout(specs: &[ReportSpec]) -> bool {
     specs
         .iter()
@@ -207,7 +206,7 @@ impl ReportSink {
                     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
                     return Ok(ReportSink::Direct { file, path });
                 }
-                // A file one may not write is not to be replaced either.
+                // A file that the user may not write is not replaced either.
                 OpenOptions::new().write(true).open(&path).map_err(io)?;
                 Some(metadata.permissions())
             }
@@ -232,7 +231,7 @@ impl ReportSink {
             .join(path.file_name().unwrap_or_default());
         let temporary = tempfile::Builder::new()
             .prefix(".stickler-report-")
-            // As any new file: the umask takes from it.
+            // As for any new file, before the umask.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory)
             .map_err(io)?;
@@ -265,7 +264,7 @@ impl ReportSink {
         }
     }
 
-    /// Colours are for terminals whose user wants them (`NO_COLOR`, `CLICOLOR`, `TERM`).
+    /// Whether this is a terminal whose user wants colours (`NO_COLOR`, `CLICOLOR`, `TERM`).
     fn wants_colour(&self) -> bool {
         let choice = match self {
             ReportSink::Stdout => anstream::AutoStream::choice(&io::stdout()),

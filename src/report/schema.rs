@@ -36,7 +36,7 @@ pub fn of_check() -> String {
 }
 
 fn schema_of<T: JsonSchema>() -> String {
-    // What is written has every field, so that each is required unless it is skipped.
+    // The schema of what stickler writes: a field is required unless it may be skipped.
     let settings = SchemaSettings::draft2020_12()
         .for_serialize()
         .with_transform(RecursiveTransform(join_lines));

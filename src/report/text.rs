@@ -1,4 +1,4 @@
-//! The report for people: violations first, then a line for each requirement, then the sum.
+//! The report for people: violations first, then a line per requirement, then the totals.
 
 use std::fmt::{self, Write};
 
@@ -21,7 +21,7 @@ pub fn render(report: &Report, colour: bool) -> String {
         colour,
         columns: Columns::of(&report.rows),
     };
-    // A String takes whatever is written to it.
+    // Writing to a String cannot fail.
     let _ = text.report(report);
     text.out
 }
@@ -91,7 +91,7 @@ impl Text {
         self.foot(report)
     }
 
-    /// What became of each requirement.
+    /// The result for each requirement.
     fn rows(&mut self, rows: &[ReportRow], findings: &[FindingInRun<'_>]) -> fmt::Result {
         for outcome in OUTCOMES {
             let mut rows: Vec<&ReportRow> =
@@ -99,7 +99,7 @@ impl Text {
             if rows.is_empty() {
                 continue;
             }
-            // What is absolute before what is recommended; else the catalogue's order stays.
+            // Absolute requirements before recommendations, otherwise in the order of the catalogue.
             rows.sort_by_key(|row| !row.requirement().level.is_absolute());
             writeln!(self.out)?;
             for row in rows {
@@ -127,7 +127,7 @@ impl Text {
         if report.latitudes.is_empty() {
             return Ok(());
         }
-        // Whoever reads it can have the same devices again.
+        // With this option the reader gets the same devices again.
         write!(self.out, "--latitude {}", report.latitudes)?;
         match report.seed {
             Some(seed) => writeln!(self.out, " (seed={seed})"),
@@ -168,7 +168,7 @@ impl Text {
         writeln!(self.out, "{word}  {}", line.trim_end())
     }
 
-    /// What the requirement says, and what was done instead, on which device and when.
+    /// The requirement, and what the driver did instead, on which device and when.
     fn violations(&mut self, row: &ReportRow, findings: &[FindingInRun<'_>]) -> fmt::Result {
         let requirement = row.requirement();
         writeln!(self.out, "  {}", self.paint(FAINT, requirement.text))?;
@@ -213,12 +213,12 @@ impl Text {
             shown += group.count;
         }
         if let Some(more @ 1..) = row.tally.violated.checked_sub(shown) {
-            writeln!(self.out, "  - counted, but not noted in full: {more} more")?;
+            writeln!(self.out, "  - not listed: {more} more")?;
         }
         Ok(())
     }
 
-    /// What is ambiguous, and by which readings the drivers did right: an observation, no verdict.
+    /// How often each reading of an ambiguous requirement was satisfied. This is no verdict.
     fn readings(&mut self, rows: &[ReportRow], strictness: Strictness) -> fmt::Result {
         let tested = |row: &ReportRow| row.readings().any(|(_, tally)| tally != Tally::default());
         let rows: Vec<&ReportRow> = rows.iter().filter(|row| tested(row)).collect();
@@ -227,7 +227,7 @@ impl Text {
         }
         writeln!(
             self.out,
-            "\nWhere the specification can be read in several ways, judged by the {} one; satisfied of all times:",
+            "\nRequirements that can be read in several ways, judged by the {} reading; how often each reading was satisfied:",
             match strictness {
                 Strictness::Lenient => "first",
                 Strictness::Strict => "last",
@@ -258,7 +258,7 @@ impl Text {
             RunEnd::Guest(GuestEnd::Reset) => "guest reset itself",
             RunEnd::Guest(GuestEnd::Panic(_)) => "guest panicked",
             RunEnd::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
-            RunEnd::Guest(GuestEnd::Timeout) => "guest ran out of its time",
+            RunEnd::Guest(GuestEnd::Timeout) => "guest timed out",
             RunEnd::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
             RunEnd::Guest(GuestEnd::Interrupted) => "guest was interrupted",
             RunEnd::Error(_) => "stickler failed",
@@ -303,14 +303,14 @@ impl Text {
         self.sum(rows)
     }
 
-    /// Runs in which drivers gave up, as they may, those that failed, and how many there were.
+    /// Runs in which drivers gave up, as they may, runs that failed, and the number of runs.
     fn runs(&mut self, check: &CheckReport) -> fmt::Result {
         writeln!(self.out)?;
         for run in &check.runs {
             for device in &run.given_up {
                 writeln!(
                     self.out,
-                    "{}: given up, as the driver may: {}",
+                    "{}: the driver gave up, as it may: {}",
                     run.name,
                     printable(device)
                 )?;
@@ -329,7 +329,10 @@ impl Text {
                 writeln!(self.out, "  --latitude {}", run.latitude.choice)?;
             }
             if let Some(shrunk) = &run.shrunk {
-                writeln!(self.out, "  fails as well: --latitude {shrunk}")?;
+                writeln!(
+                    self.out,
+                    "  also fails with fewer latitudes: --latitude {shrunk}"
+                )?;
             }
         }
         let unused: Vec<&str> = Latitude::ALL
@@ -341,7 +344,7 @@ impl Text {
             })
             .collect();
         if !unused.is_empty() {
-            let line = format!("latitudes in no run: {}", unused.join(", "));
+            let line = format!("latitudes that no run had: {}", unused.join(", "));
             writeln!(self.out, "{}", self.paint(FAINT, &line))?;
         }
         let failed = check.runs.iter().filter(|r| !r.failures.is_empty()).count();
@@ -360,7 +363,7 @@ impl Text {
             write!(self.out, ", {cut} interrupted")?;
         }
         match check.planned.checked_sub(check.runs.len()) {
-            Some(missing @ 1..) => writeln!(self.out, ", {missing} more were planned"),
+            Some(missing @ 1..) => writeln!(self.out, ", {missing} more planned"),
             _ => writeln!(self.out),
         }
     }
@@ -402,7 +405,7 @@ impl Text {
             })
             .collect();
         writeln!(self.out, "requirements: {}", sum.join(", "))?;
-        // Once more, where the reader's eye is when a long report has scrolled by.
+        // Again at the end, which the reader of a long report sees first.
         for row in rows {
             if row.outcome == Outcome::Violated {
                 let name = self.paint(BAD, row.requirement().name);
@@ -421,7 +424,7 @@ impl Text {
     }
 }
 
-/// The sections that state it, each once: `§2.1.1, §3.1.1`.
+/// The sections that state the requirement, each once: `§2.1.1, §3.1.1`.
 fn sections(requirement: &Requirement) -> String {
     let mut sections: Vec<&str> = Vec::new();
     for clause in requirement.clauses {
@@ -455,8 +458,8 @@ fn seconds(micros: u64) -> String {
     format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
 }
 
-/// Guests can put words into a report (panics, marks, port names); they cannot put escape sequences
-/// into the reader's terminal.
+/// Text of the guest (panics, marks, port names) without control characters, which could change the
+/// reader's terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

@@ -175,13 +175,13 @@ fn text_as_a_person_reads_it() {
     let text = text::render_check(&sample(), false);
     let unused = text
         .lines()
-        .find(|line| line.starts_with("latitudes in no run: "));
+        .find(|line| line.starts_with("latitudes that no run had: "));
     assert!(
         unused.is_some_and(|line| !line.contains("one-vector")),
         "{text}"
     );
     // Which there are beside those of the sample changes with time.
-    let text = text.replace(unused.unwrap_or_default(), "latitudes in no run: …");
+    let text = text.replace(unused.unwrap_or_default(), "latitudes that no run had: …");
     insta::assert_snapshot!("check", text);
 }
 
