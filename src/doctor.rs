@@ -1,4 +1,4 @@
-//! `stickler doctor`: what this host offers, and what to do about what is missing.
+//! `stickler doctor`: whether this host can run guests, and how to get what is missing.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -9,27 +9,27 @@ use kvm_ioctls::Kvm;
 use crate::machine::Error;
 use crate::machine::probe::{self, API_VERSION, CAPABILITIES};
 
-/// One thing looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a word or two.
+    /// What was checked, in one or two words.
     pub name: &'static str,
-    /// What came out.
+    /// The result.
     pub status: Status,
     /// What that means.
     pub meaning: String,
-    /// What to do about it, if it is not all right.
+    /// How to solve the problem, if there is one.
     pub advice: Option<&'static str>,
 }
 
-/// What came out of a check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is there and works.
+    /// It exists and works.
     Ok,
-    /// It is missing, and something optional with it.
+    /// It is missing; an optional feature needs it.
     Warning,
-    /// It is missing, and stickler cannot run guests without.
+    /// It is missing, and stickler cannot run guests without it.
     Missing,
 }
 
@@ -105,7 +105,7 @@ fn capabilities(kvm: &Kvm) -> Check {
     }
 }
 
-/// Runs guest code; nothing else tells.
+/// Runs guest code: no other check is certain.
 fn stock_kernels(kvm: &Kvm) -> Check {
     match probe::try_guest(kvm) {
         Ok(rate) => ok(
@@ -124,7 +124,7 @@ fn stock_kernels(kvm: &Kvm) -> Check {
     }
 }
 
-/// Whether a tap device could be made or attached to.
+/// Whether a tap device can be created or attached to.
 fn tap() -> Check {
     const NAME: &str = "tap";
     const MEANING: &str = "`--net tap=NAME` will not work; `--net user` needs nothing";
@@ -150,16 +150,16 @@ fn tap() -> Check {
         }
     };
     match set_interface(&device) {
-        Ok(()) => ok(NAME, "tap devices can be made".to_owned()),
+        Ok(()) => ok(NAME, "tap devices can be created".to_owned()),
         Err(why) => warning(
             NAME,
-            format!("a tap device cannot be made ({why}): {MEANING}"),
-            "have root make one for you (`ip tuntap add NAME mode tap user YOU`), or run as root",
+            format!("a tap device cannot be created ({why}): {MEANING}"),
+            "have root create one for you (`ip tuntap add NAME mode tap user YOU`), or run as root",
         ),
     }
 }
 
-/// Makes a tap device with a name of the kernel's choice; it goes away with the descriptor.
+/// Creates a tap device with a name that the kernel chooses; it is removed with the descriptor.
 fn set_interface(device: &impl AsRawFd) -> io::Result<()> {
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],

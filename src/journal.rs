@@ -103,7 +103,7 @@ impl Journal {
     }
 
     /// The guest marked a step. Control characters in the name, which could act on the terminal of
-    /// whoever reads the report, are left out.
+    /// the reader of the report, are removed.
     pub fn mark(&self, name: &str) {
         let time_us = self.now_us();
         let name: String = name

@@ -4,12 +4,12 @@
 //! * [`cli`]: the command line.
 //! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices.
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
-//! * [`backends`]: what stands behind the devices on the host: files, taps, terminals.
+//! * [`backends`]: the host's side of the devices: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
-//! * [`doctor`]: what this host offers.
+//! * [`doctor`]: whether this host can run guests.
 //! * [`end`]: how a guest ends.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
-//! * [`report`]: what the user gets to read of it.
+//! * [`report`]: the reports for people and programs.
 
 pub mod backends;
 pub mod check;

@@ -1,4 +1,4 @@
-//! What stands behind the devices on the host.
+//! The host's side of the devices.
 
 pub mod console;
 pub mod disk;

@@ -1,5 +1,4 @@
-//! What the guests boot from: stickler's own first process, the kernel's modules, and what the user
-//! adds.
+//! What the guests boot: stickler's own first process, the kernel's modules, and the user's files.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,8 +14,7 @@ use stickler_guest_image::{kernel, modules};
 /// The first process of the guests.
 static EXERCISER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exerciser"));
 
-/// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
-/// module.
+/// The drivers of all device types, and VLANs. A driver that is built into the kernel has no module.
 const DRIVERS: [&str; 6] = [
     "virtio_pci",
     "virtio_blk",
@@ -26,7 +24,7 @@ const DRIVERS: [&str; 6] = [
     "8021q",
 ];
 
-/// What a user asks for.
+/// What the user asked for.
 pub struct GuestOptions<'a> {
     /// The kernel's file.
     pub kernel: &'a Path,
@@ -51,7 +49,7 @@ pub enum Load {
 
 /// A guest to boot.
 pub struct GuestImage {
-    /// The version the kernel's file says it is.
+    /// The kernel's version, if its file contains it.
     pub release: Option<String>,
     /// What runs in it.
     pub load: Load,
@@ -59,7 +57,7 @@ pub struct GuestImage {
     pub initrd: PathBuf,
 }
 
-/// Why there is no guest.
+/// Why the guest cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestImageError {
     /// A file cannot be read.
@@ -72,12 +70,12 @@ pub enum GuestImageError {
         /// What the system said.
         cause: io::Error,
     },
-    /// The modules are not to be had.
+    /// The modules cannot be read.
     #[error("{0}")]
     Modules(#[from] modules::Error),
     /// A system of the user's loads its own modules.
     #[error(
-        "--modules is for stickler's own guest: the system in --initrd has its modules in itself; leave it out, or give a command"
+        "--modules conflicts with --initrd: a system of your own contains its modules; leave --modules out, or give a command"
     )]
     ModulesOfSystem,
     /// The guest cannot be written.
@@ -135,8 +133,7 @@ impl GuestImage {
     }
 }
 
-/// The modules to load: those in the directory that was given, or in that of the kernel if this host
-/// has it installed.
+/// The modules to load: those of `directory`, or else of the installed kernel of this release.
 fn modules_of(
     directory: Option<&Path>,
     release: Option<&str>,
@@ -168,8 +165,8 @@ fn fill(archive: &mut Archive<Vec<u8>>, modules: &[Module]) -> io::Result<()> {
     archive.file(MODULES, 0o644, order.as_bytes())
 }
 
-/// The words of the command. Without a system of the user's, the program is this host's, and comes
-/// along.
+/// The words of the command. Without a system of the user's, the program is one of this host and is
+/// added too.
 fn add_command(
     archive: &mut Archive<Vec<u8>>,
     command: &[OsString],

@@ -1,14 +1,14 @@
-//! Many runs of one kernel: under the plain device, and under devices that make use of latitudes.
+//! Many runs of one kernel: with plain devices, and with devices that have latitudes.
 //!
-//! * [`plan`]: which runs there are, and which of them are ours.
-//! * [`guest`]: what the guests boot from.
-//! * [`host`]: the far sides of their devices: disks, and who answers on consoles.
+//! * [`plan`]: which runs there are, and which of them are in this shard.
+//! * [`guest`]: what the guests boot.
+//! * [`host`]: the host's side of their devices: disks, and programs that answer on consoles.
 //! * [`run`]: one run, which is a process of its own, so that nothing that happens in it touches the
 //!   others.
 //! * [`verdict`]: whether a run failed, and how.
 //! * [`shrink`]: the fewest latitudes with which it still fails.
 //! * [`campaign`]: all runs, several at a time.
-//! * [`progress`]: how far that is.
+//! * [`progress`]: the progress on standard error.
 
 pub mod campaign;
 pub mod guest;

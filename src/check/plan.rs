@@ -1,24 +1,24 @@
-//! Which runs there are, and which of them are ours.
+//! Which runs there are, and which of them are in this shard.
 
 use std::str::FromStr;
 
 use stickler_conformance::Latitudes;
 use stickler_conformance::latitude::{self, Word};
 
-/// A run to be.
+/// A planned run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Its place among all runs.
     pub number: usize,
-    /// What it is called: `none`, `seed=7`, or the words that were given.
+    /// Its name: `none`, `seed=7`, or the words that were given.
     pub name: String,
-    /// What its devices make use of.
+    /// The latitudes of its devices.
     pub latitudes: Latitudes,
-    /// From which seed this was drawn, if it was.
+    /// The seed from which the latitudes were drawn, if they were.
     pub seed: Option<u64>,
 }
 
-/// One `--latitude`: words as `stickler run` takes them, checked.
+/// One `--latitude`, in the form of `stickler run`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     name: String,
@@ -42,8 +42,8 @@ impl FromStr for Choice {
     }
 }
 
-/// All runs: those of `choices`, then those of `seeds`; where there are no choices, the plain device
-/// comes first. What is the same by name is run once.
+/// All runs: those of `choices`, then those of `seeds`. Without choices, a run with plain devices comes
+/// first. Runs of the same name are run once.
 pub fn plan(choices: &[Choice], seeds: impl Iterator<Item = u64>) -> Vec<Planned> {
     let plain = choices.is_empty().then(|| Choice {
         name: "none".to_owned(),
@@ -94,13 +94,13 @@ impl FromStr for Shard {
         let numbers = parts.and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match numbers {
             Some((index, of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
-            _ => Err("a shard is which of how many: 1/4, 2/4, 3/4, 4/4".to_owned()),
+            _ => Err("a shard is I/M, part I of M: 1/4, 2/4, 3/4 or 4/4".to_owned()),
         }
     }
 }
 
 impl Shard {
-    /// Every so-manieth of the runs, so that each shard has its part of each kind.
+    /// The runs of this shard: of M shards, each takes every M-th run.
     pub fn of(self, runs: Vec<Planned>) -> Vec<Planned> {
         runs.into_iter()
             .filter(|run| run.number % self.of == self.index - 1)

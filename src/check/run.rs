@@ -1,4 +1,4 @@
-//! One run: `stickler run` in a process of its own.
+//! One run: `stickler run` in a separate process.
 
 use std::ffi::OsString;
 use std::fs;
@@ -159,7 +159,7 @@ fn disk_state(log: &ExerciseLog) -> DiskState {
     }
 }
 
-/// Whether a conforming driver may give up on a device that makes use of these.
+/// Whether a conforming driver may give up on a device with these latitudes.
 fn may_end_use(latitudes: Latitudes) -> bool {
     latitudes.iter().any(Latitude::may_end_use)
 }

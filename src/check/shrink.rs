@@ -2,10 +2,10 @@
 
 use stickler_conformance::{Latitude, Latitudes};
 
-/// Takes latitudes from `all`, as long as `fails` says that it still fails with what is left. What
-/// they leave open stays drawn from the same number. Nothing if it does not fail again as it is.
+/// Removes latitudes from `all` as long as `fails` returns true for the rest. Their details stay drawn
+/// from the same number. Returns `None` if `all` itself does not fail again.
 ///
-/// `fails` is nothing where it could not be found out; then the smallest set so far is the answer.
+/// `fails` returns `None` if it could not find out; the result is then the smallest set so far.
 pub fn shrink(
     all: Latitudes,
     mut fails: impl FnMut(Latitudes) -> Option<bool>,
@@ -22,7 +22,7 @@ pub fn shrink(
             None => return Some(smallest),
         }
     }
-    // Halves first, then ever smaller parts; what is known is not asked again.
+    // Halves first, then smaller and smaller parts. No set is tried twice.
     let mut parts = 2;
     while smallest.count() > 1 {
         let members: Vec<Latitude> = smallest.iter().collect();

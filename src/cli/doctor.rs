@@ -12,7 +12,7 @@ const OK: Style = AnsiColor::Green.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const MISSING: Style = AnsiColor::Red.on_default().bold();
 
-/// Looks at the host and says what it found; exit code 2 if it cannot run guests.
+/// Checks the host and prints the results; exit code 2 if it cannot run guests.
 pub fn show() -> Result<Exit, Failure> {
     let checks = doctor::examine();
     let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
@@ -34,7 +34,7 @@ fn render(checks: &[Check], colour: bool) -> String {
             Status::Missing => ("missing", MISSING),
         };
         let style = if colour { style } else { Style::new() };
-        // A String takes whatever is written to it.
+        // Writing to a String cannot fail.
         let _ = writeln!(
             out,
             "{style}{word:7}{style:#}  {:width$}  {}",

@@ -33,8 +33,8 @@ impl Exit {
         }
     }
 
-    /// The one that is told where two apply. What stickler got wrong casts doubt on all the rest; a
-    /// violation stands even if the guest failed afterwards, and may be why it failed.
+    /// The exit code if two apply. After an error of stickler no other result is reliable. A violation
+    /// counts even if the guest failed afterwards, perhaps because of it.
     pub fn worst(self, other: Exit) -> Exit {
         fn rank(exit: Exit) -> u8 {
             match exit {
@@ -59,13 +59,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command came to nothing: one sentence for the user.
+/// Why a command failed: one sentence for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What the user gave, or this host, does not do; the sentence says what would.
+    /// The input or this host is unsuitable; the sentence says what would be suitable.
     #[error("{0}")]
     Input(String),
-    /// Something that should work did not.
+    /// stickler itself failed.
     #[error("{0}")]
     Internal(String),
 }
@@ -80,17 +80,17 @@ impl Failure {
     }
 }
 
-/// Tells the user of a failure, on standard error.
+/// Prints a failure to standard error.
 pub fn say(failure: &dyn std::error::Error) {
-    // If standard error is gone there is no one left to tell.
+    // If standard error cannot be written, there is no place to report it.
     let _ = writeln!(io::stderr(), "stickler: {failure}");
 }
 
-/// Tells the user of reports that could not be written, and what the exit code says then.
+/// Prints which reports could not be written; returns the exit code.
 pub fn say_unwritten(errors: Vec<output::ReportError>) -> Exit {
     let mut exit = Exit::Conforming;
     for error in errors {
-        // A reader who has seen enough of standard output may go.
+        // The reader may close standard output early.
         if !error.is_broken_pipe() {
             say(&error);
             exit = Exit::Internal;
@@ -99,8 +99,8 @@ pub fn say_unwritten(errors: Vec<output::ReportError>) -> Exit {
     exit
 }
 
-/// From now on a panic of ours is told as what it is: a bug, in one sentence, without a backtrace
-/// unless `RUST_BACKTRACE` asks for one.
+/// From now on a panic is reported as a bug, in one sentence, with a backtrace only if
+/// `RUST_BACKTRACE` asks for one.
 pub fn report_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
     guarded(|| dispatch(std::env::args_os().collect())).into()
 }
 
-/// Runs a command; whatever comes of it, panics included, becomes an exit code.
+/// Runs a command and returns its exit code, also if it panics.
 fn guarded(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
     match panic::catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(exit)) => exit,
@@ -45,7 +45,7 @@ fn guarded(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
             failure::say(&failure);
             failure.exit()
         }
-        // The hook has told of it.
+        // The panic hook has reported it.
         Err(_) => Exit::Internal,
     }
 }
@@ -77,7 +77,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
 fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> Result<Exit, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A reader who has seen enough of the help may close the pipe.
+            // The reader of the help may close the pipe early.
             let _ = error.print();
             Ok(Exit::Conforming)
         }

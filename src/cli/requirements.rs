@@ -66,7 +66,7 @@ fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
     spec && role && how
 }
 
-/// Whether `name` is `prefix`, or goes on from it with a dot.
+/// Whether `name` is `prefix`, or `prefix` followed by a dot and more.
 fn is_under(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix.trim_end_matches('.'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// What is not a size or not a duration, in words that say what one looks like.
+/// The text is not a size or not a duration; the message shows the form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(String);
@@ -91,7 +91,7 @@ pub fn duration(text: &str) -> Result<Duration, BadValue> {
     }
     match total {
         0 if text.trim().is_empty() => Err(BadValue(LOOK.into())),
-        0 => Err(BadValue("it must be longer than nothing".into())),
+        0 => Err(BadValue("it must be longer than 0".into())),
         total => Ok(Duration::from_millis(total)),
     }
 }
@@ -159,7 +159,12 @@ mod tests {
             let error = duration(text).unwrap_err().to_string();
             assert!(error.contains("1m30s"), "{text}: {error}");
         }
-        assert!(duration("0s").unwrap_err().to_string().contains("nothing"));
+        assert!(
+            duration("0s")
+                .unwrap_err()
+                .to_string()
+                .contains("longer than 0")
+        );
         let long = duration("18446744073709551615h").unwrap_err().to_string();
         assert!(long.contains("too long"), "{long}");
     }

@@ -1,4 +1,4 @@
-//! How a run is brought to its end, from whichever thread.
+//! Ending a run, from any thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use super::event::Event;
 use super::output::PanicNote;
 use crate::end::GuestEnd;
 
-/// Shared by all threads of a run: whoever ends it first says how.
+/// Shared by all threads of a run. The first to end the run decides how it ended.
 #[derive(Debug)]
 pub(super) struct Control {
     ending: Mutex<Option<Result<GuestEnd, Error>>>,
@@ -29,7 +29,7 @@ impl Control {
 
     /// The guest has ended.
     pub(super) fn end(&self, end: GuestEnd) {
-        // A guest that panics restarts, stands still, or dies of it: that is one end, the panic.
+        // After a panic, a guest resets, hangs or crashes: that counts as the panic.
         let end = match end {
             GuestEnd::Reset | GuestEnd::TripleFault | GuestEnd::Timeout => match self.panic.get() {
                 Some(message) => GuestEnd::Panic(message),
@@ -40,7 +40,7 @@ impl Control {
         self.finish(Ok(end));
     }
 
-    /// The run cannot go on.
+    /// The run cannot continue.
     pub(super) fn fail(&self, error: Error) {
         self.finish(Err(error));
     }
@@ -54,12 +54,12 @@ impl Control {
         self.wake.signal();
     }
 
-    /// Whether the run is ending: every thread looks at this before it waits or goes on.
+    /// Whether the run is ending. Every thread checks this before it waits or continues.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Readable once the run is ending, and for ever after.
+    /// Readable from the moment the run is ending.
     pub(super) fn wake(&self) -> &Event {
         &self.wake
     }
@@ -78,7 +78,7 @@ impl Control {
 pub struct StopHandle(pub(super) Arc<Control>);
 
 impl StopHandle {
-    /// Ends the run; it counts as having ended with `end` unless it has ended otherwise before.
+    /// Ends the run with `end`, unless it has ended before.
     pub fn stop(&self, end: GuestEnd) {
         self.0.end(end);
     }

@@ -29,7 +29,7 @@ pub(super) fn for_vcpu(
     let mut entries: Vec<kvm_cpuid_entry2> = supported
         .as_slice()
         .iter()
-        // The topology leaves are made anew below; AMD's own would contradict them.
+        // The topology leaves are rebuilt below; AMD's own would contradict them.
         .filter(|e| !matches!(e.function, 0xb | 0x1f | 0x8000_0026))
         .copied()
         .collect();

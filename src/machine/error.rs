@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use vmm_sys_util::errno;
 
-/// Why a machine could not be made or run. Each message is one sentence that stands alone; where the
-/// user can do something about it, it says what.
+/// Why a machine could not be made or run. Each message is one complete sentence. If the user can
+/// solve the problem, the message says how.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     // ---- What the user asked for
@@ -17,28 +17,28 @@ pub enum Error {
         what: &'static str,
         /// The path as given.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         why: io::Error,
     },
-    /// The file given as kernel is none.
+    /// The file given as kernel is not a kernel.
     #[error("{} is not a Linux kernel: give a bzImage (such as /boot/vmlinuz-*) or an uncompressed x86-64 ELF vmlinux", .0.display())]
     NotAKernel(PathBuf),
-    /// A kernel, but of a kind that cannot be started.
+    /// The kernel is of a kind that cannot be started.
     #[error("the kernel {} cannot be started: {why}", path.display())]
     UnsupportedKernel {
         /// The path as given.
         path: PathBuf,
-        /// What is wrong with it, and what would do.
+        /// What is wrong with it, and what to use instead.
         why: &'static str,
     },
     /// The kernel's file ends before the kernel does.
-    #[error("the kernel {} is truncated ({have} of at least {need} bytes): fetch it again", path.display())]
+    #[error("the kernel {} is truncated ({have} of at least {need} bytes): copy it again", path.display())]
     TruncatedKernel {
         /// The path as given.
         path: PathBuf,
         /// Bytes in the file.
         have: u64,
-        /// Bytes its headers speak of.
+        /// Bytes according to its headers.
         need: u64,
     },
     /// The kernel does not fit into the guest's memory.
@@ -56,11 +56,11 @@ pub enum Error {
         path: PathBuf,
         /// Bytes of the initrd.
         size: u64,
-        /// Bytes of memory that would do.
+        /// Bytes of memory that would be enough.
         need: u64,
     },
-    /// The initrd cannot fit below the addresses the kernel can take it from, whatever the memory.
-    #[error("the initrd {} ({} MiB) is larger than this kernel can take: make it smaller", path.display(), mib(*size))]
+    /// The initrd does not fit below the highest address from which the kernel can load it.
+    #[error("the initrd {} ({} MiB) is larger than this kernel can load: make it smaller", path.display(), mib(*size))]
     InitrdOutOfReach {
         /// The path as given.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// The command line is too long.
     #[error(
-        "the kernel's command line has {have} bytes, but this kernel takes only {limit}: shorten --append"
+        "the kernel's command line has {have} bytes, but this kernel accepts only {limit}: shorten --append"
     )]
     CommandLineTooLong {
         /// Bytes of it.
@@ -77,8 +77,8 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The command line holds a NUL.
-    #[error("the kernel's command line holds a NUL character: remove it from --append")]
+    /// The command line contains a NUL.
+    #[error("the kernel's command line contains a NUL character: remove it from --append")]
     CommandLineNul,
     /// The amount of memory is out of range.
     #[error("{} MiB of guest memory is out of range: choose from {} to {} MiB", mib(*asked), mib(*least), mib(*most))]
@@ -90,12 +90,12 @@ pub enum Error {
         /// Most bytes.
         most: u64,
     },
-    /// The host does not give us the memory.
-    #[error("this host does not give {} MiB for the guest's memory ({why}): ask for less with --memory", mib(*asked))]
+    /// The host cannot provide the memory.
+    #[error("this host cannot provide {} MiB for the guest's memory ({why}): use a smaller --memory", mib(*asked))]
     NoMemory {
         /// Bytes asked for.
         asked: u64,
-        /// What the system said.
+        /// The error of the system.
         why: String,
     },
     /// The number of vCPUs is out of range.
@@ -111,14 +111,14 @@ pub enum Error {
         "there is no /dev/kvm: enable virtualization in the firmware and load kvm-intel or kvm-amd, or use the lab (`cargo xtask lab`)"
     )]
     KvmAbsent,
-    /// /dev/kvm may not be opened.
+    /// There is no permission to open /dev/kvm.
     #[error(
         "no permission to open /dev/kvm: become a member of the group that owns it (usually kvm), or run as root"
     )]
     KvmForbidden,
-    /// /dev/kvm is there but does not do.
+    /// KVM cannot run stock kernels.
     #[error(
-        "the KVM of this host cannot run stock kernels ({0}): `stickler doctor` tells more; the lab (`cargo xtask lab`) has one that can"
+        "the KVM of this host cannot run stock kernels ({0}): `stickler doctor` shows more; the KVM of the lab (`cargo xtask lab`) can"
     )]
     KvmUnusable(String),
     /// Two devices on one slot, or a slot that does not exist.
@@ -126,7 +126,7 @@ pub enum Error {
     Slot {
         /// The slot asked for.
         slot: u8,
-        /// What the bus said.
+        /// The error of the bus.
         why: io::Error,
     },
 
@@ -136,25 +136,25 @@ pub enum Error {
     Kvm {
         /// What we tried to do.
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         why: errno::Error,
     },
-    /// KVM gave up on a vCPU.
+    /// KVM stopped a vCPU.
     #[error("KVM stopped vCPU {vcpu} at rip {rip}: {why}")]
     KvmStopped {
         /// Which vCPU.
         vcpu: u8,
         /// Its instruction pointer, hexadecimal, or "unknown".
         rip: String,
-        /// What KVM said.
+        /// The reason KVM gave.
         why: String,
     },
-    /// A call of the host's failed.
+    /// A system call failed.
     #[error("cannot {what}: {why}")]
     Host {
         /// What we tried to do.
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         why: io::Error,
     },
     /// The guest's memory could not be written where it must be.
@@ -176,7 +176,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the user's input or the host is to blame, rather than stickler.
+    /// Whether the cause is the user's input or the host, and not stickler.
     pub fn is_users(&self) -> bool {
         !matches!(
             self,

@@ -1,4 +1,4 @@
-//! An eventfd that is only ever asked whether something has happened.
+//! An eventfd that only says whether something has happened.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

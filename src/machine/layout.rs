@@ -24,7 +24,7 @@ pub const MIN_MEMORY: u64 = 64 << 20;
 
 /// Low RAM ends here at the latest.
 pub const LOW_RAM_LIMIT: u64 = 3 * GIB;
-/// RAM goes on here.
+/// RAM continues here.
 pub const HIGH_RAM_START: u64 = 4 * GIB;
 
 /// Conventional memory ends here, as on any PC.
@@ -45,7 +45,7 @@ pub const PAGE_TABLES: u64 = 0x9000;
 /// Boot data: the kernel's command line.
 pub const COMMAND_LINE: u64 = 0x2_0000;
 
-/// The RSDP, where a guest that is not told finds it by searching; the other tables follow.
+/// The RSDP, at an address where a guest finds it by searching; the other tables follow.
 pub const ACPI_TABLES: u64 = 0xe_0000;
 /// How much room the ACPI tables have, bytes.
 pub const ACPI_TABLES_LEN: u64 = 0x1_0000;
@@ -134,7 +134,7 @@ impl AddressMap {
         ranges
     }
 
-    /// The memory map as the guest is told it, in ascending order.
+    /// The memory map for the guest, in ascending order.
     pub fn areas(&self) -> Vec<Area> {
         let area = |range: Range<u64>, kind| Area {
             start: range.start,

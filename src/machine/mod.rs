@@ -5,11 +5,11 @@
 //!
 //! * [`layout`]: the guest's physical address space;
 //! * `cpuid`, `boot`: what a vCPU is and how it enters the kernel;
-//! * `acpi`: what the guest is told of the board;
+//! * `acpi`: the tables that describe the board to the guest;
 //! * `interrupts`, `ports`, [`serial`]: the board itself;
 //! * `vcpu`: a vCPU's thread; a device's is [`crate::worker`];
 //! * [`output`], `control`, `signals`, `kick`: how a run ends;
-//! * [`probe`]: whether this host's KVM does.
+//! * [`probe`]: whether this host's KVM can run stock kernels.
 
 mod acpi;
 mod boot;
@@ -70,9 +70,9 @@ pub struct Config {
     pub memory_bytes: u64,
     /// vCPUs, from 1 to [`MAX_CPUS`].
     pub cpus: u8,
-    /// How long the guest may run, if not for ever.
+    /// How long the guest may run; `None` for no limit.
     pub timeout: Option<Duration>,
-    /// What is behind the serial port.
+    /// What the serial port is connected to.
     pub serial: SerialConfig,
     /// Whether to use a KVM even if [`probe::try_guest`] says it cannot run stock kernels.
     pub trust_kvm: bool,
@@ -119,7 +119,7 @@ impl Machine {
             });
         }
 
-        // KVM, if it does.
+        // KVM, if it can run stock kernels.
         let kvm = probe::open()?;
         probe::check_capabilities(&kvm)?;
         if !config.trust_kvm {
@@ -158,7 +158,7 @@ impl Machine {
             boot::set_boot_registers(first, entry)?;
         }
 
-        // The board: PCI bus, and what is needed to tell how the run ends.
+        // The board: PCI bus, and what is needed to find out how the run ends.
         let vm = Arc::new(vm);
         let bus = Arc::new(PciBus::new(PciLayout {
             ecam_base: layout::ECAM,
@@ -216,8 +216,7 @@ impl Machine {
         StopHandle(self.control.clone())
     }
 
-    /// Runs the guest to its end. All threads have ended when this returns, unless one of them
-    /// hangs.
+    /// Runs the guest to its end. When this returns, all threads have ended, except one that hangs.
     pub fn run(self) -> Result<GuestEnd, Error> {
         let takes_input = matches!(self.serial, SerialConfig::Stdio | SerialConfig::StdinStderr);
         let vm = self.vm;

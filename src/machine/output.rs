@@ -1,4 +1,4 @@
-//! What the guest says on its consoles that concerns us: marks, and that it panicked.
+//! What stickler recognizes in the guest's console output: marks and panics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,8 +10,8 @@ use crate::journal::Journal;
 /// * `Kernel panic - not syncing: …` is remembered, so that the reset that follows it counts as a
 ///   panic.
 ///
-/// Each console has a scanner of its own; they share the journal and the panic note. Lines longer
-/// than [`LINE`] bytes are looked at only so far.
+/// Each console has a scanner of its own; they share the journal and the panic note. Of a line,
+/// only the first [`LINE`] bytes are examined.
 #[derive(Clone)]
 pub struct OutputScanner {
     journal: Journal,
@@ -26,7 +26,7 @@ const MARK: &str = "@mark ";
 const PANIC: &str = "Kernel panic - not syncing: ";
 
 impl OutputScanner {
-    /// A scanner that tells `journal` and `panic`.
+    /// A scanner that writes to `journal` and `panic`.
     pub fn new(journal: Journal, panic: PanicNote) -> Self {
         OutputScanner {
             journal,

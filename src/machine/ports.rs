@@ -11,7 +11,7 @@ use super::control::Control;
 use super::serial::{self, SerialPort};
 use crate::end::GuestEnd;
 
-/// The keyboard controller's ports. There is none, but its reset line works.
+/// The keyboard controller's ports. Only its reset line exists.
 const KEYBOARD_DATA: u16 = 0x60;
 const KEYBOARD_COMMAND: u16 = 0x64;
 const KEYBOARD_PULSE_RESET: u8 = 0xfe;

@@ -79,7 +79,7 @@ pub fn try_guest(kvm: &Kvm) -> Result<Rate, Error> {
     let runner = thread::Builder::new()
         .name("probe".into())
         .spawn(move || {
-            // If nobody waits any more, the result is not wanted.
+            // The receiver is gone after a timeout; the result is not needed then.
             let _ = done.send(trial.run(&stop_there));
         })
         .map_err(Error::host("start a thread"))?;
@@ -93,9 +93,9 @@ pub fn try_guest(kvm: &Kvm) -> Result<Rate, Error> {
                 let _ = runner.kill(kick::signal());
                 thread::sleep(Duration::from_millis(5));
             }
-            Err("a few instructions take for ever".to_owned())
+            Err("a few guest instructions did not end".to_owned())
         }
-        Err(RecvTimeoutError::Disconnected) => Err("the trial broke off".to_owned()),
+        Err(RecvTimeoutError::Disconnected) => Err("the test of guest code ended early".to_owned()),
     };
     // The result is known; a panic of the thread shows as one that broke off.
     let _ = runner.join();

@@ -167,8 +167,8 @@ impl Threads {
             })
     }
 
-    /// Waits for all threads to end, now that they have been told to; the vCPUs' are kicked out of
-    /// the guest. A thread that hangs is left behind.
+    /// Waits for all threads to end. Signals the vCPUs' threads to leave the guest. Does not wait for a
+    /// thread that hangs.
     fn stop(self) {
         const PATIENCE: Duration = Duration::from_secs(5);
         let start = Instant::now();
@@ -177,7 +177,7 @@ impl Threads {
         let vcpus = self.vcpus.len();
         threads.splice(0..0, self.vcpus);
         while start.elapsed() < PATIENCE && threads.iter().any(|t| !t.is_finished()) {
-            // Again and again: the signal is lost on a thread that was just about to enter the guest.
+            // Repeatedly: a thread that is just about to enter the guest does not notice the signal.
             for vcpu in threads[..vcpus].iter().filter(|t| !t.is_finished()) {
                 // It has not been joined, so its handle is valid.
                 let _ = vcpu.kill(kick::signal());

@@ -1,4 +1,4 @@
-//! The serial port: a 16550A as ttyS0, with standard input and output behind it.
+//! The serial port: a 16550A as ttyS0, connected to standard input and output.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ pub const PORT: u16 = 0x3f8;
 /// Its interrupt, edge-triggered.
 pub const IRQ: u32 = 4;
 
-/// What stands behind the guest's serial port. Whatever it is, marks and panics are seen.
+/// What the guest's serial port is connected to. Marks and panics are recognized in each case.
 #[derive(Default)]
 pub enum SerialConfig {
     /// Standard input and output. A terminal is switched to raw mode for the run; Ctrl-A x leaves.
@@ -40,7 +40,7 @@ pub enum SerialConfig {
     Writer(Box<dyn Write + Send>),
 }
 
-/// The port with all that hangs on it; shared by vCPUs and the input thread.
+/// The port and what it is connected to; shared by vCPUs and the input thread.
 pub(super) struct SerialPort {
     uart: Mutex<Serial<IrqLine, InputWanted, SerialOutput>>,
     room: Arc<Event>,
@@ -80,11 +80,11 @@ impl SerialPort {
 
     /// The guest writes register `offset`.
     pub(super) fn write(&self, offset: u8, value: u8) {
-        // SerialOutput that nobody takes is lost, as on a line with nothing at its end.
+        // Output that cannot be written is lost, as on a line that is not connected.
         let _ = self.lock().write(offset, value);
     }
 
-    /// Gives the guest as much of `input` as the port has room for.
+    /// Passes as much of `input` to the guest as the port has room for.
     fn take_input(&self, input: &mut VecDeque<u8>) {
         let mut uart = self.lock();
         let count = uart.fifo_capacity().min(input.len());
@@ -99,16 +99,16 @@ impl SerialPort {
     }
 }
 
-/// Carries `source` (standard input) to the serial port until the run ends. Where it is a terminal,
-/// the escape sequence is looked for.
+/// Passes `source` (standard input) to the serial port until the run ends. On a terminal, the escape
+/// sequence ends the run.
 pub(super) fn carry_input(
     port: &SerialPort,
     control: &Control,
     source: impl AsFd,
     is_terminal: bool,
 ) -> io::Result<()> {
-    /// How often to look again for room; the port tells when it is empty, but not when the guest
-    /// leaves loop-back mode.
+    /// How often to check for room again: the port reports that it is empty, but not that the guest
+    /// has left loop-back mode.
     const RETRY: Timespec = Timespec {
         tv_sec: 0,
         tv_nsec: 50_000_000,
@@ -146,7 +146,7 @@ pub(super) fn carry_input(
             }
             Ok(count) => input.extend(&bytes[..count]),
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            // A terminal that has gone away, or one we may not read from: no more input.
+            // The terminal has gone away, or we may not read from it: no more input.
             Err(_) => open = false,
         }
     }
@@ -166,7 +166,7 @@ impl Trigger for IrqLine {
     }
 }
 
-/// Tells the input thread when the guest has read all there was.
+/// Wakes the input thread when the guest has read all input.
 struct InputWanted(Arc<Event>);
 
 impl SerialEvents for InputWanted {
@@ -216,8 +216,8 @@ impl Write for SerialOutput {
     }
 }
 
-/// Writes to `fd`, waiting while it takes nothing, but not beyond the end of the run: a stopped
-/// terminal must not keep a guest's time limit from ending it.
+/// Writes to `fd` and waits for room, but not after the end of the run: a stopped terminal must not
+/// prevent the time limit from ending the run.
 fn write_unless_stopping(fd: BorrowedFd<'_>, bytes: &[u8], control: &Control) -> io::Result<usize> {
     const PATIENCE: Timespec = Timespec {
         tv_sec: 0,

@@ -18,7 +18,7 @@ const SIGNALS: [c_int; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 /// Whether the signals end the process, as they do by default: while there is no run.
 static END_PROCESS: AtomicBool = AtomicBool::new(true);
 
-/// While this lives, the signals make a file descriptor readable. Otherwise they end the process.
+/// While this exists, the signals make a file descriptor readable. Otherwise they end the process.
 pub(super) struct EndingSignals {
     received: UnixStream,
     actions: Vec<SigId>,
@@ -104,7 +104,7 @@ mod tests {
         poll(&mut fds, Some(&timeout)).unwrap() == 1
     }
 
-    /// What the child process does: catches the signal twice, then dies of it.
+    /// The child process: catches the signal twice; the third one ends it.
     fn child(signal: c_int) {
         for _ in 0..2 {
             let signals = EndingSignals::catch().unwrap();

@@ -1,4 +1,4 @@
-//! The user's terminal: raw mode while a guest has it, and the way out.
+//! The user's terminal: raw mode during a run, and the keys that end the run.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,8 +10,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 /// The terminal in raw mode, with its attributes as they were.
 static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
-/// A terminal in raw mode, as long as this lives. It is restored when this is dropped, and when any
-/// thread panics.
+/// A terminal in raw mode. It is restored when this is dropped, and when any thread panics.
 #[derive(Debug)]
 pub struct RawMode(());
 
@@ -21,7 +20,7 @@ impl RawMode {
         RawMode::enter_on(io::stdin().as_fd())
     }
 
-    /// Switches `terminal` to raw mode; `None` if it is none.
+    /// Switches `terminal` to raw mode; `None` if it is no terminal.
     pub fn enter_on(terminal: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         if !isatty(terminal) {
             return Ok(None);
@@ -46,7 +45,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Gives the terminal its attributes back, if it is in raw mode.
+/// Restores the terminal's attributes, if it is in raw mode.
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((terminal, attributes)) = saved {
@@ -55,7 +54,8 @@ pub fn restore() {
     }
 }
 
-/// A panic's message shall be readable, and the shell after it usable.
+/// Restores the terminal before a panic's message, so that the message is readable and the shell is
+/// usable.
 fn restore_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -67,8 +67,8 @@ fn restore_on_panic() {
     });
 }
 
-/// Finds the escape sequence in what the user types: Ctrl-A x leaves, Ctrl-A a and Ctrl-A Ctrl-A
-/// are a Ctrl-A for the guest. Anything else passes unchanged.
+/// Finds the escape sequence in the user's input: Ctrl-A x ends the run; Ctrl-A a and Ctrl-A Ctrl-A
+/// send a Ctrl-A to the guest. All other input passes unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EscapeFilter {
     /// The last byte was a Ctrl-A.
@@ -78,7 +78,7 @@ pub struct EscapeFilter {
 const CTRL_A: u8 = 1;
 
 impl EscapeFilter {
-    /// Passes `typed` on to `input`; true if the user wants to leave.
+    /// Appends `typed` to `input`; returns whether the user wants to end the run.
     pub fn feed(&mut self, typed: &[u8], input: &mut VecDeque<u8>) -> bool {
         for &byte in typed {
             let armed = std::mem::take(&mut self.armed);

@@ -1,4 +1,4 @@
-//! The thread of a vCPU: runs it, and answers what it leaves the guest for.
+//! The thread of a vCPU: runs it and handles its exits from the guest.
 
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, RawFd};
@@ -20,7 +20,7 @@ use super::ports::Ports;
 use crate::end::GuestEnd;
 use crate::journal;
 
-/// What a vCPU can reach.
+/// What a vCPU's thread uses.
 pub(super) struct Surroundings {
     pub(super) ports: Ports,
     pub(super) control: Arc<Control>,
@@ -45,7 +45,7 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
             Ok(VcpuExit::IoIn(port, data)) => {
                 let (start, len) = (data.as_mut_ptr(), data.len());
                 let width = port_width(&mut vcpu);
-                // SAFETY: These are the bytes KVM has just told of, in the vCPU's shared pages,
+                // SAFETY: These are the bytes of this exit, in the vCPU's shared pages,
                 // which are mapped as long as `vcpu` lives; nothing else refers to them.
                 let data = unsafe { std::slice::from_raw_parts_mut(start, len) };
                 for item in data.chunks_mut(width) {
@@ -66,7 +66,7 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
                 KVM_SYSTEM_EVENT_SHUTDOWN => around.control.end(GuestEnd::PowerOff),
                 KVM_SYSTEM_EVENT_RESET => around.control.end(GuestEnd::Reset),
                 KVM_SYSTEM_EVENT_CRASH => {
-                    let message = "told the hypervisor so".to_owned();
+                    let message = "the guest reported a crash to the hypervisor".to_owned();
                     around.control.end(GuestEnd::Panic(message));
                 }
                 _ => return Err(stopped(&vcpu, index, format!("system event {kind}"))),
@@ -95,8 +95,8 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
     Ok(())
 }
 
-/// The width in bytes of the IN or OUT that KVM has just told of. A repeated one (INS, OUTS) brings
-/// several items at once.
+/// The width in bytes of the IN or OUT of this exit. A repeated one (INS, OUTS) has several items in
+/// one exit.
 fn port_width(vcpu: &mut VcpuFd) -> usize {
     // SAFETY: KVM has filled in this member of the union: the exit was for a port access.
     let io = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.io };
@@ -154,7 +154,7 @@ impl Drop for Trapped {
 ioctl_ior_nr!(KVM_GET_REGS, KVMIO, 0x81, kvm_regs);
 
 /// The instruction pointer of this thread's vCPU. It is that of the accessing instruction, or,
-/// where KVM has emulated a write to the end before telling of it, of the one behind it.
+/// if KVM has completed the emulation of a write before the exit, of the next one.
 fn trapped_rip() -> Option<u64> {
     let vcpu = VCPU.get()?;
     let mut regs = kvm_regs::default();

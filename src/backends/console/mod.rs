@@ -1,4 +1,4 @@
-//! What stands behind the ports of the guest's console: the terminal, files, sockets.
+//! What the ports of the guest's console are connected to: the terminal, files, sockets.
 //!
 //! * `spec`: from the command line's words to ports.
 //! * `stream`: file descriptors to read from and to write to: standard input and output, files.
@@ -55,10 +55,10 @@ impl ConsoleError {
 }
 
 /// Makes the guest's console: the first of `specs` is port 0, the guest's hvc0, the others are
-/// further ports. Without any, nothing stands behind port 0.
+/// further ports. Without any, port 0 is connected to nothing.
 ///
 /// # Errors
-/// If what shall stand behind a port cannot be opened.
+/// The file or socket of a port cannot be opened.
 pub fn open(specs: &[ConsoleSpec], stdio: Stdio<'_>) -> Result<Console, ConsoleError> {
     let mut stdio = Some(stdio);
     let mut names = HashSet::new();
@@ -82,7 +82,7 @@ pub fn open(specs: &[ConsoleSpec], stdio: Stdio<'_>) -> Result<Console, ConsoleE
                 Some(stdio) => {
                     Box::new(StreamPort::stdio(stdio).map_err(|e| cannot_wait(spec, &e))?)
                 }
-                None => return fail("standard input and output can stand behind one port only"),
+                None => return fail("only one port can be connected to standard input and output"),
             },
             PortKind::File(path) => {
                 if !files.insert(path) {

@@ -14,14 +14,14 @@ use stickler_devices::console::port::{Change, PortBackend};
 use super::stream::{describe, is_ready, take_events, wait_for, write_out};
 use super::{ConsoleError, ConsoleSpec, cannot_wait};
 
-/// A port that is open while a client is connected. Output of the guest is lost while there is none:
-/// a guest's kernel must not wait for ever for somebody to read its messages.
+/// A port that is open while a client is connected. Without a client, the guest's output is lost, so
+/// that the guest's kernel does not wait for a reader of its messages.
 pub(super) struct SocketPort {
     /// Readable when the listener or the client has something new.
     epoll: OwnedFd,
     listener: UnixListener,
     client: Option<Client>,
-    /// Events were taken since somebody asked.
+    /// Events were taken since the last call of `take_news`.
     news: bool,
     path: PathBuf,
     /// Device and inode of the socket's file: what we may remove in the end.
@@ -30,13 +30,13 @@ pub(super) struct SocketPort {
 
 struct Client {
     stream: UnixStream,
-    /// It will send no more; all it has sent was read.
+    /// The client sends no more, and all it has sent was read.
     silent: bool,
-    /// It has closed its side and takes nothing any more. Something it sent may be left to read.
+    /// The client has closed its side and reads no more. There may still be input from it.
     hung_up: bool,
 }
 
-/// What epoll tells of; its data.
+/// The data of epoll's events.
 const LISTENER: u64 = 0;
 const CLIENT: u64 = 1;
 
@@ -82,7 +82,7 @@ impl SocketPort {
         })
     }
 
-    /// Asks to be told when the client takes more output, or not any more.
+    /// Waits with epoll for the client to read more output, or stops to wait.
     fn wait_for_room(&self, wait: bool) {
         let Some(client) = &self.client else {
             return;
@@ -206,7 +206,7 @@ impl PortBackend for SocketPort {
 impl Drop for SocketPort {
     fn drop(&mut self) {
         if self.file.is_some() && identity(&self.path) == self.file {
-            // If it cannot be removed, the next listener will find that nobody listens.
+            // If it cannot be removed, the next listener finds that no process listens on it.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -218,7 +218,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Listens at `path`. A socket that is left over from somebody who listens no more is replaced.
+/// Listens at `path`. Replaces a socket on which no process listens any more.
 fn bind(path: &Path) -> Result<UnixListener, String> {
     match UnixListener::bind(path) {
         Ok(listener) => Ok(listener),

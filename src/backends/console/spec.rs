@@ -1,4 +1,4 @@
-//! From the command line's words to ports.
+//! The values of `--console`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,41 +6,41 @@ use std::str::FromStr;
 
 use stickler_devices::console::MAX_NAME;
 
-/// `stdio`, `null`, `file=PATH` or `socket=PATH`, with `,name=NAME` if the port shall have a name:
-/// what `--console` takes. Commas elsewhere belong to the path.
+/// `stdio`, `null`, `file=PATH` or `socket=PATH`, with `,name=NAME` to give the port a name:
+/// a value of `--console`. Other commas belong to the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleSpec {
-    /// What stands behind the port.
+    /// What the port is connected to.
     pub kind: PortKind,
     /// The name by which the guest finds it.
     pub name: Option<String>,
 }
 
-/// What can stand behind a port.
+/// What a port can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortKind {
-    /// The terminal, or whatever standard input and output are.
+    /// Standard input and output.
     Stdio,
     /// Nothing.
     Null,
-    /// A file that output is written to. It is made anew; there is no input.
+    /// A file for output, which is truncated first; there is no input.
     File(PathBuf),
     /// A Unix socket on which we listen. The port is open while a client is connected.
     Socket(PathBuf),
 }
 
-/// What is not a console, in words that say what one looks like.
+/// The text is not a console; the message shows the form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadConsoleSpec {
-    /// None of the kinds.
+    /// The kind is unknown.
     #[error(
-        "a console is stdio, null, file=PATH or socket=PATH, with ,name=NAME if it shall have a name"
+        "a console is stdio, null, file=PATH or socket=PATH, with ,name=NAME to give it a name"
     )]
     Kind,
-    /// `file=` or `socket=` with nothing behind it.
+    /// `file=` or `socket=` without a path.
     #[error("the path is missing: write {0}=PATH")]
     Path(&'static str),
-    /// A name that cannot be one.
+    /// The name is not allowed.
     #[error("a name has 1 to {MAX_NAME} bytes, without slashes and control characters")]
     Name,
 }

@@ -40,7 +40,7 @@ pub(super) struct StreamPort {
     /// Input that the filter has passed on.
     typed: VecDeque<u8>,
     size: Option<Size>,
-    /// Events were taken since somebody asked.
+    /// Events were taken since the last call of `take_news`.
     news: bool,
     /// What output goes to, for messages.
     destination: String,
@@ -54,11 +54,11 @@ struct PortDescriptor {
 
 enum PortOutput {
     Open(PortDescriptor),
-    /// PortOutput is lost: nobody can get it.
+    /// Output is lost: it cannot be written any more.
     Lost,
 }
 
-/// What epoll tells of; its data.
+/// The data of epoll's events.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
 const WINDOW: u64 = 2;
@@ -83,7 +83,7 @@ impl StreamPort {
     }
 
     pub(super) fn file(spec: &ConsoleSpec, path: &Path) -> Result<Self, ConsoleError> {
-        // NONBLOCK: a FIFO that nobody reads is an error, not a reason to wait.
+        // NONBLOCK: a FIFO without a reader is an error, not a reason to wait.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -270,7 +270,7 @@ pub(super) fn write_out(port: &mut dyn PortBackend, epoll: &OwnedFd, rest: &[u8]
 }
 
 impl StreamPort {
-    /// Asks to be told when there is room for output. Gives 0, for how much was taken.
+    /// Waits for room for output with epoll. Returns 0, the number of bytes written.
     fn wait_for_room(&self) -> usize {
         if let PortOutput::Open(output) = &self.output {
             let when = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
@@ -307,8 +307,7 @@ impl PortDescriptor {
     }
 }
 
-/// Has `epoll` tell of `fd`, each event once. What cannot be waited for (a regular file) is always
-/// ready.
+/// Adds `fd` to `epoll`, edge-triggered. A regular file cannot be waited for: it is always ready.
 pub(super) fn wait_for(
     epoll: &OwnedFd,
     fd: impl AsFd,
@@ -322,7 +321,7 @@ pub(super) fn wait_for(
     }
 }
 
-/// Gives `note` what has happened to the descriptors `epoll` waits for, without waiting.
+/// Calls `note` with each event of `epoll`, without waiting.
 pub(super) fn take_events(epoll: &OwnedFd, mut note: impl FnMut(u64, epoll::EventFlags)) {
     let mut events = Vec::with_capacity(8);
     if epoll::wait(
@@ -343,7 +342,7 @@ pub(super) fn is_ready(fd: impl AsFd, what: PollFlags) -> bool {
     is_ready_within(fd, what, Duration::ZERO)
 }
 
-/// Whether `fd` is or becomes ready before so much time has passed.
+/// Whether `fd` is or becomes ready within `time`.
 fn is_ready_within(fd: impl AsFd, what: PollFlags, time: Duration) -> bool {
     let time = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -353,7 +352,7 @@ fn is_ready_within(fd: impl AsFd, what: PollFlags, time: Duration) -> bool {
     matches!(poll(&mut fds, Some(&time)), Ok(1..))
 }
 
-/// What to say of a path that cannot be opened or made.
+/// The message for a path that cannot be opened or created.
 pub(super) fn describe(path: &Path, error: &io::Error) -> String {
     let directory = path
         .parent()
@@ -369,7 +368,7 @@ pub(super) fn describe(path: &Path, error: &io::Error) -> String {
             "there is no permission to write there; choose another path".into()
         }
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
-            "nobody reads from this FIFO (or it is a socket); start the reader first".into()
+            "no program reads from this FIFO (or it is a socket); start the reader first".into()
         }
         _ => format!("it cannot be opened ({error}); choose another path"),
     }

@@ -347,7 +347,7 @@ fn what_cannot_be_had_is_said_in_one_sentence() {
         assert!(error.contains(words), "{error}");
         assert!(!error.contains('\n'), "{error}");
     };
-    check(&["stdio", "stdio"], "one port only");
+    check(&["stdio", "stdio"], "only one port");
     check(&["null,name=a", "null,name=a"], "name already");
     check(&["null"; MAX_PORTS + 1], "31 ports at most");
     for kind in ["file", "socket"] {

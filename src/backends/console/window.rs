@@ -11,7 +11,7 @@ use rustix::termios::tcgetwinsize;
 use stickler_devices::console::port::Size;
 use vmm_sys_util::signal::register_signal_handler;
 
-/// An eventfd that SIGWINCH makes readable; one for the process, for as long as it lives.
+/// An eventfd that SIGWINCH makes readable; one for the whole process, until its end.
 static CHANGED: OnceLock<OwnedFd> = OnceLock::new();
 
 /// From now on a change of the terminal's size makes the descriptor readable that this gives.
@@ -43,7 +43,7 @@ pub(super) fn may_have_changed() -> bool {
         .is_some_and(|fd| rustix::io::read(fd, &mut [0; 8]).is_ok())
 }
 
-/// The size of a terminal; `None` if `fd` is none, or does not know its size.
+/// The size of a terminal; `None` if `fd` is no terminal or has no known size.
 pub(super) fn size(fd: impl AsFd) -> Option<Size> {
     let size = tcgetwinsize(fd).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some(Size {

@@ -1,9 +1,9 @@
 //! Disk images: raw files and block devices of the host behind the guest's block devices.
 //!
-//! * `open`: from the command line's words to an open and locked image.
+//! * `open`: from a value of `--disk` to an open and locked image.
 //! * `transfer`: data between image and guest memory.
-//! * `ring`, `pool`: two ways to do that without blocking the device: io_uring where the host has
-//!   it, else threads.
+//! * `ring`, `pool`: two ways to transfer without blocking the device: io_uring if the host has it,
+//!   otherwise threads.
 
 mod open;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the command line's words to an open and locked image.
+//! From a value of `--disk` to an open and locked image.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock, ioctl_blkpbszget};
 use rustix::io::Errno;
 use stickler_devices::block::disk::{ID_LEN, Properties, SECTOR};
 
-/// `FILE[,ro]`: what `--disk` takes. Only a `,ro` at the very end is an option: other commas belong
+/// `FILE[,ro]`: a value of `--disk`. Only a `,ro` at the very end is an option: other commas belong
 /// to the file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -69,7 +69,9 @@ impl OpenError {
         let cause = describe(error);
         Self::new(
             spec,
-            format_args!("the host cannot do its input and output ({cause}); free some resources"),
+            format_args!(
+                "this host cannot start the input and output of the disk ({cause}); free some resources"
+            ),
         )
     }
 }
@@ -83,17 +85,17 @@ pub(super) struct Opened {
     pub(super) properties: Properties,
 }
 
-/// Opens and locks an image and looks at what it is.
+/// Opens and locks an image and finds its properties.
 pub(super) fn open(spec: &DiskSpec) -> Result<Opened, OpenError> {
     let fail = |problem: fmt::Arguments<'_>| Err(OpenError::new(spec, problem));
-    // Before opening: opening something else than an image could block or do harm.
+    // Before it is opened: to open something that is not an image could block or do harm.
     match std::fs::metadata(&spec.path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return fail(format_args!(
-                "there is no such file; `truncate -s 1G FILE` makes an empty image"
+                "there is no such file; `truncate -s 1G FILE` creates an empty image"
             ));
         }
-        Err(e) => return fail(format_args!("cannot be looked at: {}", describe(&e))),
+        Err(e) => return fail(format_args!("cannot be examined: {}", describe(&e))),
         Ok(m) if m.is_dir() => {
             return fail(format_args!(
                 "is a directory; give an image file or a block device"
@@ -166,7 +168,7 @@ pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
     }
 }
 
-/// One writer, or any number of readers. The lock ends with the process, however that ends.
+/// One writer, or any number of readers. The lock is released when the process ends.
 fn lock(spec: &DiskSpec) -> Result<File, OpenError> {
     let file = File::open(&spec.path).map_err(|e| cannot_open(spec, &e))?;
     let operation = if spec.read_only {
@@ -177,19 +179,19 @@ fn lock(spec: &DiskSpec) -> Result<File, OpenError> {
     match flock(&file, operation) {
         Err(Errno::WOULDBLOCK) if spec.read_only => Err(OpenError::new(
             spec,
-            "is written by a running guest; wait for its end or use a copy",
+            "is in use by a running guest, which writes to it; wait for its end or use a copy",
         )),
         Err(Errno::WOULDBLOCK) => Err(OpenError::new(
             spec,
             "is already a disk of a running guest; wait for its end, use a copy, \
              or give it with ,ro to all who use it",
         )),
-        // Some file systems have no locks; that is no reason not to boot from them.
+        // Some file systems have no locks; images on them are used without.
         _ => Ok(file),
     }
 }
 
-/// What the host writes at once, if it says something sensible; else 4 KiB, as nearly all do.
+/// The size of the host's physical block, if it is plausible; otherwise 4 KiB, the most common size.
 fn physical_block(file: &File, metadata: &Metadata) -> u32 {
     const COMMON: u32 = 4096;
     let said = if metadata.file_type().is_block_device() {
@@ -204,8 +206,8 @@ fn physical_block(file: &File, metadata: &Metadata) -> u32 {
     }
 }
 
-/// The file's name as device id string: guests show it, and name the disk after it. What is not
-/// plain ASCII becomes `_`.
+/// The file's name as device ID string: guests show it, and name the disk after it. Characters other
+/// than ASCII letters, digits, `.` and `-` are replaced by `_`.
 fn id(path: &Path) -> [u8; ID_LEN] {
     let mut id = [0; ID_LEN];
     let name = path.file_name().unwrap_or_default().as_bytes();
@@ -218,7 +220,7 @@ fn id(path: &Path) -> [u8; ID_LEN] {
     id
 }
 
-/// The error without its number, which says nothing to most.
+/// The error without its number, which means nothing to most users.
 fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {

@@ -72,7 +72,7 @@ fn an_image_has_one_writer_or_many_readers() {
     let said = open_error(&writable(file.path()));
     assert!(said.contains("already a disk of a running guest"), "{said}");
     let said = open_error(&read_only(file.path()));
-    assert!(said.contains("is written by a running guest"), "{said}");
+    assert!(said.contains("in use by a running guest"), "{said}");
     drop(writer);
     let first = DiskImage::open(&read_only(file.path())).unwrap();
     let second = DiskImage::open(&read_only(file.path())).unwrap();

@@ -17,8 +17,8 @@ use super::transfer::{Buffers, Direction};
 /// Entries of the submission queue; what does not fit waits.
 const ENTRIES: u32 = 256;
 
-/// From so many operations on, one system call for all of them is worth what the ring costs. Fewer
-/// reads are first tried one by one, from the page cache.
+/// The least number of operations for which one system call for all of them is faster despite the
+/// cost of the ring. If there are fewer, reads are first tried one by one, from the page cache.
 const MANY: usize = 8;
 
 /// The image, as the ring knows it.
@@ -49,7 +49,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A ring, if the host has io_uring with all that is needed and lets us use it.
+    /// A ring, if the host has io_uring with all features we need and lets us use it.
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
         let mut probe = Probe::new();

@@ -1,7 +1,7 @@
 //! Moves data between an image and guest memory, without a copy in between.
 //!
 //! With `ring`, this is where disks need `unsafe`: the kernel is given addresses in guest memory.
-//! They stay valid because whoever holds them holds a [`GuestRam`] too, which keeps all of guest
+//! They stay valid because their owner also holds a [`GuestRam`], which keeps all of guest
 //! memory mapped. That the guest may change or read the same bytes meanwhile is between it and the
 //! kernel: no reference to them exists here.
 
@@ -15,7 +15,7 @@ use stickler_devices::memory::GuestRam;
 /// Bytes handed to the kernel at once: more would keep a reset waiting, and a driver's vCPU with it.
 const WINDOW: usize = 4 << 20;
 
-/// Reads of up to so many bytes may be done on the spot, from the page cache: copying them takes less
+/// The most bytes of a read that may be done at once, from the page cache: copying them takes less
 /// than handing them over, and the driver's vCPU never has to wait long.
 const READ_NOW: usize = 128 << 10;
 
@@ -162,7 +162,7 @@ impl Transfer {
         self.buffers.window()
     }
 
-    /// The kernel has transferred so many bytes of the window, not 0 of them unless the end of the
+    /// The kernel has transferred this many bytes of the window, not 0 of them unless the end of the
     /// image came too early. Gives whether all is done.
     pub(super) fn advance(&mut self, bytes: usize) -> io::Result<bool> {
         if bytes == 0 && !self.buffers.is_finished() {

@@ -1,4 +1,4 @@
-//! What stands behind network devices: the words of `--net`, and the back ends they name.
+//! The host's side of network devices: the values of `--net`, and their back ends.
 //!
 //! * [`user`]: a small network in userspace, without privileges.
 //! * [`tap`]: a tap interface of the host.
@@ -49,7 +49,7 @@ impl Default for NetSpec {
     }
 }
 
-/// Why a network cannot be had, and what to do about it: one sentence.
+/// Why a network cannot be used, and what to do: one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetError(String);
 
@@ -87,7 +87,7 @@ impl FromStr for NetSpec {
                 Some(("tap", name)) => NetKind::Tap(tap_name(name)?),
                 _ => {
                     return fail(format_args!(
-                        "`{kind}` is no network: use user, tap=NAME or none"
+                        "`{kind}` is not a network: use user, tap=NAME or none"
                     ));
                 }
             },
@@ -96,15 +96,13 @@ impl FromStr for NetSpec {
         for option in words {
             match option.split_once('=') {
                 _ if spec.kind == NetKind::None => {
-                    return fail(format_args!(
-                        "`none` takes no options; leave out `{option}`"
-                    ));
+                    return fail(format_args!("`none` has no options; leave out `{option}`"));
                 }
                 Some(("mac", mac)) => spec.mac = Some(parse_mac(mac)?),
                 Some(("queues", count)) => spec.queues = parse_queues(count)?,
                 _ => {
                     return fail(format_args!(
-                        "`{option}` is no option of a network: use mac=XX:XX:XX:XX:XX:XX or queues=N"
+                        "`{option}` is not an option of a network: use mac=XX:XX:XX:XX:XX:XX or queues=N"
                     ));
                 }
             }
@@ -113,7 +111,7 @@ impl FromStr for NetSpec {
     }
 }
 
-/// Bytes of an interface's name, with the zero behind it.
+/// Bytes of an interface's name, including the final zero.
 const NAME_SIZE: usize = 16;
 
 fn tap_name(name: &str) -> Result<String, NetError> {
@@ -127,7 +125,7 @@ fn tap_name(name: &str) -> Result<String, NetError> {
         Ok(name.to_owned())
     } else {
         fail(format_args!(
-            "`{name}` is no name of an interface: use 1 to {} letters and digits",
+            "`{name}` cannot be the name of an interface: use 1 to {} letters and digits",
             NAME_SIZE - 1
         ))
     }

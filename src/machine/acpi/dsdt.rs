@@ -139,7 +139,7 @@ impl Aml for OperatingSystemCapabilities {
     }
 }
 
-/// What the board itself occupies, so that the system gives it to nobody else.
+/// What the board itself occupies, so that the system does not assign it to a device.
 fn motherboard(aml: &mut Vec<u8>) {
     Scope::new(
         "_SB_".into(),

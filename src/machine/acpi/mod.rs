@@ -101,7 +101,7 @@ fn fadt(facs: u64, dsdt: u64) -> impl Aml {
     const LEGACY_DEVICES: u16 = 1;
     const NO_VGA: u16 = 1 << 2;
     const NO_CMOS_RTC: u16 = 1 << 5;
-    // Bit 1 would say that there is a keyboard controller. There is none, but for its reset line.
+    // Bit 1 would say that there is a keyboard controller. There is only its reset line.
 
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
         .firmware_ctrl_32(facs as u32)

@@ -51,7 +51,7 @@ fn sets(line: &str, key: &str) -> bool {
         .any(|word| word.split('=').next() == Some(key))
 }
 
-/// Writes the command line where the kernel will be told it is.
+/// Writes the command line to guest memory.
 pub(super) fn write(memory: &GuestMemoryMmap, line: &str) -> Result<(), Error> {
     let bytes = [line.as_bytes(), b"\0"].concat();
     memory

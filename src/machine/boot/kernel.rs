@@ -236,7 +236,7 @@ fn load_elf(
         let address = u64_at(&phdr, 24);
         if address < HIGH_MEMORY_START {
             return Err(image.unsupported(
-                "it wants to be loaded below 1 MiB; link it to a higher physical address",
+                "it has to be loaded below 1 MiB; link it to a higher physical address",
             ));
         }
         let size = u64_at(&phdr, 40).max(u64_at(&phdr, 32));

@@ -31,7 +31,7 @@ pub(super) enum Entry {
     },
 }
 
-/// Loads kernel, initrd and command line, and writes what the kernel is told about them.
+/// Loads kernel, initrd and command line, and writes the structures that describe them to the kernel.
 /// `append` is what the user adds to the command line; `rsdp` is where the ACPI tables begin.
 pub(super) fn load(
     memory: &GuestMemoryMmap,

@@ -1,4 +1,4 @@
-//! What a kernel is told at its entry: Linux's boot parameters, or PVH's start info.
+//! What a kernel receives at its entry: Linux's boot parameters, or PVH's start info.
 
 use linux_loader::configurator::linux::LinuxBootConfigurator;
 use linux_loader::configurator::pvh::PvhBootConfigurator;

@@ -1,4 +1,4 @@
-//! The ioctls of tap interfaces: all that is unsafe about them.
+//! The ioctls of tap interfaces: all unsafe code for them.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ struct Request {
 
 const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
 
-/// What packets from the kernel may make use of.
+/// The offloads that packets from the kernel may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offloads {
     /// Partial checksums.
@@ -68,7 +68,7 @@ pub(super) fn set_header_size(file: &File, size: usize) -> io::Result<()> {
     check(result)
 }
 
-/// Sets what packets from the kernel may make use of.
+/// Sets the offloads that packets from the kernel may use.
 pub(super) fn set_offloads(file: &File, offloads: Offloads) -> io::Result<()> {
     let bits = [
         (offloads.checksum, libc::TUN_F_CSUM),

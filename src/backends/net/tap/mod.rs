@@ -30,7 +30,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Opens the interface `name`, which has to be there, with so many queues.
+    /// Opens the existing interface `name` with this number of queues.
     ///
     /// # Errors
     /// If there is no such interface, or we may not use it, or not in that way.
@@ -71,7 +71,7 @@ impl Tap {
             tso6: has(feature::GUEST_TSO6),
             ecn: has(feature::GUEST_ECN),
         };
-        // It is the interface that has them, whichever queue they are told.
+        // They are set for the interface, through any of its queues.
         match self.queues.first() {
             Some(queue) => ioctl::set_offloads(queue, offloads),
             None => Ok(()),
@@ -182,7 +182,7 @@ impl NetBackend for Tap {
             .data
             .copy_to(room.get_mut(..packet.len).unwrap_or_default());
         if let Some(bytes) = self.scratch.get(..header::LEN + len) {
-            // A packet the kernel does not take (interface down, queue full, nonsense) is lost.
+            // A packet that the kernel refuses (interface down, queue full, malformed) is lost.
             let _ = queue.write(bytes);
         }
     }

@@ -112,7 +112,7 @@ impl TcpService {
     }
 }
 
-/// Sends back what has come, and closes when the other side does.
+/// Sends back the data received, and closes when the other side does.
 fn echo(socket: &mut tcp::Socket<'_>, scratch: &mut [u8]) -> bool {
     let mut served = false;
     while socket.can_recv() && socket.can_send() {
@@ -134,7 +134,7 @@ fn echo(socket: &mut tcp::Socket<'_>, scratch: &mut [u8]) -> bool {
     served | close_after(socket)
 }
 
-/// Takes what has come, and closes when the other side does.
+/// Reads the data received, and closes when the other side does.
 fn discard(socket: &mut tcp::Socket<'_>) -> bool {
     let mut served = false;
     while socket.can_recv() && socket.recv(|bytes| (bytes.len(), ())).is_ok() {
