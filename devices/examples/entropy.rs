@@ -13,7 +13,8 @@ use stickler_devices::entropy::{Entropy, Source};
 use stickler_devices::interrupt::{InterruptSink, MsiMessage};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciLayout};
-use stickler_devices::virtio::{Progress, Serviced, VirtioPci, Wake};
+use stickler_devices::virtio::pci::{Options, VirtioPci};
+use stickler_devices::virtio::{Progress, Serviced, Wake};
 
 const SLOT: u8 = 1;
 const ECAM: u64 = 0xe000_0000;
@@ -175,11 +176,12 @@ impl Guest {
 fn main() {
     let ram = GuestRam::anonymous(0x1_0000);
     let findings = Findings::default();
-    let function = VirtioPci::new(
+    let function = VirtioPci::with_options(
         Entropy::new(Constant),
         SLOT,
         ram.clone(),
         Arc::new(NoInterrupts),
+        &Options::default(),
         |device, offered| Judge::new(device, offered, Box::new(findings.clone())),
     )
     .expect("a file descriptor is left");
