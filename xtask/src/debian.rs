@@ -1,7 +1,7 @@
-//! Debian's archive: where it is, and packages out of it without installing them.
+//! Debian's archive: where it is, and how packages are got from it without installing them.
 //!
-//! Every suite has its own package lists and its own cache in a directory of ours, so that neither
-//! the host's sources nor its packages change, no root is needed, and the host may be another
+//! Every suite has its own package lists and its own cache in a directory of ours. So neither
+//! the host's sources nor its packages change, root is not needed, and the host may run another
 //! distribution as long as it has `apt-get` and Debian's keyring.
 
 use std::ffi::OsString;
@@ -59,7 +59,7 @@ fn configured_mirror() -> Option<String> {
     let codename = os_release("VERSION_CODENAME").unwrap_or_default();
     let is_debian = os_release("ID").as_deref() == Some("debian");
     // Origin and label come from the downloaded lists; before the first `apt-get update` only the
-    // suite's name tells.
+    // suite's name is known.
     listing.lines().find_map(|line| {
         let mut fields = line.splitn(4, '|');
         let (origin, label) = (fields.next()?, fields.next()?);
@@ -93,7 +93,7 @@ pub(crate) struct Suite {
     dir: PathBuf,
 }
 
-/// What the suites with backports have behind the name of the suite they stand on.
+/// The names of suites with backports end with this; before it stands the suite that they extend.
 const BACKPORTS: &str = "-backports";
 
 impl Suite {
@@ -103,8 +103,7 @@ impl Suite {
         Self::open_with(name, &[], dir)
     }
 
-    /// Opens the backports of `base` together with `base` itself, where most of what they depend on
-    /// is.
+    /// Opens the backports of `base` together with `base` itself, which has most of what they depend on.
     pub(crate) fn open_backports(base: &str, dir: &Path) -> Result<Self> {
         let name = format!("{base}{BACKPORTS}");
         Self::open_with(&name, &[base], &dir.join("whole"))
@@ -116,7 +115,7 @@ impl Suite {
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
-            "{name:?} is not the name of a Debian suite: say bookworm, trixie, sid, …"
+            "{name:?} is not the name of a Debian suite: use bookworm, trixie, sid, …"
         );
         let suite = Self {
             name: name.to_owned(),
@@ -139,7 +138,7 @@ impl Suite {
         fs::write(suite.dir.join("sources.list"), sources)?;
         run_quietly(suite.apt("apt-get").arg("update")).with_context(|| {
             format!(
-                "the package lists of Debian's {name} cannot be had; if the suite has moved, set \
+                "cannot fetch the package lists of Debian's {name}; if the suite has moved, set \
                  {MIRROR_VARIABLE} to a mirror that has it"
             )
         })?;
@@ -171,7 +170,7 @@ impl Suite {
     }
 
     /// Downloads `package` and all it depends on, from this suite where it has them, and unpacks
-    /// them into `root`: what runs there needs nothing of the host.
+    /// them into `root`, so that the programs there need nothing of the host.
     pub(crate) fn unpack_whole(&self, package: &str, root: &Path) -> Result<()> {
         let downloads = self.downloads()?;
         fs::create_dir(downloads.path().join("partial"))?;
@@ -259,7 +258,7 @@ fn unpack_all(from: &Path, root: &Path) -> Result<()> {
 }
 
 /// Makes the directory `into` by filling a temporary one beside it and renaming that, unless it is
-/// there already: what is there is whole.
+/// there already. So a directory that is there is complete.
 pub(crate) fn cached(into: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if into.exists() {
         return Ok(());
@@ -273,7 +272,7 @@ pub(crate) fn cached(into: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Res
     let finished = unfinished.keep();
     if let Err(error) = fs::rename(&finished, into) {
         fs::remove_dir_all(&finished).ok();
-        // Another run may have been quicker.
+        // Another run may have made it in the meantime.
         if !into.exists() {
             bail!("cannot write {}: {error}", into.display());
         }

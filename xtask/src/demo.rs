@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: Debian's stock kernel on all four devices, and what stickler says of it.
+//! `cargo xtask demo`: Debian's stock kernel with all four devices, and stickler's report on its drivers.
 
 use std::ffi::OsString;
 use std::fs;
@@ -54,7 +54,9 @@ pub(crate) fn command(arguments: &DemoArguments, workspace: &Workspace) -> Resul
         );
         match run_in_lab(&equipment, &dir, workspace, &progress) {
             Err(error) if lab::has_crashed(&error) => {
-                progress.line(&format!("{error:#}\nthe lab itself has crashed: once more"));
+                progress.line(&format!(
+                    "{error:#}\nthe lab itself has crashed; the demo runs once more"
+                ));
                 run_in_lab(&equipment, &dir, workspace, &progress)
             }
             result => result,
@@ -80,7 +82,7 @@ pub(crate) fn command(arguments: &DemoArguments, workspace: &Workspace) -> Resul
     Ok(ExitCode::from(code))
 }
 
-/// Whether stickler can run stock kernels on this host's own KVM. It tries.
+/// Whether stickler can run stock kernels on this host's own KVM, found out by trying.
 pub(crate) fn kvm_is_usable(programs: &Programs) -> bool {
     Path::new("/dev/kvm").exists()
         && Command::new(programs.path("stickler"))
@@ -142,7 +144,7 @@ fn run_in_lab(
     Ok(code)
 }
 
-/// Marks of the guest are progress.
+/// Shows a line of the demo; a mark of the guest is the step that begins.
 fn show(line: &str, progress: &Progress) {
     match line.strip_prefix("@mark ") {
         Some(mark) => progress.step(&format!("the guest: {mark}")),

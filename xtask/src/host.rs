@@ -1,4 +1,4 @@
-//! What the host must have: found out, and asked of apt where it is missing.
+//! What the host must have, and its installation by apt where it is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("ip", "iproute2"),
 ];
 
-/// Makes sure that what everything else is made with is here.
+/// Makes sure that the tools are installed with which all else is made.
 pub(crate) fn set_up_tools() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
         .iter()
@@ -36,7 +36,7 @@ pub(crate) fn set_up_tools() -> Result<()> {
     install(&missing)
 }
 
-/// Makes sure that debootstrap is here.
+/// Makes sure that debootstrap is installed.
 pub(crate) fn set_up_debootstrap() -> Result<()> {
     if find_program("debootstrap").is_none() {
         install(&["debootstrap"])?;
@@ -44,14 +44,14 @@ pub(crate) fn set_up_debootstrap() -> Result<()> {
     Ok(())
 }
 
-/// Asks apt for `packages`, with sudo where we are not root.
+/// Installs `packages` with apt, by sudo where we are not root.
 fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     if find_program("apt-get").is_none() {
         bail!(
-            "this system has no apt-get; install what these Debian packages have: {}",
+            "this system has no apt-get; install the programs and files of these Debian packages: {}",
             packages.join(", ")
         );
     }
@@ -76,7 +76,7 @@ fn install(packages: &[&str]) -> Result<()> {
     .with_context(|| format!("apt-get cannot install {}", packages.join(", ")))
 }
 
-/// Busybox linked static, from Debian, without installing it.
+/// Debian's statically linked busybox, which is unpacked and not installed.
 pub(crate) fn busybox(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache().join("busybox");
     cached(&dir, |dir| {

@@ -1,11 +1,11 @@
-//! Lines out of pieces of output.
+//! Puts pieces of output together to lines.
 
-/// What came since the last line's end.
+/// The output since the end of the last line.
 #[derive(Default)]
 pub(crate) struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Takes more output and shows every line that is whole now.
+    /// Takes more output, and calls `see` with every line that is complete now.
     pub(crate) fn take(&mut self, bytes: &[u8], mut see: impl FnMut(&str)) {
         self.0.extend(bytes);
         while let Some(end) = self.0.iter().position(|&byte| byte == b'\n') {
@@ -20,7 +20,7 @@ mod tests {
     use super::Lines;
 
     #[test]
-    fn lines_are_whole_however_they_come() {
+    fn lines_are_complete_however_they_are_cut() {
         let (mut lines, mut seen) = (Lines::default(), Vec::new());
         for piece in ["a", "b\ncd\n", "", "e\r\nf"] {
             lines.take(piece.as_bytes(), |line| seen.push(line.to_owned()));

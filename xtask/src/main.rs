@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // Apart from what a command or stickler itself may say.
+            // No command of ours, and not stickler, uses this exit code.
             ExitCode::from(125)
         }
     }

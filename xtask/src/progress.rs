@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What is being done now: one line that moves on a terminal, a line a step elsewhere.
+/// Shows what is being done: on a terminal one line that changes, elsewhere a line for each step.
 pub(crate) struct Progress {
     bar: ProgressBar,
     moving: bool,
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Says what begins now.
+    /// Shows the step that begins now.
     pub(crate) fn step(&self, text: &str) {
         self.end_step();
         if !self.moving {
@@ -44,7 +44,7 @@ impl Progress {
         *self.step.borrow_mut() = Some((text.to_owned(), Instant::now()));
     }
 
-    /// Prints a line that stays.
+    /// Prints a line that is not replaced later.
     pub(crate) fn line(&self, text: &str) {
         if self.moving {
             self.bar.println(text);
@@ -58,7 +58,7 @@ impl Progress {
         self.bar.suspend(work)
     }
 
-    /// Takes the moving line away.
+    /// Removes the line that changes.
     pub(crate) fn finish(&self) {
         self.end_step();
         self.bar.finish_and_clear();

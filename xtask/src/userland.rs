@@ -11,14 +11,14 @@ use crate::host;
 use crate::process::run_quietly;
 use crate::workspace::Workspace;
 
-/// The suite the userland is of.
+/// The suite on the disk.
 const SUITE: &str = "bookworm";
 
-/// What a plain Debian lacks that the tests want.
+/// Packages that the tests need and a minimal Debian lacks.
 const PACKAGES: &str = "pciutils,systemd-sysv";
 
-/// Fills the directory `$1` with Debian, makes it one that boots and lets root in at a console, and
-/// puts it into the image `$2`. Root has to do that: the files are root's.
+/// Installs Debian in the directory `$1`, configures it so that it boots and root can log in on a console,
+/// and puts it into the image `$2`. Only root can do that, since the files belong to root.
 const SCRIPT: &str = r#"
 set -eu
 root=$1 image=$2 suite=$3 mirror=$4 keyring=$5 packages=$6
@@ -37,7 +37,7 @@ LinkLocalAddressing=no
 END
 ln -sf /lib/systemd/system/systemd-networkd.service \
     "$root/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-# Nothing that starts by the clock while a test runs.
+# No timers, which would start services while a test runs.
 for timer in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer \
     dpkg-db-backup.timer logrotate.timer man-db.timer; do
     ln -sf /dev/null "$root/etc/systemd/system/$timer"
@@ -48,7 +48,7 @@ PATH=$PATH:/usr/sbin:/sbin mke2fs -q -F -t ext4 -d "$root" "$image"
 chmod a+rw "$image"
 "#;
 
-/// The image, made the first time.
+/// The image, which is made the first time.
 pub(crate) fn image(workspace: &Workspace) -> Result<PathBuf> {
     host::set_up_debootstrap()?;
     let dir = workspace.cache().join("userland");

@@ -1,5 +1,5 @@
-//! The emulator that is the lab's machine: the system's own if it is good, else one out of Debian's
-//! archive that is unpacked beside our other downloads and not installed.
+//! The emulator that is the lab's machine: the system's own if it is new enough, else one from Debian's
+//! archive, which is unpacked beside our other downloads and not installed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::debian::{Suite, cached};
 use crate::process::{find_program, output_of};
 use crate::workspace::Workspace;
 
-/// The oldest emulator the lab takes. Before QEMU 10 the XSAVE of nested guests is wrong; with 10.0 the
+/// The oldest version that the lab uses. Before QEMU 10 the XSAVE of nested guests is wrong; with 10.0 the
 /// kernel that runs the guests, or a guest, crashed about once in fifty boots. With 11.1 that still
 /// happens now and then.
 const OLDEST: u32 = 11;
 
-/// The suite whose backports have such a one.
+/// The suite whose backports have a version that is new enough.
 const BASE: &str = "trixie";
 
 const PROGRAM: &str = "qemu-system-x86_64";
@@ -30,7 +30,7 @@ pub(crate) enum Emulator {
 }
 
 impl Emulator {
-    /// Finds or gets one.
+    /// Finds one, or downloads one.
     pub(crate) fn set_up(workspace: &Workspace) -> Result<Self> {
         if let Some(path) = find_program(PROGRAM)
             && version_of(&mut Command::new(&path)).is_some_and(|version| version >= OLDEST)
@@ -42,7 +42,7 @@ impl Emulator {
             Suite::open_backports(BASE, &workspace.cache().join("apt"))?
                 .unpack_whole("qemu-system-x86", root)
         })
-        .context("the lab's emulator cannot be had")?;
+        .context("cannot download the lab's emulator")?;
         let emulator = Emulator::Unpacked(root.clone());
         version_of(&mut emulator.command()).with_context(|| {
             format!(
@@ -60,7 +60,7 @@ impl Emulator {
             Emulator::Unpacked(root) => {
                 let usr = root.join("usr");
                 let libraries = usr.join("lib/x86_64-linux-gnu");
-                // The libraries fit the loader they come with, not the host's.
+                // The libraries need the loader that they come with, not the host's.
                 let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
                 command
                     .arg("--library-path")
@@ -85,7 +85,7 @@ impl std::fmt::Display for Emulator {
     }
 }
 
-/// The major version of the emulator that `command` starts, if it does start.
+/// The major version of the emulator that `command` starts, if it can be started.
 fn version_of(command: &mut Command) -> Option<u32> {
     let text = output_of(command.arg(OsString::from("--version"))).ok()?;
     major(&text)

@@ -1,4 +1,4 @@
-//! The disk on which the shared directory travels into the lab.
+//! The disk that takes the shared directory into the lab.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::process::{find_program, run_quietly};
 
-/// Room for what the command makes, in bytes; the image has holes where nothing is.
+/// Room for files that the command makes, in bytes; the image is sparse.
 const SPARE: u64 = 8 << 30;
 
-/// Makes the ext4 image `image` with what is in `dir`.
+/// Makes the ext4 image `image` with the content of `dir`.
 pub(super) fn make_disk(dir: &Path, image: &Path) -> Result<()> {
     let size =
         SPARE + size_of(dir).with_context(|| format!("cannot read {}", dir.display()))? * 5 / 4;
@@ -34,7 +34,7 @@ pub(super) fn make_disk(dir: &Path, image: &Path) -> Result<()> {
     .with_context(|| format!("cannot make a disk of {}", dir.display()))
 }
 
-/// The space the files below `dir` take, and a block for each.
+/// The space that the files below `dir` take, and a block for each.
 fn size_of(dir: &Path) -> std::io::Result<u64> {
     let mut size = 0;
     for entry in fs::read_dir(dir)? {

@@ -1,4 +1,4 @@
-//! The emulated machine while it runs, and what passes between it and us.
+//! The emulated machine while it runs, and the messages between it and us.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -31,15 +31,15 @@ use crate::workspace::Workspace;
 /// seconds where nothing else runs.
 const BOOT_TIME: Duration = Duration::from_secs(300);
 
-/// How long a command that is told to end may take to do so.
+/// How long a command may take to end once it was asked to.
 const KILL_TIME: Duration = Duration::from_secs(20);
 
-/// The first process is told nothing: what it needs to know it finds. Without a reliable TSC the
+/// The first process needs no parameters. Without a reliable TSC the
 /// machine falls back to a slow clock, on which the guests' clocks are unstable.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 mitigations=off quiet tsc=reliable \
                             transparent_hugepage=always";
 
-/// Set when the user asks us to end.
+/// Set when the user interrupts us.
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What to boot.
@@ -55,9 +55,9 @@ pub(crate) struct Boot<'a> {
 
 /// What to do with a command's output.
 pub(crate) enum Output<'a> {
-    /// Pass it through, and our standard input to the command.
+    /// Pass it through, and pass our standard input to the command.
     Pass,
-    /// Hand its standard output to this, and pass its standard error through.
+    /// Call this with its standard output, and pass its standard error through.
     See(&'a mut dyn FnMut(&[u8])),
 }
 
@@ -121,7 +121,7 @@ impl Lab {
         }
         rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
         let emulator = command
-            // Of its own process group, so that the terminal's ^C reaches us alone.
+            // In a process group of its own, so that only we receive the terminal's ^C.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(fs::File::create(dir.path().join("emulator"))?)
@@ -193,7 +193,7 @@ impl Lab {
         }
     }
 
-    /// Brings the changed files back and ends the machine.
+    /// Fetches the changed files and ends the machine.
     pub(crate) fn finish(mut self) -> Result<()> {
         let Some(files) = self.files.clone() else {
             return Ok(());
@@ -282,7 +282,7 @@ impl Lab {
 
     /// Keeps the machine's console for the user to read, and returns its end as part of a message.
     fn keep_console(&self) -> String {
-        // What the emulator writes last may still be on its way.
+        // The emulator's last output may not have arrived yet.
         thread::sleep(Duration::from_millis(200));
         let read = |name: &str| {
             let bytes = fs::read(self.dir.path().join(name)).unwrap_or_default();
@@ -312,7 +312,7 @@ impl Drop for Lab {
     }
 }
 
-/// The machine has ended, though nobody ended it: how, and what [`Lab::keep_console`] says.
+/// The machine ended without being asked to: how, and what [`Lab::keep_console`] returned.
 #[derive(Debug)]
 pub(super) struct Ended(String);
 
@@ -330,7 +330,7 @@ enum Next {
     Interrupted,
 }
 
-/// Removes what runs that were killed have left behind.
+/// Removes files of runs that were killed.
 fn remove_leftovers(cache: &Path) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -346,7 +346,7 @@ fn remove_leftovers(cache: &Path) {
 
 /// Reads messages until the machine ends.
 fn receive(socket: UnixStream) -> mpsc::Receiver<io::Result<Message>> {
-    // Bounded, so that a command that writes faster than we can pass on is slowed down.
+    // Bounded: a command that writes faster than we pass its output on has to wait.
     let (sender, receiver) = mpsc::sync_channel(64);
     thread::spawn(move || {
         let mut input = BufReader::with_capacity(CHUNK, socket);
@@ -399,7 +399,7 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// An option of the emulator with a path in it, whose commas count double.
+/// An option of the emulator with a path in it; commas in the path are doubled.
 fn prefixed(prefix: &str, path: &Path) -> OsString {
     let mut option = OsString::from(prefix).into_vec();
     for &byte in path.as_os_str().as_encoded_bytes() {

@@ -54,7 +54,7 @@ pub(crate) struct LabArguments {
 
     /// How many processors the lab has, 1 to 8
     ///
-    /// With one, its emulator runs nothing side by side and is slower.
+    /// With one, the emulator runs a single thread: it is slower, and crashes less.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSORS,
           value_parser = clap::value_parser!(u8).range(1..=8))]
     processors: u8,
@@ -91,30 +91,30 @@ pub(crate) fn command(arguments: LabArguments, workspace: &Workspace) -> Result<
     )?;
     progress.finish();
     let run = lab.run(&arguments.command, Output::Pass);
-    // What changed comes back however the command ended.
+    // Changed files come back even if the command failed.
     let collected = lab.finish();
     let code = run?;
     collected?;
     Ok(ExitCode::from(code))
 }
 
-/// What the lab, and guests, are made of.
+/// What is needed to boot the lab and guests.
 pub(crate) struct Equipment {
-    /// What the lab itself runs.
+    /// The lab's own kernel.
     kernel: Kernel,
     pub(crate) guest_kernel: Kernel,
     pub(crate) busybox: PathBuf,
     pub(crate) programs: Programs,
 }
 
-/// Gets what the lab, and guests, are made of: packages, a kernel, our own programs.
+/// Gets what is needed to boot the lab and guests: packages, kernels, our own programs.
 pub(crate) fn equip(
     suite: &str,
     guest_suite: &str,
     workspace: &Workspace,
     progress: &Progress,
 ) -> Result<Equipment> {
-    progress.step("looking for what this needs of the host");
+    progress.step("checking the tools of the host");
     progress.suspended(host::set_up_tools)?;
     progress.step("getting Debian's kernel and busybox");
     let kernel = Kernel::of_suite(suite, workspace)?;
@@ -131,7 +131,7 @@ pub(crate) fn equip(
 }
 
 /// Whether the lab's machine ended by itself. An emulated processor can corrupt the kernel that runs
-/// the guests (that of Debian 12 within minutes, that of Debian 13 seldom); another lab may do better.
+/// the guests (that of Debian 12 within minutes, that of Debian 13 rarely); then another lab may work.
 pub(crate) fn has_crashed(error: &anyhow::Error) -> bool {
     error.is::<machine::Ended>()
 }
