@@ -1,4 +1,4 @@
-//! The images guests boot from.
+//! The initial RAM file systems that guests boot from.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::process::output_of;
 use crate::workspace::Programs;
 use stickler_guest_image::cpio::Archive;
+use stickler_guest_programs::machine::MODULES_LIST;
 
 /// The drivers of all device types, and VLANs. Where the kernel has one built in there is no such
 /// module.
@@ -21,7 +22,7 @@ pub(crate) const MODULES: [&str; 6] = [
     "8021q",
 ];
 
-/// Does what DHCP says.
+/// Gives the interface the address that DHCP has leased.
 const DHCP_SCRIPT: &str = r#"#!/bin/sh
 case "$1" in
 bound | renew)
@@ -32,7 +33,8 @@ bound | renew)
 esac
 "#;
 
-/// Writes an initial RAM file system whose first process is the exerciser.
+/// Writes an initial RAM file system whose first process is the exerciser, with busybox for what it needs
+/// besides.
 pub(crate) fn write_exerciser(
     path: &Path,
     kernel: &Kernel,
@@ -40,23 +42,24 @@ pub(crate) fn write_exerciser(
     programs: &Programs,
 ) -> Result<()> {
     let mut archive = Archive::create(path)?;
-    archive.copy("/init", &programs.path("exerciser"))?;
+    archive.copy("/init", &programs.path("stickler-exerciser"))?;
     add_busybox(&mut archive, busybox)?;
     archive.file("/etc/udhcpc.sh", 0o755, DHCP_SCRIPT.as_bytes())?;
-    kernel.add_modules(&MODULES, &mut archive)?;
+    kernel.add_modules(&MODULES, stickler_exerciser::MODULES, &mut archive)?;
     archive.finish()?;
     Ok(())
 }
 
-/// Writes an initial RAM file system whose first process drives the devices itself: it has no module.
-pub(crate) fn write_foreign(path: &Path, programs: &Programs) -> Result<()> {
+/// Writes an initial RAM file system with nothing but the program `name` of ours as its first process: the
+/// program drives the devices itself, and needs no module.
+pub(crate) fn write_program(path: &Path, name: &str, programs: &Programs) -> Result<()> {
     let mut archive = Archive::create(path)?;
-    archive.copy("/init", &programs.path("foreign"))?;
+    archive.copy("/init", &programs.path(name))?;
     archive.finish()?;
     Ok(())
 }
 
-/// Goes on with the system on the first disk.
+/// Loads the drivers, and starts the system on the first disk.
 const LOADER: &str = r#"#!/bin/busybox sh
 mkdir -p /proc /sys /dev /system
 mount -t proc proc /proc
@@ -73,12 +76,12 @@ done
 exec switch_root /system /sbin/init
 "#;
 
-/// Writes an initial RAM file system that loads the drivers and goes on with the first disk.
+/// Writes an initial RAM file system that starts the system on the first disk.
 pub(crate) fn write_loader(path: &Path, kernel: &Kernel, busybox: &Path) -> Result<()> {
     let mut archive = Archive::create(path)?;
     archive.file("/init", 0o755, LOADER.as_bytes())?;
     add_busybox(&mut archive, busybox)?;
-    kernel.add_modules(&MODULES, &mut archive)?;
+    kernel.add_modules(&MODULES, MODULES_LIST, &mut archive)?;
     archive.finish()?;
     Ok(())
 }

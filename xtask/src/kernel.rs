@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 /// A kernel as Debian ships it, unpacked.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// Its version, as `uname -r` says it.
+    /// Its version, as `uname -r` prints it.
     pub(crate) release: String,
     /// The bzImage.
     pub(crate) image: PathBuf,
@@ -23,13 +23,13 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// The cloud kernel of a suite, downloaded the first time.
+    /// The cloud kernel of a suite, which is downloaded the first time.
     pub(crate) fn of_suite(suite: &str, workspace: &Workspace) -> Result<Self> {
         let dir = workspace.cache().join("kernels").join(suite);
         cached(&dir, |dir| {
             let archive = Suite::open(suite, &workspace.cache().join("apt"))?;
-            // A metapackage leads to the package of one version; since 7.x that again is one, and
-            // image and modules are packages of their own.
+            // A metapackage depends on the package of one version; since 7.x that is a metapackage, too,
+            // and image and modules are packages of their own.
             let packages: Vec<String> = archive
                 .dependencies("linux-image-cloud-amd64")?
                 .into_iter()
@@ -48,8 +48,7 @@ impl Kernel {
         Self::unpacked(&dir)
     }
 
-    /// Finds the kernel among the files of its packages, which have been at several places over
-    /// the years.
+    /// Finds the kernel among the files of its packages, whose paths differ between suites.
     fn unpacked(dir: &Path) -> Result<Self> {
         for modules_dir in ["usr/lib/modules", "lib/modules"] {
             let Ok(entries) = fs::read_dir(dir.join(modules_dir)) else {
@@ -81,11 +80,12 @@ impl Kernel {
     }
 
     /// Puts the modules `names` and all they depend on into `archive`, unpacked, below
-    /// `/lib/modules`, and `/lib/modules/order`: their paths in the order in which to load them.
-    /// Names without a module are taken for built in.
+    /// `/lib/modules`, and into the file `list` their paths, in the order in which to load them.
+    /// A name without a module is taken for a driver that is built in.
     pub(crate) fn add_modules<W: std::io::Write>(
         &self,
         names: &[&str],
+        list: &str,
         archive: &mut Archive<W>,
     ) -> Result<()> {
         let mut order = String::new();
@@ -95,7 +95,7 @@ impl Kernel {
             order.push_str(&path);
             order.push('\n');
         }
-        archive.file("/lib/modules/order", 0o644, order.as_bytes())?;
+        archive.file(list, 0o644, order.as_bytes())?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that is to hold before a change goes in.
+//! `cargo xtask test`: everything that must pass before a change is merged.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,14 +18,14 @@ use crate::progress::Progress;
 use crate::userland;
 use crate::workspace::Workspace;
 
-/// The kernels of the guests: 5.10, 6.1, 6.12 and the newest Debian has.
+/// The kernels of the guests: 5.10, 6.1, 6.12 and Debian's newest.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
 
 /// The most time the end-to-end tests may take together.
 const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
-/// Run every test: formatting, lints, unit and integration tests, and end-to-end tests with real
-/// guests, in the lab where KVM is not usable.
+/// Run every test: formatting, lints, documentation, unit and integration tests, and end-to-end tests
+/// with real guests, in the lab where KVM is not usable.
 #[derive(clap::Args)]
 pub(crate) struct TestArguments {
     /// Only the end-to-end tests
@@ -66,7 +66,7 @@ fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
 
     let mut words: Vec<OsString> = ["e2e", "test", "."].map(OsString::from).to_vec();
     words.extend(names.iter().cloned());
-    // Taps are root's.
+    // Only root can make taps.
     if rustix::process::geteuid().is_root() && kvm_is_usable(&equipment.programs) {
         progress.line("this host's KVM is usable: the tests run directly");
         progress.finish();
@@ -86,7 +86,9 @@ fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
     for _ in 1..LABS {
         match in_lab(&words, &mut passed, &dir, &equipment, workspace) {
             Err(error) if lab::has_crashed(&error) => {
-                eprintln!("{error:#}\nthe lab itself has crashed: what is left runs in another");
+                eprintln!(
+                    "{error:#}\nthe lab itself has crashed; the remaining tests run in another"
+                );
             }
             result => return result,
         }
@@ -94,7 +96,7 @@ fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
     in_lab(&words, &mut passed, &dir, &equipment, workspace)
 }
 
-/// How many labs are booted at most, should they crash: each goes on where the one before it was.
+/// How many labs are booted at most if they crash. Each runs the tests that remain.
 const LABS: usize = 6;
 
 /// Runs the tests that have not `passed` yet, and adds those that pass.
@@ -136,13 +138,13 @@ fn in_lab(
     Ok(ExitCode::from(code))
 }
 
-/// The test that this line of the end-to-end tests says to have passed.
+/// The test that passed, if this line of the end-to-end tests reports one.
 fn passed_test(line: &str) -> Option<String> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
     result.starts_with("ok ").then(|| name.to_owned())
 }
 
-/// Puts a kernel and the images guests boot with it into `dir`.
+/// Puts a kernel, and the images that guests boot with it, into `dir`.
 fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()> {
     fs::create_dir_all(dir)?;
     fs::copy(&kernel.image, dir.join("vmlinuz"))?;
@@ -163,7 +165,9 @@ fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()
         &equipment.busybox,
         &equipment.programs,
     )?;
-    guest::write_foreign(&dir.join("foreign"), &equipment.programs)?;
+    for program in ["foreign", "rogue"] {
+        guest::write_program(&dir.join(program), program, &equipment.programs)?;
+    }
     guest::write_loader(&dir.join("loader"), kernel, &equipment.busybox)
 }
 

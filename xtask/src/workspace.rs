@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The target whose programs run in the lab and in guests: linked static, because neither has
-/// libraries.
+/// The target of the programs that run in the lab and in guests; they are linked statically, because neither
+/// has libraries.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The workspace's directories.
@@ -34,7 +34,7 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// Cargo's directory for what it builds.
+    /// Cargo's target directory.
     pub(crate) fn target(&self) -> &Path {
         &self.target
     }
@@ -49,7 +49,7 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// Where what is downloaded or made once is kept.
+    /// The directory for downloads and other files that are made once.
     pub(crate) fn cache(&self) -> PathBuf {
         self.target.join("lab")
     }
@@ -66,7 +66,7 @@ impl Workspace {
     pub(crate) fn cargo_of(&self, toolchain: &str) -> Command {
         let mut command = Command::new("rustup");
         command.args(["run", toolchain, "cargo"]);
-        // What the cargo that runs us has set is about its own toolchain.
+        // The cargo that runs us has set these for its own toolchain.
         command.env_remove("CARGO").env_remove("RUSTC");
         command.current_dir(&self.root);
         command
@@ -78,6 +78,7 @@ impl Workspace {
         cargo
             .args(["build", "--release", "--locked", "--target", TARGET])
             .args(["--package", "stickler", "--bins"])
+            .args(["--package", "stickler-exerciser"])
             .args(["--package", "stickler-guest-programs"])
             .arg("--config")
             .arg(format!(

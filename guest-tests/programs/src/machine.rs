@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::RebootCommand;
 
-/// Where programs are. The kernel gives its first process no such thing.
-pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+pub use stickler_exerciser::PATH;
 
 /// Mounts the file systems the kernel offers, and makes places for temporary files.
 ///
@@ -33,13 +32,16 @@ pub fn mount_file_systems() -> Result<()> {
     Ok(())
 }
 
-/// Loads the modules the image brought, in the order it names.
+/// Where an image lists its modules, a path a line.
+pub const MODULES_LIST: &str = "/lib/modules/order";
+
+/// Loads the modules that the image has, in the order in which they are listed.
 ///
 /// # Errors
 ///
 /// When the kernel refuses one.
 pub fn load_modules() -> Result<()> {
-    let order = match fs::read_to_string("/lib/modules/order") {
+    let order = match fs::read_to_string(MODULES_LIST) {
         Ok(order) => order,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).context("cannot read the list of modules"),

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 
-/// Puts a mark on stickler's timeline.
+use stickler_exerciser::GuestLine;
+
+/// Sets a mark, which the findings after it are reported under.
 pub fn mark(name: &str) {
-    say(&format!("@mark {name}"));
+    say(&GuestLine::Mark(name.to_owned()).to_string());
 }
 
 /// Writes a line to the serial port.

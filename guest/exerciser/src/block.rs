@@ -1,7 +1,8 @@
-//! The block devices: the first takes writes, the second is read-only.
+//! The block devices: the first takes writes, and has a pattern or a file system on it; the second is
+//! read-only.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::thread;
@@ -13,9 +14,10 @@ use stickler_exerciser::{
 use crate::devices::{self, Kind, eventually};
 use crate::doing;
 use crate::failure::{Context, Result, ensure};
+use crate::file_system;
 use crate::machine::{has_latitude, say};
 
-/// Past the page cache, in one piece as far as the device takes it.
+/// Past the page cache, in pieces as large as the device takes them.
 const O_DIRECT: i32 = 0o40000;
 
 /// Where what is read and written past the page cache has to lie in memory.
@@ -37,16 +39,23 @@ const SIZES: [usize; 9] = [
 /// Threads that read and write at once, each in its own part of the disk.
 const THREADS: usize = 4;
 
-/// All ways to the disks.
+/// Uses both disks in all ways.
 pub(crate) fn exercise() -> Result {
     read_only_disk()?;
     let disk = Disk::first()?;
-    // Where the device does not support the request, there is nothing to read, but to ask is no harm.
+    // Where the device does not support the request there is nothing to read; it is made all the same.
     let serial = disk.attribute("serial");
     if !has_latitude("refused-id") {
         ensure(!serial?.is_empty(), || {
             format!("{} has no device ID string", disk.name)
         })?;
+    }
+    if file_system::is_expected() {
+        disk.ends()?;
+        file_system::exercise(&disk.name)?;
+        return disk.write_cache(|mode| {
+            file_system::write_synced(&disk.name, "cache-mode", mode.as_bytes())
+        });
     }
     disk.compare_all(DISK_SEED, "as the host has made it")?;
     if !disk.takes_writes()? {
@@ -56,17 +65,23 @@ pub(crate) fn exercise() -> Result {
     if has_latitude("failing-sectors") {
         disk.failing_sectors()?;
     }
-    disk.write_cache()
+    disk.write_cache(|_| {
+        write_and_compare(&disk.open(true, O_DIRECT)?, 64 << 10, 0, 5000).context(&disk.name)?;
+        disk.flush()
+    })
 }
 
-/// Both disks, once more.
+/// Uses both disks once more.
 pub(crate) fn use_again() -> Result {
     read_only_disk()?;
     let disk = Disk::first()?;
-    if disk.takes_writes()? {
-        use_first(&disk)?;
+    if file_system::is_expected() {
+        file_system::use_again(&disk.name)
+    } else if disk.takes_writes()? {
+        use_first(&disk)
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 fn use_first(disk: &Disk) -> Result {
@@ -77,6 +92,10 @@ fn use_first(disk: &Disk) -> Result {
 
 /// Leaves on the first disk what the host expects to find there.
 pub(crate) fn leave() -> Result {
+    if file_system::is_expected() {
+        // The files are there, and unmounting has written them back.
+        return Ok(());
+    }
     let disk = Disk::first()?;
     if !disk.takes_writes()? {
         say(&GuestLine::Unwritten);
@@ -87,12 +106,13 @@ pub(crate) fn leave() -> Result {
         .write_all_at(&pattern::bytes(LEFT_SEED, DISK_SIZE), 0)
         .context("cannot write the whole disk")?;
     disk.flush()?;
-    drop_caches()?;
+    file_system::drop_caches()?;
     disk.compare_all(LEFT_SEED, "as it was written")
 }
 
-/// A disk of ours.
+/// A disk that stickler provides.
 struct Disk {
+    /// The kernel's name for it, such as `vda`.
     name: String,
 }
 
@@ -239,7 +259,7 @@ impl Disk {
         file.sync_all()
             .context(format!("cannot flush {}", self.name))?;
         drop(file);
-        drop_caches()?;
+        file_system::drop_caches()?;
         doing(format!("reading {} through the page cache", self.name));
         let mut found = vec![0; SIZE];
         self.open(false, 0)?
@@ -270,8 +290,21 @@ impl Disk {
             .context(format!("{} after a request that failed", self.name))
     }
 
-    /// Switches the disk's write cache off and on again, and writes with it off.
-    fn write_cache(&self) -> Result {
+    /// Reads the last sector and the first one.
+    fn ends(&self) -> Result {
+        doing(format!("reading both ends of {}", self.name));
+        let mut sector = [0; 512];
+        let mut disk = self.open(false, 0)?;
+        for (end, what) in [(SeekFrom::End(-512), "last"), (SeekFrom::Start(0), "first")] {
+            disk.seek(end)
+                .and_then(|_| disk.read_exact(&mut sector))
+                .context(format!("cannot read the {what} sector of {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Switches the disk's write cache off and on again, and calls `write` in each mode.
+    fn write_cache(&self, write: impl Fn(&str) -> Result) -> Result {
         let path = format!("/sys/block/{}/cache_type", self.name);
         for mode in ["write through", "write back"] {
             doing(format!("switching the cache of {} to {mode}", self.name));
@@ -285,9 +318,7 @@ impl Disk {
             ensure(now == mode, || {
                 format!("the cache of {} is {now:?} instead of {mode:?}", self.name)
             })?;
-            write_and_compare(&self.open(true, O_DIRECT)?, 64 << 10, 0, 5000)
-                .context(&self.name)?;
-            self.flush()?;
+            write(mode)?;
         }
         Ok(())
     }
@@ -339,11 +370,7 @@ fn write_and_compare(file: &File, size: usize, at: usize, seed: u64) -> Result {
     pattern::compare(buffer.bytes(), &data).map_err(|how| format!("{place} come back wrong: {how}"))
 }
 
-fn drop_caches() -> Result {
-    fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")
-}
-
-/// Memory that lies where direct I/O wants it.
+/// Memory with the alignment that direct I/O needs.
 struct Aligned {
     memory: Vec<u8>,
     size: usize,
@@ -363,7 +390,7 @@ impl Aligned {
     }
 }
 
-/// Reads from both disks past the page cache until `stop` says so, whatever comes of it.
+/// Reads from both disks past the page cache until `stop` returns true; failures are ignored.
 pub(crate) fn keep_reading(stop: impl Fn() -> bool) {
     let mut buffer = Aligned::new(64 << 10);
     let mut at = 0;

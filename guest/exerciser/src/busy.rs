@@ -2,20 +2,19 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use stickler_exerciser::HOST;
-
 use crate::block;
+use crate::net::Network;
 
-/// The port on which the host takes everything and answers nothing.
+/// The port of the discard service, which answers nothing (RFC 863).
 const DISCARD: u16 = 9;
 
-/// Keeps all devices in use until it is dropped, whatever becomes of them.
+/// Keeps all devices but the console in use until it is dropped, also while they have no driver.
 pub(crate) struct Busy {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -46,16 +45,14 @@ impl Drop for Busy {
 }
 
 fn send_packets(stop: &AtomicBool) {
-    let Ok(socket) = UdpSocket::bind("0.0.0.0:0") else {
+    let (Ok(socket), Ok(network)) = (UdpSocket::bind("0.0.0.0:0"), Network::chosen()) else {
         return;
     };
+    let target = (network.host(), DISCARD);
     let data = [0; 1000];
     while !stop.load(Ordering::Relaxed) {
-        // The interface goes away while we send: that is the point.
-        if socket
-            .send_to(&data, (Ipv4Addr::from(HOST), DISCARD))
-            .is_err()
-        {
+        // Fails while there is no interface.
+        if socket.send_to(&data, target).is_err() {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -66,7 +63,7 @@ fn read_random_bytes(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let read = File::open("/dev/hwrng").and_then(|mut device| device.read(&mut bytes));
         if read.is_err() {
-            // The device is away at this moment.
+            // The device has no driver at this moment.
             thread::sleep(Duration::from_millis(1));
         }
     }

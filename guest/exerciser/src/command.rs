@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
 
-use stickler_exerciser::{COMMAND, PROGRAMS};
+use stickler_exerciser::{COMMAND, PATH, PROGRAMS};
 
 use crate::failure::{Context, Result, ensure};
 
-/// Runs it; it has worked if its exit code is 0.
+/// Runs it, and fails unless its exit code is 0.
 pub(crate) fn run() -> Result {
     let words = fs::read(COMMAND).context("cannot read the command")?;
     let mut words = words
@@ -19,10 +19,9 @@ pub(crate) fn run() -> Result {
     let mut arguments: Vec<OsString> = words.collect();
     // The last word ends with a null byte, too.
     arguments.pop();
-    let path = format!("{PROGRAMS}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
     let status = Command::new(&program)
         .args(arguments)
-        .env("PATH", path)
+        .env("PATH", format!("{PROGRAMS}:{PATH}"))
         .current_dir("/")
         .stdin(Stdio::null())
         .status()

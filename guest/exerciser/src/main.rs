@@ -1,9 +1,11 @@
-//! The first process of the guests that `stickler check` boots: it drives every device hard, and
-//! compares all data.
+//! The first process of the guests that `stickler check`, the demo and the end-to-end tests boot: it drives
+//! every device hard, and compares all data.
 //!
-//! It writes `@mark NAME` to the serial port before each step, a line for each that failed, and one
-//! when everything worked. Then it powers off. The build script of stickler compiles it with nothing
-//! but `rustc`, so that it needs no other crate.
+//! It writes `@mark NAME` to the serial port before each step, a line for each step that failed, and one
+//! when everything worked. Then it powers off. Parameters on the kernel's command line choose between ways
+//! to use a device; [`stickler_exerciser`] lists them.
+//!
+//! The build script of stickler compiles it with nothing but `rustc`: it uses no other crate.
 
 mod block;
 mod busy;
@@ -12,8 +14,10 @@ mod complaints;
 mod console;
 mod devices;
 mod drivers;
+mod end;
 mod entropy;
 mod failure;
+mod file_system;
 mod machine;
 mod net;
 mod sys;
@@ -26,14 +30,18 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use stickler_exerciser::{COMMAND, GIVING_UP_PARAMETER, GuestLine, PATIENCE_PARAMETER};
+use stickler_exerciser::{
+    COMMAND, CPUS_PARAMETER, END_PARAMETER, GIVING_UP_PARAMETER, GuestLine, MEMORY_PARAMETER,
+    PATIENCE_PARAMETER,
+};
 
 use crate::devices::{Device, Kind};
 use crate::drivers::Bus;
 use crate::failure::Result;
 use crate::machine::{mark, say};
 
-/// How long a step may take if nobody says. A driver that lost an interrupt waits for ever.
+/// How long a step may take unless the command line says otherwise. A driver that lost an interrupt waits
+/// for ever.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
@@ -43,7 +51,12 @@ fn main() -> ExitCode {
     }
     let mut exercise = Exercise::default();
     match machine::mount_file_systems() {
-        Ok(()) => exercise.run(),
+        Ok(()) => {
+            if let Some(how) = machine::parameter(END_PARAMETER) {
+                return end::now(&how);
+            }
+            exercise.run();
+        }
         Err(error) => exercise.failed("machine", &error),
     }
     if !exercise.hung {
@@ -54,7 +67,7 @@ fn main() -> ExitCode {
         say(&GuestLine::Passed);
     }
     if exercise.hung {
-        // A driver that waits for its device can hold up switching off.
+        // A driver that waits for its device can keep the machine from being switched off.
         thread::spawn(|| {
             thread::sleep(Duration::from_secs(10));
             sys::reset();
@@ -63,29 +76,29 @@ fn main() -> ExitCode {
     sys::power_off();
     say(&GuestLine::Failed {
         step: "power-off".to_owned(),
-        message: "the machine stays on".to_owned(),
+        message: "the machine is still on".to_owned(),
     });
     ExitCode::FAILURE
 }
 
-/// What step is being done to, for whoever asks why it does not end.
+/// What the current step does, to be reported if the step does not end.
 static DOING: Mutex<String> = Mutex::new(String::new());
 
-/// Notes what is being done now.
+/// Notes what the current step does now.
 pub(crate) fn doing(what: impl Into<String>) {
     if let Ok(mut doing) = DOING.lock() {
         *doing = what.into();
     }
 }
 
-/// How it goes.
+/// The state of the exercise.
 #[derive(Default)]
 struct Exercise {
     /// A driver may give up on its device.
     giving_up: bool,
-    /// Kinds of devices with which nothing more is done.
+    /// Kinds of devices that are not used any more.
     lost: BTreeSet<Kind>,
-    /// A step never ended.
+    /// A step has not ended in its time.
     hung: bool,
     failed: bool,
 }
@@ -105,10 +118,19 @@ impl Exercise {
             }
             return;
         }
+        if [CPUS_PARAMETER, MEMORY_PARAMETER]
+            .iter()
+            .any(|name| machine::parameter(name).is_some())
+        {
+            mark("machine");
+            if let Err(error) = machine::check_size() {
+                self.failed("machine", &error);
+            }
+        }
         mark("drivers");
         if let Err(error) = devices::wait_for_drivers(self.giving_up) {
             self.failed("drivers", &error);
-            // One line for them is enough.
+            // The steps would all fail for the same reason.
             let devices = devices::all().unwrap_or_default();
             let undriven = devices.iter().filter(|device| !device.is_driven());
             self.lost.extend(undriven.filter_map(Device::kind));
@@ -206,7 +228,7 @@ impl Exercise {
         }
     }
 
-    /// Notes the devices that were given up, where that is allowed.
+    /// Notes the devices that their drivers gave up on, where they may.
     fn note_lost(&mut self) {
         if !self.giving_up {
             return;

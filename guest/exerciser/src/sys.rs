@@ -1,5 +1,5 @@
-//! What the standard library does not have: the C library's functions and the kernel's, each behind a
-//! function that can be called with anything.
+//! What the standard library lacks: functions of the C library and of the kernel, each behind a function
+//! that is safe to call with any argument.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ unsafe extern "C" {
         flags: c_ulong,
         data: *const c_void,
     ) -> c_int;
+    fn umount(target: *const c_char) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
     fn reboot(how: c_int) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
@@ -25,16 +26,18 @@ unsafe extern "C" {
 
 const FINIT_MODULE: c_long = 313;
 const POWER_OFF: c_int = 0x4321_fedc;
+const RESTART: c_int = 0x0123_4567;
 const AF_INET: c_int = 2;
 const SOCK_RAW: c_int = 3;
 const IPPROTO_ICMP: c_int = 1;
 
-/// Mounts the kernel's file system `kind` at `target`.
-pub(crate) fn mount_at(kind: &CStr, target: &CStr) -> io::Result<()> {
-    // SAFETY: All three are null-terminated, and these kinds take no data.
+/// Mounts the file system of the type `kind` in `source` at `target`. The source of file systems of the
+/// kernel's own can have any name.
+pub(crate) fn mount_at(source: &CStr, kind: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: All three are null-terminated, and file systems can do without data.
     let result = unsafe {
         mount(
-            kind.as_ptr(),
+            source.as_ptr(),
             target.as_ptr(),
             kind.as_ptr(),
             0,
@@ -44,6 +47,12 @@ pub(crate) fn mount_at(kind: &CStr, target: &CStr) -> io::Result<()> {
     check(result.into())
 }
 
+/// Unmounts the file system at `target`.
+pub(crate) fn unmount(target: &CStr) -> io::Result<()> {
+    // SAFETY: It is null-terminated.
+    check(unsafe { umount(target.as_ptr()) }.into())
+}
+
 /// Loads a module.
 pub(crate) fn load_module(file: &File) -> io::Result<()> {
     // SAFETY: The kernel reads from the file, and the string of parameters, which is empty and
@@ -51,19 +60,25 @@ pub(crate) fn load_module(file: &File) -> io::Result<()> {
     check(unsafe { syscall(FINIT_MODULE, file.as_raw_fd(), c"".as_ptr(), 0 as c_int) })
 }
 
-/// Switches the machine off. Comes back only if that fails.
+/// Switches the machine off. Returns only if that fails.
 pub(crate) fn power_off() {
     // SAFETY: It touches no memory of ours.
     unsafe { reboot(POWER_OFF) };
 }
 
-/// Resets the machine without asking anybody. Does nothing on a kernel without that key.
+/// Restarts the machine. Returns only if that fails.
+pub(crate) fn restart() {
+    // SAFETY: It touches no memory of ours.
+    unsafe { reboot(RESTART) };
+}
+
+/// Resets the machine at once, without the drivers. Does nothing if the kernel has no such key.
 pub(crate) fn reset() {
-    // There is nobody left to tell.
+    // If it fails, nothing else can be done.
     let _ = fs::write("/proc/sysrq-trigger", "b");
 }
 
-/// Writes back what is written.
+/// Has all file systems written back.
 pub(crate) fn write_back() {
     // SAFETY: It has no arguments and cannot fail.
     unsafe { sync() };
@@ -74,7 +89,7 @@ pub(crate) fn icmp_socket() -> io::Result<UdpSocket> {
     // SAFETY: It touches no memory of ours.
     let fd = unsafe { socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) };
     check(fd.into())?;
-    // SAFETY: The descriptor is new, and nobody else has it.
+    // SAFETY: The descriptor is new, and nothing else owns it.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 

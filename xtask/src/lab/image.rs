@@ -10,9 +10,10 @@ use super::Equipment;
 use crate::guest::{self, add_busybox};
 use crate::process::{find_program, output_of};
 use stickler_guest_image::cpio::Archive;
+use stickler_guest_programs::machine::MODULES_LIST;
 
 /// What the lab's machine needs of its kernel: KVM, the disk and the port to the host, and what
-/// commands may want: taps, bridges, loop devices.
+/// commands may need: taps, bridges, loop devices.
 const MODULES: [&str; 9] = [
     "kvm-amd",
     "virtio_pci",
@@ -25,7 +26,7 @@ const MODULES: [&str; 9] = [
     "vhost_net",
 ];
 
-/// Programs of the host that commands in the lab find there too, if the host has them.
+/// Programs of the host that the lab has too, if the host has them.
 const HOST_PROGRAMS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "ip", "strace"];
 
 /// Writes the image to `path`.
@@ -49,7 +50,7 @@ pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
         let path = format!("/boot/modules/{}.ko", module.name);
         archive.file(&path, 0o644, &module.content)?;
     }
-    kernel.add_modules(&MODULES, &mut archive)?;
+    kernel.add_modules(&MODULES, MODULES_LIST, &mut archive)?;
     add_busybox(&mut archive, busybox)?;
     let mut libraries = BTreeSet::new();
     for name in HOST_PROGRAMS {
@@ -71,7 +72,7 @@ pub(super) fn write(path: &Path, equipment: &Equipment) -> Result<()> {
     Ok(())
 }
 
-/// The shared libraries a program of the host needs, its loader among them.
+/// The shared libraries that a program of the host needs, with its loader.
 fn libraries_of(program: &Path) -> Result<Vec<String>> {
     let listing = output_of(Command::new("ldd").arg(program))?;
     Ok(listing

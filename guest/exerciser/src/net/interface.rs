@@ -1,9 +1,9 @@
 //! A network interface, and what the kernel can be asked to do with it.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 
-use stickler_exerciser::{GUEST, MASK};
+use stickler_exerciser::MASK;
 
 use crate::failure::{Context, Result};
 use crate::sys::{self, Request};
@@ -37,13 +37,13 @@ impl Interface {
         Ok(())
     }
 
-    /// Gives it the guest's address.
-    pub(super) fn set_address(&self) -> Result {
-        for (request, address) in [(Request::SetAddress, GUEST), (Request::SetMask, MASK)] {
+    /// Gives it an address of a network with [`MASK`].
+    pub(super) fn set_address(&self, address: Ipv4Addr) -> Result {
+        for (request, address) in [(Request::SetAddress, address), (Request::SetMask, MASK)] {
             // struct sockaddr_in: family AF_INET, port, address.
             let mut value = [0; 16];
             value[0] = 2;
-            value[4..8].copy_from_slice(&address);
+            value[4..8].copy_from_slice(&address.octets());
             self.ask(request, &value)?;
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Interface {
     }
 }
 
-/// Any socket will do to speak of interfaces.
+/// A socket to make requests about interfaces with; any will do.
 fn socket() -> Result<UdpSocket> {
     UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")
 }

@@ -1,44 +1,52 @@
 //! Talking to the host: ping, and the echo services over UDP and TCP.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stickler_exerciser::{HOST, pattern};
+use stickler_exerciser::{ECHO_PORT, pattern};
 
+use super::Network;
 use crate::doing;
 use crate::failure::{Context, Result, ensure};
 use crate::sys;
 
-const ECHO: u16 = 7;
-
 /// How long an answer to a packet is waited for.
 const ANSWER: Duration = Duration::from_millis(1500);
 
-/// So often a packet is sent that may get lost.
+/// How often a packet that may get lost is sent.
 const ATTEMPTS: usize = 8;
 
 /// How long a connection may stand still.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Everything.
-pub(super) fn all() -> Result {
+/// Uses all services of the host.
+pub(super) fn all(network: Network) -> Result {
     for size in [0, 8, 1400, 4000] {
-        ping(size, 2)?;
+        ping(network, size, 2)?;
     }
-    udp_one_by_one()?;
-    udp_many_at_once()?;
-    tcp(1, 1)?;
-    tcp(10_000, 1)?;
-    tcp(128 << 10, 2)
+    udp_one_by_one(network)?;
+    udp_many_at_once(network)?;
+    tcp(network, 1, 1)?;
+    tcp(network, 10_000, 1)?;
+    tcp(network, 128 << 10, 2)?;
+    match network {
+        Network::Fixed => Ok(()),
+        Network::Dhcp => tcp(network, 512 << 10, 1),
+        // A tap offers checksums and segmentation to the driver; this is enough for both.
+        Network::Tap => {
+            ping(network, 6000, 2)?;
+            tcp(network, 4 << 20, 1)
+        }
+    }
 }
 
 /// Sends `count` echo requests with `size` bytes of data.
-pub(super) fn ping(size: usize, count: u16) -> Result {
+pub(super) fn ping(network: Network, size: usize, count: u16) -> Result {
     const HEADER: usize = 8;
     let socket = sys::icmp_socket().context("cannot ping")?;
-    let host = SocketAddr::from((HOST, 0));
+    let host = SocketAddr::from((network.host(), 0));
     socket.connect(host).context("cannot ping")?;
     for sequence in 0..count {
         doing(format!("pinging the host with {size} bytes"));
@@ -81,7 +89,7 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// Receives until `look` makes something of a packet, or none has come in time.
+/// Receives until `look` returns something for a packet, or none has come in time.
 fn receive<T>(
     socket: &UdpSocket,
     buffer: &mut [u8],
@@ -99,11 +107,11 @@ fn receive<T>(
     None
 }
 
-fn udp_socket() -> Result<UdpSocket> {
+fn udp_socket(network: Network) -> Result<UdpSocket> {
     let socket = UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
     socket
-        .connect((Ipv4Addr::from(HOST), ECHO))
-        .context("there is no way to the host")?;
+        .connect((network.host(), ECHO_PORT))
+        .context("the host cannot be reached")?;
     Ok(socket)
 }
 
@@ -114,8 +122,8 @@ fn datagram(number: u32, size: usize) -> Vec<u8> {
     data
 }
 
-fn udp_one_by_one() -> Result {
-    let socket = udp_socket()?;
+fn udp_one_by_one(network: Network) -> Result {
+    let socket = udp_socket(network)?;
     let mut found = vec![0; 64 << 10];
     // The last one comes in fragments.
     for (number, size) in (0..).zip([0, 1, 14, 60, 508, 1000, 1468, 5000]) {
@@ -142,10 +150,10 @@ fn udp_one_by_one() -> Result {
     Ok(())
 }
 
-/// So many that queues fill up. Some may get lost; what comes is right.
-fn udp_many_at_once() -> Result {
+/// Fills queues with datagrams. Some may get lost; those that come back are right.
+fn udp_many_at_once(network: Network) -> Result {
     const COUNT: u32 = 64;
-    let socket = udp_socket()?;
+    let socket = udp_socket(network)?;
     let size = |number: u32| (number as usize * 97) % 1400;
     doing(format!("waiting for {COUNT} echoes by UDP"));
     let mut came = 0;
@@ -171,11 +179,11 @@ fn udp_many_at_once() -> Result {
     })
 }
 
-/// Sends `size` bytes over `connections` at once and compares what comes back meanwhile.
-fn tcp(size: usize, connections: u64) -> Result {
+/// Sends `size` bytes over each of `connections` at once, and compares what comes back at the same time.
+fn tcp(network: Network, size: usize, connections: u64) -> Result {
     doing(format!("echoing {size} bytes by TCP"));
     let threads: Vec<_> = (0..connections)
-        .map(|number| thread::spawn(move || echo(size, 70 + number)))
+        .map(|number| thread::spawn(move || echo(network, size, 70 + number)))
         .collect();
     for thread in threads {
         thread
@@ -186,9 +194,9 @@ fn tcp(size: usize, connections: u64) -> Result {
     Ok(())
 }
 
-/// Connects to the host. A link that goes down and comes up again may be in the way for a while.
-fn connect() -> Result<TcpStream> {
-    let address = SocketAddr::from((HOST, ECHO));
+/// Connects to the host, which takes longer while the link is down.
+fn connect(network: Network) -> Result<TcpStream> {
+    let address = SocketAddr::from((network.host(), ECHO_PORT));
     let since = Instant::now();
     loop {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -206,8 +214,8 @@ fn connect() -> Result<TcpStream> {
     }
 }
 
-fn echo(size: usize, seed: u64) -> Result {
-    let mut stream = connect()?;
+fn echo(network: Network, size: usize, seed: u64) -> Result {
+    let mut stream = connect(network)?;
     stream.set_read_timeout(Some(PATIENCE)).context("time")?;
     stream.set_write_timeout(Some(PATIENCE)).context("time")?;
     let data = pattern::bytes(seed, size);

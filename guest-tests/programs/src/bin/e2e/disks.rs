@@ -7,23 +7,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use stickler_guest_programs::exercise::{
-    FROM_HOST_SEED, FROM_HOST_SIZE, GUEST_FILE_SEED, GUEST_FILE_SIZE, GUEST_FILES, READ_ONLY_SEED,
-    READ_ONLY_SIZE,
+    FROM_HOST, FROM_HOST_SEED, FROM_HOST_SIZE, GUEST_FILE_SEED, GUEST_FILE_SIZE, GUEST_FILES,
+    READ_ONLY_SEED, READ_ONLY_SIZE,
 };
 use stickler_guest_programs::pattern;
 
-/// Makes the disk with a file system and the file `from-host` in it.
+/// Makes the disk with a file system and the host's file in it.
 pub(crate) fn make(disk: &Path, scratch: &Path) -> Result<()> {
     let content = scratch.join("content");
     fs::create_dir_all(&content)?;
     fs::write(
-        content.join("from-host"),
+        content.join(FROM_HOST),
         pattern::bytes(FROM_HOST_SEED, FROM_HOST_SIZE),
     )?;
     File::create(disk)?.set_len(64 << 20)?;
     tool(
         Command::new("mke2fs")
-            // As large as any block of a disk that is to be mounted.
+            // The logical blocks of a disk must not be larger than these to be mounted.
             .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-d"])
             .arg(&content)
             .arg(disk),
@@ -42,7 +42,7 @@ pub(crate) fn make_read_only(disk: &Path) -> Result<()> {
 pub(crate) fn compare(disk: &Path, scratch: &Path) -> Result<()> {
     tool(Command::new("e2fsck").args(["-f", "-n"]).arg(disk))
         .context("the guest's file system is not clean")?;
-    let from_host = ("from-host".to_owned(), FROM_HOST_SEED, FROM_HOST_SIZE);
+    let from_host = (FROM_HOST.to_owned(), FROM_HOST_SEED, FROM_HOST_SIZE);
     let from_guest = (0..GUEST_FILES).map(|number| {
         (
             format!("guest-{number}"),

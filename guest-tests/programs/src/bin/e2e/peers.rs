@@ -1,7 +1,7 @@
 //! The far sides of the guest's devices: who answers on console sockets and on the network.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -148,7 +148,7 @@ impl Tap {
         };
         ip(&["addr", "add", &format!("{TAP_HOST}/24"), "dev", name])?;
         ip(&["link", "set", name, "up"])?;
-        let address = SocketAddr::new(TAP_HOST.parse()?, ECHO_PORT);
+        let address = SocketAddr::from((TAP_HOST, ECHO_PORT));
         tap.echo_tcp(address)?;
         tap.echo_udp(address)?;
         Ok(tap)
@@ -207,9 +207,9 @@ fn ip(arguments: &[&str]) -> Result<()> {
     tool("ip", arguments)
 }
 
-/// Whether the host answers `address` pings.
-pub(crate) fn ping(address: &str) -> Result<()> {
-    tool("ping", &["-c", "3", "-W", "10", address])
+/// Fails unless `address` answers to ping.
+pub(crate) fn ping(address: Ipv4Addr) -> Result<()> {
+    tool("ping", &["-c", "3", "-W", "10", &address.to_string()])
 }
 
 fn tool(program: &str, arguments: &[&str]) -> Result<()> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
+use stickler_guest_programs::exercise::GuestLine;
 
 /// How much longer than the guest's time stickler itself may take.
 const GRACE: Duration = Duration::from_secs(60);
@@ -250,6 +251,12 @@ impl Outcome {
             format!("the guest: {}\n", report["guest"])
         });
         end + &both(&self.output, &self.errors)
+    }
+
+    /// Whether the guest said that everything worked.
+    pub(crate) fn passed(&self) -> bool {
+        let mut lines = self.output.lines();
+        lines.any(|line| GuestLine::parse(line) == Some(GuestLine::Passed))
     }
 
     /// The requirements with this outcome.

@@ -1,9 +1,8 @@
 //! Block devices: one to write on, and one that is read-only.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use stickler_guest_programs::exercise::{
-    FOREIGN_SEED, FOREIGN_SIZE, READ_ONLY_SEED, READ_ONLY_SIZE,
-};
+use stickler_guest_programs::exercise::{READ_ONLY_SEED, READ_ONLY_SIZE};
+use stickler_guest_programs::foreign::{DISK_SEED, DISK_SIZE};
 use stickler_guest_programs::pattern;
 use virtio_drivers::device::blk::{BlkReq, BlkResp, SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::transport::pci::PciTransport;
@@ -27,11 +26,11 @@ pub(crate) fn exercise(transport: PciTransport) -> Result<()> {
         return read(&mut device, &content[..LARGE * 2]);
     }
     ensure!(
-        device.capacity() == (FOREIGN_SIZE / SECTOR_SIZE) as u64,
+        device.capacity() == (DISK_SIZE / SECTOR_SIZE) as u64,
         "the disk has {} sectors",
         device.capacity()
     );
-    let content = pattern::bytes(FOREIGN_SEED, FOREIGN_SIZE);
+    let content = pattern::bytes(DISK_SEED, DISK_SIZE);
     write(&mut device, &content)?;
     device.flush().context("cannot flush")?;
     read(&mut device, &content)?;

@@ -15,7 +15,7 @@ mod network;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use stickler_guest_programs::exercise::PASSED;
+use stickler_guest_programs::exercise::GuestLine;
 use stickler_guest_programs::machine;
 use stickler_guest_programs::serial::{mark, say};
 use virtio_drivers::transport::{DeviceType, pci::PciTransport};
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
     match exercise() {
         Ok(()) => {
-            say(PASSED);
+            say(&GuestLine::Passed.to_string());
             machine::power_off();
         }
         Err(error) => say(&format!("exercise: failed: {error:#}")),

@@ -1,7 +1,7 @@
 //! The network device: ARP, and pings of many sizes, by hand.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use stickler_guest_programs::exercise::USER_HOST;
+use stickler_guest_programs::exercise::{GUEST, HOST};
 use stickler_guest_programs::pattern;
 use virtio_drivers::Error;
 use virtio_drivers::device::net::{TxBuffer, VirtIONet};
@@ -15,7 +15,7 @@ type Device = VirtIONet<Memory, PciTransport, 16>;
 const BUFFER: usize = 2048;
 
 /// The guest's address.
-const OURS: [u8; 4] = [10, 0, 2, 15];
+const OURS: [u8; 4] = GUEST.octets();
 
 /// How many pings are sent; more than there are buffers.
 const PINGS: u16 = 40;
@@ -24,8 +24,7 @@ const PINGS: u16 = 40;
 pub(crate) fn exercise(transport: PciTransport) -> Result<()> {
     let mut device = Device::new(transport, BUFFER)?;
     let ours = device.mac_address();
-    let address: std::net::Ipv4Addr = USER_HOST.parse()?;
-    let host = address.octets();
+    let host = HOST.octets();
 
     let mut request = ethernet([0xff; 6], ours, 0x0806);
     request.extend([0, 1, 8, 0, 6, 4, 0, 1]);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use stickler_guest_programs::exercise::END_PARAMETER;
 
 use super::exercise::SUITE;
 use crate::stickler::{Outcome, Run};
@@ -210,8 +209,12 @@ fn of_suite<'a>(setting: &'a Setting<'_>, suite: &str) -> Run<'a> {
 /// A guest that soon breaks rules and then powers itself off.
 fn rogue<'a>(setting: &'a Setting<'_>) -> Run<'a> {
     check(setting)
-        .option("--initrd", "", &image(setting), "")
-        .with(["--append", &format!("{END_PARAMETER}=rogue")])
+        .option(
+            "--initrd",
+            "",
+            &setting.kernels.join(SUITE).join("rogue"),
+            "",
+        )
         .report_to(&setting.scratch.join("report"))
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use stickler_guest_programs::exercise::{
-    CPUS_PARAMETER, MEMORY_PARAMETER, NETWORK_PARAMETER, PASSED, PORT,
+    CPUS_PARAMETER, DISK_PARAMETER, KERNEL_LOG_PARAMETER, MEMORY_PARAMETER, NETWORK_DHCP,
+    NETWORK_PARAMETER, NETWORK_TAP, PATIENCE_PARAMETER, PORT,
 };
 
 use crate::disks;
@@ -33,7 +34,7 @@ pub(crate) fn all() -> Vec<Test> {
         .map(|(suite, version, known)| {
             Test::new(format!("exercise-{version}"), move |setting| {
                 let outcome = Exercise::of_suite(setting, suite).test(setting)?;
-                // One that is gone is news as well.
+                // A violation that is gone is to be noticed, too.
                 outcome.expect_violations(known)
             })
         })
@@ -167,19 +168,22 @@ impl Exercise {
         peers::answer_on(&path("port"));
         let _tap;
         let (network, network_parameter) = match self.network {
-            Network::User => ("user".to_owned(), "user"),
+            Network::User => ("user".to_owned(), NETWORK_DHCP),
             Network::Tap { queues } => {
                 _tap = Tap::make("exercise", queues)?;
-                (format!("tap=exercise,queues={queues}"), "tap")
+                (format!("tap=exercise,queues={queues}"), NETWORK_TAP)
             }
         };
         let kernel = match &self.kernel {
             Kernel::Image(path) | Kernel::Elf(path) => path,
         };
         let append = format!(
-            "quiet panic=-1 cryptomgr.notests {NETWORK_PARAMETER}={network_parameter} \
-             {CPUS_PARAMETER}={} {}",
-            self.cpus, self.append
+            "quiet panic=-1 cryptomgr.notests {DISK_PARAMETER}=file-system \
+             {NETWORK_PARAMETER}={network_parameter} {KERNEL_LOG_PARAMETER}=strict \
+             {PATIENCE_PARAMETER}={} {CPUS_PARAMETER}={} {}",
+            self.timeout.as_secs() / 2,
+            self.cpus,
+            self.append
         );
         let outcome = Run::new(stickler, self.timeout)
             .option("--kernel", "", kernel, "")
@@ -206,7 +210,7 @@ impl Exercise {
             outcome.expect_code(0)?;
         }
         ensure!(
-            outcome.output.lines().any(|line| line == PASSED),
+            outcome.passed(),
             "the guest does not say that it passed\n{}",
             outcome.text()
         );

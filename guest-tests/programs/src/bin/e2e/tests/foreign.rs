@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use stickler_guest_programs::exercise::{FOREIGN_SEED, FOREIGN_SIZE, PASSED};
+use stickler_guest_programs::foreign::{DISK_SEED, DISK_SIZE};
 use stickler_guest_programs::pattern;
 
 use crate::stickler::Run;
@@ -40,7 +40,7 @@ pub(crate) fn all() -> Vec<Test> {
 
 fn check(setting: &Setting<'_>) -> Result<()> {
     let path = |name: &str| setting.scratch.join(name);
-    File::create(path("disk"))?.set_len(FOREIGN_SIZE as u64)?;
+    File::create(path("disk"))?.set_len(DISK_SIZE as u64)?;
     disks::make_read_only(&path("read-only-disk"))?;
     peers::answer_on(&path("terminal"));
     let dir = setting.kernels.join(SUITE);
@@ -62,13 +62,13 @@ fn check(setting: &Setting<'_>) -> Result<()> {
     ))?;
     outcome.expect_code(1)?;
     ensure!(
-        outcome.output.lines().any(|line| line == PASSED),
+        outcome.passed(),
         "the guest does not say that it passed\n{}",
         outcome.text()
     );
     pattern::compare(
         &fs::read(path("disk")).context("the disk is gone")?,
-        &pattern::bytes(FOREIGN_SEED, FOREIGN_SIZE),
+        &pattern::bytes(DISK_SEED, DISK_SIZE),
     )
     .map_err(|difference| anyhow!("the disk from outside: {difference}"))?;
     disks::compare_read_only(&path("read-only-disk"))?;

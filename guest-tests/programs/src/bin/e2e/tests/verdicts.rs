@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use stickler_guest_programs::exercise::END_PARAMETER;
 
 use super::exercise::SUITE;
 use crate::stickler::{Outcome, Run};
@@ -74,8 +73,8 @@ fn run<'a>(setting: &'a Setting<'_>) -> Run<'a> {
     let dir = setting.kernels.join(SUITE);
     Run::new(setting.stickler, Duration::from_secs(120))
         .option("--kernel", "", &dir.join("vmlinuz"), "")
-        .option("--initrd", "", &dir.join("exerciser"), "")
-        .with(["--append", &format!("quiet {END_PARAMETER}=rogue")])
+        .option("--initrd", "", &dir.join("rogue"), "")
+        .with(["--append", "quiet panic=-1"])
 }
 
 fn rogue(setting: &Setting<'_>, arguments: &[&str]) -> Result<Outcome> {

@@ -1,16 +1,21 @@
 //! A driver that breaks rules: first a recommendation, then a prohibition. It reaches the common
 //! configuration through the PCI configuration access capability (§4.1.4.7), for which configuration
 //! space is enough.
+//!
+//! It is the first process of a guest, or a program for `stickler check -- PROGRAM`.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use stickler_guest_programs::machine;
+use stickler_guest_programs::serial::{mark, say};
 
 const ACKNOWLEDGE: u8 = 1;
 const DRIVER: u8 = 2;
-/// A bit of device status that means nothing (§2.1).
+/// A bit of device status without a meaning (§2.1).
 const UNDEFINED: u8 = 16;
 
 /// `cfg_type` of the common configuration and of the PCI configuration access capability (§4.1.4).
@@ -20,13 +25,27 @@ const PCI_CFG: u8 = 5;
 /// Where `device_status` is in the common configuration (§4.1.4.3).
 const DEVICE_STATUS: u32 = 20;
 
+fn main() -> ExitCode {
+    let first = machine::is_first_process();
+    let done = match first {
+        true => machine::mount_file_systems().and_then(|()| misbehave()),
+        false => misbehave(),
+    };
+    match done {
+        Ok(()) if first => machine::power_off(),
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) => say(&format!("rogue: {error:#}")),
+    }
+    ExitCode::FAILURE
+}
+
 /// Misbehaves towards the first virtio device on the bus.
-pub(crate) fn misbehave() -> Result<()> {
+fn misbehave() -> Result<()> {
     let device = first_device()?;
-    let driver = device.join("driver/unbind");
-    if driver.exists() {
+    let unbind = device.join("driver/unbind");
+    if unbind.exists() {
         let name = device.file_name().context("a device has a name")?;
-        fs::write(&driver, name.as_encoded_bytes()).context("cannot unbind the driver")?;
+        fs::write(&unbind, name.as_encoded_bytes()).context("cannot unbind the driver")?;
     }
     let config = File::options()
         .read(true)
@@ -36,12 +55,12 @@ pub(crate) fn misbehave() -> Result<()> {
     window.write_status(0)?;
     ensure!(window.read_status()? == 0, "the device does not reset");
     window.write_status(ACKNOWLEDGE)?;
-    super::mark("recommendation");
+    mark("recommendation");
     window.write_status(ACKNOWLEDGE | UNDEFINED)?;
-    super::mark("prohibition");
+    mark("prohibition");
     window.write_status(ACKNOWLEDGE | DRIVER)?;
     window.write_status(ACKNOWLEDGE)?;
-    super::mark("done");
+    mark("done");
     Ok(())
 }
 
@@ -60,7 +79,7 @@ fn vendor(device: &Path) -> Option<String> {
     fs::read_to_string(device.join("vendor")).ok()
 }
 
-/// The way to `device_status` through configuration space.
+/// Access to `device_status` through configuration space.
 struct Window<'a> {
     config: &'a File,
     /// Where the PCI configuration access capability is.
