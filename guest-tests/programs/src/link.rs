@@ -14,7 +14,7 @@ const MAX_LENGTH: u32 = 4 << 20;
 /// The most bytes of output or of a file in one message.
 pub const CHUNK: usize = 256 << 10;
 
-/// What one side tells the other.
+/// A message of one side to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Machine: it is up, with this kernel release.
@@ -45,9 +45,9 @@ pub enum Message {
     File(Vec<u8>, Attributes, u64),
     /// Machine: data of the latest file, at this offset.
     Data(u64, Vec<u8>),
-    /// Machine: that was all.
+    /// Machine: all changes were sent.
     Collected,
-    /// Machine: something it was asked for failed, with the reason.
+    /// Machine: a request failed, for this reason.
     Failed(Vec<u8>),
 }
 

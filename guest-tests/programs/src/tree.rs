@@ -1,4 +1,4 @@
-//! Which files below a directory changed, and how they travel.
+//! Finds the files below a directory that changed, and sends and receives them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ pub struct Snapshot {
     entries: BTreeMap<PathBuf, State>,
 }
 
-/// What changes whenever the file does: the time of the last change of its inode above all.
+/// Changes whenever the file does, most of all by the time of its inode's last change.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     inode: u64,
@@ -33,7 +33,7 @@ impl State {
         Self {
             inode: metadata.ino(),
             mode: metadata.mode(),
-            // A directory is told apart by its attributes: its entries are looked at anyway.
+            // Of a directory only the attributes count: its entries are compared themselves.
             size: if directory { 0 } else { metadata.size() },
             changed: if directory {
                 (0, 0)
@@ -63,7 +63,7 @@ impl Snapshot {
         })
     }
 
-    /// Says what has changed since, as messages from [`Message::Removed`] to [`Message::Data`].
+    /// Sends what has changed since then, as messages from [`Message::Removed`] to [`Message::Data`].
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ fn send_entry(
         send(Message::File(bytes(path), attributes, metadata.len()))?;
         send_data(&File::open(&full)?, metadata.len(), send)
     } else {
-        // Sockets, pipes and devices mean nothing on another machine.
+        // Sockets, pipes and devices have no use on another machine.
         Ok(())
     }
 }
@@ -164,7 +164,7 @@ fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-/// The receiving side: makes a directory like the one the messages speak of.
+/// The receiving side: makes the changes in a directory that the messages describe.
 #[derive(Debug)]
 pub struct Receiver {
     root: PathBuf,
@@ -190,7 +190,7 @@ impl Receiver {
         }
     }
 
-    /// Makes the change that `message` speaks of. Returns whether it was a message about files.
+    /// Makes the change that `message` describes. Returns whether it was a message about files.
     ///
     /// # Errors
     ///
@@ -306,7 +306,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn set_attributes(path: &Path, attributes: &Attributes) -> io::Result<()> {
-    // Only root may give files away; what others get back is theirs.
+    // Only root can change the owner; for others, files that come back are their own.
     if rustix::process::geteuid().is_root() {
         chown(path, Some(attributes.uid), Some(attributes.gid))?;
     }

@@ -273,8 +273,7 @@ impl Disk {
         })
     }
 
-    /// The sectors behind those that the host fills, which cannot be read: the driver says so, and
-    /// others can.
+    /// Reads sectors behind those that the host fills, which fail, and then sectors that can be read.
     fn failing_sectors(&self) -> Result {
         doing(format!(
             "reading sectors of {} that cannot be read",

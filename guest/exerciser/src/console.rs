@@ -16,13 +16,13 @@ use crate::sys::{self, Request};
 
 const TERMINAL: &str = "/dev/hvc0";
 
-/// Feature bit of a console with several ports (§5.3.3).
+/// VIRTIO_CONSOLE_F_MULTIPORT: the console has several ports (§5.3.3).
 const MULTIPORT: usize = 1;
 
-/// How long nothing happens when nothing more is going to.
+/// If nothing has happened for so long, nothing more will.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// How long the far side of a port may be away.
+/// How long the host may be disconnected from a port.
 const AWAY: Duration = Duration::from_secs(10);
 
 const TICK: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ pub(crate) fn exercise() -> Result {
     })
     .and_then(|()| open(Path::new(TERMINAL)))?;
     make_raw(&terminal)?;
-    // A terminal's driver gives its device 16 bytes at a time.
+    // A small size, for the driver of a terminal sends 16 bytes at a time.
     talk(terminal, "hvc0", 10, 1 << 10)?;
 
     if !devices::of(Kind::Console)?
@@ -53,7 +53,7 @@ pub(crate) fn exercise() -> Result {
     for attempt in 1..=attempts {
         let port = open_named()?;
         if attempt > 1 {
-            // It went away under our hands, as it may; what was on its way comes to nobody.
+            // The port was removed in use, as it may be. What was in flight then is lost.
             drain(&port)?;
         }
         result = [(11, 1), (12, 100), (13, 5000), (14, 64 << 10)]
@@ -69,7 +69,7 @@ pub(crate) fn exercise() -> Result {
     result
 }
 
-/// Opens the named port, once it has been there for a while.
+/// Opens the named port after it has existed for a while.
 fn open_named() -> Result<File> {
     eventually("the named console port", || {
         let Some(path) = port(PORT)? else {
@@ -82,9 +82,9 @@ fn open_named() -> Result<File> {
     })
 }
 
-/// Takes what comes until nothing does.
+/// Reads and drops input until no more comes.
 fn drain(mut port: &File) -> Result {
-    sys::set_waiting(port, false).context("cannot look into a port")?;
+    sys::set_waiting(port, false).context("cannot change the flags of a port")?;
     let mut buffer = [0; 4096];
     let mut since = Instant::now();
     while since.elapsed() < SETTLED {
@@ -93,7 +93,7 @@ fn drain(mut port: &File) -> Result {
             _ => thread::sleep(TICK),
         }
     }
-    sys::set_waiting(port, true).context("cannot look into a port")
+    sys::set_waiting(port, true).context("cannot change the flags of a port")
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -105,7 +105,7 @@ fn open(path: &Path) -> Result<File> {
         .context(format!("cannot open {}", path.display()))
 }
 
-/// Switches off what a terminal makes of what passes it.
+/// Has the terminal pass all bytes unchanged.
 fn make_raw(terminal: &File) -> Result {
     // struct termios: four words of flags (input, output, control, local), the line discipline, and
     // the special characters.
@@ -116,13 +116,13 @@ fn make_raw(terminal: &File) -> Result {
     const MIN: usize = 6;
     let mut modes = [0; 64];
     sys::control(terminal, Request::TerminalModes, &mut modes)
-        .context("hvc0 does not tell its modes")?;
+        .context("cannot read the modes of hvc0")?;
     modes[..OUTPUT + 4].fill(0);
     modes[LOCAL..LOCAL + 4].fill(0);
     modes[CHARACTERS + TIME] = 0;
     modes[CHARACTERS + MIN] = 1;
     sys::control(terminal, Request::SetTerminalModes, &mut modes)
-        .context("hvc0 does not take its modes")
+        .context("cannot set the modes of hvc0")
 }
 
 /// Sends `length` bytes and compares what comes back at the same time.
@@ -141,7 +141,7 @@ fn talk(port: File, name: &str, seed: u64, length: usize) -> Result {
             "waiting for {name}: {count} of {length} bytes have come"
         ));
         match receiver.read(&mut found[count..]) {
-            // Nobody is at the far side: the host may come yet, or again.
+            // The host is not connected to the port; it may connect later.
             Ok(0) if waited < AWAY => {
                 waited += TICK;
                 thread::sleep(TICK);

@@ -1,4 +1,4 @@
-//! The devices as the kernel lists them: which there are, and whether they have drivers.
+//! The devices as the kernel lists them, and whether they have drivers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const FAILED: u64 = 128;
 /// A virtio device, by its function on the PCI bus.
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
-    /// Its directory among PCI's.
+    /// The directory of its PCI function.
     pub(crate) function: PathBuf,
 }
 
@@ -28,7 +28,7 @@ impl Device {
         name(&self.function)
     }
 
-    /// The directory of the virtio device that the transport's driver has made of it.
+    /// The directory of the virtio device that the transport's driver has made for it.
     pub(crate) fn virtio(&self) -> Option<PathBuf> {
         let entries = fs::read_dir(&self.function).ok()?;
         entries
@@ -40,7 +40,7 @@ impl Device {
             })
     }
 
-    /// What it is: by what the transport's driver says, else by its PCI Device ID.
+    /// Its type: as the transport's driver says, else by its PCI Device ID.
     pub(crate) fn kind(&self) -> Option<Kind> {
         if let Some(id) = self.virtio().and_then(|dir| number(&dir.join("device"))) {
             return Kind::of(id);
@@ -62,7 +62,7 @@ impl Device {
                 .is_some_and(|virtio| virtio.join("driver").exists())
     }
 
-    /// Whether the driver has said that it gave up, or the device that it wants a reset.
+    /// Whether the driver has set FAILED, or the device DEVICE_NEEDS_RESET.
     pub(crate) fn is_given_up(&self) -> bool {
         self.status()
             .is_some_and(|status| status & (FAILED | DEVICE_NEEDS_RESET) != 0)
@@ -93,7 +93,7 @@ impl Device {
         let name = self.name();
         match (self.function.join("driver").exists(), self.status()) {
             (false, _) => format!("at {name}: its transport has no driver"),
-            (true, None) => format!("at {name}: the transport gives no device"),
+            (true, None) => format!("at {name}: its transport's driver has made no device"),
             (true, Some(status)) if self.is_driven() => {
                 format!("at {name}: device status {status:#04x}")
             }
@@ -121,7 +121,7 @@ pub(crate) fn of(kind: Kind) -> Result<Vec<Device>> {
         .collect())
 }
 
-/// Waits until every device has its driver, or, where drivers may do so, was given up.
+/// Waits until every device has its driver, or until its driver gave up, where `giving_up` allows that.
 pub(crate) fn wait_for_drivers(giving_up: bool) -> Result {
     let undriven = || -> Result<Vec<Device>> {
         Ok(all()?
@@ -139,10 +139,10 @@ pub(crate) fn wait_for_drivers(giving_up: bool) -> Result {
     Ok(())
 }
 
-/// How long something may take to happen that is to happen soon.
+/// How long [`eventually`] waits.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Waits for something that is to happen soon.
+/// Waits until `look` returns something, which should be soon.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begin = Instant::now();
     loop {
@@ -150,7 +150,10 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<
             return Ok(found);
         }
         if begin.elapsed() > SOON {
-            return Err(format!("waited {} s in vain for {what}", SOON.as_secs()));
+            return Err(format!(
+                "timed out after {} s while waiting for {what}",
+                SOON.as_secs()
+            ));
         }
         thread::sleep(Duration::from_millis(20));
     }

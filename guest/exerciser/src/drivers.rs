@@ -1,4 +1,4 @@
-//! Taking drivers from their devices and giving them back.
+//! Unbinds drivers from their devices and binds them again.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,19 @@ use crate::devices::{self, Device, Kind, eventually};
 use crate::doing;
 use crate::failure::{Context, Result, ensure};
 
-/// What is taken away.
+/// What is removed and brought back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bus {
     /// The device type's driver.
     Virtio,
     /// The transport's driver.
     Pci,
-    /// The device itself, which is then found again.
+    /// The device itself, which is then found by a rescan.
     Rescan,
 }
 
-/// Takes the driver, or the whole device, from every device and gives it back, while the network,
-/// the entropy device and the disks are in use.
+/// Removes the driver of every device, or the device itself, and brings it back, while the network, the
+/// entropy device and the disks are in use.
 pub(crate) fn rebind(bus: Bus, giving_up: bool) -> Result {
     for device in devices::all()? {
         if !device.is_driven() || (giving_up && device.is_given_up()) {
@@ -44,7 +44,7 @@ pub(crate) fn rebind(bus: Bus, giving_up: bool) -> Result {
             Ok((device.is_driven() || giving_up && device.is_given_up()).then_some(()))
         })?;
         if kind == Some(Kind::Net) {
-            // The new interface is down.
+            // The interface is a new one, which is down.
             crate::net::bring_up()?;
         }
     }
@@ -55,15 +55,15 @@ fn rebind_one(at: &Path, device: &Device) -> Result {
     let name = devices::name(at);
     let what = device.describe();
     let driver = fs::canonicalize(at.join("driver")).context(format!("{name} has no driver"))?;
-    doing(format!("taking the driver from {what}"));
+    doing(format!("unbinding the driver from {what}"));
     fs::write(driver.join("unbind"), name)
-        .context(format!("{} does not let go of {what}", driver.display()))?;
+        .context(format!("cannot unbind {} from {what}", driver.display()))?;
     ensure(!at.join("driver").exists(), || {
         format!("{what} still has its driver")
     })?;
-    doing(format!("giving the driver back to {what}"));
+    doing(format!("binding the driver to {what}"));
     fs::write(driver.join("bind"), name)
-        .context(format!("{} does not take {what} again", driver.display()))
+        .context(format!("cannot bind {} to {what} again", driver.display()))
 }
 
 fn remove_and_find(device: &Device) -> Result {

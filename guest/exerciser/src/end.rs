@@ -1,5 +1,4 @@
-//! Ends that the kernel's command line asks for instead of the exercise: those that `stickler run` tells
-//! apart.
+//! Ends of a guest without an exercise, which the kernel's command line asks for.
 
 use std::process::ExitCode;
 use std::thread;

@@ -1,11 +1,11 @@
-//! What went wrong, in words.
+//! Errors are sentences for the user.
 
 use std::fmt::Display;
 
-/// A result with words for the error.
+/// A result whose error is a sentence.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
-/// Says what was being done when something failed.
+/// Adds to an error what was being done.
 pub(crate) trait Context<T> {
     /// Puts `what` before the error.
     fn context(self, what: impl Display) -> Result<T>;

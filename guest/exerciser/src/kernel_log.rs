@@ -1,4 +1,4 @@
-//! What the kernel says.
+//! The kernel's log.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result};
@@ -11,7 +11,7 @@ const WARNING: u32 = 4;
 
 /// A message of the kernel's log.
 pub struct Message {
-    /// From 0, an emergency, to 7, of use for debugging only.
+    /// From 0, an emergency, to 7, for debugging only.
     pub level: u32,
     /// Its first line.
     pub text: String,
@@ -24,7 +24,7 @@ impl Message {
     }
 }
 
-/// All messages that the kernel still has.
+/// All messages that are still in the log.
 pub fn messages() -> Result<Vec<Message>> {
     let mut log = File::options()
         .read(true)

@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
-        eprintln!("stickler-exerciser is the first process of a guest and nothing else");
+        eprintln!("stickler-exerciser can only run as the first process of a guest");
         return ExitCode::from(2);
     }
     let mut exercise = Exercise::default();
@@ -146,7 +146,7 @@ impl Exercise {
             (Bus::Rescan, "rescan"),
         ] {
             if self.hung {
-                // A driver whose device hangs cannot be taken away.
+                // A driver that waits for its device cannot be unbound.
                 break;
             }
             self.rebind(bus, name);
@@ -195,7 +195,7 @@ impl Exercise {
         }
     }
 
-    /// Takes the drivers from the devices and gives them back.
+    /// Removes the drivers of the devices and brings them back.
     fn rebind(&mut self, bus: Bus, name: &str) {
         mark(name);
         let giving_up = self.giving_up;
@@ -207,7 +207,7 @@ impl Exercise {
 
     /// Does `work`, unless it takes too long.
     fn in_time(&mut self, work: impl FnOnce() -> Result + Send + 'static) -> Result {
-        doing("");
+        doing("starting");
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             sender.send(work()).ok();
@@ -220,7 +220,10 @@ impl Exercise {
             Err(RecvTimeoutError::Timeout) => {
                 self.hung = true;
                 let doing = DOING.lock().map(|doing| doing.clone()).unwrap_or_default();
-                Err(format!("no end after {} s of {doing}", patience.as_secs()))
+                Err(format!(
+                    "timed out after {} s while {doing}",
+                    patience.as_secs()
+                ))
             }
             Err(RecvTimeoutError::Disconnected) => {
                 panic::resume_unwind(Box::new("a step panicked"))

@@ -1,7 +1,7 @@
 //! Bytes that both sides of a device can make and compare.
 
-/// The bytes of a stream that `seed` determines: every stretch differs from every other, so that
-/// what went astray shows.
+/// The first `length` bytes of a stream that `seed` determines. No part of it is equal to another, so that a
+/// comparison finds data that is in the wrong place.
 #[must_use]
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -18,18 +18,18 @@ pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     out
 }
 
-/// What the far side of a console port answers to `bytes`: not the same, so that an echo on the
-/// way is no answer.
+/// The host's answer to `bytes` on a console port. It differs from them, so that an echo of a terminal is not
+/// taken for the answer.
 #[must_use]
 pub fn answer(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|byte| byte ^ 0x55).collect()
 }
 
-/// Says where `found` differs from `expected`, if it does.
+/// Compares `found` with `expected`.
 ///
 /// # Errors
 ///
-/// The first difference, in words.
+/// Returns the first difference in words.
 pub fn compare(found: &[u8], expected: &[u8]) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!(

@@ -44,7 +44,7 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// Adds what the kernel gives the first process as its standard streams: `/dev/console`.
+    /// Adds `/dev/console`, which the kernel opens as the standard streams of the first process.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl<W: Write> Archive<W> {
         self.entry("dev/console", CHARACTER_DEVICE | 0o600, (5, 1), &[])
     }
 
-    /// Adds a file; missing directories above it come with it. `path` is absolute.
+    /// Adds a file, and the directories above it that are missing. `path` is absolute.
     ///
     /// # Errors
     ///

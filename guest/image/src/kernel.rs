@@ -1,9 +1,9 @@
-//! Which kernel a file is.
+//! The version of the kernel in a file.
 
-/// The most of a version that is believed.
+/// The longest version that is accepted.
 const LONGEST: usize = 256;
 
-/// The version in a bzImage or an ELF kernel, as far as `uname -r` says it: `6.12.9-amd64`.
+/// The version in a bzImage or an ELF kernel, as `uname -r` prints it: `6.12.9-amd64`.
 #[must_use]
 pub fn release(image: &[u8]) -> Option<&str> {
     let version = in_setup_header(image).or_else(|| in_banner(image))?;
@@ -13,7 +13,7 @@ pub fn release(image: &[u8]) -> Option<&str> {
     (!release.is_empty()).then_some(release)
 }
 
-/// Where the setup header of a bzImage says: the text, up to its null byte.
+/// The text, up to its null byte, to which the setup header of a bzImage points.
 fn in_setup_header(image: &[u8]) -> Option<&[u8]> {
     if image.get(0x202..0x206)? != b"HdrS" {
         return None;
@@ -25,7 +25,7 @@ fn in_setup_header(image: &[u8]) -> Option<&[u8]> {
     Some(&text[..end])
 }
 
-/// In the banner that a kernel prints first, which an ELF file has as it is.
+/// The version in the banner that a kernel prints first, which an ELF file has uncompressed.
 fn in_banner(image: &[u8]) -> Option<&[u8]> {
     const BANNER: &[u8] = b"Linux version ";
     if !image.starts_with(b"\x7fELF") {
@@ -36,7 +36,7 @@ fn in_banner(image: &[u8]) -> Option<&[u8]> {
         .enumerate()
         .filter(|(_, window)| *window == BANNER)
         .map(|(at, _)| &image[at + BANNER.len()..])
-        // In some places stands a format string instead.
+        // Some places have a format string instead.
         .find(|text| text.first().is_some_and(u8::is_ascii_digit))
         .map(|text| &text[..text.len().min(LONGEST)])
 }

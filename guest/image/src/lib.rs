@@ -1,7 +1,7 @@
 //! What a Linux guest boots from.
 //!
 //! * [`cpio`]: initial RAM file systems.
-//! * [`kernel`]: which kernel a file is.
+//! * [`kernel`]: the version of the kernel in a file.
 //! * [`modules`]: kernel modules, unpacked, in the order in which to load them.
 
 pub mod cpio;

@@ -1,6 +1,6 @@
 //! Kernel modules, unpacked, in the order in which to load them.
 //!
-//! Which module needs which, the modules themselves say: `modules.dep` is made by depmod when a
+//! The modules themselves name those that they need. `modules.dep` is not used: depmod makes it when a
 //! kernel is installed, and an unpacked package has none.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-/// Why modules cannot be had.
+/// Why modules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or a directory cannot be read.
@@ -16,15 +16,15 @@ pub enum Error {
     Unreadable {
         /// Which.
         path: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A compressed module is none.
+    /// A module cannot be decompressed.
     #[error("cannot unpack {path}: {cause}")]
     Packed {
         /// Which.
         path: String,
-        /// What the decompressor said.
+        /// The decompressor's error.
         cause: String,
     },
     /// There is nothing to load.
@@ -32,12 +32,12 @@ pub enum Error {
         "there are no kernel modules in {0}: a directory such as /lib/modules/VERSION is wanted, or one with .ko files"
     )]
     None(String),
-    /// The modules are another kernel's.
+    /// The modules belong to another kernel.
     #[error("the modules in {path} are of Linux {theirs}, and the kernel is {kernel}")]
     OfAnother {
         /// The directory.
         path: String,
-        /// The version they say they are of.
+        /// The version that they were built for.
         theirs: String,
         /// The kernel's.
         kernel: String,
@@ -46,14 +46,14 @@ pub enum Error {
 
 /// A module, uncompressed.
 pub struct Module {
-    /// Its name as the kernel has it: with underscores.
+    /// Its name as the kernel spells it: with underscores.
     pub name: String,
-    /// What is loaded.
+    /// The bytes to load.
     pub content: Vec<u8>,
 }
 
 impl Module {
-    /// The kernel it was built for, as `uname -r` says it.
+    /// The kernel it was built for, as `uname -r` prints it.
     #[must_use]
     pub fn release(&self) -> Option<String> {
         let value = information(&self.content, "vermagic")?;
@@ -65,7 +65,7 @@ impl Module {
 pub struct Directory {
     path: PathBuf,
     files: BTreeMap<String, PathBuf>,
-    /// It is a whole kernel's directory and not a collection.
+    /// Whether it is the directory of a kernel and not a collection of files.
     of_kernel: bool,
 }
 
@@ -89,8 +89,8 @@ impl Directory {
         })
     }
 
-    /// The modules to load, each after what it depends on: of a kernel's directory those that are
-    /// `wanted`, of a collection all.
+    /// The modules to load, each after those that it depends on: `wanted` from a kernel's directory, and all
+    /// from a collection.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl Directory {
         self.closure(&all)
     }
 
-    /// The modules `names` and those they depend on, each after what it depends on. Names without a
-    /// module are taken for built in.
+    /// The modules `names` and those that they depend on, each after those that it depends on. A name without
+    /// a module is taken for a driver that is built in.
     ///
     /// # Errors
     ///
@@ -141,12 +141,12 @@ impl Directory {
         Ok(())
     }
 
-    /// Fails where `modules`, which come from here, say that they are of another kernel than
-    /// `release`, which would refuse them.
+    /// Fails if `modules`, which come from here, were built for another kernel than `release`, which would
+    /// refuse them.
     ///
     /// # Errors
     ///
-    /// That they are.
+    /// When they were.
     pub fn fits(&self, modules: &[Module], release: &str) -> Result<(), Error> {
         match modules.iter().find_map(Module::release) {
             Some(theirs) if theirs != release => Err(Error::OfAnother {
@@ -159,7 +159,7 @@ impl Directory {
     }
 }
 
-/// The module's name as the kernel has it: with underscores.
+/// The module's name as the kernel spells it: with underscores.
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -173,7 +173,7 @@ fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(),
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let path = entry.path();
-        // Not through links: `build` and `source` lead to whole source trees.
+        // Links are not followed: `build` and `source` lead to whole source trees.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             find_modules(&path, found)?;
         } else if let Some((name, "" | ".xz" | ".gz" | ".zst")) = path

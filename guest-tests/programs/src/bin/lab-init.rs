@@ -21,7 +21,7 @@ use stickler_guest_programs::tree::Snapshot;
 
 const FILES: &str = "/files";
 
-/// What has the kernel leave memory where it is. Guests get huge pages as they first touch their memory,
+/// Settings with which the kernel does not move memory. Guests get huge pages as they first touch their memory,
 /// which makes them quicker. But to gather small pages into huge ones afterwards, or to compact
 /// memory, the kernel takes pages away under running guests; doing that, khugepaged was seen to stand
 /// still for minutes, and guests with it.
@@ -35,7 +35,7 @@ const STAY: [(&str, &str); 2] = [
 
 fn main() -> ExitCode {
     if !machine::is_first_process() {
-        eprintln!("lab-init is the first process of the lab's machine and nothing else");
+        eprintln!("lab-init can only run as the first process of the lab's machine");
         return ExitCode::from(2);
     }
     if let Err(error) = serve() {
@@ -45,11 +45,11 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Sets the machine up and does what the host asks until it leaves.
+/// Sets the machine up and does what the host asks until it disconnects.
 fn serve() -> Result<()> {
     machine::mount_file_systems()?;
     for (setting, value) in STAY {
-        // A kernel without it does not do it.
+        // A kernel without the setting does not move memory either.
         fs::write(setting, value).ok();
     }
     machine::load_modules()?;
@@ -105,7 +105,7 @@ fn serve() -> Result<()> {
                 host.send(&Message::Collected)?;
             }
             Ok(other) => bail!("the host sent what only the machine sends: {other:?}"),
-            // The host has closed its end: nobody is there any more.
+            // The host has closed its end.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error).context("cannot read from the host"),
         }

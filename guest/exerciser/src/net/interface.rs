@@ -1,4 +1,4 @@
-//! A network interface, and what the kernel can be asked to do with it.
+//! A network interface, and the requests that the kernel takes for it.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -13,7 +13,7 @@ pub(super) const UP: u16 = 0x1;
 pub(super) const PROMISCUOUS: u16 = 0x100;
 pub(super) const ALL_MULTICAST: u16 = 0x200;
 
-/// Where a request has its value, after the name.
+/// Offset of the value in a request, after the name.
 const VALUE: usize = 16;
 
 /// An interface by its name.

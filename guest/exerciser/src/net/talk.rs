@@ -12,13 +12,13 @@ use crate::doing;
 use crate::failure::{Context, Result, ensure};
 use crate::sys;
 
-/// How long an answer to a packet is waited for.
+/// How long to wait for the answer to a packet.
 const ANSWER: Duration = Duration::from_millis(1500);
 
 /// How often a packet that may get lost is sent.
 const ATTEMPTS: usize = 8;
 
-/// How long a connection may stand still.
+/// How long a connection may make no progress.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Uses all services of the host.
@@ -61,7 +61,7 @@ pub(super) fn ping(network: Network, size: usize, count: u16) -> Result {
                 thread::sleep(Duration::from_millis(200));
             }
             receive(&socket, &mut found, |packet| {
-                // The header of IP comes with it: its length is in words.
+                // The IP header comes first; its length is in words.
                 let header = usize::from(packet.first()? & 15) * 4;
                 let answer = packet.get(header..)?;
                 let same = answer.get(4..HEADER)? == &request[4..HEADER];

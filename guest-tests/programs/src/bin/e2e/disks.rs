@@ -1,5 +1,4 @@
-//! The exercise's disks, made and compared with e2fsprogs: not with code of ours, and not with the
-//! guest's.
+//! The exercise's disks, made and compared with e2fsprogs: with neither our code nor the guest's.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -38,7 +37,7 @@ pub(crate) fn make_read_only(disk: &Path) -> Result<()> {
     )?)
 }
 
-/// Checks the file system the guest has left and compares the files in it.
+/// Checks the file system that the guest has left and compares the files in it.
 pub(crate) fn compare(disk: &Path, scratch: &Path) -> Result<()> {
     tool(Command::new("e2fsck").args(["-f", "-n"]).arg(disk))
         .context("the guest's file system is not clean")?;
@@ -75,7 +74,7 @@ pub(crate) fn compare_read_only(disk: &Path) -> Result<()> {
     .map_err(|difference| anyhow!("the read-only disk has been written: {difference}"))
 }
 
-/// Runs a program of e2fsprogs, which some systems keep where only root looks.
+/// Runs a program of e2fsprogs, which may be outside the path of users other than root.
 fn tool(command: &mut Command) -> Result<()> {
     let path = std::env::var("PATH").unwrap_or_default();
     let output = command

@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, global = true, default_value = "stickler")]
     stickler: PathBuf,
 
-    /// This machine's processors are emulated: what fails is tried once more
+    /// This machine's processors are emulated: a test that fails is run once more
     #[arg(long, global = true)]
     emulated: bool,
 }

@@ -1,4 +1,4 @@
-//! The far sides of the guest's devices: who answers on console sockets and on the network.
+//! The host's side of the guest's consoles and network.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -40,7 +40,7 @@ fn answer(mut stream: UnixStream) {
     }
 }
 
-/// Connects to a socket that may not be there yet; nothing if it does not come to be.
+/// Connects to a socket that may not exist yet; returns nothing if it does not appear in time.
 fn connect(path: &Path, patience: Duration) -> Result<Option<UnixStream>> {
     let deadline = Instant::now() + patience;
     loop {
@@ -62,10 +62,10 @@ fn connect(path: &Path, patience: Duration) -> Result<Option<UnixStream>> {
     }
 }
 
-/// Somebody at a terminal, who waits for words and types answers.
+/// A user at a terminal, who waits for words and types answers.
 pub(crate) struct Terminal {
     stream: UnixStream,
-    /// All that came so far.
+    /// All output so far.
     pub(crate) seen: String,
     read: usize,
 }
@@ -128,7 +128,7 @@ impl Terminal {
     }
 }
 
-/// A tap with the host's address, and the echo services on it. It goes when this is dropped.
+/// A tap with the host's address, and the echo services on it. It is removed when this is dropped.
 pub(crate) struct Tap {
     name: String,
     stop: Arc<AtomicBool>,
@@ -197,7 +197,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Let the listeners go before the next test wants their address.
+        // The listeners have to end before the next test needs their address.
         thread::sleep(Duration::from_millis(200));
         ip(&["link", "delete", &self.name]).ok();
     }

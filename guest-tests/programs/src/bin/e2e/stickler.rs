@@ -17,7 +17,7 @@ use stickler_guest_programs::exercise::GuestLine;
 /// How much longer than the guest's time stickler itself may take.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// A run of stickler to be.
+/// A run of stickler that has not started yet.
 pub(crate) struct Run<'a> {
     program: &'a Path,
     arguments: Vec<OsString>,
@@ -138,7 +138,7 @@ enum Line {
     Error(String),
 }
 
-/// A run under way.
+/// A run that has started.
 pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<Line>,
@@ -223,9 +223,9 @@ impl Drop for Running {
 pub(crate) struct Outcome {
     /// The exit code; none when a signal ended it.
     pub(crate) code: Option<i32>,
-    /// What came on the standard output, the guest's serial port among it.
+    /// The standard output, with what the guest wrote to its serial port.
     pub(crate) output: String,
-    /// What came on the standard error.
+    /// The standard error.
     pub(crate) errors: String,
     /// The JSON report, if it was asked for and made.
     pub(crate) report: Option<Value>,

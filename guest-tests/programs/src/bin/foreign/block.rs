@@ -78,7 +78,7 @@ fn read_many(device: &mut Device, content: &[u8]) -> Result<()> {
                 buffer: vec![0; SECTOR_SIZE],
                 response: BlkResp::default(),
             });
-            // SAFETY: What the request is made of stays where it is, and is not touched, until
+            // SAFETY: The parts of the request are neither moved nor accessed until
             // `complete_read_blocks`.
             flight.token = unsafe {
                 device.read_blocks_nb(
@@ -98,7 +98,7 @@ fn read_many(device: &mut Device, content: &[u8]) -> Result<()> {
         let index = flights
             .iter()
             .position(|flight| flight.token == token)
-            .context("the device returns what is not in flight")?;
+            .context("the device returns a request that is not in flight")?;
         let mut flight = flights.swap_remove(index);
         // SAFETY: These are the buffers of the request with this token.
         unsafe {

@@ -24,8 +24,7 @@ const MEMORY: u64 = 0x200;
 pub(crate) struct Bus(PciRoot<Configuration>);
 
 impl Bus {
-    /// Takes the virtio functions from the kernel's drivers, if these have them, and maps their
-    /// memory BARs.
+    /// Unbinds the kernel's drivers from the virtio functions, and maps the functions' memory BARs.
     pub(crate) fn scan() -> Result<Self> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(DEVICES).with_context(|| format!("cannot read {DEVICES}"))? {
@@ -99,7 +98,7 @@ impl Configuration {
 
 impl ConfigurationAccess for Configuration {
     fn read_word(&self, function: DeviceFunction, offset: u8) -> u32 {
-        // What is not there reads as ones.
+        // Reads outside the file return ones, as from a function that does not exist.
         let mut bytes = [0xff; 4];
         if let Some(file) = self.file(function) {
             file.read_exact_at(&mut bytes, offset.into())

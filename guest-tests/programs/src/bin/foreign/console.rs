@@ -1,4 +1,4 @@
-//! The console: port 0, the only one the crate knows.
+//! The console: port 0, the only one that the crate supports.
 
 use anyhow::{Result, anyhow, ensure};
 use stickler_guest_programs::pattern;
@@ -10,7 +10,7 @@ use crate::dma::Memory;
 /// Bytes that are sent in one buffer.
 const CHUNK: usize = 100;
 
-/// How many times that.
+/// How many such buffers are sent.
 const CHUNKS: usize = 20;
 
 /// Sends data and compares what the far side answers.

@@ -1,4 +1,4 @@
-//! Memory that devices can reach: one huge page, whose physical address the kernel tells.
+//! Memory that devices can reach: one huge page, whose physical address the kernel reports.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -72,7 +72,7 @@ impl Pool {
         self.taken[first..first + count].fill(true);
         let offset = first * PAGE_SIZE;
         let pages: *mut u8 = ptr::with_exposed_provenance_mut(self.virt + offset);
-        // SAFETY: The pages are inside the mapping, which is never unmapped, and were nobody's.
+        // SAFETY: The pages are inside the mapping, which is never unmapped, and were not in use.
         unsafe { pages.write_bytes(0, count * PAGE_SIZE) };
         Some((self.phys + offset as u64, NonNull::new(pages)?))
     }
@@ -94,16 +94,16 @@ fn pool() -> std::sync::MutexGuard<'static, Pool> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the crate's drivers get from us. Buffers it shares are copied to and from the huge page,
+/// What the crate's drivers require of their host. Buffers it shares are copied to and from the huge page,
 /// as its documentation allows.
 pub(crate) struct Memory;
 
-// SAFETY: `dma_alloc` returns zeroed, page-aligned memory that is nobody else's until
+// SAFETY: `dma_alloc` returns zeroed, page-aligned memory that nothing else uses until
 // `dma_dealloc`; `mmio_phys_to_virt` returns mapped BARs only, each structure in a place of its
 // own; `share` returns memory that stays as it is until `unshare`.
 unsafe impl Hal for Memory {
     fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        // Address 0 tells that there is none.
+        // Address 0 means that there is none.
         pool().take(pages).unwrap_or((0, NonNull::dangling()))
     }
 

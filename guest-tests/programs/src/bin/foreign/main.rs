@@ -1,6 +1,5 @@
-//! The first process of a guest whose virtio drivers are none of Linux's: those of the crate
-//! `virtio-drivers`, with its own PCI transport and queues, on devices that no driver of the
-//! kernel has.
+//! The first process of a guest whose virtio drivers are not Linux's but those of the crate
+//! `virtio-drivers`, with its own PCI transport and queues, on devices without a driver of the kernel.
 //!
 //! What the crate leaves to its host is here: the way to configuration space and to the BARs
 //! ([`bus`]), and memory the device can reach ([`dma`]).
@@ -24,7 +23,7 @@ use crate::bus::Bus;
 
 fn main() -> ExitCode {
     if !machine::is_first_process() {
-        eprintln!("foreign is the first process of a guest and nothing else");
+        eprintln!("foreign can only run as the first process of a guest");
         return ExitCode::from(2);
     }
     match exercise() {

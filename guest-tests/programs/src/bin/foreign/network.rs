@@ -63,7 +63,7 @@ fn send(device: &mut Device, mut frame: Vec<u8>) -> Result<()> {
     device.send(TxBuffer::from(&frame)).context("cannot send")
 }
 
-/// Waits for a frame that `wanted` takes. Others go by.
+/// Waits for a frame for which `wanted` returns true, and drops others.
 fn receive(device: &mut Device, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>> {
     loop {
         match device.receive() {

@@ -14,10 +14,10 @@ use crate::suite::{Setting, Test};
 /// What the rogue guest violates.
 const VIOLATED: &str = "status.no-clear";
 
-/// So many requirements, at least, the built-in guest puts to the test.
+/// The least number of requirements that hold with the built-in guest.
 const LEAST_HELD: usize = 60;
 
-/// What the drivers of Linux cope with, in two sets, without what the exercise does not put to the test.
+/// The latitudes that Linux's drivers cope with, in two sets, without those that the exercise does not show.
 const COPED_WITH: [&str; 2] = [
     "variation=1,transitional-id,any-revision,reserved-cfg-type,reserved-bar,long-capabilities,\
      second-instances,capability-order,scattered-capabilities,separate-bars,\
@@ -42,8 +42,8 @@ pub(crate) fn all() -> Vec<Test> {
     tests
 }
 
-/// The suite's drivers cope with everything in [`COPED_WITH`], and all that those latitudes provoke is
-/// put to the test.
+/// The suite's drivers cope with everything in [`COPED_WITH`], and all that those latitudes provoke has
+/// held.
 fn cope(setting: &Setting<'_>, suite: &str) -> Result<()> {
     let latitudes = COPED_WITH.map(|words| ["--latitude", words]).concat();
     let outcome = of_suite(setting, suite)
@@ -144,7 +144,7 @@ fn runs_of_one_kernel() -> Vec<Test> {
                     "{run}"
                 );
             }
-            // It has nothing to do with the latitude.
+            // The failure does not depend on the latitude.
             let shrunk = runs(&outcome).last().map(|run| &run["shrunk"]);
             ensure!(shrunk.is_some_and(|words| words == "none"), "{shrunk:?}");
             Ok(())

@@ -1,4 +1,4 @@
-//! How guests end, and what stickler says of it.
+//! How guests end, and what stickler reports of that.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(crate) fn all() -> Vec<Test> {
     ]
 }
 
-/// Boots a guest that ends in the way `how` after its start.
+/// Boots a guest that ends in the way `how` right after its start.
 fn end(setting: &Setting<'_>, how: &str, append: &str, seconds: u64) -> Result<Outcome> {
     let dir = setting.kernels.join(SUITE);
     let outcome = Run::new(setting.stickler, Duration::from_secs(seconds))
@@ -67,7 +67,7 @@ fn end(setting: &Setting<'_>, how: &str, append: &str, seconds: u64) -> Result<O
     Ok(outcome)
 }
 
-/// The report says that the guest ended so.
+/// Fails unless the report says that the guest ended in this way.
 fn told(outcome: &Outcome, end: &str) -> Result<()> {
     let report = outcome
         .report

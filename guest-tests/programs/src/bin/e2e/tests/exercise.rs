@@ -205,7 +205,7 @@ impl Exercise {
             .report_to(report)
             .start()?
             .finish(see)?;
-        // A violation is told apart from a failure: the caller looks for it.
+        // A violation is no failure here: the caller decides.
         if outcome.code != Some(1) {
             outcome.expect_code(0)?;
         }

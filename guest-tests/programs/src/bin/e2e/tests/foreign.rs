@@ -21,7 +21,7 @@ const FINDINGS: [&str; 3] = [
     "status.reset.wait",
 ];
 
-/// What must have been put to the test: something of the transport, the queues, each device type.
+/// Requirements that must have held: some of the transport, the queues, and each device type.
 const EXERCISED: [&str; 9] = [
     "queue.enable.configured",
     "notify.after-driver-ok",
@@ -75,7 +75,7 @@ fn check(setting: &Setting<'_>) -> Result<()> {
 
     let mut violated = outcome.requirements("violated");
     violated.sort_unstable();
-    // One that is gone is news as well.
+    // A violation that is gone is to be noticed, too.
     ensure!(
         violated == FINDINGS,
         "violated: {violated:?} instead of {FINDINGS:?}"

@@ -1,4 +1,4 @@
-//! What cannot be run: exit code 2 and one sentence that says what to do.
+//! Input that cannot be run: exit code 2 and one sentence that says what to do.
 
 use std::fs;
 use std::path::PathBuf;

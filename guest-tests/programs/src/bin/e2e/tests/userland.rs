@@ -70,13 +70,13 @@ fn log_in(setting: &Setting<'_>, suite: &str) -> Result<()> {
     outcome.expect_violations(&[])
 }
 
-/// What somebody does who sits at the console.
+/// Logs in at the console and looks at the system.
 fn use_it(terminal: &mut Terminal) -> Result<()> {
     terminal.expect("login:", BOOT)?;
     terminal.type_line("root")?;
     terminal.expect("~#", COMMAND)?;
-    // A shell that writes nothing but what it is asked for. What is typed may be seen, too; so the
-    // words to wait for are typed in two pieces.
+    // A shell that writes only the output of commands. The terminal may echo what is typed; so words to
+    // wait for are typed in two pieces.
     terminal.type_line("stty -echo cols 200; echo be-''quiet; TERM=dumb PS1= exec sh")?;
     terminal.expect("be-quiet", COMMAND)?;
     terminal.type_line("systemctl is-system-running --wait; echo up-''now")?;
@@ -100,7 +100,7 @@ fn use_it(terminal: &mut Terminal) -> Result<()> {
         "the root is not on the disk: {found}"
     );
 
-    // No modules are installed on the disk: they came with the loader. lspci misses their list.
+    // No modules are installed on the disk: they come with the loader. lspci complains about that.
     let devices = command(
         terminal,
         "lspci -vvv 2>&1 | grep -v 'Unable to load libkmod resources'",

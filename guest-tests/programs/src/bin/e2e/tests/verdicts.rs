@@ -1,4 +1,4 @@
-//! What stickler makes of a guest that breaks rules: reports, `--deny`, `--on-violation`.
+//! What stickler reports of a guest that breaks rules: reports, `--deny`, `--on-violation`.
 
 use std::time::Duration;
 
