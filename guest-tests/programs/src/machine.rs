@@ -60,19 +60,6 @@ fn load_module(path: &str) -> Result<()> {
     }
 }
 
-/// The value of `name=` on the kernel's command line.
-///
-/// # Errors
-///
-/// When `/proc/cmdline` cannot be read.
-pub fn kernel_parameter(name: &str) -> io::Result<Option<String>> {
-    let line = fs::read_to_string("/proc/cmdline")?;
-    Ok(line.split_whitespace().find_map(|word| {
-        let (key, value) = word.split_once('=')?;
-        (key == name).then(|| value.to_owned())
-    }))
-}
-
 /// Writes everything back and switches the machine off. Returns only if that fails.
 pub fn power_off() {
     rustix::fs::sync();
