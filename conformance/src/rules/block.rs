@@ -5,6 +5,7 @@ use crate::event::{BlockRequest, Event};
 use crate::features::block;
 use crate::judge::Verdicts;
 use crate::layout::DeviceKind;
+use crate::protocol::block::kind;
 use crate::requirements;
 use crate::session::Session;
 
@@ -41,16 +42,6 @@ requirements! {
         "A flush has no data.";
     FLUSH_NEGOTIATED = "block.flush.negotiated", Driver ShouldNot ["5.2.3"], Asserted,
         "Flushes are sent only with VIRTIO_BLK_F_FLUSH.";
-}
-
-/// `type` of requests (§5.2.6).
-mod kind {
-    pub(super) const IN: u32 = 0;
-    pub(super) const OUT: u32 = 1;
-    pub(super) const FLUSH: u32 = 4;
-    /// Reads the device's name: not in 1.0, but older than it, and known to every driver (§5.2.6
-    /// (1.2)).
-    pub(super) const GET_ID: u32 = 8;
 }
 
 /// Nothing needs to be remembered.

@@ -6,6 +6,8 @@ use crate::event::{Chain, ConsoleMessage, Event};
 use crate::features::console;
 use crate::judge::Verdicts;
 use crate::layout::DeviceKind;
+use crate::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
+use crate::protocol::console::{CONTROL_LEN, event};
 use crate::requirements;
 use crate::session::Session;
 
@@ -55,22 +57,6 @@ requirements! {
             "next": "The next PORT_OPEN for that port is the answer.",
         ];
 }
-
-/// `event` of control messages (§5.3.6.2).
-mod message {
-    pub(super) const DEVICE_READY: u16 = 0;
-    pub(super) const DEVICE_ADD: u16 = 1;
-    pub(super) const PORT_READY: u16 = 3;
-    pub(super) const CONSOLE_PORT: u16 = 4;
-    pub(super) const PORT_OPEN: u16 = 6;
-}
-
-/// The queues for control messages (§5.3.2).
-const CONTROL_RECEIVEQ: u16 = 2;
-const CONTROL_TRANSMITQ: u16 = 3;
-
-/// Bytes of struct virtio_console_control.
-const MESSAGE: u64 = 8;
 
 /// So much output does not come before an answer that is under way.
 const UNREADY: u32 = 256;
@@ -124,9 +110,12 @@ impl Rules {
             CONTROL_TRANSMITQ => {}
             CONTROL_RECEIVEQ => {
                 let room = super::ring::room(chain);
-                verdicts.check(CONTROL_ROOM, room >= MESSAGE, Some(chain.queue), || {
-                    format!("chain {head} has room for {room} bytes")
-                });
+                verdicts.check(
+                    CONTROL_ROOM,
+                    room >= CONTROL_LEN as u64,
+                    Some(chain.queue),
+                    || format!("chain {head} has room for {room} bytes"),
+                );
             }
             q if q % 2 == 0 => {
                 let room = super::ring::room(chain);
@@ -175,7 +164,7 @@ impl Rules {
         verdicts.check(ALONE, message.rest.is_empty(), queue, || {
             format!("{}, with more behind it", says())
         });
-        if event == message::DEVICE_READY {
+        if event == event::DEVICE_READY {
             self.ready = true;
             if !self.hasty {
                 verdicts.held(READY_FIRST);
@@ -192,8 +181,8 @@ impl Rules {
             );
         }
         let (value_rule, added_rule) = match event {
-            message::PORT_READY => (PORT_READY_VALUE, PORT_READY_ADDED),
-            message::PORT_OPEN => (OPEN_VALUE, PORT_OPEN_ADDED),
+            event::PORT_READY => (PORT_READY_VALUE, PORT_READY_ADDED),
+            event::PORT_OPEN => (OPEN_VALUE, PORT_OPEN_ADDED),
             _ => {
                 verdicts.violated(EVENT, queue, says());
                 return;
@@ -210,12 +199,12 @@ impl Rules {
         verdicts.check(added_rule, self.added & 1 << id != 0, queue, || {
             format!("{}, which the device has not added", says())
         });
-        if event == message::PORT_READY && self.added & 1 << id != 0 {
+        if event == event::PORT_READY && self.added & 1 << id != 0 {
             self.ready_ports |= 1 << id;
             self.unready = 0;
             verdicts.held(PORT_READY_SENT);
         }
-        if event == message::PORT_OPEN {
+        if event == event::PORT_OPEN {
             self.opened(1 << id, value, verdicts, says);
         }
     }
@@ -257,11 +246,11 @@ impl Chapter for Rules {
                 event,
                 ..
             } => match *event {
-                message::DEVICE_ADD => {
+                event::DEVICE_ADD => {
                     self.added |= 1 << id;
                     self.ready_ports &= !(1 << id);
                 }
-                message::CONSOLE_PORT => self.consoles |= 1 << id,
+                event::CONSOLE_PORT => self.consoles |= 1 << id,
                 _ => {}
             },
             Event::StatusWritten { to: 0, .. } => *self = Rules::default(),

@@ -10,6 +10,7 @@ use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::{About, Latitude, Latitudes};
 use crate::layout::{DeviceKind, Structure, status};
+use crate::protocol::net::config::STATUS;
 use crate::requirement::{Level, Req};
 use crate::requirements;
 use crate::session::Session;
@@ -88,9 +89,6 @@ const GOES_ON: &[(Latitude, Req)] = &[
 
 /// So many packets are not overtaken by the interrupt that tells of the link, and by who sees to it.
 const PACKETS: u32 = 1 << 16;
-
-/// Where the low byte of a network device's status is (§5.1.4).
-const STATUS: u32 = 6;
 
 /// What this chapter remembers.
 #[derive(Default)]

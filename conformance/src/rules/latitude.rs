@@ -10,6 +10,9 @@ use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::{Latitude, Latitudes};
 use crate::layout::{DeviceKind, status};
+use crate::protocol;
+use crate::protocol::net::config::STATUS;
+use crate::protocol::net::{announce, class};
 use crate::requirement::{Level, Req};
 use crate::requirements;
 use crate::session::Session;
@@ -94,9 +97,8 @@ const COPED: &[(Latitude, Req)] = &[
 /// So many packets are not overtaken by an acknowledgement that is on its way.
 const PACKETS: u32 = 1 << 16;
 
-/// VIRTIO_NET_S_ANNOUNCE in the low byte of status (§5.1.4), and where that is.
-const S_ANNOUNCE: u64 = 2;
-const STATUS: u32 = 6;
+/// VIRTIO_NET_S_ANNOUNCE, in the low byte of status (§5.1.4).
+const S_ANNOUNCE: u64 = protocol::net::status::ANNOUNCE as u64;
 
 /// What this chapter remembers.
 #[derive(Default)]
@@ -228,8 +230,8 @@ impl Chapter for Rules {
                 }
             }
             Event::NetCommand(command)
-                if command.class == Some(3)
-                    && command.command == Some(0)
+                if command.class == Some(class::ANNOUNCE)
+                    && command.command == Some(announce::ACK)
                     && self.announce.take().is_some() =>
             {
                 verdicts.held(ACKNOWLEDGED);

@@ -11,6 +11,7 @@ use crate::event::{AvailableRead, Event, NetHeader, NetTransmit};
 use crate::features::net;
 use crate::judge::{Tallies, Verdicts};
 use crate::layout::DeviceKind;
+use crate::protocol;
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
@@ -102,19 +103,8 @@ requirements! {
         "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.";
 }
 
-/// `flags` and `gso_type` of struct virtio_net_hdr (§5.1.6).
-mod hdr {
-    pub(super) const NEEDS_CSUM: u8 = 1;
-    pub(super) const DATA_VALID: u8 = 2;
-    pub(super) const GSO_NONE: u8 = 0;
-    pub(super) const GSO_TCPV4: u8 = 1;
-    pub(super) const GSO_UDP: u8 = 3;
-    pub(super) const GSO_TCPV6: u8 = 4;
-    pub(super) const GSO_ECN: u8 = 0x80;
-    pub(super) const LEN: u64 = 12;
-}
-
-/// Bytes of an Ethernet header.
+/// Bytes of `struct virtio_net_hdr` and of an Ethernet header.
+const HEADER_LEN: u64 = protocol::net::HEADER_LEN as u64;
 const ETHERNET: u64 = 14;
 
 const HOST_OFFLOADS: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO;
@@ -345,7 +335,7 @@ impl Rules {
         let (requirement, smallest) = receive_size(self.features);
         let says = || format!("a receive buffer of {len} bytes");
         if requirement == RX_MERGEABLE {
-            let by = [len >= hdr::LEN, len > hdr::LEN];
+            let by = [len >= HEADER_LEN, len > HEADER_LEN];
             verdicts.check_by(RX_MERGEABLE, by, queue, says);
         } else {
             verdicts.check(requirement, len >= smallest, queue, says);
@@ -429,7 +419,7 @@ impl Chapter for Rules {
 /// Who says how long receive buffers are, and which length is enough however that is read.
 fn receive_size(features: u64) -> (Req, u64) {
     if features & net::MRG_RXBUF != 0 {
-        (RX_MERGEABLE, hdr::LEN + 1)
+        (RX_MERGEABLE, HEADER_LEN + 1)
     } else if features & GUEST_OFFLOADS != 0 {
         (RX_LARGE, 65562)
     } else {

@@ -11,6 +11,9 @@ use crate::event::{Event, NetCommand, NetTransmit, Register};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::layout::{DeviceKind, Structure, status};
+use crate::protocol;
+use crate::protocol::net::config::STATUS;
+use crate::protocol::net::{class, mac, rx};
 use crate::requirements;
 use crate::session::Session;
 
@@ -50,9 +53,8 @@ const UNLOOKED: u32 = 256;
 /// So many packets of the card's own do not go before an announcement.
 const UNANNOUNCED: u32 = 1 << 16;
 
-/// Where the low byte of status is (§5.1.4), and VIRTIO_NET_S_ANNOUNCE in it.
-const STATUS: u32 = 6;
-const S_ANNOUNCE: u64 = 2;
+/// VIRTIO_NET_S_ANNOUNCE, in the low byte of status (§5.1.4).
+const S_ANNOUNCE: u64 = protocol::net::status::ANNOUNCE as u64;
 
 /// What this chapter remembers.
 pub(crate) struct Rules {
@@ -232,11 +234,12 @@ impl Life {
 
     fn commanded(&mut self, command: &NetCommand<'_>, session: &Session, verdicts: &mut Verdicts) {
         match (command.class, command.command, command.data) {
-            // PROMISC, ALLUNI
-            (Some(0), Some(0 | 2), &[1]) => self.open = true,
-            // MAC_TABLE_SET with unicast addresses
-            (Some(1), Some(0), data) => self.open |= data.get(..4) != Some(&[0; 4]),
-            (Some(1), Some(1), data) if session.negotiated & MAY_SET != 0 => {
+            (Some(class::RX), Some(rx::PROMISC | rx::ALLUNI), &[1]) => self.open = true,
+            // A table of unicast addresses that is not empty.
+            (Some(class::MAC), Some(mac::TABLE_SET), data) => {
+                self.open |= data.get(..4) != Some(&[0; 4]);
+            }
+            (Some(class::MAC), Some(mac::ADDR_SET), data) if session.negotiated & MAY_SET != 0 => {
                 let Ok(mac) = Mac::try_from(data) else {
                     return;
                 };

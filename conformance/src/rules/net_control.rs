@@ -5,6 +5,7 @@ use crate::event::{Event, NetCommand};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::layout::DeviceKind;
+use crate::protocol::net::{announce, class, guest_offloads, mac, mq, rx, vlan};
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
@@ -66,16 +67,6 @@ requirements! {
         "GUEST_OFFLOADS_SET enables only offloads whose features were negotiated.";
 }
 
-/// `class` of commands (§5.1.6.5).
-mod class {
-    pub(super) const RX: u8 = 0;
-    pub(super) const MAC: u8 = 1;
-    pub(super) const VLAN: u8 = 2;
-    pub(super) const ANNOUNCE: u8 = 3;
-    pub(super) const MQ: u8 = 4;
-    pub(super) const GUEST_OFFLOADS: u8 = 5;
-}
-
 /// The features of a driver that GUEST_OFFLOADS_SET turns on and off (§5.1.6.5.6.1).
 const OFFLOADS: u64 =
     net::GUEST_CSUM | net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_ECN | net::GUEST_UFO;
@@ -83,7 +74,7 @@ const OFFLOADS: u64 =
 /// The pairs that a VQ_PAIRS_SET command takes into use, if it is one that a device obeys.
 pub(super) fn pairs_set(command: &NetCommand<'_>) -> Option<u16> {
     match (command.class, command.command, command.data) {
-        (Some(class::MQ), Some(0), &[low, high]) => {
+        (Some(class::MQ), Some(mq::VQ_PAIRS_SET), &[low, high]) => {
             let pairs = u16::from_le_bytes([low, high]);
             (1..=command.max_virtqueue_pairs)
                 .contains(&pairs)
@@ -155,32 +146,32 @@ impl Command<'_> {
         };
         self.check(FORMAT, true, "");
         match (class, command) {
-            (class::RX, 0 | 1) => {
+            (class::RX, rx::PROMISC | rx::ALLMULTI) => {
                 self.negotiated(RX_NEGOTIATED, net::CTRL_RX);
                 self.receive_filter();
             }
-            (class::RX, 2..=5) => {
+            (class::RX, rx::ALLUNI | rx::NOMULTI | rx::NOUNI | rx::NOBCAST) => {
                 self.negotiated(RX_EXTRA, net::CTRL_RX_EXTRA);
                 self.receive_filter();
             }
-            (class::MAC, 0) => {
+            (class::MAC, mac::TABLE_SET) => {
                 let class = self.session.has(net::CTRL_RX);
                 self.mac_negotiated([class, class]);
                 self.mac_table();
             }
-            (class::MAC, 1) => {
+            (class::MAC, mac::ADDR_SET) => {
                 let class = self.session.has(net::CTRL_RX);
                 let command = class || self.session.has(net::CTRL_MAC_ADDR);
                 self.mac_negotiated([command, class]);
                 let whole = self.command.len == 6;
                 self.check(MAC_ADDRESS, whole, "not the length of a MAC address");
             }
-            (class::VLAN, 0 | 1) => {
+            (class::VLAN, vlan::ADD | vlan::DEL) => {
                 self.negotiated(VLAN_NEGOTIATED, net::CTRL_VLAN);
                 let id = self.le16();
                 self.check(VLAN_DATA, id.is_some_and(|id| id < 4096), "no VLAN id");
             }
-            (class::ANNOUNCE, 0) => {
+            (class::ANNOUNCE, announce::ACK) => {
                 self.negotiated(ANNOUNCE_NEGOTIATED, net::GUEST_ANNOUNCE);
                 self.check(
                     ANNOUNCE_DATA,
@@ -188,11 +179,11 @@ impl Command<'_> {
                     "there is nothing to say",
                 );
             }
-            (class::MQ, 0) => {
+            (class::MQ, mq::VQ_PAIRS_SET) => {
                 self.negotiated(MQ_NEGOTIATED, net::MQ);
                 self.pairs();
             }
-            (class::GUEST_OFFLOADS, 0) => {
+            (class::GUEST_OFFLOADS, guest_offloads::SET) => {
                 self.negotiated(OFFLOADS_NEGOTIATED, net::CTRL_GUEST_OFFLOADS);
                 self.offloads();
             }

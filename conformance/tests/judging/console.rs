@@ -3,15 +3,12 @@
 use stickler_conformance::DeviceKind::Console;
 use stickler_conformance::Event;
 use stickler_conformance::event::ConsoleMessage;
+use stickler_conformance::protocol::console::event::{
+    CONSOLE_PORT, DEVICE_ADD, DEVICE_READY, PORT_OPEN, PORT_READY,
+};
 
 use crate::play::{Play, r, w};
 use crate::table::{Case, case};
-
-const DEVICE_READY: u16 = 0;
-const DEVICE_ADD: u16 = 1;
-const PORT_READY: u16 = 3;
-const CONSOLE_PORT: u16 = 4;
-const PORT_OPEN: u16 = 6;
 
 pub const CASES: &[Case] = &[
     case("console.receive.writable", Console, |p| {

@@ -2,6 +2,7 @@
 
 use super::packet::{self, Protocol};
 use super::*;
+use crate::protocol::net::{flags, gso};
 
 /// Judges the header's flags, and what they and gso_type ask for.
 pub(super) fn judge(
@@ -12,7 +13,7 @@ pub(super) fn judge(
 ) {
     flags(header, packet, session, verdicts);
     gso(header, packet, session, verdicts);
-    if header.flags & hdr::NEEDS_CSUM != 0 && session.has(net::CSUM) {
+    if header.flags & flags::NEEDS_CSUM != 0 && session.has(net::CSUM) {
         verdicts.held(OFFLOAD_CSUM);
         csum(header, packet, verdicts);
     }
@@ -26,8 +27,13 @@ fn flags(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdic
             format!("{}, without VIRTIO_NET_F_CSUM", says())
         });
     }
-    verdicts.check(DATA_VALID, header.flags & hdr::DATA_VALID == 0, queue, says);
-    let undefined = header.flags & !(hdr::NEEDS_CSUM | hdr::DATA_VALID);
+    verdicts.check(
+        DATA_VALID,
+        header.flags & flags::DATA_VALID == 0,
+        queue,
+        says,
+    );
+    let undefined = header.flags & !flags::DEFINED;
     verdicts.check(FLAGS_DEFINED, undefined == 0, queue, says);
 }
 
@@ -35,15 +41,15 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     let queue = Some(packet.queue);
     let says = || format!("a packet with gso_type {:#x}", header.gso_type);
     if session.negotiated & HOST_OFFLOADS == 0 {
-        verdicts.check(GSO_NONE, header.gso_type == hdr::GSO_NONE, queue, || {
+        verdicts.check(GSO_NONE, header.gso_type == gso::NONE, queue, || {
             format!("{}, without any segmentation offload", says())
         });
     }
-    let kind = header.gso_type & !hdr::GSO_ECN;
+    let kind = header.gso_type & !gso::ECN;
     for (requirement, of, needs) in [
-        (GSO_TCPV4, hdr::GSO_TCPV4, net::HOST_TSO4),
-        (GSO_TCPV6, hdr::GSO_TCPV6, net::HOST_TSO6),
-        (GSO_UDP, hdr::GSO_UDP, net::HOST_UFO),
+        (GSO_TCPV4, gso::TCPV4, net::HOST_TSO4),
+        (GSO_TCPV6, gso::TCPV6, net::HOST_TSO6),
+        (GSO_UDP, gso::UDP, net::HOST_UFO),
     ] {
         if kind == of || !session.has(needs) {
             let ok = kind != of || session.has(needs);
@@ -56,24 +62,21 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
             });
         }
     }
-    let defined = matches!(
-        kind,
-        hdr::GSO_NONE | hdr::GSO_TCPV4 | hdr::GSO_UDP | hdr::GSO_TCPV6
-    );
+    let defined = matches!(kind, gso::NONE | gso::TCPV4 | gso::UDP | gso::TCPV6);
     verdicts.check(GSO_DEFINED, defined, queue, says);
-    let ecn = header.gso_type & hdr::GSO_ECN != 0;
+    let ecn = header.gso_type & gso::ECN != 0;
     verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
         format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
     });
     // Without the feature it is told as that, and so is a type that is not defined.
     if ecn && defined && session.has(net::HOST_ECN) {
-        let tcp = matches!(kind, hdr::GSO_TCPV4 | hdr::GSO_TCPV6);
+        let tcp = matches!(kind, gso::TCPV4 | gso::TCPV6);
         verdicts.check(ECN_TCP, tcp, queue, says);
     }
-    if kind == hdr::GSO_NONE {
+    if kind == gso::NONE {
         return;
     }
-    let needs_csum = header.flags & hdr::NEEDS_CSUM != 0;
+    let needs_csum = header.flags & flags::NEEDS_CSUM != 0;
     verdicts.check(GSO_CSUM, needs_csum, queue, || {
         format!("{} and flags {:#x}", says(), header.flags)
     });
@@ -93,7 +96,7 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
         });
     }
     protocol(kind, packet, &transport, session, verdicts);
-    if kind != hdr::GSO_UDP {
+    if kind != gso::UDP {
         let cwr = transport.congestion_window_reduced;
         let either = cwr || transport.ecn_echo;
         let with = || {
@@ -119,9 +122,9 @@ fn protocol(
 ) {
     let is = (transport.protocol, packet::is_ipv6(packet.bytes));
     let (right, needs) = match kind {
-        hdr::GSO_TCPV4 => (is == (Protocol::Tcp, false), net::HOST_TSO4),
-        hdr::GSO_TCPV6 => (is == (Protocol::Tcp, true), net::HOST_TSO6),
-        hdr::GSO_UDP => (is.0 == Protocol::Udp, net::HOST_UFO),
+        gso::TCPV4 => (is == (Protocol::Tcp, false), net::HOST_TSO4),
+        gso::TCPV6 => (is == (Protocol::Tcp, true), net::HOST_TSO6),
+        gso::UDP => (is.0 == Protocol::Udp, net::HOST_UFO),
         _ => return,
     };
     // What may not be asked for at all is told as that.
@@ -189,7 +192,7 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         return;
     }
     // What the IP header of a packet to be segmented has is made anew in each segment.
-    if header.gso_type == hdr::GSO_NONE
+    if header.gso_type == gso::NONE
         && let Some(ip) = packet::ipv4_header(packet.bytes)
         && ip.end <= start
         && let Some(bytes) = packet.bytes.get(ip)
@@ -210,7 +213,7 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         return;
     }
     // What length the pseudo header of a packet to be segmented has, is left open.
-    if header.gso_type == hdr::GSO_NONE
+    if header.gso_type == gso::NONE
         && let Some(expected) = transport.pseudo_header
         && let Some(&[high, low]) = packet.bytes.get(start + offset..start + offset + 2)
     {
