@@ -10,7 +10,7 @@
 //! * [`rules`]: one file a chapter; each declares its requirements and judges events against them.
 //! * `built`: what the specification demands of devices, and where ours keep it.
 //! * [`advice`]: what a violation looks like, and how a driver is mended.
-//! * [`protocol`]: the numbers in packets, requests and messages.
+//! * [`packet`]: the headers and checksums of packets; [`protocol`]: the numbers in them and in requests.
 //! * [`judge`]: hands each event to the rules and keeps the counts.
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod finding;
 pub mod judge;
 pub mod latitude;
 pub mod layout;
+pub mod packet;
 pub mod protocol;
 pub mod requirement;
 pub mod rules;

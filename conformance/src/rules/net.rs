@@ -4,13 +4,13 @@
 //! counted; what that count stands for depends on the features and is spelled out at the next reset.
 
 mod offload;
-pub(super) mod packet;
 
 use super::Chapter;
 use crate::event::{AvailableRead, Event, NetHeader, NetTransmit};
 use crate::features::net;
 use crate::judge::{Tallies, Verdicts};
 use crate::layout::DeviceKind;
+use crate::packet::ETHERNET_LEN;
 use crate::protocol;
 use crate::requirement::Req;
 use crate::requirements;
@@ -105,7 +105,7 @@ requirements! {
 
 /// Bytes of `struct virtio_net_hdr` and of an Ethernet header.
 const HEADER_LEN: u64 = protocol::net::HEADER_LEN as u64;
-const ETHERNET: u64 = 14;
+const ETHERNET: u64 = ETHERNET_LEN as u64;
 
 const HOST_OFFLOADS: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO;
 const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;

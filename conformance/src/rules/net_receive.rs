@@ -6,12 +6,12 @@
 //! whether the driver has coped.
 
 use super::Chapter;
-use super::net::packet::{self, Tcp};
 use crate::event::{Event, NetReceived, NetTransmit};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::Latitude;
 use crate::layout::DeviceKind;
+use crate::packet::{Endpoint, TcpSegment, tcp};
 use crate::requirement::Req;
 use crate::requirements;
 use crate::session::Session;
@@ -69,7 +69,7 @@ struct Flows {
 #[derive(Clone, Copy)]
 struct Flow {
     /// The other end, and the driver's.
-    ends: (packet::Endpoint, packet::Endpoint),
+    ends: (Endpoint, Endpoint),
     /// The sequence number behind all that has been handed over.
     next: u32,
     awaited: [Option<Segment>; AWAITED],
@@ -105,7 +105,7 @@ impl Segment {
 }
 
 impl Flow {
-    fn new(segment: &Tcp) -> Self {
+    fn new(segment: &TcpSegment) -> Self {
         Flow {
             ends: (segment.source, segment.destination),
             next: segment.end(),
@@ -114,7 +114,7 @@ impl Flow {
     }
 
     /// A segment was handed over.
-    fn received(&mut self, segment: &Tcp, unusual: Option<Latitude>) {
+    fn received(&mut self, segment: &TcpSegment, unusual: Option<Latitude>) {
         let (start, end) = (segment.sequence, segment.end());
         for awaited in self.awaited.iter_mut().flatten() {
             if behind(end, awaited.start) && behind(awaited.end, start) {
@@ -143,21 +143,21 @@ impl Flow {
 
 impl Flows {
     /// The connection between these ends.
-    fn find(&mut self, ends: (packet::Endpoint, packet::Endpoint)) -> Option<&mut Option<Flow>> {
+    fn find(&mut self, ends: (Endpoint, Endpoint)) -> Option<&mut Option<Flow>> {
         self.of
             .iter_mut()
             .find(|flow| flow.as_ref().is_some_and(|flow| flow.ends == ends))
     }
 
-    fn received(&mut self, segment: &Tcp, unusual: Option<Latitude>) {
+    fn received(&mut self, segment: &TcpSegment, unusual: Option<Latitude>) {
         let place = self.find((segment.source, segment.destination));
-        if segment.flags & (packet::SYN | packet::RST) == 0
+        if segment.flags & (tcp::SYN | tcp::RST) == 0
             && let Some(Some(flow)) = place
         {
             flow.received(segment, unusual);
             return;
         }
-        let flow = Some(Flow::new(segment)).filter(|_| segment.flags & packet::RST == 0);
+        let flow = Some(Flow::new(segment)).filter(|_| segment.flags & tcp::RST == 0);
         if let Some(place) = place {
             *place = flow;
         } else if flow.is_some() {
@@ -197,17 +197,17 @@ impl Rules {
         session: &Session,
         verdicts: &mut Verdicts,
     ) {
-        let Some(segment) = packet::tcp(packet.bytes) else {
+        let Some(segment) = TcpSegment::parse(packet.bytes) else {
             return;
         };
         let Some(place) = self.flows.find((segment.destination, segment.source)) else {
             return;
         };
-        if segment.flags & (packet::SYN | packet::RST) != 0 {
+        if segment.flags & (tcp::SYN | tcp::RST) != 0 {
             *place = None;
             return;
         }
-        let Some(flow) = place.as_mut().filter(|_| segment.flags & packet::ACK != 0) else {
+        let Some(flow) = place.as_mut().filter(|_| segment.flags & tcp::ACK != 0) else {
             return;
         };
         for awaited in &mut flow.awaited {
@@ -220,7 +220,7 @@ impl Rules {
     }
 
     fn received(&mut self, packet: &NetReceived<'_>) {
-        if let Some(segment) = packet::tcp(packet.bytes) {
+        if let Some(segment) = TcpSegment::parse(packet.bytes) {
             self.flows.received(&segment, packet.unusual);
             self.following = true;
         }

@@ -262,6 +262,61 @@ fn what_is_not_plainly_of_another_protocol_is_not_called_so() {
     assert_eq!(p.messages(), [""; 0]);
 }
 
+/// A service tag and another one, and IPv6 with hop-by-hop options that are padding.
+fn tagged_and_extended() -> Vec<u8> {
+    let plain = tcp6();
+    let tags = [0x88, 0xa8, 0, 1, 0x81, 0, 0, 2];
+    let padding = [6, 0, 1, 4, 0, 0, 0, 0];
+    [
+        &plain[..12],
+        &tags,
+        &plain[12..18],
+        &[0, 28, 0, 64],
+        &plain[22..54],
+        &padding,
+        &plain[54..],
+    ]
+    .concat()
+}
+
+#[test]
+fn headers_behind_vlan_tags_and_extension_headers_are_judged() {
+    let packet = tagged_and_extended();
+    let header = |header: &mut NetHeader| {
+        tcpv6(header);
+        header.hdr_len = 90;
+        header.csum_start = 70;
+    };
+    let mut p = Play::new(Net);
+    segment(&mut p, 0, &packet, header);
+    assert_eq!(p.messages(), [""; 0]);
+
+    let mut p = Play::new(Net);
+    segment(&mut p, 0, &packet, |h| {
+        tcpv6(h);
+        h.hdr_len = 89;
+        h.csum_start = 70;
+    });
+    assert_eq!(p.found(), ["net.tx.gso.hdr-len"]);
+
+    let mut p = Play::new(Net);
+    offload(&mut p, 0, &packet, |h| {
+        (h.csum_start, h.csum_offset) = (70, 6)
+    });
+    assert_eq!(p.found(), ["net.tx.csum.field"]);
+
+    // The pseudo header's length does not count the extension header: the field is that of 20 bytes.
+    let mut right = packet;
+    right[70 + 16..70 + 18].copy_from_slice(&[0, 26]);
+    let mut p = Play::new(Net);
+    offload(&mut p, 0, &right, |h| h.csum_start = 70);
+    assert_eq!(p.messages(), [""; 0]);
+    right[70 + 17] = 34;
+    let mut p = Play::new(Net);
+    offload(&mut p, 0, &right, |h| h.csum_start = 70);
+    assert_eq!(p.found(), ["net.tx.csum.pseudo-header"]);
+}
+
 fn udp_fragments(header: &mut NetHeader) {
     header.gso_type = 3;
     header.csum_offset = 6;

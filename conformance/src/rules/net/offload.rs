@@ -1,7 +1,7 @@
 //! What a packet to be sent asks of the device: checksums and segmentation (§5.1.6.2).
 
-use super::packet::{self, Protocol};
 use super::*;
+use crate::packet::{self, Headers, IpVersion, Transport, tcp};
 use crate::protocol::net::{flags, gso};
 
 /// Judges the header's flags, and what they and gso_type ask for.
@@ -83,10 +83,13 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     verdicts.check(GSO_SIZE, header.gso_size != 0, queue, || {
         format!("{} and gso_size 0", says())
     });
-    let Some(transport) = packet::transport(packet.bytes) else {
+    let Some(headers) = Headers::parse(packet.bytes) else {
         return;
     };
-    if let Some(end) = transport.header_end {
+    let Some(transport) = headers.transport_protocol() else {
+        return;
+    };
+    if let Some(end) = headers.transport_end(packet.bytes) {
         verdicts.check(HDR_LEN, usize::from(header.hdr_len) >= end, queue, || {
             format!(
                 "{} and hdr_len {}; its headers have {end} bytes",
@@ -95,10 +98,17 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
             )
         });
     }
-    protocol(kind, packet, &transport, session, verdicts);
+    protocol(
+        kind,
+        packet,
+        (transport, headers.version),
+        session,
+        verdicts,
+    );
     if kind != gso::UDP {
-        let cwr = transport.congestion_window_reduced;
-        let either = cwr || transport.ecn_echo;
+        let flags = headers.tcp_flags(packet.bytes).unwrap_or(0);
+        let cwr = flags & tcp::CWR != 0;
+        let either = cwr || flags & tcp::ECE != 0;
         let with = || {
             let bit = if cwr { "CWR" } else { "ECE" };
             format!("{}, of a TCP packet with {bit}", says())
@@ -116,24 +126,26 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
 fn protocol(
     kind: u8,
     packet: &NetTransmit<'_>,
-    transport: &packet::Transport,
+    is: (Transport, IpVersion),
     session: &Session,
     verdicts: &mut Verdicts,
 ) {
-    let is = (transport.protocol, packet::is_ipv6(packet.bytes));
     let (right, needs) = match kind {
-        gso::TCPV4 => (is == (Protocol::Tcp, false), net::HOST_TSO4),
-        gso::TCPV6 => (is == (Protocol::Tcp, true), net::HOST_TSO6),
-        gso::UDP => (is.0 == Protocol::Udp, net::HOST_UFO),
+        gso::TCPV4 => (is == (Transport::Tcp, IpVersion::V4), net::HOST_TSO4),
+        gso::TCPV6 => (is == (Transport::Tcp, IpVersion::V6), net::HOST_TSO6),
+        gso::UDP => (is.0 == Transport::Udp, net::HOST_UFO),
         _ => return,
     };
     // What may not be asked for at all is told as that.
     if session.has(needs) {
         verdicts.check(GSO_PROTOCOL, right, Some(packet.queue), || {
-            let version = if is.1 { 6 } else { 4 };
             format!(
-                "a packet with gso_type {kind:#x}, of {:?} over IPv{version}",
-                is.0
+                "a packet with gso_type {kind:#x}, of {:?} over IP{}",
+                is.0,
+                match is.1 {
+                    IpVersion::V4 => "v4",
+                    IpVersion::V6 => "v6",
+                }
             )
         });
     }
@@ -142,16 +154,18 @@ fn protocol(
 /// Judges whether a packet whose checksum is left to nobody has one. Only one that is left at what an
 /// offload begins with is certainly the driver's doing: programs may send packets that are wrong.
 pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
-    let Some(transport) = packet::transport(packet.bytes) else {
+    let Some(headers) = Headers::parse(packet.bytes) else {
         return;
     };
-    let field = transport.start + field(transport.protocol);
-    let (Some(pseudo), Some(len)) = (transport.pseudo_header, transport.len) else {
+    let (Some(transport), Some(bytes)) =
+        (headers.transport_protocol(), headers.covered(packet.bytes))
+    else {
         return;
     };
-    let (Some(bytes), Some(&[high, low])) = (
-        packet.bytes.get(transport.start..transport.start + len),
-        packet.bytes.get(field..field + 2),
+    let field = transport.checksum_field();
+    let (Some(pseudo), Some(&[high, low])) = (
+        headers.pseudo_header_sum(packet.bytes, bytes.len()),
+        bytes.get(field..field + 2),
     ) else {
         return;
     };
@@ -160,22 +174,13 @@ pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     if found == 0 {
         return;
     }
-    let total = u32::from(packet::sum(bytes)) + u32::from(pseudo);
-    let undone = total % 0xffff != 0 && found % 0xffff == pseudo % 0xffff;
+    let right = packet::same_sum(packet::sum(bytes), !pseudo);
+    let undone = !right && packet::same_sum(found, pseudo);
     verdicts.check(CHECKSUMMED, !undone, Some(packet.queue), || {
         format!(
-            "a {:?} packet whose checksum field has the sum of the pseudo header, {found:#06x}",
-            transport.protocol
+            "a {transport:?} packet whose checksum field has the sum of the pseudo header, {found:#06x}"
         )
     });
-}
-
-/// Where the checksum is in the transport header.
-fn field(protocol: Protocol) -> usize {
-    match protocol {
-        Protocol::Tcp => 16,
-        Protocol::Udp => 6,
-    }
 }
 
 fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
@@ -191,9 +196,12 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     }) {
         return;
     }
+    let Some(headers) = Headers::parse(packet.bytes) else {
+        return;
+    };
     // What the IP header of a packet to be segmented has is made anew in each segment.
     if header.gso_type == gso::NONE
-        && let Some(ip) = packet::ipv4_header(packet.bytes)
+        && let Some(ip) = headers.ipv4_header()
         && ip.end <= start
         && let Some(bytes) = packet.bytes.get(ip)
     {
@@ -203,22 +211,26 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         });
     }
     // Where the sum starts behind the first transport header, it is that of an inner packet.
-    let Some(transport) = packet::transport(packet.bytes).filter(|t| t.start == start) else {
+    let Some(transport) = headers
+        .transport_protocol()
+        .filter(|_| headers.transport == start)
+    else {
         return;
     };
-    let right = offset == field(transport.protocol);
+    let right = offset == transport.checksum_field();
     if !verdicts.check(CSUM_FIELD, right, queue, || {
-        format!("{}: not where {:?} has it", says(), transport.protocol)
+        format!("{}: not where {transport:?} has it", says())
     }) {
         return;
     }
     // What length the pseudo header of a packet to be segmented has, is left open.
     if header.gso_type == gso::NONE
-        && let Some(expected) = transport.pseudo_header
+        && let Some(len) = headers.len
+        && let Some(expected) = headers.pseudo_header_sum(packet.bytes, len)
         && let Some(&[high, low]) = packet.bytes.get(start + offset..start + offset + 2)
     {
         let found = u16::from_be_bytes([high, low]);
-        let equal = found % 0xffff == expected % 0xffff;
+        let equal = packet::same_sum(found, expected);
         verdicts.check(CSUM_PSEUDO, equal, queue, || {
             format!(
                 "{} and a checksum field of {found:#06x}; its pseudo header's sum is {expected:#06x}",
