@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 
 use criterion::{Criterion, Throughput};
 use stickler::backends::disk::{DiskImage, DiskSpec};
+use stickler_conformance::protocol::block::{HEADER_LEN, SECTOR, kind, status};
 use stickler_conformance::{DeviceKind, Unjudged, Witness};
 use stickler_devices::block::Block;
 use stickler_devices::virtio::VirtioDevice;
@@ -16,7 +17,7 @@ use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap};
 use crate::driver::{DATA, Driver, Live, judge};
 
 const REQUESTQ: u16 = 0;
-const HEADER: u32 = 16;
+const HEADER: u32 = HEADER_LEN as u32;
 const BLOCK: u32 = 4096;
 const SECTORS: u64 = 2048;
 
@@ -42,11 +43,13 @@ fn plain(memory: &GuestMemoryMmap, queue: &mut virtio_queue::Queue, file: &File)
                 file.as_raw_fd(),
                 guard.as_ptr().cast(),
                 slice.len(),
-                sector as i64 * 512,
+                sector as i64 * i64::from(SECTOR),
             )
         };
         assert_eq!(read, BLOCK as isize);
-        memory.write_obj(0_u8, status.addr()).expect("in memory");
+        memory
+            .write_obj(status::OK, status.addr())
+            .expect("in memory");
         queue.add_used(memory, head, BLOCK + 1).expect("in memory");
     }
     black_box(queue.needs_notification(memory).expect("in memory"));
@@ -56,7 +59,7 @@ fn plain(memory: &GuestMemoryMmap, queue: &mut virtio_queue::Queue, file: &File)
 pub(crate) fn read(criterion: &mut Criterion) {
     let mut image = tempfile::NamedTempFile::new().expect("a temporary file");
     image
-        .write_all(&vec![0x5a; SECTORS as usize * 512])
+        .write_all(&vec![0x5a; SECTORS as usize * SECTOR as usize])
         .expect("room for an image");
     let driver = Driver::new(32, |number| {
         let at = DATA + 16384 * u64::from(number);
@@ -67,7 +70,7 @@ pub(crate) fn read(criterion: &mut Criterion) {
         ]
     });
     for number in 0..64_u64 {
-        let request = [0_u64, number * 8 % SECTORS];
+        let request = [u64::from(kind::IN), number * 8 % SECTORS];
         let at = vm_memory::GuestAddress(DATA + 16384 * number);
         driver
             .ram

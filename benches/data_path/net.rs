@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
+use stickler_conformance::protocol::net::HEADER_LEN;
 use stickler_conformance::{DeviceKind, Unjudged, Witness};
 use stickler_devices::net::{Discard, Net};
 use stickler_devices::virtio::VirtioDevice;
@@ -12,7 +13,7 @@ use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap};
 use crate::driver::{DATA, Driver, Live, judge};
 
 const TRANSMITQ1: u16 = 1;
-const HEADER: u32 = 12;
+const HEADER: u32 = HEADER_LEN as u32;
 const PACKET: u32 = 64;
 
 fn card() -> Net<Discard> {
@@ -29,7 +30,7 @@ fn plain(memory: &GuestMemoryMmap, queue: &mut virtio_queue::Queue) {
             if first {
                 black_box(
                     memory
-                        .read_obj::<[u8; HEADER as usize]>(descriptor.addr())
+                        .read_obj::<[u8; HEADER_LEN]>(descriptor.addr())
                         .expect("in memory"),
                 );
                 first = false;

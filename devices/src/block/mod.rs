@@ -22,6 +22,7 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::event::BlockRequest;
 use stickler_conformance::features::block as feature;
+use stickler_conformance::protocol::block::{kind, status};
 use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
 use vm_memory::Bytes;
 
@@ -32,7 +33,7 @@ use config::Shape;
 use disk::{Disk, Operation, Properties, SECTOR, Segment, Submitted};
 use flight::{Barriers, Flights, Kind};
 use latitude::{Liberties, Served};
-use request::{Data, Request, kind, status};
+use request::{Data, Request};
 
 /// The one virtqueue (§5.2.2).
 const REQUESTQ: u16 = 0;

@@ -2,27 +2,10 @@
 
 use stickler_conformance::event::{BlockHeader, Element};
 use stickler_conformance::layout::desc;
+use stickler_conformance::protocol::block::HEADER_LEN;
 
 use super::disk::Segment;
 use crate::memory::GuestRam;
-
-/// `type` of requests (§5.2.6; GET_ID: §5.2.6 (1.2)).
-pub(super) mod kind {
-    pub(in crate::block) const IN: u32 = 0;
-    pub(in crate::block) const OUT: u32 = 1;
-    pub(in crate::block) const FLUSH: u32 = 4;
-    pub(in crate::block) const GET_ID: u32 = 8;
-}
-
-/// `status` of requests (§5.2.6).
-pub(super) mod status {
-    pub(in crate::block) const OK: u8 = 0;
-    pub(in crate::block) const IOERR: u8 = 1;
-    pub(in crate::block) const UNSUPP: u8 = 2;
-}
-
-/// Bytes of `type`, `reserved` and `sector`.
-const HEADER_LEN: usize = 16;
 
 /// The data of a request.
 #[derive(Debug, Default)]

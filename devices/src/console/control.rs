@@ -1,23 +1,9 @@
 //! What device and driver tell each other about ports (§5.3.6.2).
 
 use stickler_conformance::Latitude;
+use stickler_conformance::protocol::console::{CONTROL_LEN, event};
 
 use super::port::{Change, Size};
-
-/// Values of `event` (§5.3.6.2).
-pub(super) mod event {
-    pub(in crate::console) const DEVICE_READY: u16 = 0;
-    pub(in crate::console) const DEVICE_ADD: u16 = 1;
-    pub(in crate::console) const DEVICE_REMOVE: u16 = 2;
-    pub(in crate::console) const PORT_READY: u16 = 3;
-    pub(in crate::console) const CONSOLE_PORT: u16 = 4;
-    pub(in crate::console) const RESIZE: u16 = 5;
-    pub(in crate::console) const PORT_OPEN: u16 = 6;
-    pub(in crate::console) const PORT_NAME: u16 = 7;
-}
-
-/// Bytes of `struct virtio_console_control`.
-pub(super) const MESSAGE_LEN: usize = 8;
 
 /// `struct virtio_console_control`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +14,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn decode(bytes: [u8; MESSAGE_LEN]) -> Self {
+    pub(super) fn decode(bytes: [u8; CONTROL_LEN]) -> Self {
         let all = u64::from_le_bytes(bytes);
         Message {
             id: all as u32,
@@ -37,7 +23,7 @@ impl Message {
         }
     }
 
-    pub(super) fn encode(self) -> [u8; MESSAGE_LEN] {
+    pub(super) fn encode(self) -> [u8; CONTROL_LEN] {
         let all = u64::from(self.id) | u64::from(self.event) << 32 | u64::from(self.value) << 48;
         all.to_le_bytes()
     }

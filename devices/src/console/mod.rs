@@ -16,13 +16,15 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::event::ConsoleMessage;
 use stickler_conformance::features::console as feature;
+use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
+use stickler_conformance::protocol::console::{CONTROL_LEN, event};
 use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Queue};
 use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress, VirtioDevice};
-use control::{MESSAGE_LEN, Message, Notice, PortControl, PortFacts, event};
+use control::{Message, Notice, PortControl, PortFacts};
 use latitude::Liberties;
 use port::{Change, Port, PortBackend, Size, Tap};
 
@@ -100,9 +102,6 @@ enum Role {
     ControlReceive,
     ControlTransmit,
 }
-
-const CONTROL_RECEIVEQ: u16 = 2;
-const CONTROL_TRANSMITQ: u16 = 3;
 
 /// What the virtqueue `index` is for.
 fn role(index: u16) -> Role {
@@ -428,7 +427,7 @@ impl Console {
                 let mut writer = Writer::new(ram, chain.buffers);
                 // A buffer that is too small for the message comes back empty; the message waits
                 // for a larger one.
-                if writer.remaining() >= (MESSAGE_LEN + behind.len()) as u64 {
+                if writer.remaining() >= (CONTROL_LEN + behind.len()) as u64 {
                     writer.write(&fixed);
                     writer.write(behind);
                     if let Some(control) = self.control.get_mut(id) {

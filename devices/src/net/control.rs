@@ -2,10 +2,13 @@
 
 use stickler_conformance::event::NetCommand;
 use stickler_conformance::features::net as feature;
+use stickler_conformance::protocol::net::{
+    ack, announce, class, guest_offloads, mac, mq, rx, status, vlan,
+};
 use stickler_conformance::{Event, Witness};
 
 use super::backend::NetBackend;
-use super::{BUDGET, GUEST_OFFLOADS, Net, S_ANNOUNCE};
+use super::{BUDGET, GUEST_OFFLOADS, Net};
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Chain};
 use crate::virtio::stream::{Reader, Writer};
@@ -13,40 +16,6 @@ use crate::virtio::{Io, Progress, Signals};
 
 /// Command-specific data of more bytes than these is refused: a MAC table of 2,700 addresses.
 pub(super) const MAX_COMMAND: usize = 16 * 1024;
-
-/// The classes of commands and the commands in each.
-mod class {
-    pub(super) const RX: u8 = 0;
-    pub(super) const MAC: u8 = 1;
-    pub(super) const VLAN: u8 = 2;
-    pub(super) const ANNOUNCE: u8 = 3;
-    pub(super) const MQ: u8 = 4;
-    pub(super) const GUEST_OFFLOADS: u8 = 5;
-}
-
-const RX_PROMISC: u8 = 0;
-const RX_ALLMULTI: u8 = 1;
-const RX_ALLUNI: u8 = 2;
-const RX_NOMULTI: u8 = 3;
-const RX_NOUNI: u8 = 4;
-const RX_NOBCAST: u8 = 5;
-
-const MAC_TABLE_SET: u8 = 0;
-const MAC_ADDR_SET: u8 = 1;
-
-const VLAN_ADD: u8 = 0;
-const VLAN_DEL: u8 = 1;
-
-const ANNOUNCE_ACK: u8 = 0;
-
-const MQ_VQ_PAIRS_SET: u8 = 0;
-
-const GUEST_OFFLOADS_SET: u8 = 0;
-
-/// VIRTIO_NET_OK
-const OK: u8 = 0;
-/// VIRTIO_NET_ERR
-const ERR: u8 = 1;
 
 /// A command that is not carried out.
 struct Refused;
@@ -123,8 +92,8 @@ impl<B: NetBackend> Net<B> {
         };
         self.command = buffer;
         match done {
-            Ok(()) => OK,
-            Err(Refused) => ERR,
+            Ok(()) => ack::OK,
+            Err(Refused) => ack::ERR,
         }
     }
 
@@ -137,13 +106,13 @@ impl<B: NetBackend> Net<B> {
     ) -> Result<(), Refused> {
         match (class, command) {
             (class::RX, _) => self.set_mode(command, data),
-            (class::MAC, MAC_TABLE_SET) => self.set_mac_table(data),
-            (class::MAC, MAC_ADDR_SET) => self.set_mac(data, signals),
-            (class::VLAN, VLAN_ADD) => self.set_vlan(data, true),
-            (class::VLAN, VLAN_DEL) => self.set_vlan(data, false),
-            (class::ANNOUNCE, ANNOUNCE_ACK) => self.acknowledge_announce(signals),
-            (class::MQ, MQ_VQ_PAIRS_SET) => self.set_pairs(data),
-            (class::GUEST_OFFLOADS, GUEST_OFFLOADS_SET) => self.set_guest_offloads(data),
+            (class::MAC, mac::TABLE_SET) => self.set_mac_table(data),
+            (class::MAC, mac::ADDR_SET) => self.set_mac(data, signals),
+            (class::VLAN, vlan::ADD) => self.set_vlan(data, true),
+            (class::VLAN, vlan::DEL) => self.set_vlan(data, false),
+            (class::ANNOUNCE, announce::ACK) => self.acknowledge_announce(signals),
+            (class::MQ, mq::VQ_PAIRS_SET) => self.set_pairs(data),
+            (class::GUEST_OFFLOADS, guest_offloads::SET) => self.set_guest_offloads(data),
             _ => Err(Refused),
         }
     }
@@ -165,16 +134,16 @@ impl<B: NetBackend> Net<B> {
             _ => return Err(Refused),
         };
         self.require(match command {
-            RX_PROMISC | RX_ALLMULTI => feature::CTRL_RX,
+            rx::PROMISC | rx::ALLMULTI => feature::CTRL_RX,
             _ => feature::CTRL_RX_EXTRA,
         })?;
         let mode = match command {
-            RX_PROMISC => &mut self.filter.promiscuous,
-            RX_ALLMULTI => &mut self.filter.all_multicast,
-            RX_ALLUNI => &mut self.filter.all_unicast,
-            RX_NOMULTI => &mut self.filter.no_multicast,
-            RX_NOUNI => &mut self.filter.no_unicast,
-            RX_NOBCAST => &mut self.filter.no_broadcast,
+            rx::PROMISC => &mut self.filter.promiscuous,
+            rx::ALLMULTI => &mut self.filter.all_multicast,
+            rx::ALLUNI => &mut self.filter.all_unicast,
+            rx::NOMULTI => &mut self.filter.no_multicast,
+            rx::NOUNI => &mut self.filter.no_unicast,
+            rx::NOBCAST => &mut self.filter.no_broadcast,
             _ => return Err(Refused),
         };
         *mode = on;
@@ -223,9 +192,9 @@ impl<B: NetBackend> Net<B> {
     /// §5.1.6.5.4.2: VIRTIO_NET_S_ANNOUNCE is cleared before the buffer is used.
     fn acknowledge_announce(&mut self, signals: &mut Signals) -> Result<(), Refused> {
         self.require(feature::GUEST_ANNOUNCE)?;
-        let status = self.config.status();
-        if status & S_ANNOUNCE != 0 {
-            self.config.set_status(status & !S_ANNOUNCE);
+        let bits = self.config.status();
+        if bits & status::ANNOUNCE != 0 {
+            self.config.set_status(bits & !status::ANNOUNCE);
             signals.config_changed = true;
         }
         Ok(())

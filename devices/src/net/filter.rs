@@ -1,6 +1,7 @@
 //! Which incoming packets the driver wants (§5.1.6.5.1 to §5.1.6.5.3).
 
 use stickler_conformance::features::net;
+use stickler_conformance::packet::ethertype;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -9,7 +10,7 @@ pub type Mac = [u8; 6];
 /// multicast packets through, as §5.1.6.5.2 allows.
 const MAX_ADDRESSES: usize = 64;
 
-const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
+const ETHERTYPE_VLAN: [u8; 2] = ethertype::VLAN.to_be_bytes();
 
 /// The filter's state.
 #[derive(Clone, Debug)]

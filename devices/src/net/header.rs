@@ -1,24 +1,9 @@
-//! `struct virtio_net_hdr` (§5.1.6) and the numbers in it.
+//! `struct virtio_net_hdr` (§5.1.6) and its bytes.
 
 use stickler_conformance::event::NetHeader;
 use vm_memory::{VolatileMemory, VolatileSlice};
 
-/// Bytes of the header. With VIRTIO_F_VERSION_1 it always ends in `num_buffers`.
-pub const LEN: usize = 12;
-
-/// VIRTIO_NET_HDR_F_NEEDS_CSUM: the packet is partially checksummed.
-pub const F_NEEDS_CSUM: u8 = 1;
-/// VIRTIO_NET_HDR_F_DATA_VALID: the packet's checksum has been validated (device to driver only).
-pub const F_DATA_VALID: u8 = 2;
-
-/// VIRTIO_NET_HDR_GSO_NONE: not a packet to be segmented.
-pub const GSO_NONE: u8 = 0;
-/// VIRTIO_NET_HDR_GSO_TCPV4: TCP over IPv4.
-pub const GSO_TCPV4: u8 = 1;
-/// VIRTIO_NET_HDR_GSO_TCPV6: TCP over IPv6.
-pub const GSO_TCPV6: u8 = 4;
-/// VIRTIO_NET_HDR_GSO_ECN: the TCP packet has an ECN bit set; goes with one of the others.
-pub const GSO_ECN: u8 = 0x80;
+pub use stickler_conformance::protocol::net::HEADER_LEN as LEN;
 
 /// The header in its bytes.
 #[inline]
@@ -60,14 +45,16 @@ pub(super) fn read(slice: &VolatileSlice<'_>) -> Option<NetHeader> {
 
 #[cfg(test)]
 mod tests {
+    use stickler_conformance::protocol::net::{flags, gso};
+
     use super::*;
 
     #[test]
     fn fields_stand_where_the_specification_has_them() {
         let bytes = [1, 0x84, 0x36, 0, 0xb4, 5, 0x22, 0, 0x10, 0, 2, 1];
         let header = NetHeader {
-            flags: F_NEEDS_CSUM,
-            gso_type: GSO_TCPV6 | GSO_ECN,
+            flags: flags::NEEDS_CSUM,
+            gso_type: gso::TCPV6 | gso::ECN,
             hdr_len: 54,
             gso_size: 1460,
             csum_start: 34,

@@ -5,9 +5,10 @@ mod packets;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
+use stickler_conformance::packet::has_right_tcp_checksum;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Event, Latitude, Latitudes, Witness};
 
-use super::header::{F_DATA_VALID, F_NEEDS_CSUM, GSO_NONE};
 use super::offload;
 use crate::virtio::moments::Moments;
 
@@ -190,14 +191,17 @@ impl Liberties {
             return header;
         };
         // Those to be segmented have a partial checksum always; of others than TCP we know nothing.
-        if header.gso_type != GSO_NONE || !complete(&header, packet) || !offload::is_valid(packet) {
+        if header.gso_type != gso::NONE
+            || !complete(&header, packet)
+            || !has_right_tcp_checksum(packet)
+        {
             return header;
         }
         *turn = turn.wrapping_add(1);
         let mut stated = NetHeader::default();
         match *turn % 3 {
             0 => {}
-            1 => stated.flags = F_DATA_VALID,
+            1 => stated.flags = flags::DATA_VALID,
             _ => stated = offload::make_partial(packet).unwrap_or_default(),
         }
         witness.see(&Event::MadeUse(Latitude::ChecksumStates));
@@ -222,5 +226,5 @@ pub(super) struct Split {
 
 /// Completes the checksum of a packet, if it is partial.
 fn complete(header: &NetHeader, packet: &mut [u8]) -> bool {
-    header.flags & F_NEEDS_CSUM == 0 || offload::complete_checksum(packet, header)
+    header.flags & flags::NEEDS_CSUM == 0 || offload::complete_checksum(packet, header)
 }

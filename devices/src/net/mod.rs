@@ -30,6 +30,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use stickler_conformance::features::{self, net as feature};
+use stickler_conformance::protocol::net::status;
 use stickler_conformance::{DeviceKind, Event, Latitudes, Witness};
 
 pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
@@ -58,11 +59,6 @@ const BUDGET: usize = 256;
 const SHOWN: u32 = 256;
 /// … And those after the driver was asked to announce itself.
 const SHOWN_ANNOUNCING: u32 = 1 << 17;
-
-/// VIRTIO_NET_S_LINK_UP
-const S_LINK_UP: u16 = 1;
-/// VIRTIO_NET_S_ANNOUNCE
-const S_ANNOUNCE: u16 = 2;
 
 /// What the device does itself, whatever is behind it.
 const OWN_FEATURES: u64 = feature::MAC
@@ -279,7 +275,7 @@ impl<B: NetBackend> Net<B> {
     /// VIRTIO_NET_S_LINK_UP as the link is.
     fn link_status(&self) -> u16 {
         if self.link.is_up() && self.liberties.link_up() {
-            S_LINK_UP
+            status::LINK_UP
         } else {
             0
         }
@@ -297,11 +293,11 @@ impl<B: NetBackend> Net<B> {
             return;
         }
         let old = self.config.status();
-        let mut status = old & !S_LINK_UP | self.link_status();
+        let mut status = old & !status::LINK_UP | self.link_status();
         // §5.1.6.5.4: a driver can be asked to announce itself if it knows how to, and how to be
         // asked.
         if announce && self.has(feature::GUEST_ANNOUNCE | feature::STATUS) {
-            status |= S_ANNOUNCE;
+            status |= status::ANNOUNCE;
             self.to_show = self.to_show.max(SHOWN_ANNOUNCING);
         }
         if status != old {

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use stickler_conformance::event::{Element, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::desc;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Event, Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};
-use super::header::{self, F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
+use super::header;
 use super::latitude::Split;
 use super::{BUDGET, Net, offload};
 use crate::memory::GuestRam;
@@ -383,7 +384,7 @@ fn stock_up<W: Witness>(
 /// take is done to the packet before. `None` if it cannot be had at all.
 fn present(given: &NetHeader, packet: &mut [u8], offloads: u64) -> Option<NetHeader> {
     let mut header = NetHeader::default();
-    let needs_csum = given.flags & F_NEEDS_CSUM != 0;
+    let needs_csum = given.flags & flags::NEEDS_CSUM != 0;
     if offloads & feature::GUEST_CSUM == 0 {
         // §5.1.6.4.1: flags is 0, and the packet fully checksummed.
         if needs_csum && !offload::complete_checksum(packet, given) {
@@ -391,21 +392,21 @@ fn present(given: &NetHeader, packet: &mut [u8], offloads: u64) -> Option<NetHea
         }
     } else if needs_csum {
         // §5.1.6.4.1: the backend has validated, or made, all up to the checksum.
-        header.flags = F_NEEDS_CSUM;
+        header.flags = flags::NEEDS_CSUM;
         header.csum_start = given.csum_start;
         header.csum_offset = given.csum_offset;
     } else {
-        header.flags = given.flags & F_DATA_VALID;
+        header.flags = given.flags & flags::DATA_VALID;
     }
     // §5.1.6.4.1: no gso_type but those the driver takes. A backend segments by itself; here are
     // packets that were under way when an offload was turned off.
-    let needs = match given.gso_type & !GSO_ECN {
-        GSO_NONE => return Some(header),
-        GSO_TCPV4 => feature::GUEST_TSO4,
-        GSO_TCPV6 => feature::GUEST_TSO6,
+    let needs = match given.gso_type & !gso::ECN {
+        gso::NONE => return Some(header),
+        gso::TCPV4 => feature::GUEST_TSO4,
+        gso::TCPV6 => feature::GUEST_TSO6,
         _ => return None,
     };
-    let takes_ecn = given.gso_type & GSO_ECN == 0 || offloads & feature::GUEST_ECN != 0;
+    let takes_ecn = given.gso_type & gso::ECN == 0 || offloads & feature::GUEST_ECN != 0;
     if offloads & needs == 0 || !takes_ecn {
         return None;
     }

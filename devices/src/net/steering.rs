@@ -1,6 +1,6 @@
 //! Which receive queue a packet goes to in multiqueue mode (§5.1.6.5.5).
 
-use super::offload::Headers;
+use stickler_conformance::packet::Headers;
 
 /// Flows are told apart by so many bits of a hash; flows that share a hash share a queue.
 const BUCKETS: usize = 1024;

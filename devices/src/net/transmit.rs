@@ -2,10 +2,11 @@
 
 use stickler_conformance::event::{NetHeader, NetTransmit};
 use stickler_conformance::features::net as feature;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Event, Witness};
 
 use super::backend::{Gather, MAX_PACKET, NetBackend, Packet};
-use super::header::{self, F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
+use super::header;
 use super::steering;
 use super::{BUDGET, Net};
 use crate::virtio::queue::{Broken, Chain};
@@ -136,7 +137,7 @@ impl<B: NetBackend> Net<B> {
     fn peek(&mut self, header: &NetHeader, data: &Gather<'_>) -> &[u8] {
         if self.negotiated & feature::CSUM == 0 {
             self.peek.fill(data, PEEK)
-        } else if header.flags != 0 || header.gso_type != GSO_NONE {
+        } else if header.flags != 0 || header.gso_type != gso::NONE {
             self.peek.fill(data, PEEK_HEADERS)
         } else if self.to_show > 0 {
             self.to_show -= 1;
@@ -154,11 +155,11 @@ impl<B: NetBackend> Net<B> {
         }
         // §5.1.6.2.2: flag bits it does not recognize, or that were not negotiated, are ignored.
         let flags = if self.negotiated & feature::CSUM != 0 {
-            told.flags & F_NEEDS_CSUM
+            told.flags & flags::NEEDS_CSUM
         } else {
             0
         };
-        if flags == 0 && told.gso_type == GSO_NONE {
+        if flags == 0 && told.gso_type == gso::NONE {
             // §5.1.6.2.2: csum_start and csum_offset are not used, and nobody relies on the
             // packet's checksum.
             return Some(NetHeader::default());
@@ -169,25 +170,25 @@ impl<B: NetBackend> Net<B> {
     #[inline(never)]
     fn vet_offloads(&self, told: &NetHeader, flags: u8, len: u64) -> Option<NetHeader> {
         let mut header = NetHeader::default();
-        if flags & F_NEEDS_CSUM != 0 {
+        if flags & flags::NEEDS_CSUM != 0 {
             // The checksum's place is in the packet.
             let at = u64::from(told.csum_start) + u64::from(told.csum_offset);
             if at + 2 > len {
                 return None;
             }
-            header.flags = F_NEEDS_CSUM;
+            header.flags = flags::NEEDS_CSUM;
             header.csum_start = told.csum_start;
             header.csum_offset = told.csum_offset;
         }
-        let needs = match told.gso_type & !GSO_ECN {
-            GSO_NONE => return Some(header),
-            GSO_TCPV4 => feature::HOST_TSO4,
-            GSO_TCPV6 => feature::HOST_TSO6,
+        let needs = match told.gso_type & !gso::ECN {
+            gso::NONE => return Some(header),
+            gso::TCPV4 => feature::HOST_TSO4,
+            gso::TCPV6 => feature::HOST_TSO6,
             // Never negotiated, or never defined.
             _ => return None,
         };
         // Such a packet has its checksum incomplete, and says how it is to be cut.
-        if !self.has(needs) || header.flags & F_NEEDS_CSUM == 0 || told.gso_size == 0 {
+        if !self.has(needs) || header.flags & flags::NEEDS_CSUM == 0 || told.gso_size == 0 {
             return None;
         }
         header.gso_type = told.gso_type;

@@ -8,10 +8,11 @@
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
+use stickler_conformance::packet::Headers;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Latitude, Latitudes};
 
-use super::header::{F_DATA_VALID, F_NEEDS_CSUM, GSO_NONE};
-use super::offload::{self, Headers};
+use super::offload;
 
 /// One in so many segments comes out of the ordinary, …
 const ONE_IN: u64 = 8;
@@ -123,7 +124,7 @@ impl Unusual {
         if offloads & feature::GUEST_CSUM == 0 {
             return false;
         }
-        let undefined = !(F_NEEDS_CSUM | F_DATA_VALID);
+        let undefined = !flags::DEFINED;
         let bits = self.draw.bits() as u8 & undefined;
         header.flags |= if bits == 0 { undefined } else { bits };
         true
@@ -174,10 +175,10 @@ impl Unusual {
 /// Makes a packet that is not to be segmented one whose checksum is complete and whose header says
 /// nothing of it.
 fn whole(header: &mut NetHeader, packet: &mut [u8]) -> bool {
-    if header.gso_type != GSO_NONE {
+    if header.gso_type != gso::NONE {
         return false;
     }
-    if header.flags & F_NEEDS_CSUM != 0 {
+    if header.flags & flags::NEEDS_CSUM != 0 {
         if !offload::complete_checksum(packet, header) {
             return false;
         }
@@ -192,10 +193,7 @@ fn whole(header: &mut NetHeader, packet: &mut [u8]) -> bool {
 fn payload(headers: &Headers, packet: &[u8]) -> Option<Payload> {
     let start = headers.tcp_payload(packet)?;
     // What is behind the IP packet is no data.
-    let (fixed, at) = if headers.v6 { (40, 4) } else { (0, 2) };
-    let len = packet.get(headers.network + at..)?.first_chunk()?;
-    let end = headers.network + fixed + usize::from(u16::from_be_bytes(*len));
-    let end = end.min(packet.len());
+    let end = (headers.transport + headers.len?).min(packet.len());
     (start < end).then_some(Payload { start, end })
 }
 
@@ -211,6 +209,8 @@ fn hash(headers: &Headers, packet: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use stickler_conformance::packet::{PROTOCOL_TCP, PROTOCOL_UDP};
+
     use super::*;
 
     const PAYLOAD: usize = 300;
@@ -229,8 +229,6 @@ mod tests {
         let header = offload::make_partial(&mut packet).expect("TCP");
         (header, packet)
     }
-
-    const PROTOCOL_TCP: u8 = 6;
 
     /// What becomes of some segments of one connection, with one latitude.
     fn made(latitude: Latitude, offloads: u64) -> Vec<(NetHeader, Vec<u8>, u32)> {
@@ -267,7 +265,7 @@ mod tests {
         assert!(all.len() > 10 && all[0].2 == 0);
         for (header, packet, sequence) in all {
             assert_ne!(header.flags & 0xfc, 0);
-            assert_eq!(header.flags & 3, F_NEEDS_CSUM);
+            assert_eq!(header.flags & 3, flags::NEEDS_CSUM);
             assert_eq!(packet, segment(sequence).1);
         }
         assert!(made(Latitude::UnknownFlags, 0).is_empty());
@@ -329,7 +327,7 @@ mod tests {
         let mut unusual = Unusual::new(latitudes, 3).expect("something to do");
         let (_, packet) = segment(7);
         let mut udp = packet.clone();
-        udp[23] = 17;
+        udp[23] = PROTOCOL_UDP;
         let mut empty = packet.clone();
         empty[17] = 40;
         empty[16] = 0;

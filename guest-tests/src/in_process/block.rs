@@ -1,21 +1,12 @@
 //! Requests of a block device, as a conforming driver makes them (§5.2.6).
 
+pub use stickler_conformance::protocol::block::{SECTOR, kind};
+
 use super::driver::Driver;
 use super::rings::Buffer;
 
-/// `type` of requests.
-pub mod kind {
-    #![allow(missing_docs, reason = "the names are the specification's")]
-    pub const IN: u32 = 0;
-    pub const OUT: u32 = 1;
-    pub const FLUSH: u32 = 4;
-}
-
 /// Bytes of a request's header.
-pub const HEADER_LEN: u32 = 16;
-
-/// Bytes of a sector.
-pub const SECTOR: u32 = 512;
+pub const HEADER_LEN: u32 = stickler_conformance::protocol::block::HEADER_LEN as u32;
 
 impl Driver<'_> {
     /// A header in memory.
@@ -46,7 +37,7 @@ impl Driver<'_> {
         buffers
     }
 
-    /// Makes a request, waits for it and gives its status.
+    /// Makes a request, waits for it and returns its status.
     pub fn block_do(&mut self, kind: u32, sector: u64, data: &[Buffer]) -> u8 {
         let buffers = self.block_request(kind, sector, data);
         self.submit(0, &buffers);

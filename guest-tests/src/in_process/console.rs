@@ -3,26 +3,11 @@
 use std::collections::BTreeMap;
 
 use stickler_conformance::features::console as feature;
+pub use stickler_conformance::protocol::console::event;
+pub use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 
 use super::driver::Driver;
 use super::rings::Buffer;
-
-/// `event` of control messages (§5.3.6.2).
-pub mod event {
-    #![allow(missing_docs, reason = "the names are the specification's")]
-    pub const DEVICE_READY: u16 = 0;
-    pub const DEVICE_ADD: u16 = 1;
-    pub const PORT_READY: u16 = 3;
-    pub const CONSOLE_PORT: u16 = 4;
-    pub const RESIZE: u16 = 5;
-    pub const PORT_OPEN: u16 = 6;
-    pub const PORT_NAME: u16 = 7;
-}
-
-/// The control receiveq (§5.3.2).
-pub const CONTROL_RECEIVEQ: u16 = 2;
-/// The control transmitq.
-pub const CONTROL_TRANSMITQ: u16 = 3;
 
 /// Room for a control message and a name.
 const MESSAGE_ROOM: u32 = 256;
@@ -58,7 +43,7 @@ impl Driver<'_> {
         self.wait_used(CONTROL_TRANSMITQ);
     }
 
-    /// Gives the device buffers for control messages.
+    /// Returns the device buffers for control messages.
     pub fn expect_messages(&mut self, count: u16) {
         for _ in 0..count {
             let at = self.rig.allocate(u64::from(MESSAGE_ROOM));
@@ -90,7 +75,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Makes all ports known and opens them. Gives their names. With one port and no control queues
+    /// Makes all ports known and opens them. Returns their names. With one port and no control queues
     /// there is nothing to do.
     pub fn open_ports(&mut self) -> BTreeMap<u32, String> {
         let mut names = BTreeMap::from([(0, String::new())]);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
+use stickler_conformance::protocol::net::config::MAX_VIRTQUEUE_PAIRS;
 use stickler_conformance::{DeviceKind, features};
 
 use super::rig::Rig;
@@ -87,8 +88,7 @@ pub struct Driver<'r> {
     pub pending: VecDeque<(Buffer, u32)>,
 }
 
-/// Offsets in `struct virtio_net_config` and `struct virtio_console_config` (§5.1.4, §5.3.4).
-const MAX_VIRTQUEUE_PAIRS: u32 = 8;
+/// Offset of `max_nr_ports` in `struct virtio_console_config` (§5.3.4).
 const MAX_NR_PORTS: u32 = 4;
 
 const CAPABILITIES_POINTER: u16 = 0x34;

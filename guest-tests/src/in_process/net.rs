@@ -1,8 +1,11 @@
 //! Packets and commands of a network device, as a conforming driver sends them (§5.1.6).
 
+use etherparse::PacketBuilder;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
+use stickler_conformance::packet::{ETHERNET_LEN, IPV4_LEN, TCP_LEN, ethertype, tcp};
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::{header, offload};
 
 use super::driver::Driver;
@@ -20,17 +23,15 @@ const OUR_ADDRESS: [u8; 4] = [10, 0, 2, 15];
 const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// Where the IPv4 header starts in our packets, and where TCP.
-const IP: usize = 14;
-const TCP: usize = IP + 20;
 /// Bytes of all headers of our TCP packets.
-pub const TCP_HEADERS: usize = TCP + 20;
+pub const TCP_HEADERS: usize = TCP + TCP_LEN;
+/// Where the TCP header begins in them.
+const TCP: usize = ETHERNET_LEN + IPV4_LEN;
 /// Where `csum_start` and `csum_offset` point in them.
-pub const TCP_CHECKSUM: (u16, u16) = (TCP as u16, 16);
+pub const TCP_CHECKSUM: (u16, u16) = (TCP as u16, tcp::CHECKSUM as u16);
 
-/// An Ethernet frame of type `ethertype`, from `mac` to everyone.
-fn frame(mac: &[u8], ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let mut frame = [&BROADCAST[..], mac, &ethertype.to_be_bytes(), payload].concat();
+/// Fills a frame up to the shortest length of Ethernet.
+fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame.resize(frame.len().max(60), 0);
     frame
 }
@@ -38,71 +39,55 @@ fn frame(mac: &[u8], ethertype: u16, payload: &[u8]) -> Vec<u8> {
 /// Asks who has the gateway's address.
 pub fn arp_request(mac: &[u8]) -> Vec<u8> {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
-    let payload = [&fixed[..], mac, &OUR_ADDRESS, &[0; 6], &GATEWAY].concat();
-    frame(mac, 0x0806, &payload)
+    let arp = [&fixed[..], mac, &OUR_ADDRESS, &[0; 6], &GATEWAY].concat();
+    let header = [&BROADCAST[..], mac, &ethertype::ARP.to_be_bytes()].concat();
+    padded([header, arp].concat())
 }
 
 /// A TCP segment over IPv4 that nobody expects, with `payload` bytes; its checksum field holds the
 /// sum of the pseudo header.
 pub fn tcp_segment(mac: &[u8], payload: usize) -> Vec<u8> {
-    let len = (20 + payload) as u16;
-    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0];
-    ip[2..4].copy_from_slice(&(20 + len).to_be_bytes());
-    ip.extend(OUR_ADDRESS);
-    ip.extend(GATEWAY);
-    let checksum = !sum(&ip);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let pseudo = [&OUR_ADDRESS[..], &GATEWAY, &[0, 6], &len.to_be_bytes()].concat();
-    let mut tcp = vec![
-        0x9c, 0x40, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 4, 0, 0, 0, 0, 0,
-    ];
-    tcp[16..18].copy_from_slice(&sum(&pseudo).to_be_bytes());
-    tcp.resize(20 + payload, 0x61);
-    frame(mac, 0x0800, &[ip, tcp].concat())
+    let mut packet = summed_segment(mac, payload);
+    offload::make_partial(&mut packet).expect("a TCP packet");
+    packet
+}
+
+/// A packet of [`tcp_segment`] with its checksum.
+pub fn summed_segment(mac: &[u8], payload: usize) -> Vec<u8> {
+    let mac = mac.try_into().expect("6 bytes");
+    let headers = PacketBuilder::ethernet2(mac, BROADCAST)
+        .ipv4(OUR_ADDRESS, GATEWAY, 64)
+        .tcp(40_000, 9, 1, 1024)
+        .ack(0);
+    let mut packet = Vec::new();
+    let written = headers.write(&mut packet, &vec![0x61; payload]);
+    written.expect("the payload fits into a packet");
+    padded(packet)
 }
 
 /// Sets CWR in a packet of [`tcp_segment`].
 pub fn set_cwr(packet: &mut [u8]) {
-    packet[TCP + 13] |= 0x80;
+    packet[TCP + tcp::FLAGS] |= tcp::CWR;
 }
 
 /// The header of a packet of [`tcp_segment`] whose checksum is left to the device.
 pub fn checksum_header() -> NetHeader {
     NetHeader {
-        flags: 1,
+        flags: flags::NEEDS_CSUM,
         csum_start: TCP_CHECKSUM.0,
         csum_offset: TCP_CHECKSUM.1,
         ..NetHeader::default()
     }
 }
 
-/// A packet of [`tcp_segment`] with its checksum.
-pub fn summed_segment(mac: &[u8], payload: usize) -> Vec<u8> {
-    let mut packet = tcp_segment(mac, payload);
-    assert!(offload::complete_checksum(&mut packet, &checksum_header()));
-    packet
-}
-
 /// … that is to be segmented as well.
 pub fn segmentation_header() -> NetHeader {
     NetHeader {
-        gso_type: 1,
+        gso_type: gso::TCPV4,
         gso_size: 1000,
         hdr_len: TCP_HEADERS as u16,
         ..checksum_header()
     }
-}
-
-/// Ones' complement sum of 16-bit big-endian words.
-pub(super) fn sum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks_exact(2);
-    let mut sum: u32 = words
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
 
 impl Driver<'_> {
@@ -130,7 +115,7 @@ impl Driver<'_> {
         self.wait_used(queue);
     }
 
-    /// Gives a receive queue `count` buffers of `len` bytes.
+    /// Returns a receive queue `count` buffers of `len` bytes.
     pub fn give_receive_buffers(&mut self, queue: u16, count: u16, len: u32) {
         for _ in 0..count {
             let at = self.rig.allocate(u64::from(len));
@@ -157,8 +142,8 @@ impl Driver<'_> {
         loop {
             for (buffer, len) in self.wait_buffers(0) {
                 let bytes = self.rig.read_bytes(buffer.addr, len as usize);
-                let ethertype = HEADER_LEN as usize + 12;
-                if bytes.get(ethertype..ethertype + 2) == Some(&[0x08, 0x06]) {
+                let at = HEADER_LEN as usize + 12;
+                if bytes.get(at..at + 2) == Some(&ethertype::ARP.to_be_bytes()) {
                     return;
                 }
                 // Something else; there may be more of it.
@@ -172,7 +157,7 @@ impl Driver<'_> {
         *self.usable_queues().last().expect("there are queues")
     }
 
-    /// Sends a command (§5.1.6.5). Gives what the device acknowledges it with.
+    /// Sends a command (§5.1.6.5). Returns what the device acknowledges it with.
     pub fn command(&mut self, class: u8, command: u8, data: &[u8]) -> u8 {
         let buffers = self.command_buffers(&[&[class, command], data].concat());
         let queue = self.control_queue();

@@ -3,12 +3,15 @@
 
 use std::collections::VecDeque;
 
+use etherparse::PacketBuilder;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
-use stickler_devices::net::{NetBackend, Packet, Received, header, offload};
+use stickler_conformance::packet::TcpSegment;
+use stickler_conformance::packet::tcp::{ACK, SYN};
+use stickler_devices::net::{NetBackend, Packet, Received, header};
 
 use super::driver::Driver;
-use super::net::{HEADER_LEN, checksum_header, sum};
+use super::net::HEADER_LEN;
 use super::rings::Buffer;
 
 /// Bytes in each of the peer's segments.
@@ -19,14 +22,6 @@ const INITIAL: u32 = 0xffff_ff00;
 const DRIVER: ([u8; 4], u16) = ([10, 0, 2, 15], 40_000);
 const PEER: ([u8; 4], u16) = ([10, 0, 2, 2], 7);
 
-const SYN: u8 = 2;
-const ACK: u8 = 0x10;
-
-/// Where IPv4 and TCP headers and the payload begin.
-const IP: usize = 14;
-const TCP: usize = IP + 20;
-const DATA: usize = TCP + 20;
-
 /// A segment that acknowledges up to `acknowledgement`, with its checksum.
 fn segment(
     (from, from_port): ([u8; 4], u16),
@@ -36,29 +31,19 @@ fn segment(
     flags: u8,
     payload: &[u8],
 ) -> Vec<u8> {
-    let len = (20 + payload.len()) as u16;
-    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0];
-    ip[2..4].copy_from_slice(&(20 + len).to_be_bytes());
-    ip.extend([from, to].concat());
-    let checksum = !sum(&ip);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let pseudo = [&from[..], &to, &[0, 6], &len.to_be_bytes()].concat();
-    let mut packet = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 3], &[8, 0], &ip].concat();
-    packet.extend(from_port.to_be_bytes());
-    packet.extend(to_port.to_be_bytes());
-    packet.extend(sequence.to_be_bytes());
-    packet.extend(acknowledgement.to_be_bytes());
-    packet.extend([0x50, flags, 4, 0]);
-    packet.extend(sum(&pseudo).to_be_bytes());
-    packet.extend([0, 0]);
-    packet.extend(payload);
-    assert!(offload::complete_checksum(&mut packet, &checksum_header()));
+    let mut headers = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 3], [0xff; 6])
+        .ipv4(from, to, 64)
+        .tcp(from_port, to_port, sequence, 1024);
+    if flags & SYN != 0 {
+        headers = headers.syn();
+    }
+    if flags & ACK != 0 {
+        headers = headers.ack(acknowledgement);
+    }
+    let mut packet = Vec::new();
+    let written = headers.write(&mut packet, payload);
+    written.expect("the payload fits into a packet");
     packet
-}
-
-fn be32(packet: &[u8], at: usize) -> u32 {
-    let bytes = packet.get(at..at + 4).expect("a TCP header");
-    u32::from_be_bytes(bytes.try_into().expect("four bytes"))
 }
 
 /// What stands behind a card: a peer that sends the segment asked for by each acknowledgement, with a
@@ -74,16 +59,14 @@ impl NetBackend for Peer {
     }
 
     fn transmit(&mut self, _pair: u16, packet: &Packet<'_>) {
-        let asked = packet.to_vec();
-        if asked.len() < DATA || asked.get(12..14) != Some(&[8, 0]) {
+        let Some(asked) = TcpSegment::parse(&packet.to_vec()) else {
             return;
-        }
-        self.waiting.push_back(if asked[TCP + 13] & SYN != 0 {
-            let acknowledged = be32(&asked, TCP + 4).wrapping_add(1);
-            segment(PEER, DRIVER, INITIAL, acknowledged, SYN | ACK, &[])
+        };
+        self.waiting.push_back(if asked.flags & SYN != 0 {
+            segment(PEER, DRIVER, INITIAL, asked.end(), SYN | ACK, &[])
         } else {
-            let (acknowledged, next) = (be32(&asked, TCP + 4), be32(&asked, TCP + 8));
-            segment(PEER, DRIVER, next, acknowledged, ACK, &[0x61; PAYLOAD])
+            let next = asked.acknowledgement;
+            segment(PEER, DRIVER, next, asked.end(), ACK, &[0x61; PAYLOAD])
         });
     }
 
@@ -95,18 +78,6 @@ impl NetBackend for Peer {
             len: packet.len(),
         })
     }
-}
-
-/// Whether a packet has the checksum that belongs to it.
-pub fn is_intact(packet: &[u8]) -> bool {
-    let pseudo = [
-        &packet[26..34],
-        &[0, 6],
-        &((packet.len() - TCP) as u16).to_be_bytes(),
-    ]
-    .concat();
-    let total = u32::from(sum(&pseudo)) + u32::from(sum(&packet[TCP..]));
-    total.is_multiple_of(0xffff)
 }
 
 impl Driver<'_> {

@@ -3,6 +3,7 @@
 use stickler_conformance::features::block as feature;
 use stickler_conformance::latitude::About;
 use stickler_conformance::layout::Structure;
+use stickler_conformance::protocol::block::status;
 use stickler_guest_tests::in_process::Buffer;
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 
@@ -31,9 +32,6 @@ pub(crate) const ROWS: &[Row] = &[
     ("5.2.6.2-3", Seen::Permits),
 ];
 
-const OK: u8 = 0;
-const IOERR: u8 = 1;
-const UNSUPP: u8 = 2;
 const WRITEBACK: u32 = 32;
 
 /// What is known of the disk, in this life.
@@ -258,18 +256,18 @@ pub(crate) fn done(exam: &mut Exam<'_>, request: &Request, len: u32) -> bool {
     }
     let bytes = exam.content(&request.buffers, len);
     let (status, read) = bytes.split_last().expect("there is a status");
-    let known = matches!(*status, OK | IOERR | UNSUPP);
+    let known = matches!(*status, status::OK | status::IOERR | status::UNSUPP);
     court.rule("5.2.6", known, || format!("status is {status}"));
     let disk = lock(&exam.host.disk);
     let number = request.number;
     if request.kind == kind::OUT && exam.offered & feature::RO != 0 {
         let untouched = disk.data == DiskBooks::fresh();
-        court.rule("5.2.6.2-1", *status == IOERR && untouched, || {
+        court.rule("5.2.6.2-1", *status == status::IOERR && untouched, || {
             format!("request {number}: a write to a disk that is read-only gives {status}")
         });
         return untouched;
     }
-    if *status != OK {
+    if *status != status::OK {
         // For a disk without fault, only a latitude explains it.
         let explained = exam.block.failing || court.has_about(About::Block);
         court.rule("5.2.6", explained, || {

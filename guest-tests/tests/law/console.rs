@@ -38,7 +38,6 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-const DEVICE_REMOVE: u16 = 2;
 const EMERG_WR: u32 = 8;
 /// Written to emerg_wr, and nowhere else.
 const EMERGENCY: u8 = 0x7f;
@@ -152,7 +151,7 @@ pub(crate) fn message(exam: &mut Exam<'_>, buffers: &[Buffer], len: u32) {
             state.replies.push((id, event::PORT_OPEN, 1));
             state.replies.push((id, event::PORT_READY, 1));
         }
-        DEVICE_REMOVE => {
+        event::DEVICE_REMOVE => {
             let known = state.added.remove(&id);
             exam.court.rule("5.3.6.2.1-2", known, || {
                 format!("DEVICE_REMOVE of port {id}")

@@ -4,6 +4,9 @@ use stickler_conformance::Latitude;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
+use stickler_conformance::protocol::net::{
+    ack, announce, class, config, guest_offloads, mac, mq, rx, status,
+};
 
 use crate::court::{Row, Seen};
 use crate::exam::{Act, Exam};
@@ -83,17 +86,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-const RX: u8 = 0;
-const MAC_CLASS: u8 = 1;
-const ANNOUNCE: u8 = 3;
-const MQ: u8 = 4;
-
-const PROMISC: usize = 0;
-const ALLMULTI: usize = 1;
-const ALLUNI: usize = 2;
-const NOMULTI: usize = 3;
-const NOUNI: usize = 4;
-const NOBCAST: usize = 5;
+const PROMISC: usize = rx::PROMISC as usize;
+const ALLMULTI: usize = rx::ALLMULTI as usize;
+const ALLUNI: usize = rx::ALLUNI as usize;
+const NOMULTI: usize = rx::NOMULTI as usize;
+const NOUNI: usize = rx::NOUNI as usize;
+const NOBCAST: usize = rx::NOBCAST as usize;
 
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 0x44];
 const IN_TABLE: [u8; 6] = [2, 0, 0, 0, 0, 0x55];
@@ -130,11 +128,21 @@ pub(crate) fn command(exam: &mut Exam<'_>, act: &Act) {
     let mac = [2, 0, 0, 0, 0, act.number as u8 & 0x3f];
     let pairs = (1 + act.number % 2).to_le_bytes();
     let commands: [(u64, u8, u8, &[u8]); 5] = [
-        (feature::CTRL_MAC_ADDR, MAC_CLASS, 1, &mac),
-        (feature::GUEST_ANNOUNCE, ANNOUNCE, 0, &[]),
-        (feature::MQ, MQ, 0, &pairs),
-        (feature::CTRL_GUEST_OFFLOADS, 5, 0, &offloads.to_le_bytes()),
-        (feature::CTRL_VLAN, 2, act.number as u8 & 1, &[7, 0]),
+        (feature::CTRL_MAC_ADDR, class::MAC, mac::ADDR_SET, &mac),
+        (feature::GUEST_ANNOUNCE, class::ANNOUNCE, announce::ACK, &[]),
+        (feature::MQ, class::MQ, mq::VQ_PAIRS_SET, &pairs),
+        (
+            feature::CTRL_GUEST_OFFLOADS,
+            class::GUEST_OFFLOADS,
+            guest_offloads::SET,
+            &offloads.to_le_bytes(),
+        ),
+        (
+            feature::CTRL_VLAN,
+            class::VLAN,
+            act.number as u8 & 1,
+            &[7, 0],
+        ),
     ];
     let (needs, class, command, data) = commands[usize::from(act.number / 2 % 5)];
     if exam.has(needs) && exam.has(feature::CTRL_VQ) {
@@ -153,12 +161,12 @@ pub(crate) fn command(exam: &mut Exam<'_>, act: &Act) {
 /// The device has acknowledged a command, or refused it.
 pub(crate) fn judge(exam: &mut Exam<'_>, command: &Command, ack: u8) -> bool {
     let court = exam.court.clone();
-    let ok = ack == 0;
-    let (class, code, data) = (command.class, usize::from(command.command), &command.data);
+    let ok = ack == ack::OK;
+    let (class, code, data) = (command.class, command.command, &command.data);
     let told = || format!("class {class}, command {code}, data {data:?}: {ack:#x}");
     match class {
-        RX => {
-            let row = if code < 2 {
+        class::RX => {
+            let row = if code <= rx::ALLMULTI {
                 "5.1.6.5.1.1-1"
             } else {
                 "5.1.6.5.1.1-5"
@@ -172,22 +180,24 @@ pub(crate) fn judge(exam: &mut Exam<'_>, command: &Command, ack: u8) -> bool {
     }
     let state = &mut exam.net.filter;
     match (class, code) {
-        (RX, code) => state.modes[code] = data[0] != 0,
-        (MAC_CLASS, 0) => state.table = data.len() > 8,
-        (MAC_CLASS, _) => {
+        (class::RX, code) => state.modes[usize::from(code)] = data[0] != 0,
+        (class::MAC, mac::TABLE_SET) => state.table = data.len() > 8,
+        (class::MAC, _) => {
             state.mac.copy_from_slice(data);
             let shown = exam.d.mac();
             court.rule("5.1.6.5.2.1-3", shown == *data, || {
                 format!("mac was set to {data:x?} and is {shown:x?}")
             });
         }
-        (ANNOUNCE, _) if exam.has(feature::STATUS) => {
-            let status = exam.d.read(Structure::Device, 6, 2);
-            court.rule("5.1.6.5.4.2-1", status & 2 == 0, || {
-                format!("status is {status:#x} after the announcement was acknowledged")
-            });
+        (class::ANNOUNCE, _) if exam.has(feature::STATUS) => {
+            let status = exam.d.read(Structure::Device, config::STATUS, 2);
+            court.rule(
+                "5.1.6.5.4.2-1",
+                status & u64::from(status::ANNOUNCE) == 0,
+                || format!("status is {status:#x} after the announcement was acknowledged"),
+            );
         }
-        (MQ, _) => {
+        (class::MQ, _) => {
             exam.net.pairs = u16::from(data[0]);
             exam.net.pairs_set = true;
         }
@@ -224,13 +234,13 @@ pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
         if mode < 2 || exam.has(feature::CTRL_RX_EXTRA) {
             // Promiscuous mode would hide all others, most of the time.
             let on = act.number >> mode & 1 != 0 && (mode > 0 || act.odd);
-            net::say(exam, RX, mode, &[on.into()], &quiet);
+            net::say(exam, class::RX, mode, &[on.into()], &quiet);
         }
     }
     if act.number & 0x40 != 0 {
         let table = |address: [u8; 6]| [&[1, 0, 0, 0][..], &address].concat();
         let tables = [table(IN_TABLE), table(GROUP_IN_TABLE)].concat();
-        net::say(exam, MAC_CLASS, 0, &tables, &quiet);
+        net::say(exam, class::MAC, mac::TABLE_SET, &tables, &quiet);
     }
     exam.settle();
     // A packet that has been waiting goes first.

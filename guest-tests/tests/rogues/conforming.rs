@@ -5,6 +5,10 @@ use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{Structure, common, status};
+use stickler_conformance::protocol::console::event;
+use stickler_conformance::protocol::net::{
+    ack, announce, class, config, gso, guest_offloads, mac, mq, rx, status as net_status, vlan,
+};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::net::{
     arp_request, checksum_header, segmentation_header, set_cwr, summed_segment, tcp_segment,
@@ -177,7 +181,7 @@ scenarios! {
     net_configuration: Net does |d, interrupts| {
         d.initialize(net::MAC | net::STATUS | net::CTRL_VQ | net::MQ, interrupts);
         assert_eq!(d.mac(), [2, 0, 0, 0, 0, devices::SLOT]);
-        assert_eq!(d.read(Structure::Device, 6, 2), 1);
+        assert_eq!(d.read(Structure::Device, config::STATUS, 2), 1);
         assert_eq!(d.read(Structure::Device, 8, 2), 2);
     };
     net_checksums: Net does |d, interrupts| {
@@ -191,7 +195,7 @@ scenarios! {
         for _ in 0..40 {
             d.transmit(1, &NetHeader::default(), &arp_request(&[0xfe, 1, 2, 3, 4, 5]));
         }
-        d.read(Structure::Device, 6, 2);
+        d.read(Structure::Device, config::STATUS, 2);
         d.exercise();
     };
     net_offloads: Net does |d, interrupts| {
@@ -201,7 +205,7 @@ scenarios! {
         let mut packet = tcp_segment(&mac, 3000);
         d.transmit(1, &segmentation_header(), &packet);
         set_cwr(&mut packet);
-        let ecn = NetHeader { gso_type: 0x81, ..segmentation_header() };
+        let ecn = NetHeader { gso_type: gso::TCPV4 | gso::ECN, ..segmentation_header() };
         d.transmit(1, &ecn, &packet);
     };
     net_offloads_without_ecn: Net does |d, interrupts| {
@@ -213,31 +217,31 @@ scenarios! {
         d.initialize(net::MAC | net::CTRL_VQ | net::MQ | net::MRG_RXBUF, interrupts);
         let packet = arp_request(&d.mac());
         d.transmit(1, &NetHeader::default(), &packet);
-        assert_eq!(d.command(4, 0, &[2, 0]), 0);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
         for queue in [1, 3, 1] {
             d.transmit(queue, &NetHeader::default(), &packet);
         }
-        assert_eq!(d.command(4, 0, &[1, 0]), 0);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[1, 0]), ack::OK);
         d.transmit(1, &NetHeader::default(), &packet);
     };
     net_commands: Net does |d, interrupts| {
         d.initialize(EVERYTHING, interrupts);
-        for mode in 0..=5 {
-            assert_eq!(d.command(0, mode, &[1]), 0);
-            assert_eq!(d.command(0, mode, &[0]), 0);
+        for mode in rx::PROMISC..=rx::NOBCAST {
+            assert_eq!(d.command(class::RX, mode, &[1]), ack::OK);
+            assert_eq!(d.command(class::RX, mode, &[0]), ack::OK);
         }
         let tables = [&[1, 0, 0, 0, 2, 0, 0, 0, 0, 9][..], &[1, 0, 0, 0, 3, 0, 0, 0, 0, 9]];
-        assert_eq!(d.command(1, 0, &tables.concat()), 0);
-        assert_eq!(d.command(1, 0, &[0; 8]), 0);
+        assert_eq!(d.command(class::MAC, mac::TABLE_SET, &tables.concat()), ack::OK);
+        assert_eq!(d.command(class::MAC, mac::TABLE_SET, &[0; 8]), ack::OK);
         let mac = [2, 0, 0, 0, 0, 77];
-        assert_eq!(d.command(1, 1, &mac), 0);
+        assert_eq!(d.command(class::MAC, mac::ADDR_SET, &mac), ack::OK);
         assert_eq!(d.mac(), mac);
-        assert_eq!(d.command(2, 0, &[5, 0]), 0);
-        assert_eq!(d.command(2, 1, &[5, 0]), 0);
-        assert_eq!(d.command(3, 0, &[]), 0);
+        assert_eq!(d.command(class::VLAN, vlan::ADD, &[5, 0]), ack::OK);
+        assert_eq!(d.command(class::VLAN, vlan::DEL, &[5, 0]), ack::OK);
+        assert_eq!(d.command(class::ANNOUNCE, announce::ACK, &[]), ack::OK);
         let offloads = GUEST_OFFLOADS & d.features;
         for mask in [0, net::GUEST_CSUM, offloads] {
-            assert_eq!(d.command(5, 0, &mask.to_le_bytes()), 0);
+            assert_eq!(d.command(class::GUEST_OFFLOADS, guest_offloads::SET, &mask.to_le_bytes()), ack::OK);
         }
         d.exercise();
     };
@@ -263,7 +267,7 @@ scenarios! {
         for port in [0, 1, 0] {
             d.print_and_read_back(port, b"hello");
         }
-        d.send_message(1, 6, 0);
+        d.send_message(1, event::PORT_OPEN, 0);
     };
     plain_console: PlainConsole does |d, interrupts| {
         d.initialize(EVERYTHING, interrupts);
@@ -273,11 +277,13 @@ scenarios! {
 
 #[test]
 fn the_link_goes_and_comes_and_is_announced() {
+    const UP: u64 = net_status::LINK_UP as u64;
+    const ANNOUNCE: u64 = net_status::ANNOUNCE as u64;
     let mut rig = Rig::new();
     let link = devices::add_net(&mut rig);
     let mut d = Driver::probe(&rig, devices::SLOT);
     d.initialize(EVERYTHING, Interrupts::Msix);
-    let status = |d: &Driver<'_>| d.consistently(|d| d.read(Structure::Device, 6, 2));
+    let status = |d: &Driver<'_>| d.consistently(|d| d.read(Structure::Device, config::STATUS, 2));
     let told = |d: &Driver<'_>| {
         d.rig.run();
         assert_eq!(d.rig.interrupts.take_messages(), [0]);
@@ -288,12 +294,12 @@ fn the_link_goes_and_comes_and_is_announced() {
     assert_eq!(status(&d), 0);
     link.set_up(true);
     told(&d);
-    assert_eq!(status(&d), 1);
+    assert_eq!(status(&d), UP);
     link.announce();
     told(&d);
-    assert_eq!(status(&d), 3);
-    assert_eq!(d.command(3, 0, &[]), 0);
-    assert_eq!(status(&d), 1);
+    assert_eq!(status(&d), UP | ANNOUNCE);
+    assert_eq!(d.command(class::ANNOUNCE, announce::ACK, &[]), ack::OK);
+    assert_eq!(status(&d), UP);
     d.exercise();
     d.reset();
     assert_eq!(rig.findings(), Vec::<Finding>::new());

@@ -2,6 +2,7 @@
 
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
+use stickler_conformance::protocol::net::{ack, class, flags, gso, mq};
 use stickler_guest_tests::in_process::net::{
     arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
 };
@@ -87,10 +88,10 @@ rogues! {
         plain(d, net::MAC | net::MRG_RXBUF, |h| h.num_buffers = 1);
     };
     checksum_without_the_feature: Net breaks "net.tx.flags.zero-without-csum" by |d| {
-        plain(d, net::MAC, |h| h.flags = 1);
+        plain(d, net::MAC, |h| h.flags = flags::NEEDS_CSUM);
     };
     data_valid_in_a_packet_sent: Net breaks "net.tx.flags.no-data-valid" by |d| {
-        plain(d, HOST, |h| h.flags = 2);
+        plain(d, HOST, |h| h.flags = flags::DATA_VALID);
     };
     undefined_flag: Net breaks "net.tx.flags.defined" by |d| {
         plain(d, HOST, |h| h.flags = 4);
@@ -122,10 +123,10 @@ rogues! {
         segment(d, net::HOST_TSO4, |_, _| {});
     };
     tcpv6_without_the_feature: Net breaks "net.tx.gso.tcpv6" by |d| {
-        segment(d, net::HOST_TSO6, |h, _| h.gso_type = 4);
+        segment(d, net::HOST_TSO6, |h, _| h.gso_type = gso::TCPV6);
     };
     udp_without_the_feature: Net breaks "net.tx.gso.udp" by |d| {
-        segment(d, 0, |h, _| h.gso_type = 3);
+        segment(d, 0, |h, _| h.gso_type = gso::UDP);
     };
     undefined_gso_type: Net breaks "net.tx.gso.defined" by |d| {
         segment(d, 0, |h, _| h.gso_type = 2);
@@ -140,13 +141,13 @@ rogues! {
         segment(d, 0, |h, _| h.hdr_len = 34);
     };
     ecn_bit_without_the_feature: Net breaks "net.tx.gso.ecn-bit" by |d| {
-        segment(d, net::HOST_ECN, |h, _| h.gso_type |= 0x80);
+        segment(d, net::HOST_ECN, |h, _| h.gso_type |= gso::ECN);
     };
     ecn_of_no_type: Net breaks "net.tx.gso.ecn-tcp" by |d| {
-        segment(d, 0, |h, _| h.gso_type = 0x80);
+        segment(d, 0, |h, _| h.gso_type = gso::ECN);
     };
     segments_another_protocol: Net breaks "net.tx.gso.protocol" by |d| {
-        segment(d, 0, |h, _| h.gso_type = 4);
+        segment(d, 0, |h, _| h.gso_type = gso::TCPV6);
     };
     ecn_without_the_feature: Net breaks "net.tx.gso.ecn-unnegotiated" by |d| {
         segment(d, net::HOST_ECN, |_, packet| set_cwr(packet));
@@ -162,7 +163,7 @@ rogues! {
     };
     second_pair_after_a_command_for_one: Net breaks "net.tx.queue.within-pairs" by |d| {
         live(d, HOST);
-        assert_eq!(d.command(4, 0, &[1, 0]), 0);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[1, 0]), ack::OK);
         let packet = arp_request(&d.mac());
         d.transmit(3, &NetHeader::default(), &packet);
         d.reset();
@@ -185,7 +186,7 @@ rogues! {
     };
     second_pair_without_buffers: Net breaks "net.rx.populated" by |d| {
         live(d, HOST);
-        assert_eq!(d.command(4, 0, &[2, 0]), 0);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
         d.exercise();
         // Each is answered, on the pair that it was sent through.
         let packet = tcp_segment(&d.mac(), 100);

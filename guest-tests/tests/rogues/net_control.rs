@@ -1,6 +1,9 @@
 //! Commands on the network device's control virtqueue (§5.1.6.5).
 
 use stickler_conformance::features::net;
+use stickler_conformance::protocol::net::{
+    ack, announce, class, guest_offloads, mac, mq, rx, vlan,
+};
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
 use crate::rogues;
@@ -17,18 +20,10 @@ const ALL: u64 = net::MAC
     | net::GUEST_CSUM
     | net::CTRL_GUEST_OFFLOADS;
 
-/// Classes of commands.
-const RX: u8 = 0;
-const MAC: u8 = 1;
-const VLAN: u8 = 2;
-const ANNOUNCE: u8 = 3;
-const MQ: u8 = 4;
-const OFFLOADS: u8 = 5;
-
 /// Sends a command that the device has to refuse, from a driver without the features `lacking`.
 fn refused(d: &mut Driver<'_>, lacking: u64, class: u8, command: u8, data: &[u8]) {
     d.initialize(ALL & !lacking, Interrupts::Msix);
-    assert_eq!(d.command(class, command, data), 1);
+    assert_eq!(d.command(class, command, data), ack::ERR);
 }
 
 /// Two tables of addresses, one in each.
@@ -40,60 +35,60 @@ fn tables(first: u8, second: u8) -> Vec<u8> {
 rogues! {
     half_a_command: Net breaks "net.control.format" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        let half = d.command_buffers(&[RX]);
+        let half = d.command_buffers(&[class::RX]);
         let queue = d.control_queue();
         d.submit(queue, &half);
     };
     no_room_for_the_answer: Net breaks "net.control.ack" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        let command = d.command_buffers(&[RX, 0, 1]);
+        let command = d.command_buffers(&[class::RX, rx::PROMISC, 1]);
         let queue = d.control_queue();
         d.submit(queue, &command[..1]);
     };
     unknown_command: Net breaks "net.control.defined" by |d| refused(d, 0, 9, 0, &[]);
     promiscuous_without_the_feature: Net breaks "net.control.rx.negotiated" by |d| {
-        refused(d, net::CTRL_RX, RX, 0, &[1]);
+        refused(d, net::CTRL_RX, class::RX, rx::PROMISC, &[1]);
     };
     no_broadcast_without_the_feature: Net breaks "net.control.rx-extra.negotiated" by |d| {
-        refused(d, net::CTRL_RX_EXTRA, RX, 5, &[1]);
+        refused(d, net::CTRL_RX_EXTRA, class::RX, rx::NOBCAST, &[1]);
     };
-    half_promiscuous: Net breaks "net.control.rx.data" by |d| refused(d, 0, RX, 0, &[2]);
+    half_promiscuous: Net breaks "net.control.rx.data" by |d| refused(d, 0, class::RX, rx::PROMISC, &[2]);
     addresses_without_the_feature: Net breaks "net.control.mac.negotiated" by |d| {
-        refused(d, net::CTRL_RX, MAC, 0, &tables(2, 3));
+        refused(d, net::CTRL_RX, class::MAC, mac::TABLE_SET, &tables(2, 3));
     };
     one_table: Net breaks "net.control.mac-table.format" by |d| {
-        refused(d, 0, MAC, 0, &tables(2, 3)[..10]);
+        refused(d, 0, class::MAC, mac::TABLE_SET, &tables(2, 3)[..10]);
     };
     table_of_more_than_there_is: Net breaks "net.control.mac-table.format" by |d| {
-        refused(d, 0, MAC, 0, &[0xff; 20]);
+        refused(d, 0, class::MAC, mac::TABLE_SET, &[0xff; 20]);
     };
     multicast_in_the_first_table: Net breaks "net.control.mac-table.unicast" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        d.command(MAC, 0, &tables(3, 3));
+        d.command(class::MAC, mac::TABLE_SET, &tables(3, 3));
     };
     unicast_in_the_second_table: Net breaks "net.control.mac-table.multicast" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        d.command(MAC, 0, &tables(2, 2));
+        d.command(class::MAC, mac::TABLE_SET, &tables(2, 2));
     };
     half_an_address: Net breaks "net.control.mac-address.data" by |d| {
-        refused(d, 0, MAC, 1, &[2, 0, 0]);
+        refused(d, 0, class::MAC, mac::ADDR_SET, &[2, 0, 0]);
     };
     vlan_without_the_feature: Net breaks "net.control.vlan.negotiated" by |d| {
-        refused(d, net::CTRL_VLAN, VLAN, 0, &[5, 0]);
+        refused(d, net::CTRL_VLAN, class::VLAN, vlan::ADD, &[5, 0]);
     };
     vlan_that_is_none: Net breaks "net.control.vlan.data" by |d| {
-        refused(d, 0, VLAN, 0, &[0, 0x10]);
+        refused(d, 0, class::VLAN, vlan::ADD, &[0, 0x10]);
     };
     announces_without_the_feature: Net breaks "net.control.announce.negotiated" by |d| {
-        refused(d, net::GUEST_ANNOUNCE, ANNOUNCE, 0, &[]);
+        refused(d, net::GUEST_ANNOUNCE, class::ANNOUNCE, announce::ACK, &[]);
     };
     announces_with_data: Net breaks "net.control.announce.data" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        d.command(ANNOUNCE, 0, &[1]);
+        d.command(class::ANNOUNCE, announce::ACK, &[1]);
     };
     room_for_more_than_the_answer: Net breaks "net.control.ack-alone" by |d| {
         d.initialize(ALL, Interrupts::Msix);
-        let mut command = d.command_buffers(&[RX, 0, 1]);
+        let mut command = d.command_buffers(&[class::RX, rx::PROMISC, 1]);
         if let Some(ack) = command.last_mut() {
             ack.len = 2;
         }
@@ -101,11 +96,11 @@ rogues! {
         d.submit(queue, &command);
     };
     pairs_without_the_feature: Net breaks "net.control.mq.negotiated" by |d| {
-        refused(d, net::MQ, MQ, 0, &[1, 0]);
+        refused(d, net::MQ, class::MQ, mq::VQ_PAIRS_SET, &[1, 0]);
     };
-    half_a_number_of_pairs: Net breaks "net.control.mq.data" by |d| refused(d, 0, MQ, 0, &[1]);
-    no_pairs: Net breaks "net.control.mq.pairs" by |d| refused(d, 0, MQ, 0, &[0, 0]);
-    a_pair_too_many: Net breaks "net.control.mq.pairs" by |d| refused(d, 0, MQ, 0, &[3, 0]);
+    half_a_number_of_pairs: Net breaks "net.control.mq.data" by |d| refused(d, 0, class::MQ, mq::VQ_PAIRS_SET, &[1]);
+    no_pairs: Net breaks "net.control.mq.pairs" by |d| refused(d, 0, class::MQ, mq::VQ_PAIRS_SET, &[0, 0]);
+    a_pair_too_many: Net breaks "net.control.mq.pairs" by |d| refused(d, 0, class::MQ, mq::VQ_PAIRS_SET, &[3, 0]);
     pairs_not_set_up: Net breaks "net.control.mq.configured" by |d| {
         d.negotiate(ALL);
         d.set_up_interrupts(Interrupts::Msix);
@@ -114,15 +109,15 @@ rogues! {
             d.enable_queue();
         }
         d.go();
-        d.command(MQ, 0, &[2, 0]);
+        d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]);
     };
     offloads_without_the_feature: Net breaks "net.control.offloads.negotiated" by |d| {
-        refused(d, net::CTRL_GUEST_OFFLOADS, OFFLOADS, 0, &[0; 8]);
+        refused(d, net::CTRL_GUEST_OFFLOADS, class::GUEST_OFFLOADS, guest_offloads::SET, &[0; 8]);
     };
     half_a_mask: Net breaks "net.control.offloads.data" by |d| {
-        refused(d, 0, OFFLOADS, 0, &[0; 4]);
+        refused(d, 0, class::GUEST_OFFLOADS, guest_offloads::SET, &[0; 4]);
     };
     offloads_not_negotiated: Net breaks "net.control.offloads.subset" by |d| {
-        refused(d, 0, OFFLOADS, 0, &net::GUEST_TSO4.to_le_bytes());
+        refused(d, 0, class::GUEST_OFFLOADS, guest_offloads::SET, &net::GUEST_TSO4.to_le_bytes());
     };
 }

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
 use stickler_conformance::layout::{Structure, common, status};
+use stickler_conformance::protocol::net::{
+    ack, announce, class, config, guest_offloads, mac, mq, rx, vlan,
+};
 use stickler_conformance::{DeviceKind, Finding};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::console::receiveq;
@@ -297,7 +300,7 @@ impl Work {
         let has = |bit| d.features & bit != 0;
         match d.kind {
             DeviceKind::Net if has(net::STATUS) => {
-                d.consistently(|d| d.read(Structure::Device, 6, 2));
+                d.consistently(|d| d.read(Structure::Device, config::STATUS, 2));
             }
             DeviceKind::Net => drop(d.mac()),
             DeviceKind::Block if has(block::CONFIG_WCE) => {
@@ -368,15 +371,30 @@ impl Work {
         let tables = [first, second].map(|t| if t.is_empty() { vec![0; 4] } else { t.to_vec() });
         let tables = tables.concat();
         let commands: [(u64, u8, u8, &[u8]); 9] = [
-            (net::CTRL_RX, 0, on, &[on]),
-            (net::CTRL_RX, 1, 0, &tables),
-            (net::CTRL_RX_EXTRA, 0, 2 + on, &[on]),
-            (net::CTRL_VLAN, 2, on, &[7, 0]),
-            (net::GUEST_ANNOUNCE, 3, 0, &[]),
-            (net::CTRL_MAC_ADDR, 1, 1, &[2, 0, 0, 0, 0, 9]),
-            (net::CTRL_RX, 1, 1, &[2, 0, 0, 0, 0, 8 + on]),
-            (net::CTRL_GUEST_OFFLOADS, 5, 0, &mask.to_le_bytes()),
-            (net::MQ, 4, 0, &[1 + on, 0]),
+            (net::CTRL_RX, class::RX, rx::PROMISC + on, &[on]),
+            (net::CTRL_RX, class::MAC, mac::TABLE_SET, &tables),
+            (net::CTRL_RX_EXTRA, class::RX, rx::ALLUNI + on, &[on]),
+            (net::CTRL_VLAN, class::VLAN, vlan::ADD + on, &[7, 0]),
+            (net::GUEST_ANNOUNCE, class::ANNOUNCE, announce::ACK, &[]),
+            (
+                net::CTRL_MAC_ADDR,
+                class::MAC,
+                mac::ADDR_SET,
+                &[2, 0, 0, 0, 0, 9],
+            ),
+            (
+                net::CTRL_RX,
+                class::MAC,
+                mac::ADDR_SET,
+                &[2, 0, 0, 0, 0, 8 + on],
+            ),
+            (
+                net::CTRL_GUEST_OFFLOADS,
+                class::GUEST_OFFLOADS,
+                guest_offloads::SET,
+                &mask.to_le_bytes(),
+            ),
+            (net::MQ, class::MQ, mq::VQ_PAIRS_SET, &[1 + on, 0]),
         ];
         let (needs, class, command, data) = commands[usize::from(self.number / 2 % 9)];
         if d.features & needs == 0 {
@@ -386,11 +404,11 @@ impl Work {
             self.populate(d, 0);
             self.populate(d, 2);
         }
-        assert_eq!(d.command(class, command, data), 0);
+        assert_eq!(d.command(class, command, data), ack::OK);
         if needs == net::MQ {
             card.pairs = u16::from(data[0]);
         }
-        if (class, command) == (1, 1) {
+        if (class, command) == (class::MAC, mac::ADDR_SET) {
             card.address = Some(data.to_vec());
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use stickler_conformance::features::{VERSION_1, block, net};
 use stickler_conformance::layout::{Structure, common, status};
+use stickler_conformance::protocol::net::config;
 use stickler_conformance::requirement::Strictness;
 use stickler_guest_tests::in_process::block::kind;
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
@@ -55,11 +56,11 @@ pub(crate) const DRIVERS: &[Ambiguous] = &[
     }),
     driver("config.optional.offered", Device::Net, |d| {
         d.negotiate(net::MAC);
-        d.read(Structure::Device, 6, 2);
+        d.read(Structure::Device, config::STATUS, 2);
     }),
     driver("net.link.assumed", Device::Net, |d| {
         d.negotiate(net::MAC);
-        d.read(Structure::Device, 6, 2);
+        d.read(Structure::Device, config::STATUS, 2);
     }),
     driver("block.request.reserved", Device::Block, |d| {
         d.initialize(block::FLUSH, Interrupts::Msix);

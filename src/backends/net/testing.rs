@@ -12,8 +12,8 @@ use smoltcp::wire::{
 };
 use stickler_conformance::event::{Element, NetHeader};
 use stickler_conformance::features::net as feature;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::memory::GuestRam;
-use stickler_devices::net::header::{F_NEEDS_CSUM, GSO_TCPV4};
 use stickler_devices::net::{Gather, MAX_PACKET, NetBackend, Packet, Received, offload};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -76,13 +76,13 @@ impl<B: NetBackend> phy::Device for Card<B> {
         packet.truncate(len);
         if offload::is_gso(&header) {
             assert!(self.offloads, "not asked for");
-            assert!(header.flags & F_NEEDS_CSUM != 0 && header.gso_size > 0);
+            assert!(header.flags & flags::NEEDS_CSUM != 0 && header.gso_size > 0);
             self.received_large += 1;
         } else {
             assert!(len <= 1514, "{len} bytes and not to be segmented");
         }
         // As the device does, or a driver that takes partial checksums.
-        if header.flags & F_NEEDS_CSUM != 0 {
+        if header.flags & flags::NEEDS_CSUM != 0 {
             assert!(offload::complete_checksum(&mut packet, &header));
         }
         let token = PeerTxToken {
@@ -134,7 +134,7 @@ impl<B: NetBackend> phy::TxToken for PeerTxToken<'_, B> {
         {
             header = partial;
             if let Some(size) = self.meta.segmentation_offload_size {
-                header.gso_type = GSO_TCPV4;
+                header.gso_type = gso::TCPV4;
                 header.gso_size = size.get();
                 self.card.sent_large += 1;
             }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::request::{kind, status};
 use super::rig::{Buffer, DATA, ID, Rig};
+use stickler_conformance::protocol::block::{kind, status};
 
 const CAPACITY: u64 = 8;
 

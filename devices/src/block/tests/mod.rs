@@ -6,7 +6,6 @@ use std::sync::Arc;
 use stickler_conformance::features::block as feature;
 use vm_memory::{GuestAddress, GuestRegionMmap};
 
-use super::request::{kind, status};
 use super::*;
 use rig::{Asked, DATA, Rig, Seen};
 

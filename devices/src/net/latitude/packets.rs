@@ -2,8 +2,11 @@
 
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
+use stickler_conformance::packet::{
+    self, ETHERNET_LEN as ETHERNET, IPV4_LEN as IPV4, IPV6_LEN as IPV6, ethertype,
+};
+use stickler_conformance::protocol::net::gso;
 
-use crate::net::header::{GSO_TCPV4, GSO_TCPV6};
 use crate::net::offload;
 
 /// Bytes of the shortest packet.
@@ -21,12 +24,6 @@ const SOURCE: [u8; 6] = [0x02, 0x53, 0x54, 0x4b, 0xff, 0xfe];
 
 /// IEEE 802's local experimental EtherType.
 const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b5;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;
-const IPV6: usize = 40;
 
 /// What follows an IPv4 header's total length: identification, fragment, TTL, TCP, checksum to be made,
 /// and addresses that belong to no network.
@@ -54,9 +51,9 @@ pub(super) fn plain(frame: &mut [u8], len: usize) -> Option<(NetHeader, usize)> 
 /// The largest packet for everyone that a driver takes which has these offloads on.
 pub(super) fn largest(frame: &mut [u8], offloads: u64) -> Option<(NetHeader, usize)> {
     if offloads & feature::GUEST_TSO4 != 0 {
-        segmented(frame, GSO_TCPV4)
+        segmented(frame, gso::TCPV4)
     } else if offloads & feature::GUEST_TSO6 != 0 {
-        segmented(frame, GSO_TCPV6)
+        segmented(frame, gso::TCPV6)
     } else {
         plain(frame, LONGEST)
     }
@@ -64,7 +61,7 @@ pub(super) fn largest(frame: &mut [u8], offloads: u64) -> Option<(NetHeader, usi
 
 /// A TCP packet to be segmented, whose lengths are the largest that fit into their fields.
 fn segmented(frame: &mut [u8], gso_type: u8) -> Option<(NetHeader, usize)> {
-    let v4 = gso_type == GSO_TCPV4;
+    let v4 = gso_type == gso::TCPV4;
     let len = if v4 {
         ETHERNET + usize::from(u16::MAX)
     } else {
@@ -72,16 +69,16 @@ fn segmented(frame: &mut [u8], gso_type: u8) -> Option<(NetHeader, usize)> {
     };
     let packet = frame.get_mut(..len)?;
     let tcp = if v4 {
-        let ip = begin(packet, ETHERTYPE_IPV4)?;
+        let ip = begin(packet, ethertype::IPV4)?;
         let (header, tcp) = ip.split_at_mut_checked(IPV4)?;
         header[..2].copy_from_slice(&[0x45, 0]);
         header[2..4].copy_from_slice(&u16::MAX.to_be_bytes());
         header[4..].copy_from_slice(&IPV4_REST);
-        let sum = offload::header_checksum(header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        let checksum = packet::checksum(header);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
         tcp
     } else {
-        let ip = begin(packet, ETHERTYPE_IPV6)?;
+        let ip = begin(packet, ethertype::IPV6)?;
         let (header, tcp) = ip.split_at_mut_checked(IPV6)?;
         header[..4].copy_from_slice(&[0x60, 0, 0, 0]);
         let payload = u16::try_from(len - ETHERNET - IPV6).ok()?;
@@ -125,8 +122,8 @@ mod tests {
         let mut frame = vec![0; 70_000];
         for (offloads, expected, length) in [
             (0, 0, 1514),
-            (feature::GUEST_TSO4 | feature::GUEST_TSO6, GSO_TCPV4, 65549),
-            (feature::GUEST_TSO6, GSO_TCPV6, 65550),
+            (feature::GUEST_TSO4 | feature::GUEST_TSO6, gso::TCPV4, 65549),
+            (feature::GUEST_TSO6, gso::TCPV6, 65550),
         ] {
             let (header, len) = largest(&mut frame, offloads).expect("room");
             assert_eq!((header.gso_type, len), (expected, length));

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as f;
 use stickler_conformance::judge::Tallies;
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{DeviceKind, Event, Witness, features};
 
-use super::header::{F_DATA_VALID, F_NEEDS_CSUM, GSO_ECN, GSO_TCPV4, GSO_TCPV6};
 use super::offload::{self, tests::tcp4};
 use super::*;
 use crate::testing::{Bench, Buffer, Returned, VecWitness};
@@ -21,9 +21,6 @@ const PEER: Mac = [2, 0, 0, 0, 0, 2];
 const RX: u16 = 0;
 const TX: u16 = 1;
 const CONTROL: u16 = 2;
-
-/// A packet to be fragmented, of a feature that is not offered.
-const GSO_UDP: u8 = 3;
 
 const OFFLOADS: u64 = BACKEND_FEATURES;
 /// Features with which there may be several queue pairs.
@@ -175,7 +172,7 @@ fn plain(num_buffers: u16) -> NetHeader {
 
 fn partial(csum_start: u16, csum_offset: u16) -> NetHeader {
     NetHeader {
-        flags: F_NEEDS_CSUM,
+        flags: flags::NEEDS_CSUM,
         csum_start,
         csum_offset,
         ..NetHeader::default()

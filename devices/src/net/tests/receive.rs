@@ -193,7 +193,7 @@ fn checksums_are_completed_for_drivers_that_take_no_partial_ones() {
     let mut card = card(1, f::MAC);
     assert_eq!(card.receive(header, &frame), Some((plain(1), completed)));
     let valid = NetHeader {
-        flags: F_DATA_VALID,
+        flags: flags::DATA_VALID,
         ..NetHeader::default()
     };
     assert_eq!(card.receive(valid, &frame), Some((plain(1), frame.clone())));
@@ -231,13 +231,13 @@ fn packets_to_be_segmented_come_only_to_drivers_that_take_them() {
     let mut frame = for_card(tcp4([1; 4], [2; 4], 3, 4, &[0; 3000]));
     let partial = offload::make_partial(&mut frame).expect("TCP");
     let large = NetHeader {
-        gso_type: GSO_TCPV4,
+        gso_type: gso::TCPV4,
         gso_size: 1000,
         hdr_len: 1,
         ..partial
     };
     let with_ecn = NetHeader {
-        gso_type: GSO_TCPV4 | GSO_ECN,
+        gso_type: gso::TCPV4 | gso::ECN,
         ..large
     };
     let expected = NetHeader {
@@ -255,11 +255,11 @@ fn packets_to_be_segmented_come_only_to_drivers_that_take_them() {
     assert_eq!(card.receive(with_ecn, &frame), None);
     for bad in [
         NetHeader {
-            gso_type: GSO_TCPV6,
+            gso_type: gso::TCPV6,
             ..large
         },
         NetHeader {
-            gso_type: 3,
+            gso_type: gso::UDP,
             ..large
         },
         NetHeader {
@@ -284,15 +284,15 @@ fn packets_to_be_segmented_come_only_to_drivers_that_take_them() {
 
     let mut card = self::card(1, base | f::GUEST_TSO4 | f::GUEST_ECN);
     let (got, _) = card.receive(with_ecn, &frame).expect("takes ECN");
-    assert_eq!(got.gso_type, GSO_TCPV4 | GSO_ECN);
+    assert_eq!(got.gso_type, gso::TCPV4 | gso::ECN);
 }
 
 #[test]
 fn each_gso_type_needs_its_feature() {
     let types = [
-        (GSO_TCPV4, f::GUEST_TSO4),
-        (GSO_TCPV6, f::GUEST_TSO6),
-        (GSO_UDP, f::GUEST_UFO),
+        (gso::TCPV4, f::GUEST_TSO4),
+        (gso::TCPV6, f::GUEST_TSO6),
+        (gso::UDP, f::GUEST_UFO),
     ];
     let base = f::MAC | f::GUEST_CSUM;
     for negotiated in [

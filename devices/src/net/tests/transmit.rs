@@ -40,7 +40,7 @@ fn a_packet_is_the_same_however_it_is_framed() {
 fn packets_nobody_can_send_are_dropped_and_returned() {
     let mut card = card(1, f::CSUM | f::HOST_TSO4);
     let gso = NetHeader {
-        gso_type: GSO_TCPV4,
+        gso_type: gso::TCPV4,
         gso_size: 1000,
         ..partial(34, 16)
     };
@@ -54,12 +54,19 @@ fn packets_nobody_can_send_are_dropped_and_returned() {
     card.send(
         TX,
         &NetHeader {
-            gso_type: GSO_TCPV6,
+            gso_type: gso::TCPV6,
             ..gso
         },
         &good,
     );
-    card.send(TX, &NetHeader { gso_type: 3, ..gso }, &good);
+    card.send(
+        TX,
+        &NetHeader {
+            gso_type: gso::UDP,
+            ..gso
+        },
+        &good,
+    );
     card.send(
         TX,
         &NetHeader {
@@ -97,7 +104,7 @@ fn headers_are_reduced_to_what_was_negotiated() {
     negotiated.send(
         TX,
         &NetHeader {
-            flags: F_DATA_VALID,
+            flags: flags::DATA_VALID,
             ..told
         },
         &packet(60),
@@ -122,7 +129,7 @@ fn hdr_len_is_a_hint_and_nothing_more() {
     let packet = tcp4([1; 4], [2; 4], 3, 4, &[0; 3000]);
     for (told, handed_on) in [(0, 0), (1, 1), (54, 54), (u16::MAX, packet.len() as u16)] {
         let header = NetHeader {
-            gso_type: GSO_TCPV4,
+            gso_type: gso::TCPV4,
             gso_size: 1000,
             hdr_len: told,
             ..partial(34, 16)

@@ -10,7 +10,7 @@ use crate::cases;
 cases! {
     a_port_stays: PortsComeAndGo on Console,
         |d| sets_up_ports(d, |message| {
-            assert_ne!(message.event, DEVICE_REMOVE, "an unknown event");
+            assert_ne!(message.event, event::DEVICE_REMOVE, "an unknown event");
         }),
         Stops "an unknown event", copes with uses_a_port_again;
     a_closed_port_is_gone: PortsOpenAndClose on Console,
@@ -48,8 +48,6 @@ cases! {
         },
         Stops "the screen is cut off", copes with follows_the_size;
 }
-
-const DEVICE_REMOVE: u16 = 2;
 
 /// `cols` and `rows`.
 fn size(d: &Driver<'_>) -> [u64; 2] {

@@ -3,6 +3,10 @@
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_conformance::layout::Structure;
+use stickler_conformance::packet::{Headers, ethertype, has_right_tcp_checksum};
+use stickler_conformance::protocol::net::{
+    ack, announce, class, config, flags, status as net_status,
+};
 use stickler_devices::net::{header, offload};
 use stickler_guest_tests::in_process::net::{
     HEADER_LEN, arp_request, checksum_header, tcp_segment,
@@ -15,7 +19,7 @@ cases! {
     status_is_about_the_link: Announce on Net,
         |d| {
             d.initialize(ANNOUNCING, Interrupts::Msix);
-            assert_eq!(status(d) & 1, 1);
+            assert_eq!(status(d) & UP, UP);
             sends_much(d);
         },
         Breaks "net.announce.acknowledged", copes with acknowledges;
@@ -24,7 +28,7 @@ cases! {
     a_link_that_is_up_stays_up: LinkFlaps on Net,
         |d| {
             d.initialize(net::MAC | net::STATUS, Interrupts::Msix);
-            assert_eq!(status(d), 1);
+            assert_eq!(status(d), UP);
             sends_much(d);
         },
         Breaks "net.link.read-again", copes with follows_the_link;
@@ -64,26 +68,29 @@ cases! {
     checksums_are_always_partial: ChecksumStates on Net,
         |d| {
             talks_tcp(d, |header, _| {
-                assert_eq!(header.flags, header::F_NEEDS_CSUM, "a complete checksum");
+                assert_eq!(header.flags, flags::NEEDS_CSUM, "a complete checksum");
             });
         },
         Stops "a complete checksum", copes with |d| talks_tcp(d, |header, packet| {
             let mut packet = packet.to_vec();
-            if header.flags & header::F_NEEDS_CSUM != 0 {
+            if header.flags & flags::NEEDS_CSUM != 0 {
                 assert!(offload::complete_checksum(&mut packet, &header));
             }
-            assert!(offload::is_valid(&packet));
+            assert!(has_right_tcp_checksum(&packet));
         });
 }
 
 const ANNOUNCING: u64 = net::MAC | net::STATUS | net::CTRL_VQ | net::GUEST_ANNOUNCE;
 
-/// Where the type of an Ethernet frame is, and where the next protocol is in an IPv4 packet.
+/// Where the type of an Ethernet frame is.
 const ETHERTYPE: usize = 12;
-const PROTOCOL: usize = 23;
+
+/// The bits of status.
+const UP: u64 = net_status::LINK_UP as u64;
+const ANNOUNCE: u64 = net_status::ANNOUNCE as u64;
 
 fn status(d: &Driver<'_>) -> u64 {
-    d.consistently(|d| d.read(Structure::Device, 6, 2))
+    d.consistently(|d| d.read(Structure::Device, config::STATUS, 2))
 }
 
 /// Sends more packets than are under way when a driver hears of something.
@@ -95,8 +102,8 @@ fn sends_much(d: &mut Driver<'_>) {
 /// Acknowledges, and goes on sending to whom it has sent before.
 fn never_announces(d: &mut Driver<'_>) {
     d.initialize(ANNOUNCING, Interrupts::Msix);
-    assert_eq!(status(d) & 1, 1);
-    assert_eq!(d.command(3, 0, &[]), 0);
+    assert_eq!(status(d) & UP, UP);
+    assert_eq!(d.command(class::ANNOUNCE, announce::ACK, &[]), ack::OK);
     let mut packet = arp_request(&d.mac());
     packet[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
     sends(d, &packet);
@@ -121,17 +128,17 @@ fn sends(d: &mut Driver<'_>, packet: &[u8]) {
 /// Announces itself and says that it has.
 fn acknowledges(d: &mut Driver<'_>) {
     d.initialize(ANNOUNCING, Interrupts::Msix);
-    assert_eq!(status(d), 3);
+    assert_eq!(status(d), UP | ANNOUNCE);
     let mac = d.mac();
     d.transmit(1, &Default::default(), &arp_request(&mac));
-    assert_eq!(d.command(3, 0, &[]), 0);
+    assert_eq!(d.command(class::ANNOUNCE, announce::ACK, &[]), ack::OK);
     let mut again = 0;
     for _ in 0..400 {
         d.transmit(1, &Default::default(), &arp_request(&mac));
-        if status(d) & 2 != 0 {
+        if status(d) & ANNOUNCE != 0 {
             again += 1;
-            assert_eq!(d.command(3, 0, &[]), 0);
-            assert_eq!(status(d), 1);
+            assert_eq!(d.command(class::ANNOUNCE, announce::ACK, &[]), ack::OK);
+            assert_eq!(status(d), UP);
         }
     }
     assert!(again > 0, "once only");
@@ -205,7 +212,7 @@ fn ethertype(packet: &[u8]) -> u16 {
 }
 
 fn is_arp(packet: &[u8]) -> bool {
-    ethertype(packet) == 0x0806
+    ethertype(packet) == ethertype::ARP
 }
 
 /// Looks at a packet that nobody asked for: a byte each that is its own number.
@@ -279,7 +286,7 @@ fn has_room(d: &mut Driver<'_>) {
                 let mut payload = Vec::new();
                 let headers = usize::from(header.hdr_len);
                 assert!(offload::segment(&header, &packet, |segment| {
-                    assert!(offload::is_valid(&segment));
+                    assert!(has_right_tcp_checksum(&segment));
                     payload.extend_from_slice(&segment[headers..]);
                 }));
                 assert!(payload == packet[headers..]);
@@ -302,7 +309,7 @@ fn talks_tcp(d: &mut Driver<'_>, see: fn(NetHeader, &[u8])) {
         d.transmit(1, &checksum_header(), &segment);
         loop {
             let (header, packet) = next(d);
-            if ethertype(&packet) == 0x0800 && packet[PROTOCOL] == 6 {
+            if Headers::parse(&packet).is_some_and(|headers| headers.is_tcp()) {
                 see(header, &packet);
                 break;
             }

@@ -1,6 +1,7 @@
 //! Devices that break the law of their type.
 
 use stickler_conformance::layout::{Structure, common};
+use stickler_conformance::protocol::net::{config, gso};
 use stickler_guest_tests::in_process::Rig;
 
 use super::{Meddler, Ring, half, unlawful, word};
@@ -90,12 +91,12 @@ unlawful! {
         alter(m, rig, what, FLAGS, |_| 2);
     };
     tcpv4: Net breaks "5.1.6.4.1-5" "5.1.6.4.1-12" by |m, rig, what| {
-        alter(m, rig, what, GSO_TYPE, |_| 1);
+        alter(m, rig, what, GSO_TYPE, |_| gso::TCPV4);
     };
-    udp: Net breaks "5.1.6.4.1-6" by |m, rig, what| { alter(m, rig, what, GSO_TYPE, |_| 3); };
-    tcpv6: Net breaks "5.1.6.4.1-7" by |m, rig, what| { alter(m, rig, what, GSO_TYPE, |_| 4); };
+    udp: Net breaks "5.1.6.4.1-6" by |m, rig, what| { alter(m, rig, what, GSO_TYPE, |_| gso::UDP); };
+    tcpv6: Net breaks "5.1.6.4.1-7" by |m, rig, what| { alter(m, rig, what, GSO_TYPE, |_| gso::TCPV6); };
     not_marked_congested: Net breaks "5.1.6.4.1-8" by |m, rig, what| {
-        alter(m, rig, what, GSO_TYPE, |kind| kind & !0x80);
+        alter(m, rig, what, GSO_TYPE, |kind| kind & !gso::ECN);
     };
     wrong_ip_checksum: Net breaks "5.1.6.4.1-10" by |m, rig, what| {
         alter(m, rig, what, IP_CHECKSUM, |byte| byte ^ 4);
@@ -176,7 +177,7 @@ unlawful! {
         if let Some(byte) = m.read(Specific, 5, what) { *byte = 0x99; }
     };
     goes_on_asking_for_announcements: Net breaks "5.1.6.5.4.2-1" by |m, _, what| {
-        if let Some(status) = m.read(Specific, 6, what) { *status |= 2; }
+        if let Some(status) = m.read(Specific, config::STATUS, what) { *status |= 2; }
     };
 
     // ---- Block

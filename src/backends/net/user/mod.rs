@@ -26,7 +26,7 @@ use smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
 };
 use stickler_conformance::features::net as feature;
-use stickler_devices::net::header::{F_NEEDS_CSUM, GSO_ECN, GSO_TCPV6};
+use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::{NetBackend, Packet, Received, offload};
 
 use services::Services;
@@ -190,7 +190,7 @@ impl UserNet {
             };
             let needs = if !offload::is_gso(&outgoing.header) {
                 0
-            } else if outgoing.header.gso_type & !GSO_ECN == GSO_TCPV6 {
+            } else if outgoing.header.gso_type & !gso::ECN == gso::TCPV6 {
                 feature::GUEST_TSO6
             } else {
                 feature::GUEST_TSO4
@@ -230,7 +230,8 @@ impl NetBackend for UserNet {
         let header = &packet.header;
         if offload::is_gso(header) {
             offload::segment(header, &bytes, |segment| self.push(segment));
-        } else if header.flags & F_NEEDS_CSUM == 0 || offload::complete_checksum(&mut bytes, header)
+        } else if header.flags & flags::NEEDS_CSUM == 0
+            || offload::complete_checksum(&mut bytes, header)
         {
             self.push(bytes);
         }

@@ -6,7 +6,6 @@ use smoltcp::socket::{dhcpv4, icmp, tcp};
 use smoltcp::wire::{Icmpv6Packet, Icmpv6Repr, IpAddress, IpEndpoint};
 use stickler_conformance::event::NetHeader;
 use stickler_devices::net::MAX_PACKET;
-use stickler_devices::net::header::{GSO_TCPV4, GSO_TCPV6};
 
 use super::super::testing::{GUEST_MAC, GUEST_V6, Guest, bytes};
 use super::*;
@@ -227,7 +226,7 @@ fn checksums_that_are_wrong_are_not_believed() {
     assert!(!answered(NetHeader::default()));
     // The pseudo header's sum belongs there, and here is another; but completed it is consistent.
     let partial = NetHeader {
-        flags: F_NEEDS_CSUM,
+        flags: flags::NEEDS_CSUM,
         csum_start: 34,
         csum_offset: 6,
         ..NetHeader::default()
@@ -269,7 +268,7 @@ fn random_packets_do_no_harm() {
         packet.extend(starts[random(5) as usize]);
         packet.extend((0..random(120)).map(|_| random(256) as u8));
         packet.truncate(1 + random(packet.len() as u64) as usize);
-        let gso_type = [0, GSO_TCPV4, GSO_TCPV6][random(3) as usize];
+        let gso_type = [gso::NONE, gso::TCPV4, gso::TCPV6][random(3) as usize];
         let header = NetHeader {
             flags: random(2) as u8,
             gso_type,

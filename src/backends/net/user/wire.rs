@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 use stickler_conformance::event::NetHeader;
-use stickler_devices::net::header::{F_DATA_VALID, GSO_TCPV4};
-use stickler_devices::net::offload::{self, Headers};
+use stickler_conformance::packet::{Headers, Transport};
+use stickler_conformance::protocol::net::{flags, gso};
+use stickler_devices::net::offload;
 
 /// Packets each queue holds.
 const CAPACITY: usize = 256;
@@ -15,8 +16,6 @@ const CAPACITY: usize = 256;
 /// segmented.
 const MTU: usize = 1514;
 const MAX_SEGMENTABLE: usize = 14 + 65535;
-
-const PROTOCOL_UDP: u8 = 17;
 
 /// A packet on its way to the driver.
 pub(super) struct Outgoing {
@@ -122,15 +121,15 @@ impl phy::TxToken for TxToken<'_> {
 fn describe(packet: &mut [u8], meta: PacketMeta) -> NetHeader {
     if let Some(mut header) = offload::make_partial(packet) {
         if let Some(size) = meta.segmentation_offload_size {
-            header.gso_type = GSO_TCPV4;
+            header.gso_type = gso::TCPV4;
             header.gso_size = size.get();
         }
         return header;
     }
     let is_udp = Headers::parse(packet)
-        .is_some_and(|headers| headers.protocol == PROTOCOL_UDP && !headers.fragment);
+        .is_some_and(|headers| headers.transport_protocol() == Some(Transport::Udp));
     NetHeader {
-        flags: if is_udp { F_DATA_VALID } else { 0 },
+        flags: if is_udp { flags::DATA_VALID } else { 0 },
         ..NetHeader::default()
     }
 }
