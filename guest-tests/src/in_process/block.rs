@@ -1,9 +1,9 @@
 //! Requests of a block device, as a conforming driver makes them (§5.2.6).
 
 pub use stickler_conformance::protocol::block::{SECTOR, kind};
+use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;
-use super::rings::Buffer;
 
 /// Bytes of a request's header.
 pub const HEADER_LEN: u32 = stickler_conformance::protocol::block::HEADER_LEN as u32;

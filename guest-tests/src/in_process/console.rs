@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use stickler_conformance::features::console as feature;
 pub use stickler_conformance::protocol::console::event;
 pub use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
+use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;
-use super::rings::Buffer;
 
 /// Room for a control message and a name.
 const MESSAGE_ROOM: u32 = 256;
@@ -82,7 +82,7 @@ impl Driver<'_> {
         if self.features & feature::MULTIPORT == 0 {
             return names;
         }
-        let size = self.queue(CONTROL_RECEIVEQ).size;
+        let size = self.queue(CONTROL_RECEIVEQ).layout.size;
         self.expect_messages(size.min(16));
         self.send_message(0, event::DEVICE_READY, 1);
         loop {

@@ -11,9 +11,8 @@ pub mod devices;
 pub mod driver;
 pub mod net;
 pub mod rig;
-pub mod rings;
 pub mod tcp;
 
 pub use driver::{Driver, Interrupts, legal_subset};
 pub use rig::{Between, Move, Rig};
-pub use rings::{Buffer, Virtqueue};
+pub use stickler_mock_driver::{Buffer, SplitLayout, Virtqueue};

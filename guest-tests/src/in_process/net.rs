@@ -7,9 +7,9 @@ use stickler_conformance::layout::Structure;
 use stickler_conformance::packet::{ETHERNET_LEN, IPV4_LEN, TCP_LEN, ethertype, tcp};
 use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::{header, offload};
+use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;
-use super::rings::Buffer;
 
 /// Bytes of struct virtio_net_hdr.
 pub const HEADER_LEN: u32 = header::LEN as u32;

@@ -9,10 +9,10 @@ use stickler_conformance::features::net as feature;
 use stickler_conformance::packet::TcpSegment;
 use stickler_conformance::packet::tcp::{ACK, SYN};
 use stickler_devices::net::{NetBackend, Packet, Received, header};
+use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;
 use super::net::HEADER_LEN;
-use super::rings::Buffer;
 
 /// Bytes in each of the peer's segments.
 const PAYLOAD: usize = 100;

@@ -129,8 +129,8 @@ impl Ledger {
     /// The used ring's `idx` went from `old` to `new`: notes what the driver wants for that.
     pub(crate) fn note_wish(&mut self, old: u16, new: u16) {
         let queue = &self.queue;
-        let flags: u16 = queue.get(queue.avail);
-        let used_event: u16 = queue.get(queue.avail + 4 + 2 * u64::from(queue.size));
+        let flags: u16 = queue.get(queue.layout.avail_flags());
+        let used_event: u16 = queue.get(queue.layout.used_event());
         let (wanted, due, quiet) = if queue.event_idx {
             let wanted = new.wrapping_sub(used_event).wrapping_sub(1) < new.wrapping_sub(old);
             let due = if flags & 1 == 0 {

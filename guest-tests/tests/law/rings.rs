@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use stickler_conformance::layout::{NO_VECTOR, Structure, common, desc};
 use stickler_guest_tests::in_process::{Between, Driver, Move, Rig, Virtqueue};
+use stickler_mock_driver::descriptor_at;
 
 use crate::court::{Court, Row, Seen};
 use crate::interrupts::{self, Wish};
@@ -182,23 +183,12 @@ impl Ledger {
     /// Notes what the driver has exposed.
     fn learn(&mut self, rig: &Rig) {
         let queue = &self.queue;
-        let idx: u16 = queue.get(queue.avail + 2);
+        let idx: u16 = queue.get(queue.layout.avail_idx());
         while self.exposed != idx {
-            let entry = queue.avail + 4 + 2 * u64::from(self.exposed % queue.size);
-            let head: u16 = queue.get(entry);
+            let head: u16 = queue.get(queue.layout.avail_entry(self.exposed));
             self.in_flight.insert(head, Chain::walk(rig, queue, head));
             self.exposed = self.exposed.wrapping_add(1);
         }
-    }
-
-    fn used_ring(&self) -> Range<u64> {
-        let len = 6 + 8 * u64::from(self.queue.size);
-        self.queue.used..self.queue.used + len
-    }
-
-    fn entry(&self, position: u16) -> (u32, u32) {
-        let at = self.queue.used + 4 + 8 * u64::from(position % self.queue.size);
-        (self.queue.get(at), self.queue.get(at + 4))
     }
 }
 
@@ -209,10 +199,10 @@ impl Chain {
             writable: Vec::new(),
             fresh: false,
         };
-        let (mut table, mut index) = (queue.desc, head);
+        let (mut table, mut index) = (queue.layout.desc, head);
         // The driver makes no loops.
         loop {
-            let at = table + u64::from(desc::LEN) * u64::from(index);
+            let at = descriptor_at(table, index);
             let addr: u64 = queue.get(at);
             let len: u32 = queue.get(at + 8);
             let flags: u16 = queue.get(at + 12);
@@ -327,7 +317,7 @@ impl Watch {
         }
         let mut allowed: Vec<Range<u64>> = Vec::new();
         for ledger in state.queues.values() {
-            allowed.push(ledger.used_ring());
+            allowed.push(ledger.queue.layout.used_ring());
             let chains = ledger.in_flight.values();
             allowed.extend(chains.flat_map(|c| c.writable.iter().cloned()));
         }
@@ -351,7 +341,7 @@ impl Watch {
         let live = state.phase == Phase::Live;
         for (index, ledger) in &mut state.queues {
             let queue = ledger.queue.clone();
-            let flags: u16 = queue.get(queue.used);
+            let flags: u16 = queue.get(queue.layout.used_flags());
             if queue.event_idx {
                 self.court.rule("2.4.9.2-3", flags == 0, || {
                     format!("queue {index}: flags of the used ring is {flags:#x} with EVENT_IDX")
@@ -361,7 +351,7 @@ impl Watch {
                     format!("queue {index}: flags of the used ring is {flags:#x}")
                 });
             }
-            let (old, new) = (ledger.used, queue.get::<u16>(queue.used + 2));
+            let (old, new) = (ledger.used, queue.get::<u16>(queue.layout.used_idx()));
             let count = new.wrapping_sub(old);
             let outstanding = ledger.in_flight.len();
             let possible = usize::from(count) <= outstanding;
@@ -373,18 +363,18 @@ impl Watch {
                 continue;
             }
             // Entries of chains that are still in flight may be in the making.
-            let kept = usize::from(queue.size) - outstanding;
+            let kept = usize::from(queue.layout.size) - outstanding;
             let kept = kept.min(ledger.entries.len());
             let first = ledger.entries.len() - kept;
             for (back, then) in ledger.entries[first..].iter().rev().enumerate() {
                 let position = old.wrapping_sub(back as u16 + 1);
-                let now = ledger.entry(position);
+                let now = ledger.queue.used_entry(position);
                 self.court.rule("2.4.8.2-1", now == *then, || {
                     format!("queue {index}: entry {position} was {then:?} and is {now:?}")
                 });
             }
             for position in (0..count).map(|i| old.wrapping_add(i)) {
-                let (id, len) = ledger.entry(position);
+                let (id, len) = ledger.queue.used_entry(position);
                 ledger.entries.push((id, len));
                 let head = u16::try_from(id).ok();
                 let chain = head.and_then(|head| ledger.in_flight.remove(&head));
@@ -408,7 +398,10 @@ impl Watch {
                     });
                 }
             }
-            let drop = ledger.entries.len().saturating_sub(usize::from(queue.size));
+            let drop = ledger
+                .entries
+                .len()
+                .saturating_sub(usize::from(queue.layout.size));
             ledger.entries.drain(..drop);
             ledger.used = new;
             if count > 0 && live {

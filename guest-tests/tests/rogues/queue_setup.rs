@@ -28,9 +28,9 @@ rogues! {
         let queue = d.queue(0).clone();
         d.negotiate(0);
         for (field, address) in [
-            (common::QUEUE_DESC, queue.desc),
-            (common::QUEUE_AVAIL, queue.avail),
-            (common::QUEUE_USED, queue.used),
+            (common::QUEUE_DESC, queue.layout.desc),
+            (common::QUEUE_AVAIL, queue.layout.avail),
+            (common::QUEUE_USED, queue.layout.used),
         ] {
             d.set_queue_address(field, address);
         }
@@ -45,13 +45,13 @@ rogues! {
     };
     misaligned_available_ring: Entropy breaks "queue.align.available-ring" by |d| {
         configured(d);
-        let at = d.queue(0).avail;
+        let at = d.queue(0).layout.avail;
         d.set_queue_address(common::QUEUE_AVAIL, at + 1);
         d.enable_queue();
     };
     misaligned_used_ring: Entropy breaks "queue.align.used-ring" by |d| {
         configured(d);
-        let at = d.queue(0).used;
+        let at = d.queue(0).layout.used;
         d.set_queue_address(common::QUEUE_USED, at + 2);
         d.enable_queue();
     };
@@ -62,20 +62,20 @@ rogues! {
     };
     parts_overlap: Entropy breaks "queue.parts-apart" by |d| {
         configured(d);
-        let at = d.queue(0).desc;
+        let at = d.queue(0).layout.desc;
         d.set_queue_address(common::QUEUE_AVAIL, at + 16);
         d.enable_queue();
     };
     used_ring_not_zeroed: Entropy breaks "queue.used-flags-zero" by |d| {
         configured(d);
         let queue = d.queue(0);
-        queue.put(queue.used, 1_u16);
+        queue.put(queue.layout.used_flags(), 1_u16);
         d.enable_queue();
     };
     used_ring_begins_with_something: Entropy breaks "queue.used-idx-zero" by |d| {
         configured(d);
         let queue = d.queue(0);
-        queue.put(queue.used + 2, 5_u16);
+        queue.put(queue.layout.used_idx(), 5_u16);
         d.enable_queue();
     };
     enables_before_configuring: Entropy breaks "queue.enable.configured" by |d| {
@@ -91,7 +91,7 @@ rogues! {
     moves_an_enabled_queue: Entropy breaks "queue.enable.address-fixed" by |d| {
         configured(d);
         d.enable_queue();
-        let at = d.queue(0).desc;
+        let at = d.queue(0).layout.desc;
         d.set_queue_address(common::QUEUE_DESC, at + 4096);
     };
     disables_a_queue: Entropy breaks "queue.enable.not-zero" by |d| {
@@ -129,7 +129,7 @@ rogues! {
         configured(d);
         d.enable_queue();
         d.configure_queue(1, 8);
-        let at = d.queue(0).desc;
+        let at = d.queue(0).layout.desc;
         d.set_queue_address(common::QUEUE_DESC, at);
         d.enable_queue();
     };

@@ -255,7 +255,7 @@ impl Work {
     /// Makes a chain available as soon as there is room for it. A chain that has more descriptors
     /// than the queue is not made. Gives whether it has been waited for.
     fn submit(&self, d: &mut Driver<'_>, queue: u16, buffers: &[Buffer]) -> bool {
-        if buffers.len() > usize::from(d.queue(queue).size) {
+        if buffers.len() > usize::from(d.queue(queue).layout.size) {
             return false;
         }
         let indirect = self.indirect && d.features & features::RING_INDIRECT_DESC != 0;

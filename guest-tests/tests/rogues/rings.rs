@@ -44,7 +44,7 @@ fn submit_and_notify(d: &mut Driver<'_>) {
 fn one_descriptor(d: &mut Driver<'_>, buffer: Buffer, flags: u16, next: u16) {
     let queue = d.queue(0);
     let head = queue.chain(&[buffer]);
-    queue.put_descriptor(queue.desc, head, buffer, flags, next);
+    queue.put_descriptor(queue.layout.desc, head, buffer, flags, next);
     d.submit_head(0, head);
 }
 
@@ -61,7 +61,13 @@ fn indirect(d: &mut Driver<'_>, change: impl FnOnce(&Driver<'_>, u64, u16)) {
 /// Writes the descriptor that refers to a table.
 fn refer(d: &Driver<'_>, head: u16, table: u64, len: u32, flags: u16) {
     let queue = &d.queues[&0];
-    queue.put_descriptor(queue.desc, head, Buffer::readable(table, len), flags, 0);
+    queue.put_descriptor(
+        queue.layout.desc,
+        head,
+        Buffer::readable(table, len),
+        flags,
+        0,
+    );
 }
 
 rogues! {
@@ -70,7 +76,7 @@ rogues! {
         live(d, 0);
         d.exercise();
         let queue = d.queue(0).clone();
-        queue.put(queue.used, 1_u16);
+        queue.put(queue.layout.used_flags(), 1_u16);
         submit_and_notify(d);
     };
     // used_event, in the wrong ring.
@@ -78,14 +84,14 @@ rogues! {
         live(d, RING_EVENT_IDX);
         d.exercise();
         let queue = d.queue(0).clone();
-        queue.put(queue.used + 4 + 8 * u64::from(queue.size), 0x1000_u16);
+        queue.put(queue.layout.avail_event(), 0x1000_u16);
         submit_and_notify(d);
     };
     used_ring_rewound: Entropy breaks "used.read-only" by |d| {
         live(d, 0);
         d.exercise();
         let queue = d.queue(0).clone();
-        queue.put(queue.used + 2, 0_u16);
+        queue.put(queue.layout.used_idx(), 0_u16);
         submit_and_notify(d);
     };
     head_outside_the_table: Entropy breaks "chain.head.in-table" by |d| {
@@ -108,7 +114,7 @@ rogues! {
         let first = queue.chain(&flush);
         let status = queue.chains[usize::from(first)][1];
         let second = queue.chain(&flush[..1]);
-        queue.put_descriptor(queue.desc, second, flush[0], NEXT, status);
+        queue.put_descriptor(queue.layout.desc, second, flush[0], NEXT, status);
         queue.expose(first);
         queue.expose(second);
         d.notify(0);
@@ -124,7 +130,7 @@ rogues! {
         let queue = d.queue(0);
         let head = queue.chain(&buffers);
         let last = queue.chains[usize::from(head)][2];
-        queue.put_descriptor(queue.desc, last, buffers[2], NEXT, head);
+        queue.put_descriptor(queue.layout.desc, last, buffers[2], NEXT, head);
         d.submit_head(0, head);
     };
     table_with_a_loop: Entropy breaks "chain.no-loop" by |d| {
@@ -233,7 +239,7 @@ rogues! {
         d.transmit(1, &NetHeader::default(), &arp_request(&d.mac()));
         let other = Buffer { len: 31, ..short };
         let queue = d.queue(0);
-        queue.put_descriptor(queue.desc, head, other, 0, 0);
+        queue.put_descriptor(queue.layout.desc, head, other, 0, 0);
         d.give_receive_buffers(0, 1, PLAIN_PACKET);
         d.wait_used(0);
     };

@@ -130,7 +130,7 @@ cases! {
             let head = expose(d, 1)[0];
             // Others have something to do, and only then is the buffer the one it should be.
             d.rig.run();
-            let (table, buffer) = (d.queue(0).desc, Buffer::writable(room, 8));
+            let (table, buffer) = (d.queue(0).layout.desc, Buffer::writable(room, 8));
             d.queue(0).put_descriptor(table, head, buffer, 0, 0);
             d.notify(0);
             d.rig.run();
@@ -184,14 +184,14 @@ fn half_of_what_idx_holds_comes_at_once() {
     d.go();
     let room = rig.allocate(1);
     let queue = d.queue(0);
-    let heads = (0..queue.size).map(|_| queue.chain(&[Buffer::writable(room, 1)]));
+    let heads = (0..queue.layout.size).map(|_| queue.chain(&[Buffer::writable(room, 1)]));
     let heads: Vec<u16> = heads.collect();
     heads.iter().for_each(|head| queue.expose(*head));
     d.notify(0);
     let idx = loop {
         rig.step();
         let queue = d.queue(0);
-        match queue.get::<u16>(queue.used + 2) {
+        match queue.get::<u16>(queue.layout.used_idx()) {
             0 => {}
             idx => break idx,
         }
@@ -254,7 +254,7 @@ fn who_is_late_is_not_too_late_for_a_reset() {
     }
     assert_eq!(rig.interrupts.take_messages().len(), 0, "not yet");
     let queue = d.queue(0);
-    let beyond = queue.size;
+    let beyond = queue.layout.size;
     queue.expose(beyond);
     d.notify(0);
     rig.step();

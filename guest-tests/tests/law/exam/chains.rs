@@ -12,7 +12,7 @@ use crate::{block, console, entropy, net, status as device_status};
 impl Exam<'_> {
     /// Makes a chain available, if there is room for it.
     pub(crate) fn submit(&mut self, queue: u16, buffers: &[Buffer], act: &Act, job: Job) -> bool {
-        let Some(size) = self.d.queues.get(&queue).map(|q| q.size) else {
+        let Some(size) = self.d.queues.get(&queue).map(|q| q.layout.size) else {
             return false;
         };
         let count = buffers.len();
@@ -54,7 +54,7 @@ impl Exam<'_> {
                 };
                 ring.put_descriptor(table, index, *buffer, flags, next);
             }
-            ring.put_descriptor(ring.desc, last, refers, desc::INDIRECT, 0);
+            ring.put_descriptor(ring.layout.desc, last, refers, desc::INDIRECT, 0);
             head
         } else if indirect {
             let table = rig.allocate(16 * count as u64);
@@ -64,7 +64,7 @@ impl Exam<'_> {
                 len: desc::LEN * count as u32,
                 writable: act.odd,
             };
-            ring.put_descriptor(ring.desc, head, refers, desc::INDIRECT, 0);
+            ring.put_descriptor(ring.layout.desc, head, refers, desc::INDIRECT, 0);
             head
         } else {
             ring.chain(buffers)

@@ -52,10 +52,10 @@ fn alter(
 /// Moves what was received last, but for `keep` bytes, to the next chain available on `to`.
 fn move_on(rig: &Rig, from: &Ring, to: &Ring, keep: usize, skip: u16) -> bool {
     let next = to.new.wrapping_add(skip);
-    if half(rig, to.avail + 2) == next {
+    if half(rig, to.layout.avail_idx()) == next {
         return false;
     }
-    let head = half(rig, to.avail + 4 + 2 * u64::from(next % to.size));
+    let head = half(rig, to.layout.avail_entry(next));
     let len = word(rig, from.entry(from.new.wrapping_sub(1)) + 4) as usize;
     let source = from.bytes(rig, true);
     let target = to.chain_bytes(rig, head, true);
@@ -161,9 +161,9 @@ unlawful! {
         "5.1.6.5.1.1-13" "5.1.6.5.2.1-1" "5.1.6.5.2.1-4" by |m, rig, _| {
         if !m.early.get() { return; }
         for ring in m.rings(rig).into_iter().filter(|ring| matches!(ring.index, 2 | 4)) {
-            let idx = half(rig, ring.avail + 2);
+            let idx = half(rig, ring.layout.avail_idx());
             for position in (0..idx.wrapping_sub(ring.new)).map(|i| ring.new.wrapping_add(i)) {
-                let at = ring.avail + 4 + 2 * u64::from(position % ring.size);
+                let at = ring.layout.avail_entry(position);
                 let head = half(rig, at);
                 let bytes = ring.chain_bytes(rig, head, false);
                 if let [class, mode, on] = bytes[..] && rig.read_bytes(class, 1) == [0] {

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use stickler_conformance::layout::{Structure, common, desc};
-use stickler_guest_tests::in_process::{Between, Driver, Move, Rig};
+use stickler_guest_tests::in_process::{Between, Driver, Move, Rig, SplitLayout};
+use stickler_mock_driver::descriptor_at;
 
 use crate::court::{Court, Seen};
 use crate::exam::Exam;
@@ -104,11 +105,8 @@ pub(crate) struct Meddler {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
     pub(crate) index: u16,
-    pub(crate) size: u16,
+    pub(crate) layout: SplitLayout,
     pub(crate) vector: u16,
-    pub(crate) desc: u64,
-    pub(crate) avail: u64,
-    pub(crate) used: u64,
     /// `idx` of the used ring, before the move and now.
     pub(crate) old: u16,
     pub(crate) new: u16,
@@ -211,15 +209,17 @@ impl Meddler {
             if get(common::QUEUE_ENABLE, 2) == 0 {
                 continue;
             }
-            let used = get(common::QUEUE_USED, 8);
-            let new = half(rig, used + 2);
-            rings.push(Ring {
-                index,
+            let layout = SplitLayout {
                 size: get(common::QUEUE_SIZE, 2) as u16,
-                vector: get(common::QUEUE_MSIX_VECTOR, 2) as u16,
                 desc: get(common::QUEUE_DESC, 8),
                 avail: get(common::QUEUE_AVAIL, 8),
-                used,
+                used: get(common::QUEUE_USED, 8),
+            };
+            let new = half(rig, layout.used_idx());
+            rings.push(Ring {
+                index,
+                layout,
+                vector: get(common::QUEUE_MSIX_VECTOR, 2) as u16,
                 old: self.used.borrow().get(&index).copied().unwrap_or(new),
                 new,
             });
@@ -253,7 +253,7 @@ pub(crate) fn word(rig: &Rig, at: u64) -> u32 {
 impl Ring {
     /// Where the used ring's entry for a position is.
     pub(crate) fn entry(&self, position: u16) -> u64 {
-        self.used + 4 + 8 * u64::from(position % self.size)
+        self.layout.used_entry(position)
     }
 
     /// The device-writable or device-readable bytes of the chain that was returned last, each by its
@@ -265,10 +265,10 @@ impl Ring {
 
     /// Those of the chain at `head`.
     pub(crate) fn chain_bytes(&self, rig: &Rig, head: u16, writable: bool) -> Vec<u64> {
-        let (mut table, mut index) = (self.desc, head);
+        let (mut table, mut index) = (self.layout.desc, head);
         let mut bytes = Vec::new();
         loop {
-            let at = table + 16 * u64::from(index);
+            let at = descriptor_at(table, index);
             let addr = u64::from(word(rig, at));
             let flags = half(rig, at + 12);
             if flags & desc::INDIRECT != 0 {
@@ -301,7 +301,7 @@ impl Ring {
 
     /// Sets `idx` of the used ring.
     pub(crate) fn set_used(&self, rig: &Rig, idx: u16) {
-        rig.write_bytes(self.used + 2, &idx.to_le_bytes());
+        rig.write_bytes(self.layout.used_idx(), &idx.to_le_bytes());
     }
 }
 

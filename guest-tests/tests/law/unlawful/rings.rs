@@ -27,13 +27,13 @@ unlawful! {
     };
     writes_to_descriptors: Entropy breaks "2.4.5.1-1" by |m, rig, what| {
         for ring in m.returned(rig, what) {
-            let flags = half(rig, ring.desc + 12);
-            rig.write_bytes(ring.desc + 12, &(flags ^ 8).to_le_bytes());
+            let flags = half(rig, ring.layout.desc + 12);
+            rig.write_bytes(ring.layout.desc + 12, &(flags ^ 8).to_le_bytes());
         }
     };
     writes_to_the_available_ring: Entropy breaks "2.4.5.1-1" by |m, rig, what| {
         for ring in m.returned(rig, what) {
-            let at = ring.avail + 4;
+            let at = ring.layout.avail_entry(0);
             let head = half(rig, at);
             rig.write_bytes(at, &(head ^ 1).to_le_bytes());
         }
@@ -78,12 +78,12 @@ unlawful! {
     };
     flags_2: Entropy breaks "2.4.9.2-1" by |m, rig, what| {
         for ring in m.returned(rig, what) {
-            rig.write_bytes(ring.used, &[2]);
+            rig.write_bytes(ring.layout.used_flags(), &[2]);
         }
     };
     flags_with_event_idx: Entropy breaks "2.4.9.2-3" by |m, rig, what| {
         for ring in m.returned(rig, what) {
-            rig.write_bytes(ring.used, &[1]);
+            rig.write_bytes(ring.layout.used_flags(), &[1]);
         }
     };
 

@@ -180,7 +180,7 @@ unlawful! {
         let notified = matches!(what, stickler_guest_tests::in_process::Move::Write { .. })
             && m.written(Notify, 0, what).is_some();
         for ring in m.rings(rig) {
-            let idle = super::half(rig, ring.avail + 2) == ring.new;
+            let idle = super::half(rig, ring.layout.avail_idx()) == ring.new;
             if notified && idle {
                 m.count.set(1);
             }
