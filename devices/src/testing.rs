@@ -1,12 +1,13 @@
 //! A small driver for tests of device types: it lays virtqueues out in guest memory, offers chains
 //! and collects what the device returns; and a witness that keeps what it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::desc;
 use stickler_conformance::{Event, Witness};
-use vm_memory::{ByteValued, Bytes, GuestAddress};
+use stickler_mock_driver::{Buffer as Placed, SplitLayout, Virtqueue};
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Queue, QueueConfig};
@@ -68,24 +69,9 @@ pub(crate) struct Returned {
 /// The driver's side of one virtqueue.
 #[derive(Clone, Debug)]
 struct Ring {
-    size: u16,
-    desc: u64,
-    avail: u64,
-    used: u64,
-    avail_idx: u16,
-    used_idx: u16,
-    free: VecDeque<u16>,
-    /// The chains the device holds, by head.
-    chains: BTreeMap<u16, Held>,
-}
-
-/// A chain the device holds.
-#[derive(Clone, Debug, Default)]
-struct Held {
-    /// Its descriptors in the queue's table.
-    descriptors: Vec<u16>,
-    /// Address and length of its device-writable buffers.
-    writable: Vec<(u64, u32)>,
+    queue: Virtqueue,
+    /// The device-writable buffers of the chains the device holds, by head.
+    writable: BTreeMap<u16, Vec<Placed>>,
 }
 
 /// A driver, the device it drives, and all that lies between.
@@ -148,9 +134,12 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
         let avail = desc + 0x8000;
         let used = desc + 0xc000;
         assert!(size <= 0x800 && used < BUFFERS, "room for the rings");
-        for at in [avail, avail + 2, used, used + 2] {
-            self.put(at, 0_u16);
-        }
+        let layout = SplitLayout {
+            size,
+            desc,
+            avail,
+            used,
+        };
         let config = QueueConfig {
             index,
             size,
@@ -160,14 +149,8 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
             event_idx: false,
         };
         let ring = Ring {
-            size,
-            desc,
-            avail,
-            used,
-            avail_idx: 0,
-            used_idx: 0,
-            free: (0..size).collect(),
-            chains: BTreeMap::new(),
+            queue: Virtqueue::new(self.ram.inner(), layout, false),
+            writable: BTreeMap::new(),
         };
         (Queue::new(&config, &self.ram), Some(ring))
     }
@@ -188,47 +171,28 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
         self.signals = Signals::default();
     }
 
-    /// Makes a chain of `buffers` available on `queue`, without notifying. Gives its head.
+    /// Makes a chain of `buffers` available on `queue`, without notifying. Returns its head.
     pub(crate) fn offer(&mut self, queue: u16, buffers: &[Buffer<'_>]) -> u16 {
-        let placed: Vec<_> = buffers.iter().map(|b| self.place(*b)).collect();
-        let ram = self.ram.clone();
+        let placed: Vec<Placed> = buffers.iter().map(|b| self.place(*b)).collect();
         let ring = self.ring(queue);
-        let taken: Vec<u16> = placed
-            .iter()
-            .map(|_| ring.free.pop_front().expect("a free descriptor"))
-            .collect();
-        for (i, (addr, len, flags)) in placed.iter().enumerate() {
-            let next = taken.get(i + 1).copied();
-            let at = ring.desc + 16 * u64::from(taken[i]);
-            write_descriptor(&ram, at, *addr, *len, *flags, next);
-        }
-        let head = taken[0];
-        ring.expose(&ram, head, taken, &placed);
+        let head = ring.queue.chain(&placed);
+        ring.expose(head, placed);
         head
     }
 
     /// As [`offer`](Self::offer), with the buffers in an indirect table.
     pub(crate) fn offer_indirect(&mut self, queue: u16, buffers: &[Buffer<'_>]) -> u16 {
-        let placed: Vec<_> = buffers.iter().map(|b| self.place(*b)).collect();
-        let table = self.allocate(16 * buffers.len() as u64);
-        for (i, (addr, len, flags)) in placed.iter().enumerate() {
-            let next = (i + 1 < placed.len()).then_some(i as u16 + 1);
-            write_descriptor(&self.ram, table + 16 * i as u64, *addr, *len, *flags, next);
-        }
-        let ram = self.ram.clone();
+        let placed: Vec<Placed> = buffers.iter().map(|b| self.place(*b)).collect();
+        let table = self.allocate(u64::from(desc::LEN) * buffers.len() as u64);
         let ring = self.ring(queue);
-        let head = ring.free.pop_front().expect("a free descriptor");
-        let at = ring.desc + 16 * u64::from(head);
-        let len = 16 * buffers.len() as u32;
-        write_descriptor(&ram, at, table, len, desc::INDIRECT, None);
-        ring.expose(&ram, head, vec![head], &placed);
+        let head = ring.queue.indirect(table, &placed);
+        ring.expose(head, placed);
         head
     }
 
     /// Writes `head` to the next entry of the available ring as it is.
     pub(crate) fn offer_head(&mut self, queue: u16, head: u16) {
-        let ram = self.ram.clone();
-        self.ring(queue).expose(&ram, head, Vec::new(), &[]);
+        self.ring(queue).queue.expose(head);
     }
 
     /// Notifies `queue` until the device says that it is done.
@@ -255,20 +219,14 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
     pub(crate) fn collect(&mut self, queue: u16) -> Vec<Returned> {
         let ram = self.ram.clone();
         let ring = self.ring(queue);
-        let idx: u16 = get(&ram, ring.used + 2);
         let mut returned = Vec::new();
-        while ring.used_idx != idx {
-            let at = ring.used + 4 + 8 * u64::from(ring.used_idx % ring.size);
-            let (head, len) = (get::<u32>(&ram, at) as u16, get::<u32>(&ram, at + 4));
-            ring.used_idx = ring.used_idx.wrapping_add(1);
-            let held = ring.chains.remove(&head).unwrap_or_default();
-            ring.free.extend(held.descriptors);
+        for (head, len) in ring.queue.take_used() {
             let mut bytes = Vec::new();
-            for (addr, room) in held.writable {
-                let count = (len as usize - bytes.len()).min(room as usize);
+            for buffer in ring.writable.remove(&head).unwrap_or_default() {
+                let count = (len as usize - bytes.len()).min(buffer.len as usize);
                 let mut part = vec![0; count];
                 ram.inner()
-                    .read_slice(&mut part, GuestAddress(addr))
+                    .read_slice(&mut part, GuestAddress(buffer.addr))
                     .expect("in memory");
                 bytes.extend(part);
             }
@@ -305,15 +263,7 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
 
     /// Guest-physical address of `idx` of a queue's used ring.
     pub(crate) fn used_idx_at(&mut self, queue: u16) -> u64 {
-        self.ring(queue).used + 2
-    }
-
-    /// Writes to guest memory.
-    pub(crate) fn put<T: ByteValued>(&self, at: u64, value: T) {
-        self.ram
-            .inner()
-            .write_obj(value, GuestAddress(at))
-            .expect("in memory");
+        self.ring(queue).queue.layout.used_idx()
     }
 
     fn ring(&mut self, queue: u16) -> &mut Ring {
@@ -322,8 +272,8 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
             .expect("an enabled queue")
     }
 
-    /// Puts a buffer somewhere in memory. Gives address, length and flags.
-    fn place(&mut self, buffer: Buffer<'_>) -> (u64, u32, u16) {
+    /// Puts a buffer somewhere in memory.
+    fn place(&mut self, buffer: Buffer<'_>) -> Placed {
         match buffer {
             Buffer::Out(bytes) => {
                 let addr = self.allocate(bytes.len() as u64);
@@ -331,9 +281,9 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
                     .inner()
                     .write_slice(bytes, GuestAddress(addr))
                     .expect("in memory");
-                (addr, bytes.len() as u32, 0)
+                Placed::readable(addr, bytes.len() as u32)
             }
-            Buffer::In(len) => (self.allocate(u64::from(len)), len, desc::WRITE),
+            Buffer::In(len) => Placed::writable(self.allocate(u64::from(len)), len),
         }
     }
 
@@ -350,43 +300,9 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
 }
 
 impl Ring {
-    fn expose(
-        &mut self,
-        ram: &GuestRam,
-        head: u16,
-        descriptors: Vec<u16>,
-        placed: &[(u64, u32, u16)],
-    ) {
-        let writable = placed
-            .iter()
-            .filter(|(_, _, flags)| flags & desc::WRITE != 0)
-            .map(|(addr, len, _)| (*addr, *len))
-            .collect();
-        self.chains.insert(
-            head,
-            Held {
-                descriptors,
-                writable,
-            },
-        );
-        let entry = self.avail + 4 + 2 * u64::from(self.avail_idx % self.size);
-        self.avail_idx = self.avail_idx.wrapping_add(1);
-        for (at, value) in [(entry, head), (self.avail + 2, self.avail_idx)] {
-            ram.inner()
-                .write_obj(value, GuestAddress(at))
-                .expect("in memory");
-        }
+    fn expose(&mut self, head: u16, mut buffers: Vec<Placed>) {
+        buffers.retain(|buffer| buffer.writable);
+        self.writable.insert(head, buffers);
+        self.queue.expose(head);
     }
-}
-
-fn get<T: ByteValued>(ram: &GuestRam, at: u64) -> T {
-    ram.inner().read_obj(GuestAddress(at)).expect("in memory")
-}
-
-fn write_descriptor(ram: &GuestRam, at: u64, addr: u64, len: u32, flags: u16, next: Option<u16>) {
-    let flags = flags | if next.is_some() { desc::NEXT } else { 0 };
-    let low = u64::from(len) | u64::from(flags) << 32 | u64::from(next.unwrap_or(0)) << 48;
-    ram.inner()
-        .write_obj([addr.to_le(), low.to_le()], GuestAddress(at))
-        .expect("in memory");
 }

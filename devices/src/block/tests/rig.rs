@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use stickler_conformance::event::BlockRequest;
 use stickler_conformance::judge::Tallies;
-use stickler_conformance::layout::desc::{NEXT, WRITE};
+use stickler_conformance::layout::desc::NEXT;
 use stickler_conformance::{Event, Witness};
+use stickler_mock_driver::{SplitLayout, Virtqueue};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::block::Block;
@@ -17,6 +18,7 @@ use crate::memory::GuestRam;
 use crate::virtio::queue::{Queue, QueueConfig};
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 
+/// The descriptor table begins here.
 const DESC: u64 = 0x1000;
 const AVAIL: u64 = 0x3000;
 const USED: u64 = 0x4000;
@@ -158,6 +160,17 @@ impl Witness for Seen {
 /// A buffer of a chain: address, length, whether device-writable.
 pub(super) type Buffer = (u64, u32, bool);
 
+/// An empty queue.
+fn ring(ram: &GuestRam, size: u16) -> Virtqueue {
+    let layout = SplitLayout {
+        size,
+        desc: DESC,
+        avail: AVAIL,
+        used: USED,
+    };
+    Virtqueue::new(ram.inner(), layout, false)
+}
+
 /// Device, driver and memory.
 pub(super) struct Rig {
     pub(super) ram: GuestRam,
@@ -167,9 +180,9 @@ pub(super) struct Rig {
     disk: FakeDisk,
     queues: Vec<Option<Queue>>,
     size: u16,
+    /// The driver's side of the queue. Descriptors are used in turn, whether or not they are free.
+    ring: Virtqueue,
     next_descriptor: u16,
-    avail_idx: u16,
-    used_idx: u16,
 }
 
 impl Rig {
@@ -191,8 +204,10 @@ impl Rig {
                 ..Inner::default()
             })),
         };
+        let ram = GuestRam::anonymous(RAM);
         let mut rig = Rig {
-            ram: GuestRam::anonymous(RAM),
+            ring: ring(&ram, size),
+            ram,
             block: Block::with_queue_size(disk.clone(), size),
             seen: Seen::default(),
             signals: Signals::default(),
@@ -200,8 +215,6 @@ impl Rig {
             queues: vec![None],
             size,
             next_descriptor: 0,
-            avail_idx: 0,
-            used_idx: 0,
         };
         let offered = VirtioDevice::<Seen>::features(&rig.block);
         rig.go_live(offered);
@@ -215,8 +228,7 @@ impl Rig {
             .inner()
             .write_slice(&[0; 0x4000], GuestAddress(DESC))
             .unwrap();
-        self.avail_idx = 0;
-        self.used_idx = 0;
+        self.ring = ring(&self.ram, self.size);
         let config = QueueConfig {
             index: 0,
             size: self.size,
@@ -286,12 +298,14 @@ impl Rig {
             let index = self.next_descriptor % self.size;
             self.next_descriptor = index + 1;
             let last = i + 1 == buffers.len();
-            let flags = if write { WRITE } else { 0 } | if last { 0 } else { NEXT };
-            let at = DESC + 16 * u64::from(index);
-            self.write(at, &addr.to_le_bytes());
-            self.write(at + 8, &len.to_le_bytes());
-            self.write(at + 12, &flags.to_le_bytes());
-            self.write(at + 14, &(self.next_descriptor % self.size).to_le_bytes());
+            let flags = if last { 0 } else { NEXT };
+            let next = self.next_descriptor % self.size;
+            let buffer = stickler_mock_driver::Buffer {
+                addr,
+                len,
+                writable: write,
+            };
+            self.ring.put_descriptor(DESC, index, buffer, flags, next);
         }
         self.expose(head);
         head
@@ -299,10 +313,7 @@ impl Rig {
 
     /// Makes `head` available.
     pub(super) fn expose(&mut self, head: u16) {
-        let at = AVAIL + 4 + 2 * u64::from(self.avail_idx % self.size);
-        self.write(at, &head.to_le_bytes());
-        self.avail_idx = self.avail_idx.wrapping_add(1);
-        self.write(AVAIL + 2, &self.avail_idx.to_le_bytes());
+        self.ring.expose(head);
     }
 
     /// Writes a header at `at`.
@@ -334,20 +345,15 @@ impl Rig {
 
     /// What has been returned since the last call: heads and lengths.
     pub(super) fn used(&mut self) -> Vec<(u32, u32)> {
-        let idx = u16::from_le_bytes(self.read(USED + 2, 2).try_into().unwrap());
-        let mut used = Vec::new();
-        while self.used_idx != idx {
-            let at = USED + 4 + 8 * u64::from(self.used_idx % self.size);
-            let entry = u64::from_le_bytes(self.read(at, 8).try_into().unwrap());
-            used.push((entry as u32, (entry >> 32) as u32));
-            self.used_idx = self.used_idx.wrapping_add(1);
-        }
-        used
+        let used = self.ring.take_used();
+        used.into_iter()
+            .map(|(head, len)| (head.into(), len))
+            .collect()
     }
 
     /// Whether the device asks for notifications (§2.4.9).
-    pub(super) fn wants_notifications(&self) -> bool {
-        self.byte(USED) == 0
+    pub(super) fn wants_notifications(&mut self) -> bool {
+        self.ring.notification_wanted()
     }
 
     pub(super) fn config(&self) -> Vec<u8> {
