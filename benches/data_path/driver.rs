@@ -3,18 +3,22 @@
 
 use std::time::{Duration, Instant};
 
+use stickler_conformance::layout::desc;
 use stickler_conformance::{DeviceId, DeviceKind, Judge, Witness, features};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::virtio::queue::{Queue, QueueConfig};
 use stickler_devices::virtio::{Io, Progress, Signals, VirtioDevice};
+use stickler_mock_driver::{Buffer, SplitLayout, get, put, put_descriptor};
 use virtio_queue::QueueT;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
-/// Descriptors in the queue.
-pub(crate) const SIZE: u16 = 256;
-const DESC: u64 = 0x1_0000;
-const AVAIL: u64 = 0x2_0000;
-const USED: u64 = 0x3_0000;
+/// Where the queue is.
+const QUEUE: SplitLayout = SplitLayout {
+    size: 256,
+    desc: 0x1_0000,
+    avail: 0x2_0000,
+    used: 0x3_0000,
+};
 /// Where buffers are.
 pub(crate) const DATA: u64 = 0x10_0000;
 const RAM: usize = 16 << 20;
@@ -37,20 +41,25 @@ impl Driver {
         let ram = GuestRam::anonymous(RAM);
         let memory = ram.inner();
         let length = chain(0).len() as u16;
-        let chains = SIZE / length.next_power_of_two();
-        for position in 0..SIZE {
+        let chains = QUEUE.size / length.next_power_of_two();
+        for position in 0..QUEUE.size {
             let head = position % chains * length;
-            put(memory, AVAIL + 4 + 2 * u64::from(position), head);
+            put(memory, QUEUE.avail_entry(position), head);
         }
         for number in 0..chains {
             for (i, (addr, len, writable)) in (0..).zip(chain(number)) {
                 let index = number * length + i;
-                let at = DESC + 16 * u64::from(index);
-                let next: u16 = if i + 1 < length { 1 } else { 0 };
-                put(memory, at, addr);
-                put(memory, at + 8, len);
-                put(memory, at + 12, next | u16::from(writable) << 1);
-                put(memory, at + 14, (index + 1) * next);
+                let buffer = Buffer {
+                    addr,
+                    len,
+                    writable,
+                };
+                let (flags, next) = if i + 1 < length {
+                    (desc::NEXT, index + 1)
+                } else {
+                    (0, 0)
+                };
+                put_descriptor(memory, QUEUE.desc, index, buffer, flags, next);
             }
         }
         Driver {
@@ -67,12 +76,12 @@ impl Driver {
     /// Times `chains` chains, a batch at a time, each batch worked by `work`.
     pub(crate) fn time(&self, chains: u64, mut work: impl FnMut()) -> Duration {
         let memory = self.ram.inner();
-        let mut idx: u16 = memory.read_obj(GuestAddress(AVAIL + 2)).expect("in memory");
+        let mut idx: u16 = get(memory, QUEUE.avail_idx());
         let batches = chains.div_ceil(u64::from(self.batch));
         let start = Instant::now();
         for _ in 0..batches {
             idx = idx.wrapping_add(self.batch);
-            put(memory, AVAIL + 2, idx);
+            put(memory, QUEUE.avail_idx(), idx);
             work();
         }
         // Criterion asked for `chains`; a last batch that is not full counts for its share.
@@ -81,7 +90,7 @@ impl Driver {
     }
 
     fn rewind(&self) {
-        put(self.ram.inner(), AVAIL + 2, 0_u16);
+        put(self.ram.inner(), QUEUE.avail_idx(), 0_u16);
     }
 
     /// The queue as our devices have it, fresh.
@@ -89,10 +98,10 @@ impl Driver {
         self.rewind();
         let config = QueueConfig {
             index,
-            size: SIZE,
-            desc: DESC,
-            avail: AVAIL,
-            used: USED,
+            size: QUEUE.size,
+            desc: QUEUE.desc,
+            avail: QUEUE.avail,
+            used: QUEUE.used,
             event_idx: true,
         };
         Queue::new(&config, &self.ram).expect("well laid out")
@@ -101,27 +110,21 @@ impl Driver {
     /// The queue as virtio-queue has it, fresh.
     pub(crate) fn plain(&self) -> virtio_queue::Queue {
         self.rewind();
-        let mut queue = virtio_queue::Queue::new(SIZE).expect("a power of two");
-        queue.set_size(SIZE);
+        let mut queue = virtio_queue::Queue::new(QUEUE.size).expect("a power of two");
+        queue.set_size(QUEUE.size);
         queue
-            .try_set_desc_table_address(GuestAddress(DESC))
+            .try_set_desc_table_address(GuestAddress(QUEUE.desc))
             .expect("aligned");
         queue
-            .try_set_avail_ring_address(GuestAddress(AVAIL))
+            .try_set_avail_ring_address(GuestAddress(QUEUE.avail))
             .expect("aligned");
         queue
-            .try_set_used_ring_address(GuestAddress(USED))
+            .try_set_used_ring_address(GuestAddress(QUEUE.used))
             .expect("aligned");
         queue.set_event_idx(true);
         queue.set_ready(true);
         queue
     }
-}
-
-fn put<T: vm_memory::ByteValued>(memory: &GuestMemoryMmap, address: u64, value: T) {
-    memory
-        .write_obj(value, GuestAddress(address))
-        .expect("in memory");
 }
 
 /// A device brought to life as its transport does it, with one queue.
@@ -177,6 +180,7 @@ pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
     use stickler_conformance::Event;
     use stickler_conformance::event::Register;
     use stickler_conformance::layout::{Structure, status};
+    use stickler_conformance::protocol::net;
     let offered = offered | features::VERSION_1 | features::RING_EVENT_IDX;
     let mut judge = Judge::new(DeviceId { slot: 1, kind }, offered, Box::new(Panics));
     judge.see(&Event::StatusWritten { from: 0, to: 0 });
@@ -214,9 +218,9 @@ pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
         // The driver looks whether the link is up.
         judge.see(&Event::RegisterRead(Register {
             structure: Structure::Device,
-            offset: 6,
+            offset: net::config::STATUS,
             width: 2,
-            value: 1,
+            value: net::status::LINK_UP.into(),
             through_window: false,
         }));
     }
