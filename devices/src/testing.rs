@@ -160,6 +160,9 @@ impl<D: VirtioDevice<VecWitness>> Bench<D> {
         for queue in self.queues.iter_mut().flatten() {
             assert!(queue.remap(&ram), "the rings are in memory");
         }
+        for ring in self.rings.iter_mut().flatten() {
+            ring.queue.memory = ram.inner().clone();
+        }
         self.ram = ram;
     }
 

@@ -246,6 +246,7 @@ impl Rig {
         for queue in self.queues.iter_mut().flatten() {
             assert!(queue.remap(&ram));
         }
+        self.ring.memory = ram.inner().clone();
         self.ram = ram;
     }
 
