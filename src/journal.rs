@@ -154,7 +154,7 @@ impl Journal {
 impl Recorder for Journal {
     fn record(&mut self, finding: Finding) {
         let rip = trapped_rip();
-        let level = finding.requirement.requirement().level;
+        let level = finding.level;
         {
             let mut entries = lock(&self.0.entries);
             if entries.findings.len() < FINDINGS {
@@ -202,13 +202,14 @@ fn trapped_rip() -> Option<u64> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use stickler_conformance::{DeviceId, DeviceKind, Req, catalogue};
+    use stickler_conformance::{DeviceId, DeviceKind, Req, Version, catalogue};
 
     use super::*;
 
     fn finding(requirement: Req) -> Finding {
         Finding {
             requirement,
+            level: requirement.requirement().level(Version::V1_0),
             device: DeviceId {
                 slot: 1,
                 kind: DeviceKind::Net,
@@ -220,7 +221,7 @@ mod tests {
 
     fn any(pick: impl Fn(Level) -> bool) -> Req {
         catalogue::iter()
-            .find(|(_, row)| pick(row.level))
+            .find(|(_, row)| pick(row.level(Version::V1_0)))
             .expect("the catalogue has such a level")
             .0
     }
@@ -290,7 +291,9 @@ mod tests {
         journal.stop_at_violation(Level::is_absolute, move || {
             seen.fetch_add(1, Ordering::Relaxed);
         });
-        if let Some((weak, _)) = catalogue::iter().find(|(_, r)| !r.level.is_absolute()) {
+        if let Some((weak, _)) =
+            catalogue::iter().find(|(_, r)| !r.level(Version::V1_0).is_absolute())
+        {
             journal.record(finding(weak));
             assert_eq!(calls.load(Ordering::Relaxed), 0);
         }

@@ -3,9 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::event::{EventfdFlags, eventfd};
-use stickler_conformance::DeviceId;
-use stickler_conformance::judge::Tallies;
-use stickler_conformance::layout::DeviceKind;
+use stickler_conformance::{DeviceId, DeviceKind, Tallies};
 use stickler_devices::memory::GuestRam;
 
 use super::*;

@@ -177,52 +177,65 @@ impl<W: Witness, D: VirtioDevice<W>> Live<D, W> {
 
 /// A judge that has seen its driver initialize the device.
 pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
-    use stickler_conformance::Event;
-    use stickler_conformance::event::Register;
+    use stickler_conformance::event::{FeatureEvent, Register, RegisterEvent, StatusEvent};
     use stickler_conformance::layout::{Structure, status};
     use stickler_conformance::protocol::net;
     let offered = offered | features::VERSION_1 | features::RING_EVENT_IDX;
     let mut judge = Judge::new(DeviceId { slot: 1, kind }, offered, Box::new(Panics));
-    judge.see(&Event::StatusWritten { from: 0, to: 0 });
-    judge.see(&Event::ResetDone);
-    judge.see(&Event::StatusRead { value: 0 });
+    judge.see(&StatusEvent::Written { from: 0, to: 0 }.into());
+    judge.see(&StatusEvent::ResetDone.into());
+    judge.see(&StatusEvent::Read { value: 0 }.into());
     let mut from = 0;
     for bit in [status::ACKNOWLEDGE, status::DRIVER] {
-        judge.see(&Event::StatusWritten {
-            from,
-            to: from | bit,
-        });
+        judge.see(
+            &StatusEvent::Written {
+                from,
+                to: from | bit,
+            }
+            .into(),
+        );
         from |= bit;
     }
     for select in 0..2 {
-        judge.see(&Event::DeviceFeaturesRead { select });
+        judge.see(&FeatureEvent::DeviceRead { select }.into());
         let value = (offered >> (32 * select)) as u32;
-        judge.see(&Event::DriverFeaturesWritten { select, value });
+        judge.see(&FeatureEvent::DriverWritten { select, value }.into());
     }
-    judge.see(&Event::StatusWritten {
-        from,
-        to: from | status::FEATURES_OK,
-    });
-    judge.see(&Event::FeaturesDecided {
-        offered,
-        accepted: offered,
-        kept: true,
-    });
+    judge.see(
+        &StatusEvent::Written {
+            from,
+            to: from | status::FEATURES_OK,
+        }
+        .into(),
+    );
+    judge.see(
+        &FeatureEvent::Decided {
+            offered,
+            accepted: offered,
+            kept: true,
+        }
+        .into(),
+    );
     from |= status::FEATURES_OK;
-    judge.see(&Event::StatusRead { value: from });
-    judge.see(&Event::StatusWritten {
-        from,
-        to: from | status::DRIVER_OK,
-    });
+    judge.see(&StatusEvent::Read { value: from }.into());
+    judge.see(
+        &StatusEvent::Written {
+            from,
+            to: from | status::DRIVER_OK,
+        }
+        .into(),
+    );
     if kind == DeviceKind::Net {
         // The driver looks whether the link is up.
-        judge.see(&Event::RegisterRead(Register {
-            structure: Structure::Device,
-            offset: net::config::STATUS,
-            width: 2,
-            value: net::status::LINK_UP.into(),
-            through_window: false,
-        }));
+        judge.see(
+            &RegisterEvent::Read(Register {
+                structure: Structure::Device,
+                offset: net::config::STATUS,
+                width: 2,
+                value: net::status::LINK_UP.into(),
+            })
+            .into(),
+        );
     }
     judge
 }

@@ -5,9 +5,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use stickler_conformance::event::StatusEvent;
 use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER};
 use stickler_conformance::{
-    DeviceId, DeviceKind, Event, Finding, Judge, Outcome, Recorder, Witness, catalogue, features,
+    DeviceId, DeviceKind, Finding, Judge, Outcome, Recorder, Witness, catalogue, features,
 };
 
 /// Keeps the findings. The judge has one clone, and `main` another.
@@ -36,25 +37,25 @@ fn main() {
 
     // What a device would report, in the order in which it happened.
     let events = [
-        Event::StatusWritten { from: 0, to: 0 },
-        Event::ResetDone,
-        Event::StatusRead { value: 0 },
-        Event::StatusWritten {
+        StatusEvent::Written { from: 0, to: 0 },
+        StatusEvent::ResetDone,
+        StatusEvent::Read { value: 0 },
+        StatusEvent::Written {
             from: 0,
             to: ACKNOWLEDGE,
         },
-        Event::StatusWritten {
+        StatusEvent::Written {
             from: ACKNOWLEDGE,
             to: ACKNOWLEDGE | DRIVER,
         },
         // §2.1.1: the driver must not clear a bit.
-        Event::StatusWritten {
+        StatusEvent::Written {
             from: ACKNOWLEDGE | DRIVER,
             to: ACKNOWLEDGE,
         },
     ];
-    for event in &events {
-        judge.see(event);
+    for event in events {
+        judge.see(&event.into());
     }
 
     let tallies = judge.tallies().expect("a judge counts");

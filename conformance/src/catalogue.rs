@@ -1,47 +1,19 @@
 //! All requirements, chapter by chapter.
 
 use crate::requirement::{Req, Requirement};
-use crate::{built, rules};
+use crate::rules::ChapterId;
 
 /// How many requirements there are.
-pub const LEN: usize = rules::END as usize + built::LEN;
+pub const LEN: usize = ChapterId::end();
 
-/// The chapters, in catalogue order: those on drivers before those on devices.
-fn chapters() -> impl Iterator<Item = &'static [Requirement]> {
-    rules::CHAPTERS.into_iter().chain(built::CHAPTERS)
-}
-
-/// Every requirement, in catalogue order.
+/// Every requirement, in catalogue order: chapter by chapter, those on drivers before those on devices.
 pub fn iter() -> impl Iterator<Item = (Req, &'static Requirement)> {
-    chapters()
-        .flatten()
-        .enumerate()
-        .map(|(i, r)| (Req(i as u16), r))
-}
-
-/// The row of `requirement`.
-pub fn get(requirement: Req) -> &'static Requirement {
-    let mut index = requirement.index();
-    for chapter in chapters() {
-        match chapter.get(index) {
-            Some(row) => return row,
-            None => index -= chapter.len(),
-        }
-    }
-    unreachable!("a Req is only made from a catalogue index")
-}
-
-/// The name of the chapter of rules that judge `requirement`, which is that of their file; `None` of
-/// a requirement on devices.
-pub fn chapter(requirement: Req) -> Option<&'static str> {
-    let mut index = requirement.index();
-    for (chapter, name) in rules::CHAPTERS.iter().zip(rules::CHAPTER_NAMES) {
-        match index.checked_sub(chapter.len()) {
-            Some(beyond) => index = beyond,
-            None => return Some(name),
-        }
-    }
-    None
+    ChapterId::ALL.iter().flat_map(|chapter| {
+        let rows = chapter.requirements().iter();
+        (0..)
+            .zip(rows)
+            .map(|(row, requirement)| (Req::new(*chapter, row), requirement))
+    })
 }
 
 /// The requirement called `name`.
@@ -52,13 +24,15 @@ pub fn find(name: &str) -> Option<Req> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::Version;
 
     #[test]
     fn names_are_unique_and_indices_agree() {
         let mut names = std::collections::HashSet::new();
-        for (req, row) in iter() {
+        for (index, (req, row)) in iter().enumerate() {
             assert!(names.insert(row.name), "{} stands twice", row.name);
-            assert!(std::ptr::eq(get(req), row));
+            assert_eq!(req.index(), index, "{}", row.name);
+            assert!(std::ptr::eq(req.requirement(), row));
             assert_eq!(find(row.name), Some(req));
         }
         assert_eq!(names.len(), LEN);
@@ -83,6 +57,25 @@ mod tests {
     }
 
     #[test]
+    fn editions_rise_and_stay_within_the_requirement() {
+        for (_, row) in iter() {
+            assert!(!row.editions.is_empty(), "{}", row.name);
+            let since = |edition: &crate::requirement::Edition| edition.since;
+            assert!(
+                row.editions.is_sorted_by(|a, b| since(a) < since(b)),
+                "{}",
+                row.name
+            );
+            let last = row.editions.last().map(since);
+            assert!(
+                row.until.is_none_or(|until| last < Some(until)),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
     fn names_and_clauses_are_well_formed() {
         for (_, row) in iter() {
             assert!(
@@ -94,19 +87,21 @@ mod tests {
                 "{}",
                 row.name
             );
-            for clause in row.clauses {
-                let (section, row_number) = match clause.split_once('-') {
-                    Some((section, number)) => (section, Some(number)),
-                    None => (*clause, None),
-                };
-                assert!(
-                    section.split('.').all(|n| n.parse::<u32>().is_ok()),
-                    "{clause}"
-                );
-                assert!(
-                    row_number.is_none_or(|n| n.parse::<u32>().is_ok()),
-                    "{clause}"
-                );
+            for version in Version::ALL {
+                for clause in row.clauses(version) {
+                    let (section, row_number) = match clause.split_once('-') {
+                        Some((section, number)) => (section, Some(number)),
+                        None => (clause, None),
+                    };
+                    assert!(
+                        section.split('.').all(|n| n.parse::<u32>().is_ok()),
+                        "{clause}"
+                    );
+                    assert!(
+                        row_number.is_none_or(|n| n.parse::<u32>().is_ok()),
+                        "{clause}"
+                    );
+                }
             }
         }
     }

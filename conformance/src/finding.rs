@@ -1,7 +1,7 @@
-//! Findings: violations, told as data.
+//! Findings: violations, reported as data.
 
-use crate::layout::DeviceKind;
-use crate::requirement::Req;
+use crate::device::DeviceKind;
+use crate::requirement::{Level, Req};
 
 /// Which device a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub struct DeviceId {
 pub struct Finding {
     /// Which requirement.
     pub requirement: Req,
+    /// How strong it is in the version that is judged by.
+    pub level: Level,
     /// On which device.
     pub device: DeviceId,
     /// On which virtqueue, where it concerns one.

@@ -1,28 +1,137 @@
-//! Latitudes: what the specification leaves to the device, and drivers tested against one device
-//! come to assume. Each provoked requirement names the one that provokes it.
+//! Latitudes: what the specification leaves to the device, and what drivers that were tested against
+//! one device come to assume. Each provoked requirement names the latitude that provokes it.
+//!
+//! * [`table`]: all latitudes; one entry says all of one.
+//! * [`set`]: which of them a device makes use of.
+//! * [`seed`]: a set that is drawn from a number.
+//! * [`word`]: a set as the user asks for it.
+//! * [`draw`]: the numbers that decide what a latitude leaves open.
 
 mod draw;
+mod seed;
+mod set;
 mod table;
+mod word;
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::device::DeviceKind;
+use crate::requirement::Req;
+
 pub use draw::Draw;
-pub use table::{About, Latitude};
-use table::{EXCLUSIVE, GIVING_UP};
+pub use set::Latitudes;
+pub use table::LatitudeTable;
+pub(crate) use table::{block, console, device, entropy, net, transport, virtqueue};
+pub use word::{Word, seed};
+
+/// A freedom that a device can make use of: its table and its row there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Latitude {
+    table: LatitudeTable,
+    row: u8,
+}
+
+/// All that there is to say of a latitude.
+#[derive(Clone, Copy, Debug)]
+pub struct LatitudeEntry {
+    /// Its name on the command line and in the catalogue.
+    pub name: &'static str,
+    /// The clauses of virtio 1.0 that grant it: row ids, or sections where it is their descriptive text
+    /// that does. Those that begin with `PCI` are of PCI Local Bus 3.0.
+    pub clauses: &'static [&'static str],
+    /// What the device does.
+    pub does: &'static str,
+    /// What a driver that does not cope looks like.
+    pub fails: &'static str,
+    /// Which others a device cannot make use of besides, and why. A pair stands with one of the two.
+    pub(crate) excludes: &'static [(Latitude, &'static str)],
+    /// Whether a conforming driver may respond by giving up on the device.
+    pub may_end_use: bool,
+    /// When it shows that a driver has coped.
+    pub shows: Shows,
+    /// The requirements that it provokes and that the table's rule judges as [`shows`](Self::shows)
+    /// says. Those with a rule of their own stand with that rule, as
+    /// [`Provoked`](crate::requirement::How::Provoked) by this latitude.
+    pub provokes: &'static [Req],
+}
+
+/// When it shows that a driver has coped with a latitude.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// When the driver sets DRIVER_OK.
+    Live,
+    /// When the driver notifies a virtqueue of the live device for the first time.
+    Notified,
+    /// When the driver has notified virtqueues of the live device several times.
+    Worked,
+    /// When the driver notifies a virtqueue after the device has done what the latitude is about.
+    Used,
+    /// A rule of its own says.
+    ByRule,
+}
 
 impl Latitude {
-    /// Why a device cannot make use of both, if it cannot.
-    pub fn excludes(self, other: Latitude) -> Option<&'static str> {
-        EXCLUSIVE
-            .iter()
-            .find(|(one, two, _)| (*one, *two) == (self, other) || (*two, *one) == (self, other))
-            .map(|(_, _, why)| *why)
+    pub(crate) const fn new(table: LatitudeTable, row: u8) -> Self {
+        Latitude { table, row }
     }
 
-    /// Whether a conforming driver may answer it by giving up on the device.
+    /// All of them, table by table.
+    pub fn all() -> impl Iterator<Item = Latitude> + Clone {
+        LatitudeTable::ALL.iter().flat_map(|table| {
+            let rows = 0..table.entries().len() as u8;
+            rows.map(|row| Latitude::new(*table, row))
+        })
+    }
+
+    /// How many there are.
+    pub const COUNT: usize = LatitudeTable::end();
+
+    /// The place among all of them, from 0.
+    pub const fn index(self) -> usize {
+        self.table.first_index() + self.row as usize
+    }
+
+    /// All that there is to say of it.
+    pub fn entry(self) -> &'static LatitudeEntry {
+        &self.table.entries()[usize::from(self.row)]
+    }
+
+    /// Its name on the command line and in the catalogue.
+    pub fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// The table in which it stands.
+    pub const fn table(self) -> LatitudeTable {
+        self.table
+    }
+
+    /// The device type it is about; `None` if it is about all.
+    pub const fn kind(self) -> Option<DeviceKind> {
+        self.table.kind()
+    }
+
+    /// Why a device cannot make use of both, if it cannot.
+    pub fn excludes(self, other: Latitude) -> Option<&'static str> {
+        let stated = |by: Latitude, of: Latitude| {
+            let pairs = by.entry().excludes.iter();
+            pairs.copied().find(|(excluded, _)| *excluded == of)
+        };
+        stated(self, other)
+            .or_else(|| stated(other, self))
+            .map(|(_, why)| why)
+    }
+
+    /// Whether a conforming driver may respond by giving up on the device.
     pub fn may_end_use(self) -> bool {
-        GIVING_UP.contains(&self)
+        self.entry().may_end_use
+    }
+}
+
+impl fmt::Debug for Latitude {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -36,296 +145,61 @@ impl FromStr for Latitude {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Latitude::ALL
-            .iter()
-            .copied()
+        Latitude::all()
             .find(|latitude| latitude.name() == name)
             .ok_or_else(|| {
-                format!("there is no latitude '{name}'; 'stickler latitudes' lists those there are")
+                format!("there is no latitude '{name}'; 'stickler latitudes' lists all of them")
             })
     }
 }
 
-/// One word of `--latitude`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// `none`: a plain device.
-    None,
-    /// `seed=N`: a lawful combination, drawn from N, with the variation N.
-    Seed(u64),
-    /// `variation=N`: what a latitude leaves open (a size, a moment) is drawn from N.
-    Variation(u64),
-    /// `NAME`: this one.
-    One(Latitude),
-}
-
-impl FromStr for Word {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let number = |digits: &str| {
-            digits
-                .parse()
-                .map_err(|_| format!("'{digits}' is not a number from 0 to {}", u64::MAX))
-        };
-        if word == "none" {
-            Ok(Word::None)
-        } else if let Some(digits) = word.strip_prefix("seed=") {
-            number(digits).map(Word::Seed)
-        } else if let Some(digits) = word.strip_prefix("variation=") {
-            number(digits).map(Word::Variation)
-        } else {
-            word.parse().map(Word::One)
-        }
-    }
-}
-
-/// The seed among the words of `--latitude`; the last one, as with what is drawn from it.
-pub fn seed(words: &[Word]) -> Option<u64> {
-    words.iter().rev().find_map(|word| match word {
-        Word::Seed(seed) => Some(*seed),
-        _ => None,
-    })
-}
-
-/// Which latitudes a device makes use of, and from what it draws that which they leave open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Latitudes {
-    set: u128,
-    variation: u64,
-}
-
-const _: () = assert!(Latitude::ALL.len() <= 128);
-
-/// After so many seeds each latitude has had its turn.
-const ROUND: u64 = 16;
-/// … and each of those that may end the use of a device, which are so far apart.
-const ROUND_OF_LAST: u64 = 37;
-const LAST_APART: u64 = 5;
-/// About so many come by chance besides.
-const BY_CHANCE: u64 = 4;
-
-/// Of the name, as the place among the others changes with time.
+/// A number that depends on the name alone, not on the place among the others, which changes with time.
 fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-impl Latitudes {
-    /// What the words of `--latitude` ask for together. Fails with a sentence for the user where
-    /// they contradict each other.
-    pub fn from_words(words: &[Word]) -> Result<Self, String> {
-        let mut latitudes = Latitudes::default();
-        for word in words {
-            latitudes = match *word {
-                Word::None if words.len() > 1 => {
-                    return Err("'none' does not go with other latitudes: leave it out".into());
-                }
-                Word::None => latitudes,
-                Word::Seed(seed) => Latitudes {
-                    set: latitudes.set | Latitudes::draw(seed).set,
-                    variation: seed,
-                },
-                Word::Variation(variation) => latitudes.varied(variation),
-                Word::One(latitude) => latitudes.with(latitude),
-            };
-        }
-        match latitudes.contradiction() {
-            None => Ok(latitudes),
-            Some((one, two, why)) => Err(format!(
-                "'{one}' and '{two}' do not go together, for {why}: leave one of them out"
-            )),
-        }
-    }
-
-    /// A lawful combination: the same for the same seed.
-    ///
-    /// Of seeds that follow one another, each has its share of the latitudes for certain, so that a
-    /// few tens of them have every one; some more come by chance.
-    pub fn draw(seed: u64) -> Self {
-        let mut ranked = Latitude::ALL.to_vec();
-        ranked.sort_by_key(|latitude| Draw::new(name_hash(latitude.name()), 0).bits());
-        let giving_up: Vec<_> = ranked
-            .extract_if(.., |latitude| latitude.may_end_use())
-            .collect();
-        let mut drawn = Latitudes::default().varied(seed);
-        // What may end the use of the device comes seldom, and with little beside it.
-        for (rank, latitude) in (0..).zip(giving_up) {
-            if seed % ROUND_OF_LAST == LAST_APART * rank {
-                return drawn.with(latitude);
-            }
-        }
-        let mut draw = Draw::new(seed, 0);
-        let mut share: Vec<_> = (0..)
-            .zip(&ranked)
-            .filter(|(rank, _)| rank % ROUND == seed % ROUND)
-            .map(|(_, latitude)| *latitude)
-            .collect();
-        // Whoever had to stand back once goes first the next time.
-        if seed / ROUND % 2 == 1 {
-            share.reverse();
-        }
-        draw.shuffle(&mut ranked);
-        let chance = ranked
-            .iter()
-            .copied()
-            .filter(|_| draw.below(Latitude::ALL.len() as u64) < BY_CHANCE);
-        for latitude in share.into_iter().chain(chance) {
-            if drawn.iter().all(|other| other.excludes(latitude).is_none()) {
-                drawn = drawn.with(latitude);
-            }
-        }
-        drawn
-    }
-
-    /// Whether `latitude` is among them.
-    #[inline]
-    pub const fn has(self, latitude: Latitude) -> bool {
-        self.set & 1 << latitude as u32 != 0
-    }
-
-    /// Whether there is none.
-    #[inline]
-    pub const fn is_empty(self) -> bool {
-        self.set == 0
-    }
-
-    /// These and `latitude`.
-    #[must_use]
-    pub const fn with(self, latitude: Latitude) -> Self {
-        Latitudes {
-            set: self.set | 1 << latitude as u32,
-            ..self
-        }
-    }
-
-    /// These without `latitude`.
-    #[must_use]
-    pub const fn without(self, latitude: Latitude) -> Self {
-        Latitudes {
-            set: self.set & !(1 << latitude as u32),
-            ..self
-        }
-    }
-
-    /// These, with what they leave open drawn from `variation`.
-    #[must_use]
-    pub const fn varied(self, variation: u64) -> Self {
-        Latitudes { variation, ..self }
-    }
-
-    /// From what is drawn that which they leave open.
-    pub const fn variation(self) -> u64 {
-        self.variation
-    }
-
-    /// Numbers for what `latitude` leaves open on the device in `slot`: the same for the same
-    /// variation, whichever other latitudes there are.
-    pub fn numbers(self, latitude: Latitude, slot: u8) -> Draw {
-        let name = name_hash(latitude.name()) ^ u64::from(slot);
-        Draw::new(self.variation, name)
-    }
-
-    /// How many they are.
-    pub const fn count(self) -> u32 {
-        self.set.count_ones()
-    }
-
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Latitude> + Clone {
-        Latitude::ALL
-            .iter()
-            .copied()
-            .filter(move |latitude| self.has(*latitude))
-    }
-
-    /// Two that do not go together, and why.
-    pub fn contradiction(self) -> Option<(Latitude, Latitude, &'static str)> {
-        EXCLUSIVE
-            .iter()
-            .find(|(one, two, _)| self.has(*one) && self.has(*two))
-            .copied()
-    }
-}
-
-/// As `--latitude` takes it: `variation=7,any-revision,one-vector`, or `none`.
-impl fmt::Display for Latitudes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("none");
-        }
-        let mut separator = "";
-        if self.variation != 0 {
-            write!(f, "variation={}", self.variation)?;
-            separator = ",";
-        }
-        for latitude in self.iter() {
-            write!(f, "{separator}{latitude}")?;
-            separator = ",";
-        }
-        Ok(())
-    }
-}
-
-impl FromIterator<Latitude> for Latitudes {
-    fn from_iter<I: IntoIterator<Item = Latitude>>(latitudes: I) -> Self {
-        latitudes
-            .into_iter()
-            .fold(Latitudes::default(), Latitudes::with)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn words_make_a_choice_and_a_choice_makes_words() {
-        let choice = |text: &str| {
-            let words: Result<Vec<Word>, _> = text.split(',').map(str::parse).collect();
-            words.and_then(|words| Latitudes::from_words(&words))
-        };
-        assert_eq!(choice("none"), Ok(Latitudes::default()));
-        let some = choice("any-revision,variation=7").unwrap();
-        assert_eq!(some.to_string(), "variation=7,any-revision");
-        assert_eq!(choice(&some.to_string()), Ok(some));
-        let drawn = Latitudes::draw(5);
-        assert_eq!(choice("seed=5"), Ok(drawn));
-        assert_eq!(choice(&drawn.to_string()), Ok(drawn));
-        for wrong in [
-            "none,any-revision",
-            "one-vector,most-vectors",
-            "seed=x",
-            "no-such",
-        ] {
-            assert!(choice(wrong).is_err(), "{wrong}");
+    fn names_are_unique_and_indices_agree() {
+        let mut names = HashSet::new();
+        for (index, latitude) in Latitude::all().enumerate() {
+            assert_eq!(latitude.index(), index, "{latitude}");
+            assert!(names.insert(latitude.name()), "{latitude} stands twice");
+            assert_eq!(latitude.name().parse(), Ok(latitude));
+        }
+        assert_eq!(names.len(), Latitude::COUNT);
+    }
+
+    #[test]
+    fn a_pair_that_conflicts_stands_once() {
+        for one in Latitude::all() {
+            assert_eq!(one.excludes(one), None, "{one}");
+            for (other, _) in one.entry().excludes {
+                let back = other.entry().excludes.iter();
+                assert!(
+                    back.map(|(of, _)| of).all(|of| *of != one),
+                    "{one}, {other}"
+                );
+                assert_eq!(one.excludes(*other), other.excludes(one));
+            }
         }
     }
 
     #[test]
-    fn every_latitude_is_drawn_by_one_of_forty_seeds() {
-        let drawn = (1..=40).map(Latitudes::draw);
-        let set = drawn.fold(0, |set, latitudes| {
-            assert_eq!(latitudes.contradiction(), None);
-            set | latitudes.set
-        });
-        for latitude in Latitude::ALL {
-            assert!(set & 1 << *latitude as u32 != 0, "{latitude}");
+    fn what_a_table_rule_judges_is_provoked_by_its_latitude() {
+        use crate::requirement::How;
+        for latitude in Latitude::all() {
+            for requirement in latitude.entry().provokes {
+                let how = requirement.requirement().how;
+                assert_eq!(how, How::Provoked(latitude), "{requirement}");
+            }
         }
-    }
-
-    #[test]
-    fn what_is_drawn_for_a_latitude_does_not_depend_on_the_others() {
-        let one = Latitudes::default().with(Latitude::OneVector).varied(9);
-        let two = one.with(Latitude::AnyRevision);
-        assert_eq!(
-            one.numbers(Latitude::OneVector, 3),
-            two.numbers(Latitude::OneVector, 3)
-        );
-        assert_ne!(
-            one.numbers(Latitude::OneVector, 3),
-            one.numbers(Latitude::OneVector, 4)
-        );
     }
 }

@@ -1,74 +1,4 @@
-//! Where the fields of the structures stand: facts of the specification that devices and rules share.
-
-use serde::{Deserialize, Serialize};
-
-use crate::features;
-
-/// The device types of virtio 1.0 that stickler has (§5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum DeviceKind {
-    /// Network card (§5.1).
-    Net,
-    /// Block device (§5.2).
-    Block,
-    /// Console (§5.3).
-    Console,
-    /// Entropy source (§5.4).
-    Entropy,
-}
-
-impl DeviceKind {
-    /// All of them, in the order of their ids.
-    pub const ALL: [DeviceKind; 4] = [
-        DeviceKind::Net,
-        DeviceKind::Block,
-        DeviceKind::Console,
-        DeviceKind::Entropy,
-    ];
-
-    /// Virtio device ID (§5).
-    pub const fn id(self) -> u16 {
-        match self {
-            DeviceKind::Net => 1,
-            DeviceKind::Block => 2,
-            DeviceKind::Console => 3,
-            DeviceKind::Entropy => 4,
-        }
-    }
-
-    /// One word for reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Net => "net",
-            DeviceKind::Block => "block",
-            DeviceKind::Console => "console",
-            DeviceKind::Entropy => "entropy",
-        }
-    }
-
-    /// The fields of its device-specific configuration, by rising offset.
-    pub const fn config_fields(self) -> &'static [Field] {
-        match self {
-            DeviceKind::Net => NET_CONFIG,
-            DeviceKind::Block => BLOCK_CONFIG,
-            DeviceKind::Console => CONSOLE_CONFIG,
-            DeviceKind::Entropy => &[],
-        }
-    }
-
-    /// Zeroes in `config` what is there only with features that are not among those `offered`.
-    pub fn clear_absent_fields(self, config: &mut [u8], offered: u64) {
-        let absent = |field: &&Field| field.feature != 0 && offered & field.feature == 0;
-        for field in self.config_fields().iter().filter(absent) {
-            let (start, end) = (field.offset as usize, (field.offset + field.len()) as usize);
-            if let Some(bytes) = config.get_mut(start..end) {
-                bytes.fill(0);
-            }
-        }
-    }
-}
+//! Structures and fields that all device types share. Sections are those of virtio 1.0.
 
 /// The structures a driver reaches through BARs (§4.1.4), by their `cfg_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,8 +56,12 @@ pub struct Field {
     pub count: u8,
     /// Who may write it.
     pub access: Access,
-    /// The feature that makes it exist, 0 if it always does.
+    /// The feature that makes it exist or valid, 0 if there is none.
     pub feature: u64,
+    /// Whether it exists also without that feature.
+    pub always_there: bool,
+    /// Whether it may be written before features are negotiated.
+    pub at_any_time: bool,
 }
 
 impl Field {
@@ -152,7 +86,9 @@ pub fn field_at(fields: &'static [Field], offset: u32) -> Option<&'static Field>
     fields.iter().find(|f| f.contains(offset))
 }
 
-const fn ro(name: &'static str, offset: u32, width: u8, feature: u64) -> Field {
+/// A field that the driver only reads: name, offset and width in bytes, the feature that makes it
+/// exist (0: it always does).
+pub(crate) const fn read_only(name: &'static str, offset: u32, width: u8, feature: u64) -> Field {
     Field {
         name,
         offset,
@@ -160,17 +96,39 @@ const fn ro(name: &'static str, offset: u32, width: u8, feature: u64) -> Field {
         count: 1,
         access: Access::ReadOnly,
         feature,
+        always_there: feature == 0,
+        at_any_time: false,
     }
 }
 
-const fn rw(name: &'static str, offset: u32, width: u8, feature: u64) -> Field {
+/// A field that the driver reads and writes.
+pub(crate) const fn read_write(name: &'static str, offset: u32, width: u8, feature: u64) -> Field {
     Field {
-        name,
-        offset,
-        width,
-        count: 1,
         access: Access::ReadWrite,
-        feature,
+        ..read_only(name, offset, width, feature)
+    }
+}
+
+impl Field {
+    /// `count` elements of its width.
+    pub(crate) const fn times(self, count: u8) -> Self {
+        Field { count, ..self }
+    }
+
+    /// It exists without its feature too, which only makes it valid.
+    pub(crate) const fn always_there(self) -> Self {
+        Field {
+            always_there: true,
+            ..self
+        }
+    }
+
+    /// It may be written before features are negotiated.
+    pub(crate) const fn at_any_time(self) -> Self {
+        Field {
+            at_any_time: true,
+            ..self
+        }
     }
 }
 
@@ -199,70 +157,22 @@ pub mod common {
 
 /// The common configuration structure (§4.1.4.3).
 pub static COMMON: &[Field] = &[
-    rw("device_feature_select", common::DEVICE_FEATURE_SELECT, 4, 0),
-    ro("device_feature", common::DEVICE_FEATURE, 4, 0),
-    rw("driver_feature_select", common::DRIVER_FEATURE_SELECT, 4, 0),
-    rw("driver_feature", common::DRIVER_FEATURE, 4, 0),
-    rw("msix_config", common::MSIX_CONFIG, 2, 0),
-    ro("num_queues", common::NUM_QUEUES, 2, 0),
-    rw("device_status", common::DEVICE_STATUS, 1, 0),
-    ro("config_generation", common::CONFIG_GENERATION, 1, 0),
-    rw("queue_select", common::QUEUE_SELECT, 2, 0),
-    rw("queue_size", common::QUEUE_SIZE, 2, 0),
-    rw("queue_msix_vector", common::QUEUE_MSIX_VECTOR, 2, 0),
-    rw("queue_enable", common::QUEUE_ENABLE, 2, 0),
-    ro("queue_notify_off", common::QUEUE_NOTIFY_OFF, 2, 0),
-    rw("queue_desc", common::QUEUE_DESC, 8, 0),
-    rw("queue_avail", common::QUEUE_AVAIL, 8, 0),
-    rw("queue_used", common::QUEUE_USED, 8, 0),
-];
-
-/// `struct virtio_net_config` (§5.1.4).
-static NET_CONFIG: &[Field] = &[
-    Field {
-        name: "mac",
-        offset: 0,
-        width: 1,
-        count: 6,
-        access: Access::ReadOnly,
-        feature: features::net::MAC,
-    },
-    ro("status", 6, 2, features::net::STATUS),
-    ro("max_virtqueue_pairs", 8, 2, features::net::MQ),
-];
-
-/// `struct virtio_blk_config` (§5.2.4).
-static BLOCK_CONFIG: &[Field] = &[
-    ro("capacity", 0, 8, 0),
-    ro("size_max", 8, 4, features::block::SIZE_MAX),
-    ro("seg_max", 12, 4, features::block::SEG_MAX),
-    ro("geometry.cylinders", 16, 2, features::block::GEOMETRY),
-    ro("geometry.heads", 18, 1, features::block::GEOMETRY),
-    ro("geometry.sectors", 19, 1, features::block::GEOMETRY),
-    ro("blk_size", 20, 4, features::block::BLK_SIZE),
-    ro(
-        "topology.physical_block_exp",
-        24,
-        1,
-        features::block::TOPOLOGY,
-    ),
-    ro(
-        "topology.alignment_offset",
-        25,
-        1,
-        features::block::TOPOLOGY,
-    ),
-    ro("topology.min_io_size", 26, 2, features::block::TOPOLOGY),
-    ro("topology.opt_io_size", 28, 4, features::block::TOPOLOGY),
-    rw("writeback", 32, 1, features::block::CONFIG_WCE),
-];
-
-/// `struct virtio_console_config` (§5.3.4).
-static CONSOLE_CONFIG: &[Field] = &[
-    ro("cols", 0, 2, features::console::SIZE),
-    ro("rows", 2, 2, features::console::SIZE),
-    ro("max_nr_ports", 4, 4, features::console::MULTIPORT),
-    rw("emerg_wr", 8, 4, features::console::EMERG_WRITE),
+    read_write("device_feature_select", common::DEVICE_FEATURE_SELECT, 4, 0),
+    read_only("device_feature", common::DEVICE_FEATURE, 4, 0),
+    read_write("driver_feature_select", common::DRIVER_FEATURE_SELECT, 4, 0),
+    read_write("driver_feature", common::DRIVER_FEATURE, 4, 0),
+    read_write("msix_config", common::MSIX_CONFIG, 2, 0),
+    read_only("num_queues", common::NUM_QUEUES, 2, 0),
+    read_write("device_status", common::DEVICE_STATUS, 1, 0),
+    read_only("config_generation", common::CONFIG_GENERATION, 1, 0),
+    read_write("queue_select", common::QUEUE_SELECT, 2, 0),
+    read_write("queue_size", common::QUEUE_SIZE, 2, 0),
+    read_write("queue_msix_vector", common::QUEUE_MSIX_VECTOR, 2, 0),
+    read_write("queue_enable", common::QUEUE_ENABLE, 2, 0),
+    read_only("queue_notify_off", common::QUEUE_NOTIFY_OFF, 2, 0),
+    read_write("queue_desc", common::QUEUE_DESC, 8, 0),
+    read_write("queue_avail", common::QUEUE_AVAIL, 8, 0),
+    read_write("queue_used", common::QUEUE_USED, 8, 0),
 ];
 
 /// Device status bits (§2.1).

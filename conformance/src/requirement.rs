@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::latitude::Latitude;
+use crate::rules::ChapterId;
+use crate::version::{Version, same_statement};
+
 /// Whom the specification addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The driver, which is judged.
     Driver,
@@ -14,7 +18,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role as the report spells it.
+    /// The role as reports spell it.
     pub const fn name(self) -> &'static str {
         match self {
             Role::Driver => "driver",
@@ -25,25 +29,27 @@ impl Role {
 
 /// How strongly the specification demands it (its key words are those of RFC 2119).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Level {
     /// An absolute demand.
+    #[serde(rename = "MUST")]
     Must,
     /// An absolute prohibition.
     #[serde(rename = "MUST NOT")]
     MustNot,
     /// A recommendation.
+    #[serde(rename = "SHOULD")]
     Should,
     /// A recommendation against.
     #[serde(rename = "SHOULD NOT")]
     ShouldNot,
     /// A permission: its conforming use is never a violation.
+    #[serde(rename = "MAY")]
     May,
 }
 
 impl Level {
-    /// The level as the specification and the report spell it.
+    /// The level as the specification and reports spell it.
     pub const fn name(self) -> &'static str {
         match self {
             Level::Must => "MUST",
@@ -65,25 +71,15 @@ impl Level {
 pub enum How {
     /// A rule decides it from events alone.
     Asserted,
-    /// The device first does something unusual that the specification allows; named is the latitude.
-    Provoked(&'static str),
-    /// A device requirement: we implement it; named is what shows it.
-    Built(&'static Built),
+    /// The device first does something unusual that the specification allows: this latitude.
+    Provoked(Latitude),
+    /// A device requirement, which stickler's devices keep.
+    Built {
+        /// What was chosen where the specification leaves a choice.
+        choice: Option<&'static str>,
+    },
     /// No device can see it, and this is why.
     Unobservable(&'static str),
-}
-
-/// Where a device requirement is kept. Files are named from the root of the source tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Built {
-    /// The file with the code that keeps it, where a comment cites each of its clauses.
-    pub code: &'static str,
-    /// The file of the test that fails without it.
-    pub test_file: &'static str,
-    /// That test's function.
-    pub test: &'static str,
-    /// What was chosen where the specification leaves a choice.
-    pub choice: Option<&'static str>,
 }
 
 impl How {
@@ -92,7 +88,7 @@ impl How {
         match self {
             How::Asserted => "asserted",
             How::Provoked(_) => "provoked",
-            How::Built(_) => "built",
+            How::Built { .. } => "built",
             How::Unobservable(_) => "unobservable",
         }
     }
@@ -109,8 +105,8 @@ pub struct Reading {
 
 /// By which of a requirement's readings a driver is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Strictness {
     /// By the first: no driver is accused by an ambiguity.
     #[default]
@@ -128,7 +124,7 @@ impl Strictness {
         }
     }
 
-    /// Which of so many readings it picks.
+    /// The index of the reading that it picks of so many.
     pub const fn pick(self, readings: usize) -> usize {
         match self {
             Strictness::Lenient => 0,
@@ -140,18 +136,29 @@ impl Strictness {
 /// No requirement has more readings than this.
 pub const MAX_READINGS: usize = 3;
 
+/// What the specification says from one version on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// The first version that says so.
+    pub since: Version,
+    /// How strong the requirement is.
+    pub level: Level,
+    /// Where that version says so. A row id is a section and the number of the normative statement
+    /// in it (`2.1.1-2`); a bare section (`2.4.6`) cites descriptive text.
+    pub clauses: &'static [&'static str],
+}
+
 /// One row of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Requirement {
-    /// Stable name, from general to special: `status.no-clear`.
+    /// Stable name, from general to special: `status.no-clear`. It is the same in every version.
     pub name: &'static str,
     /// Whom it addresses.
     pub role: Role,
-    /// How strong it is.
-    pub level: Level,
-    /// Where virtio 1.0 (cs04) says so. A row id is the section and the how-manieth normative
-    /// statement in it (`2.1.1-2`); a bare section (`2.4.6`) cites descriptive text.
-    pub clauses: &'static [&'static str],
+    /// What the specification says, by rising version; at least one edition.
+    pub editions: &'static [Edition],
+    /// The first version that does not have the requirement any more.
+    pub until: Option<Version>,
     /// How it is established.
     pub how: How,
     /// The requirement in our own words.
@@ -161,19 +168,64 @@ pub struct Requirement {
     pub readings: &'static [Reading],
 }
 
-/// Identifies a requirement: its place in the [catalogue](crate::catalogue).
+impl Requirement {
+    /// What `version` says; `None` if it does not have the requirement.
+    pub fn edition(&self, version: Version) -> Option<&'static Edition> {
+        if self.until.is_some_and(|until| version >= until) {
+            return None;
+        }
+        let up_to = |edition: &&Edition| edition.since <= version;
+        self.editions.iter().rfind(up_to)
+    }
+
+    /// Whether `version` has the requirement.
+    pub fn is_in(&self, version: Version) -> bool {
+        self.edition(version).is_some()
+    }
+
+    /// How strong it is in `version`; a permission where that does not have it.
+    pub fn level(&self, version: Version) -> Level {
+        self.edition(version)
+            .map_or(Level::May, |edition| edition.level)
+    }
+
+    /// Where `version` says so: the clauses of its edition, followed to `version` where the statement
+    /// is the same. What cannot be followed is left out.
+    pub fn clauses(&self, version: Version) -> Vec<&'static str> {
+        let Some(edition) = self.edition(version) else {
+            return Vec::new();
+        };
+        let followed = |clause: &&'static str| same_statement(clause, edition.since, version);
+        edition.clauses.iter().filter_map(followed).collect()
+    }
+}
+
+/// Identifies a requirement: its chapter and its row there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Req(pub(crate) u16);
+pub struct Req {
+    chapter: ChapterId,
+    row: u8,
+}
 
 impl Req {
-    /// The place in the catalogue, from 0.
+    pub(crate) const fn new(chapter: ChapterId, row: u8) -> Self {
+        Req { chapter, row }
+    }
+
+    /// The chapter in which it is declared.
+    pub const fn chapter(self) -> ChapterId {
+        self.chapter
+    }
+
+    /// The place in the [catalogue](crate::catalogue), from 0.
+    #[inline(always)]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.chapter.first_index() + self.row as usize
     }
 
     /// The row itself.
     pub fn requirement(self) -> &'static Requirement {
-        crate::catalogue::get(self)
+        &self.chapter.requirements()[usize::from(self.row)]
     }
 
     /// The stable name.
@@ -190,41 +242,65 @@ impl std::fmt::Display for Req {
 
 /// Declares the requirements of one chapter beside the rules that judge them.
 ///
-/// Each entry becomes a constant of type [`Req`]; the chapter becomes `CHAPTER`, a slice of rows, and
-/// `END`, the catalogue index behind its last row, from which the next chapter counts on
-/// (`after super::previous::END`). Where the text can be read in several ways, the entry ends with
-/// `readings ["lenient": "…", "strict": "…"]`, and the rule says how each came out by
+/// Each entry becomes a constant of type [`Req`]; the chapter becomes `REQUIREMENTS`, a slice of rows.
+/// The clauses are those of virtio 1.0 unless `since V1_2` stands before them. `from V1_3 Should
+/// ["…"]` says what a later version demands, `until V1_4` which version has the requirement no more.
+/// A constant that is never used is a requirement that no rule judges, which does not compile without a
+/// warning; those that no device can see stand behind the others, without a constant and with the
+/// reason. Where the text can be read in several ways, the entry ends with `readings ["lenient": "…",
+/// "strict": "…"]`, and the rule reports how each came out by
 /// [`check_by`](crate::judge::Verdicts::check_by).
-#[macro_export]
 macro_rules! requirements {
     (
-        after $start:expr;
+        chapter $chapter:ident;
         $(
-            $id:ident = $name:literal, $role:ident $level:ident [$($clause:literal),+ $(,)?], $how:expr,
+            $id:ident = $name:literal, $role:ident $level:ident
+                $(since $since:ident)? [$($clause:literal),+ $(,)?]
+                $(from $from:ident $from_level:ident [$($from_clause:literal),+])*
+                $(until $until:ident)?, $how:expr,
                 $text:literal
                 $(, readings [$($reading:literal: $demand:literal),+ $(,)?])?;
         )+
+        $(@unobservable {$(
+            $hidden:literal, $hidden_role:ident $hidden_level:ident
+                [$($hidden_clause:literal),+ $(,)?],
+                $why:literal,
+                $hidden_text:literal;
+        )+})?
     ) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
-        #[repr(u16)]
-        enum Place { $($id,)+ Count }
+        #[repr(u8)]
+        enum Row { $($id,)+ }
+        /// The chapter of these requirements.
+        pub(crate) const CHAPTER: $crate::rules::ChapterId = $crate::rules::ChapterId::$chapter;
         $(
             #[doc = concat!("`", $name, "`: ", $text)]
-            pub const $id: $crate::requirement::Req =
-                $crate::requirement::Req($start + Place::$id as u16);
+            pub(crate) const $id: $crate::requirement::Req =
+                $crate::requirement::Req::new(CHAPTER, Row::$id as u8);
         )+
-        /// The catalogue index behind this chapter's last requirement.
-        pub const END: u16 = $start + Place::Count as u16;
         /// This chapter's requirements, in the order of their indices.
-        pub static CHAPTER: &[$crate::requirement::Requirement] = {
+        pub(crate) static REQUIREMENTS: &[$crate::requirement::Requirement] = {
             #[allow(unused_imports)]
-            use $crate::requirement::How::{Asserted, Provoked, Unobservable};
+            use $crate::requirement::{Edition, How::{Asserted, Provoked, Unobservable}, Level};
+            #[allow(unused_imports)]
+            use $crate::{latitude::Latitude, version::Version};
             &[
                 $($crate::requirement::Requirement {
                     name: $name,
                     role: $crate::requirement::Role::$role,
-                    level: $crate::requirement::Level::$level,
-                    clauses: &[$($clause),+],
+                    editions: &[
+                        Edition {
+                            since: $crate::requirement::requirements!(@since $($since)?),
+                            level: Level::$level,
+                            clauses: &[$($clause),+],
+                        },
+                        $(Edition {
+                            since: Version::$from,
+                            level: Level::$from_level,
+                            clauses: &[$($from_clause),+],
+                        },)*
+                    ],
+                    until: $crate::requirement::requirements!(@until $($until)?),
                     how: $how,
                     text: $text,
                     readings: &[$($($crate::requirement::Reading {
@@ -232,7 +308,62 @@ macro_rules! requirements {
                         text: $demand,
                     }),+)?],
                 },)+
+                $($($crate::requirement::Requirement {
+                    name: $hidden,
+                    role: $crate::requirement::Role::$hidden_role,
+                    editions: &[Edition {
+                        since: Version::V1_0,
+                        level: Level::$hidden_level,
+                        clauses: &[$($hidden_clause),+],
+                    }],
+                    until: None,
+                    how: Unobservable($why),
+                    text: $hidden_text,
+                    readings: &[],
+                },)+)?
             ]
         };
     };
+    (@since) => { $crate::version::Version::V1_0 };
+    (@since $version:ident) => { $crate::version::Version::$version };
+    (@until) => { None };
+    (@until $version:ident) => { Some($crate::version::Version::$version) };
+}
+pub(crate) use requirements;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_requirement_demands_depends_on_the_version() {
+        let requirement = Requirement {
+            name: "a.b",
+            role: Role::Driver,
+            editions: &[
+                Edition {
+                    since: Version::V1_1,
+                    level: Level::Should,
+                    clauses: &["2.4.1-2", "2.4"],
+                },
+                Edition {
+                    since: Version::V1_3,
+                    level: Level::Must,
+                    clauses: &["2.5.1-3"],
+                },
+            ],
+            until: Some(Version::V1_4),
+            how: How::Asserted,
+            text: "",
+            readings: &[],
+        };
+        let at = |version| (requirement.level(version), requirement.clauses(version));
+        assert!(!requirement.is_in(Version::V1_0));
+        assert_eq!(at(Version::V1_1), (Level::Should, vec!["2.4.1-2", "2.4"]));
+        // The statement has another number there; where the descriptive text is, is not known.
+        assert_eq!(at(Version::V1_2), (Level::Should, vec!["2.5.1-2"]));
+        assert_eq!(at(Version::V1_3), (Level::Must, vec!["2.5.1-3"]));
+        assert!(!requirement.is_in(Version::V1_4));
+        assert_eq!(at(Version::V1_4), (Level::May, vec![]));
+    }
 }

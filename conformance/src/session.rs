@@ -3,8 +3,10 @@
 //! Rules of several chapters need to know whether the device is live, which features were negotiated
 //! and how its queues stand. That is kept here, once; a rule keeps only what it alone needs.
 
-use crate::event::Event;
-use crate::layout::{DeviceKind, status};
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, FeatureEvent, LatitudeEvent, QueueEvent, StatusEvent};
+use crate::latitude::Latitudes;
+use crate::layout::status;
 
 /// The state between two events. While a rule looks at an event, this is the state *before* it.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ pub struct Session {
     pub kind: DeviceKind,
     /// Device status as the device presents it.
     pub status: u8,
-    /// Features the device offers, as far as they have been told.
+    /// Features the device offers, as far as they have been reported.
     pub offered: u64,
     /// Features negotiated: those accepted when the device kept FEATURES_OK; 0 before.
     pub negotiated: u64,
@@ -24,6 +26,8 @@ pub struct Session {
     pub enabled: u64,
     /// How many resets the driver has asked for.
     pub resets: u32,
+    /// The latitudes that the device makes use of.
+    pub latitudes: Latitudes,
 }
 
 impl Session {
@@ -37,6 +41,7 @@ impl Session {
             reset_unconfirmed: false,
             enabled: 0,
             resets: 0,
+            latitudes: Latitudes::default(),
         }
     }
 
@@ -58,44 +63,60 @@ impl Session {
         index < 64 && self.enabled & (1 << index) != 0
     }
 
-    pub(crate) fn apply(&mut self, event: &Event<'_>) {
+    pub(crate) fn apply(&mut self, event: &ControlEvent<'_>) {
         match *event {
-            Event::StatusWritten { to: 0, .. } => {
-                self.reset_unconfirmed = true;
-                self.resets += 1;
-            }
-            // Bits that are set stay set, and DEVICE_NEEDS_RESET is not the driver's to set. Whether
-            // FEATURES_OK stays is told next.
-            Event::StatusWritten { to, .. } => self.status |= to & status::DRIVERS,
-            Event::StatusRead { value } => {
-                self.status = value;
-                self.reset_unconfirmed &= value != 0;
-            }
-            Event::ResetDone => {
-                self.status = 0;
-                self.negotiated = 0;
-                self.enabled = 0;
-            }
-            Event::NeedsReset => self.status |= status::DEVICE_NEEDS_RESET,
-            Event::FeaturesDecided {
+            ControlEvent::Status(event) => self.apply_status(event),
+            ControlEvent::Feature(FeatureEvent::Decided {
                 offered,
                 accepted,
                 kept,
-            } => {
+            }) => {
                 self.offered = offered;
                 self.negotiated = if kept { accepted } else { 0 };
                 if !kept {
                     self.status &= !status::FEATURES_OK;
                 }
             }
-            Event::QueueEnableWritten {
-                queue,
+            ControlEvent::Queue(QueueEvent::EnableWritten {
+                queue: queue @ 0..64,
                 value: 1,
                 setup: Some(_),
-            } if queue < 64 => {
-                self.enabled |= 1 << queue;
+            }) => self.enabled |= 1 << queue,
+            ControlEvent::Latitude(LatitudeEvent::InUse(latitude)) => {
+                self.latitudes = self.latitudes.with(latitude);
             }
-            _ => {}
+            ControlEvent::Feature(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    fn apply_status(&mut self, event: StatusEvent) {
+        match event {
+            StatusEvent::Written { to: 0, .. } => {
+                self.reset_unconfirmed = true;
+                self.resets += 1;
+            }
+            // Bits that are set stay set, and DEVICE_NEEDS_RESET is not the driver's to set. Whether
+            // FEATURES_OK stays is reported next.
+            StatusEvent::Written { to, .. } => self.status |= to & status::DRIVERS,
+            StatusEvent::Read { value } => {
+                self.status = value;
+                self.reset_unconfirmed &= value != 0;
+            }
+            StatusEvent::ResetDone => {
+                self.status = 0;
+                self.negotiated = 0;
+                self.enabled = 0;
+            }
+            StatusEvent::NeedsReset => self.status |= status::DEVICE_NEEDS_RESET,
         }
     }
 }

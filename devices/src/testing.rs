@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
 use stickler_conformance::layout::desc;
 use stickler_conformance::{Event, Witness};
 use stickler_mock_driver::{Buffer as Placed, SplitLayout, Virtqueue};
@@ -19,6 +19,17 @@ const RINGS: u64 = 0x1_0000;
 /// Guest memory for buffers and indirect tables begins here.
 const BUFFERS: u64 = 0x10_0000;
 
+/// An event as text, by its group: `Status(Read { value: 0 })`. Events that come with every buffer have
+/// no group.
+pub(crate) fn described(event: &Event<'_>) -> String {
+    let (Event::Control(_) | Event::Data(_)) = event;
+    let text = format!("{event:?}");
+    let inner = text
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or_default().to_owned()
+}
+
 /// Keeps events as text.
 #[derive(Default)]
 pub(crate) struct VecWitness(pub(crate) Vec<String>);
@@ -27,7 +38,7 @@ impl Witness for VecWitness {
     const JUDGING: bool = true;
 
     fn see(&mut self, event: &Event<'_>) {
-        self.0.push(format!("{event:?}"));
+        self.0.push(described(event));
     }
 
     fn tallies(&self) -> Option<Tallies> {

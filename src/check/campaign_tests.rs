@@ -3,8 +3,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stickler_conformance::Latitude;
 use stickler_conformance::requirement::Strictness;
+use stickler_conformance::{Latitude, Version};
 
 use super::*;
 use crate::check::guest::{GuestImage, Load};
@@ -58,7 +58,7 @@ fn empty() -> CheckReport {
         file: "vmlinuz".to_owned(),
         release: None,
     };
-    CheckReport::new(Strictness::Lenient, Deny::Must, kernel, 1)
+    CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel, 1)
 }
 
 /// The plain device and some seeds.
@@ -100,7 +100,7 @@ fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
     let seed = (1..)
         .find(|seed| {
             let drawn = Latitudes::draw(*seed);
-            drawn.has(Latitude::LongCapabilities) && drawn.count() > 3
+            drawn.has(Latitude::LONG_CAPABILITIES) && drawn.count() > 3
         })
         .unwrap();
     let body = "case $latitude in

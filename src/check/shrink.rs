@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_left() {
-        let all: Latitudes = Latitude::ALL.iter().copied().collect();
+        let all: Latitudes = Latitude::all().collect();
         let all = all.varied(9);
         for needed in 0..64u64 {
             let needed: Latitudes = Latitudes::draw(needed)
@@ -80,14 +80,14 @@ mod tests {
             let needed = needed.varied(9);
             let (result, asked) = shrunk(all, needed);
             assert_eq!(result, Some(needed));
-            let most = 12 * Latitude::ALL.len();
+            let most = 12 * Latitude::COUNT;
             assert!(asked <= most, "{asked} runs for {needed}");
         }
     }
 
     #[test]
     fn a_single_culprit_is_found_in_few_runs() {
-        let all: Latitudes = Latitude::ALL.iter().copied().collect();
+        let all: Latitudes = Latitude::all().collect();
         for culprit in all.iter() {
             let needed: Latitudes = [culprit].into_iter().collect();
             let (result, asked) = shrunk(all, needed);
@@ -100,20 +100,20 @@ mod tests {
 
     #[test]
     fn what_does_not_fail_again_is_not_shrunk() {
-        let all: Latitudes = Latitude::ALL.iter().copied().collect();
+        let all: Latitudes = Latitude::all().collect();
         assert_eq!(shrink(all, |_| Some(false)), None);
         assert_eq!(shrink(all, |_| None), None);
     }
 
     #[test]
     fn when_it_is_interrupted_the_smallest_so_far_is_the_answer() {
-        let all: Latitudes = Latitude::ALL.iter().copied().collect();
+        let all: Latitudes = Latitude::all().collect();
         let mut left = 5;
         let result = shrink(all, |latitudes| {
             left -= 1;
-            (left > 0).then(|| latitudes.has(Latitude::AnyRevision))
+            (left > 0).then(|| latitudes.has(Latitude::ANY_REVISION))
         });
         let smallest = result.unwrap();
-        assert!(smallest.has(Latitude::AnyRevision) && smallest.count() < all.count());
+        assert!(smallest.has(Latitude::ANY_REVISION) && smallest.count() < all.count());
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a run failed, and how.
 
-use stickler_conformance::judge::Outcome;
+use stickler_conformance::Outcome;
 use stickler_exerciser::{GuestLine, Kind};
 
 use super::guest::Load;

@@ -1,5 +1,6 @@
 use std::cell::Cell;
 
+use stickler_conformance::Version;
 use stickler_conformance::requirement::Strictness;
 
 use super::*;
@@ -8,7 +9,7 @@ use crate::report::json::{ReportedDropped, ReportedEnd, ReportedLatitudes};
 fn report(end: EndKind) -> RunReport {
     RunReport {
         stickler: String::new(),
-        spec: String::new(),
+        spec: Version::V1_0,
         reading: Strictness::Lenient,
         latitude: ReportedLatitudes {
             choice: "none".to_owned(),

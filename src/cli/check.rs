@@ -16,6 +16,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::args::Judging;
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
+use stickler_conformance::Version;
+
 use crate::check::campaign;
 use crate::check::guest::{GuestImage, GuestOptions};
 use crate::check::plan::{Choice, Shard, plan};
@@ -187,6 +189,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
     let planned = plan(&options.latitude, seeds);
     let mut report = CheckReport::new(
+        Version::default(),
         options.judging.reading.into(),
         options.judging.deny,
         CheckedKernel {

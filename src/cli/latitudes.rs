@@ -3,18 +3,20 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use stickler_conformance::catalogue;
-use stickler_conformance::latitude::{About, Latitude};
+use stickler_conformance::latitude::LatitudeTable;
 use stickler_conformance::requirement::{How, Requirement};
+use stickler_conformance::{Latitude, Version, catalogue};
 
 use super::args::{LatitudesOptions, ListFormat};
 use super::requirements::{sections, wrapped};
-use crate::report::SPEC;
+
+/// The version whose clauses grant the latitudes.
+const GRANTED_BY: Version = Version::V1_0;
 
 /// The list or the explanation that the user asked for.
 pub fn show(options: &LatitudesOptions) -> String {
     match (options.format, options.name) {
-        (ListFormat::Json, None) => json(Latitude::ALL),
+        (ListFormat::Json, None) => json(&Latitude::all().collect::<Vec<_>>()),
         (ListFormat::Json, Some(one)) => json(&[one]),
         (ListFormat::Text, None) => list(),
         (ListFormat::Text, Some(one)) => explain(one),
@@ -25,35 +27,26 @@ pub fn show(options: &LatitudesOptions) -> String {
 fn provoked(latitude: Latitude) -> impl Iterator<Item = &'static Requirement> {
     catalogue::iter()
         .map(|(_, requirement)| requirement)
-        .filter(move |requirement| requirement.how == How::Provoked(latitude.name()))
+        .filter(move |requirement| requirement.how == How::Provoked(latitude))
 }
 
 /// Which latitudes conflict with `latitude`, and why.
 fn excluded(latitude: Latitude) -> impl Iterator<Item = (Latitude, &'static str)> {
-    Latitude::ALL
-        .iter()
-        .filter_map(move |other| Some((*other, latitude.excludes(*other)?)))
+    Latitude::all().filter_map(move |other| Some((other, latitude.excludes(other)?)))
 }
 
 /// One line each, grouped by subject.
 fn list() -> String {
-    let width = Latitude::ALL.iter().map(|l| l.name().len()).max();
+    let width = Latitude::all().map(|l| l.name().len()).max();
     let width = width.unwrap_or(0);
     let mut out = String::new();
-    for about in About::ALL {
-        let mut here = Latitude::ALL
-            .iter()
-            .filter(|latitude| latitude.about() == about)
-            .peekable();
-        if here.peek().is_none() {
-            continue;
-        }
+    for table in LatitudeTable::ALL {
         if !out.is_empty() {
             out.push('\n');
         }
-        let _ = writeln!(out, "{}:", about.name());
-        for latitude in here {
-            let _ = writeln!(out, "  {:width$}  {}", latitude.name(), latitude.text());
+        let _ = writeln!(out, "{}:", table.name());
+        for entry in table.entries() {
+            let _ = writeln!(out, "  {:width$}  {}", entry.name, entry.does);
         }
     }
     out
@@ -65,15 +58,16 @@ fn explain(latitude: Latitude) -> String {
     let mut say = |what: &str, text: &str| {
         let _ = write!(out, "\n{what}:\n{}", wrapped(text));
     };
-    say("What the device does", &sentence(latitude.text()));
+    say("What the device does", &sentence(latitude.entry().does));
     let (pci, virtio): (Vec<&str>, Vec<&str>) = latitude
-        .clauses()
+        .entry()
+        .clauses
         .iter()
         .partition(|clause| clause.starts_with("PCI"));
     if !virtio.is_empty() {
         let rows = virtio.join(", ");
         say(
-            &format!("Clauses of virtio {SPEC} that grant it"),
+            &format!("Clauses of virtio {GRANTED_BY} that grant it"),
             &format!("{rows} ({})", sections(&virtio)),
         );
     }
@@ -103,13 +97,13 @@ fn explain(latitude: Latitude) -> String {
         );
     }
     for requirement in requirements {
-        let level = requirement.level.name();
+        let level = requirement.level(GRANTED_BY).name();
         say(
             &format!("Provokes {} ({level})", requirement.name),
             requirement.text,
         );
     }
-    say("How a driver fails", latitude.fails());
+    say("How a driver fails", latitude.entry().fails);
     out
 }
 
@@ -145,9 +139,9 @@ fn json(latitudes: &[Latitude]) -> String {
         .iter()
         .map(|latitude| LatitudeRow {
             name: latitude.name(),
-            about: latitude.about().name(),
-            clauses: latitude.clauses(),
-            text: latitude.text(),
+            about: latitude.table().name(),
+            clauses: latitude.entry().clauses,
+            text: latitude.entry().does,
             excludes: excluded(*latitude)
                 .map(|(other, why)| ExcludedLatitude {
                     name: other.name(),
@@ -156,7 +150,7 @@ fn json(latitudes: &[Latitude]) -> String {
                 .collect(),
             may_end_use: latitude.may_end_use(),
             provokes: provoked(*latitude).map(|r| r.name).collect(),
-            fails: latitude.fails(),
+            fails: latitude.entry().fails,
         })
         .collect();
     let mut text =
@@ -184,15 +178,15 @@ mod tests {
                 None => listed.extend(line.split_whitespace().next().map(|name| (heading, name))),
             }
         }
-        for latitude in Latitude::ALL {
-            assert!(listed.contains(&(latitude.about().name(), latitude.name())));
+        for latitude in Latitude::all() {
+            assert!(listed.contains(&(latitude.table().name(), latitude.name())));
         }
-        assert_eq!(listed.len(), Latitude::ALL.len());
+        assert_eq!(listed.len(), Latitude::COUNT);
     }
 
     #[test]
     fn an_explanation_has_all_its_parts() {
-        let text = shown(Some(Latitude::OneVector), ListFormat::Text);
+        let text = shown(Some(Latitude::ONE_VECTOR), ListFormat::Text);
         for part in [
             "What the device does:\n  The MSI-X table has one entry.\n",
             "Clauses of virtio 1.0 that grant it:\n  4.1.5.1.2.1",
@@ -202,10 +196,10 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part} in {text}");
         }
-        let text = shown(Some(Latitude::RefusedFeatures), ListFormat::Text);
+        let text = shown(Some(Latitude::REFUSED_FEATURES), ListFormat::Text);
         assert!(text.contains("giving up on the device"), "{text}");
-        for latitude in Latitude::ALL {
-            let text = shown(Some(*latitude), ListFormat::Text);
+        for latitude in Latitude::all() {
+            let text = shown(Some(latitude), ListFormat::Text);
             assert!(
                 text.lines().all(|line| line.chars().count() <= 100),
                 "{text}"
@@ -220,12 +214,12 @@ mod tests {
         };
         let rows = parsed(None);
         let rows = rows.as_array().unwrap();
-        assert_eq!(rows.len(), Latitude::ALL.len());
-        for (row, latitude) in rows.iter().zip(Latitude::ALL) {
+        assert_eq!(rows.len(), Latitude::COUNT);
+        for (row, latitude) in rows.iter().zip(Latitude::all()) {
             assert_eq!(row["name"], latitude.name());
             assert!(!row["clauses"].as_array().unwrap().is_empty());
         }
-        let one = parsed(Some(Latitude::SharedInterrupts));
+        let one = parsed(Some(Latitude::SHARED_INTERRUPTS));
         assert_eq!(one.as_array().unwrap().len(), 1);
         assert_eq!(one[0]["about"], "transport");
         assert_eq!(one[0]["provokes"], serde_json::json!(["interrupt.shared"]));

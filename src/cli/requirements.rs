@@ -3,17 +3,19 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use stickler_conformance::requirement::{Built, How, Level, Requirement, Role};
-use stickler_conformance::{Req, advice, catalogue};
+use stickler_conformance::requirement::{How, Level, Requirement, Role};
+use stickler_conformance::{Req, Version, advice, catalogue};
 
 use super::args::{HowName, ListFormat, RequirementsOptions, RoleName, SpecName};
 use super::failure::Failure;
-use crate::report::SPEC;
 
 /// A requirement and its place in the catalogue.
 type CatalogueEntry = (Req, &'static Requirement);
 
-/// The list or the explanation that the user asked for.
+/// The version whose clauses and levels are shown.
+const SPEC: Version = Version::V1_0;
+
+/// What the user asked for, as text.
 pub fn show(options: &RequirementsOptions) -> Result<String, Failure> {
     let chosen = choose(options)?;
     Ok(match (options.format, chosen.as_slice()) {
@@ -45,7 +47,7 @@ fn choose(options: &RequirementsOptions) -> Result<Vec<CatalogueEntry>, Failure>
 
 fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
     let spec = options.spec.is_none_or(|spec| match spec {
-        SpecName::V1_0 => !requirement.clauses.is_empty(),
+        SpecName::V1_0 => requirement.is_in(Version::V1_0),
     });
     let role = options.role.is_none_or(|role| {
         requirement.role
@@ -59,7 +61,7 @@ fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
             (how, requirement.how),
             (HowName::Asserted, How::Asserted)
                 | (HowName::Provoked, How::Provoked(_))
-                | (HowName::Built, How::Built(_))
+                | (HowName::Built, How::Built { .. })
                 | (HowName::Unobservable, How::Unobservable(_))
         )
     });
@@ -82,9 +84,9 @@ fn list(chosen: &[CatalogueEntry]) -> String {
             "{:width$}  {:6}  {:10}  {:12}  {}",
             r.name,
             r.role.name(),
-            r.level.name(),
+            r.level(SPEC).name(),
             r.how.name(),
-            r.clauses.join(", ")
+            r.clauses(SPEC).join(", ")
         );
     }
     out
@@ -97,17 +99,17 @@ fn explain(r: &Requirement) -> String {
         let _ = write!(out, "\n{what}:\n{}", wrapped(text));
     };
     say("Requirement", r.text);
-    let sections = sections(r.clauses);
+    let sections = sections(&r.clauses(SPEC));
     say(
         "Level",
-        &format!("{}, on the {}", r.level.name(), r.role.name()),
+        &format!("{}, on the {}", r.level(SPEC).name(), r.role.name()),
     );
     say(
         &format!("Clauses of virtio {SPEC}"),
-        &format!("{} ({sections})", r.clauses.join(", ")),
+        &format!("{} ({sections})", r.clauses(SPEC).join(", ")),
     );
     say("How it is established", &how(r));
-    if let Some(choice) = built(r).and_then(|built| built.choice) {
+    if let Some(choice) = choice(r) {
         say("Chosen", choice);
     }
     for (i, reading) in r.readings.iter().enumerate() {
@@ -120,7 +122,7 @@ fn explain(r: &Requirement) -> String {
         };
         say(&format!("Reading '{}'{place}", reading.name), reading.text);
     }
-    if r.role == Role::Driver && r.level == Level::May {
+    if r.role == Role::Driver && r.level(SPEC) == Level::May {
         say(
             "Violations",
             "None: it is a permission, and stickler only counts its use.",
@@ -139,17 +141,18 @@ fn how(r: &Requirement) -> String {
         How::Provoked(latitude) => format!(
             "provoked: the device uses its latitude '{latitude}', and rules check whether the driver copes."
         ),
-        How::Built(_) => {
+        How::Built { .. } => {
             "built: stickler's devices keep it, and a test of stickler shows it.".to_owned()
         }
         How::Unobservable(why) => format!("unobservable: {why}."),
     }
 }
 
-fn built(r: &Requirement) -> Option<&'static Built> {
+/// What was chosen where the specification leaves a choice to the device.
+fn choice(r: &Requirement) -> Option<&'static str> {
     match r.how {
-        How::Built(built) => Some(built),
-        _ => None,
+        How::Built { choice } => choice,
+        How::Asserted | How::Provoked(_) | How::Unobservable(_) => None,
     }
 }
 
@@ -189,7 +192,7 @@ struct RequirementRow {
     role: &'static str,
     level: &'static str,
     how: &'static str,
-    clauses: std::collections::BTreeMap<&'static str, &'static [&'static str]>,
+    clauses: std::collections::BTreeMap<&'static str, Vec<&'static str>>,
     text: &'static str,
     readings: Vec<ReadingRow>,
     latitudes: Vec<&'static str>,
@@ -220,13 +223,13 @@ fn json(chosen: &[CatalogueEntry]) -> String {
 }
 
 fn row(r: &'static Requirement) -> RequirementRow {
-    let advice = advice::find(r).filter(|_| r.level != Level::May);
+    let advice = advice::find(r).filter(|_| r.level(SPEC) != Level::May);
     RequirementRow {
         id: r.name,
         role: r.role.name(),
-        level: r.level.name(),
+        level: r.level(SPEC).name(),
         how: r.how.name(),
-        clauses: [(SPEC, r.clauses)].into(),
+        clauses: [(SPEC.name(), r.clauses(SPEC))].into(),
         text: r.text,
         readings: r
             .readings
@@ -237,14 +240,14 @@ fn row(r: &'static Requirement) -> RequirementRow {
             })
             .collect(),
         latitudes: match r.how {
-            How::Provoked(latitude) => vec![latitude],
+            How::Provoked(latitude) => vec![latitude.name()],
             _ => Vec::new(),
         },
         reason: match r.how {
             How::Unobservable(why) => Some(why),
             _ => None,
         },
-        choice: built(r).and_then(|built| built.choice),
+        choice: choice(r),
         looks_like: advice.map(|a| a.looks_like),
         fix: advice.map(|a| a.fix),
     }

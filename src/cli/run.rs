@@ -6,10 +6,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use stickler_conformance::judge::Tallies;
 use stickler_conformance::latitude;
 use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{Judge, Latitudes};
+use stickler_conformance::{Judge, Latitudes, Tallies, Version};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
@@ -79,7 +78,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         Err(error) => RunEnd::Error(error.to_string()),
     };
 
-    let mut tallies = Tallies::new(options.judging.reading.into());
+    let mut tallies = Tallies::new(Version::default(), options.judging.reading.into());
     for device in &served {
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
@@ -289,7 +288,10 @@ impl Slots<'_> {
             self.ram.clone(),
             self.interrupts.clone(),
             &self.options,
-            |id, offered| Judge::new(id, offered, self.journal.recorder()).reading(self.reading),
+            |id, offered| {
+                Judge::new(id, offered, self.journal.recorder())
+                    .by(Version::default(), self.reading)
+            },
         )
         .map_err(|error| {
             Failure::Internal(format!("cannot make the device in slot {slot}: {error}"))

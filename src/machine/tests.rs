@@ -8,10 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rustix::event::{EventfdFlags, eventfd};
-use stickler_conformance::judge::Tallies;
-use stickler_conformance::layout::DeviceKind;
-use stickler_conformance::{DeviceId, Finding, catalogue};
-use stickler_devices::memory::GuestRam;
+use stickler_conformance::requirement::Level;
+use stickler_conformance::{DeviceId, DeviceKind, Finding, Tallies, catalogue};
 use stickler_devices::pci::Decoded;
 use stickler_devices::virtio::{Progress, Wake};
 
@@ -305,6 +303,7 @@ impl PciFunction for Fake {
         let requirement = catalogue::iter().next().unwrap().0;
         self.journal.recorder().record(Finding {
             requirement,
+            level: Level::Must,
             device: FAKE,
             queue: None,
             message: "a write".to_owned(),

@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::catalogue;
-use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{Level, Strictness};
+use stickler_conformance::{Outcome, Tally, Version, catalogue};
 
 use super::json::{
     ReportedDevice, ReportedDropped, ReportedFinding, ReportedLatitudes, ReportedRequirement, Rip,
     RunReport, pretty,
 };
-use super::{Deny, EndKind, SPEC, schema};
+use super::{Deny, EndKind, schema};
 
 /// What stickler says about many runs of one kernel. Described in docs/report.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +24,7 @@ pub struct CheckReport {
     #[schemars(regex(pattern = schema::VERSION))]
     pub stickler: String,
     /// Version of the virtio specification by which the runs were judged.
-    #[schemars(extend("const" = SPEC))]
-    pub spec: String,
+    pub spec: Version,
     /// By which readings the runs were judged, where the specification can be read in several ways:
     /// by the first of each requirement (lenient) or by the last (strict).
     pub reading: Strictness,
@@ -246,6 +244,7 @@ pub enum MergeError {
 impl CheckReport {
     /// A report without runs.
     pub fn new(
+        spec: Version,
         reading: Strictness,
         deny: Deny,
         kernel: CheckedKernel,
@@ -253,7 +252,7 @@ impl CheckReport {
     ) -> CheckReport {
         CheckReport {
             stickler: env!("CARGO_PKG_VERSION").to_owned(),
-            spec: SPEC.to_owned(),
+            spec,
             reading,
             deny,
             kernel,
@@ -355,7 +354,7 @@ impl CheckReport {
     fn common(&self) -> [(&'static str, String); 6] {
         [
             ("the version of stickler", self.stickler.clone()),
-            ("the specification", self.spec.clone()),
+            ("the specification", self.spec.to_string()),
             ("--reading", self.reading.name().to_owned()),
             ("--deny", self.deny.name().to_owned()),
             ("the kernel", self.kernel.describe()),
@@ -367,8 +366,7 @@ impl CheckReport {
     pub fn violates(&self, counts: impl Fn(Level) -> bool) -> bool {
         self.requirements
             .iter()
-            .filter_map(ReportedRequirement::row)
-            .any(|row| row.outcome == Outcome::Violated && counts(row.requirement().level))
+            .any(|row| row.outcome == Outcome::Violated && counts(row.level))
     }
 
     /// Whether a run failed in this way.

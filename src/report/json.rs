@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::judge::{Outcome, Tally};
 use stickler_conformance::requirement::{Level, MAX_READINGS, Role, Strictness};
-use stickler_conformance::{DeviceId, DeviceKind, Finding, Latitudes, catalogue};
+use stickler_conformance::{
+    DeviceId, DeviceKind, Finding, Latitudes, Outcome, Tally, Version, catalogue,
+};
 
-use super::{EndKind, Report, ReportRow, SPEC, schema};
+use super::{EndKind, Report, ReportRow, schema};
 use crate::journal::{Dropped, Mark, RecordedFinding};
 
 /// What stickler says about one run of a guest. Described in docs/report.md.
@@ -20,8 +21,7 @@ pub struct RunReport {
     #[schemars(regex(pattern = schema::VERSION))]
     pub stickler: String,
     /// Version of the virtio specification by which the run was judged.
-    #[schemars(extend("const" = SPEC))]
-    pub spec: String,
+    pub spec: Version,
     /// By which readings the run was judged, where the specification can be read in several ways: by
     /// the first of each requirement (lenient) or by the last (strict).
     pub reading: Strictness,
@@ -233,7 +233,7 @@ impl From<&Report> for RunReport {
     fn from(report: &Report) -> RunReport {
         RunReport {
             stickler: env!("CARGO_PKG_VERSION").to_owned(),
-            spec: SPEC.to_owned(),
+            spec: report.version,
             reading: report.strictness,
             latitude: ReportedLatitudes::new(report.latitudes, report.seed),
             guest: ReportedEnd {
@@ -260,12 +260,12 @@ impl From<&Mark> for ReportedMark {
 impl From<&ReportRow> for ReportedRequirement {
     fn from(row: &ReportRow) -> ReportedRequirement {
         let requirement = row.requirement();
-        let clauses = requirement.clauses.iter().map(|c| (*c).to_owned());
+        let clauses = row.clauses().into_iter().map(str::to_owned);
         ReportedRequirement {
             id: requirement.name.to_owned(),
             role: requirement.role,
-            level: requirement.level,
-            clauses: BTreeMap::from([(SPEC.to_owned(), clauses.collect())]),
+            level: row.level(),
+            clauses: BTreeMap::from([(row.version.to_string(), clauses.collect())]),
             outcome: row.outcome,
             held: row.tally.held,
             violated: row.tally.violated,
@@ -282,8 +282,9 @@ impl From<&ReportRow> for ReportedRequirement {
 }
 
 impl ReportedRequirement {
-    /// The row of the text report; `None` if this version of stickler has no such requirement.
-    pub fn row(&self) -> Option<ReportRow> {
+    /// The row of the text report, judged by `version`; `None` if this version of stickler has no such
+    /// requirement.
+    pub fn row(&self, version: Version) -> Option<ReportRow> {
         let mut by_reading = [Tally::default(); MAX_READINGS];
         for (tally, reading) in by_reading.iter_mut().zip(&self.readings) {
             tally.held = reading.satisfied;
@@ -291,6 +292,7 @@ impl ReportedRequirement {
         }
         Some(ReportRow {
             req: catalogue::find(&self.id)?,
+            version,
             tally: Tally {
                 held: self.held,
                 violated: self.violated,
@@ -320,11 +322,14 @@ impl From<&RecordedFinding> for ReportedFinding {
 }
 
 impl ReportedFinding {
-    /// The finding of the text report; `None` if this version of stickler has no such requirement.
-    pub fn recorded(&self) -> Option<RecordedFinding> {
+    /// The finding of the text report, judged by `version`; `None` if this version of stickler has no
+    /// such requirement.
+    pub fn recorded(&self, version: Version) -> Option<RecordedFinding> {
+        let requirement = catalogue::find(&self.requirement)?;
         Some(RecordedFinding {
             finding: Finding {
-                requirement: catalogue::find(&self.requirement)?,
+                requirement,
+                level: requirement.requirement().level(version),
                 device: DeviceId {
                     slot: self.device.slot,
                     kind: self.device.kind,

@@ -16,18 +16,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::catalogue;
-use stickler_conformance::judge::{Outcome, Tallies, Tally};
 use stickler_conformance::requirement::{
     How, Level, MAX_READINGS, Reading, Requirement, Strictness,
 };
-use stickler_conformance::{DeviceId, Latitudes, Req};
+use stickler_conformance::{DeviceId, Latitudes, Outcome, Req, Tallies, Tally, Version, catalogue};
 
 use crate::end::GuestEnd;
 use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
-
-/// The version of the specification by which a run is judged.
-pub const SPEC: &str = "1.0";
 
 /// What is reported about a run.
 #[derive(Clone, Debug)]
@@ -36,6 +31,8 @@ pub struct Report {
     pub devices: Vec<DeviceId>,
     /// How the run ended.
     pub end: RunEnd,
+    /// By which version of the specification it was judged.
+    pub version: Version,
     /// By which readings it was judged, where the specification can be read in several ways.
     pub strictness: Strictness,
     /// Which optional behaviour of devices was in use.
@@ -59,6 +56,8 @@ pub struct Report {
 pub struct ReportRow {
     /// Which requirement.
     pub req: Req,
+    /// The version of the specification by which it was judged.
+    pub version: Version,
     /// How often it was tested, with which result.
     pub tally: Tally,
     /// The result as one word.
@@ -71,6 +70,16 @@ impl ReportRow {
     /// Its row in the catalogue.
     pub fn requirement(&self) -> &'static Requirement {
         self.req.requirement()
+    }
+
+    /// How strong it is.
+    pub fn level(&self) -> Level {
+        self.requirement().level(self.version)
+    }
+
+    /// The clauses that state it.
+    pub fn clauses(&self) -> Vec<&'static str> {
+        self.requirement().clauses(self.version)
     }
 
     /// Its readings, from the most lenient to the strictest, with their counts; none where the
@@ -96,14 +105,17 @@ impl Report {
         tallies: &Tallies,
         journal: &Journal,
     ) -> Report {
+        let version = tallies.version();
         let rows = catalogue::iter()
+            .filter(|(_, requirement)| requirement.is_in(version))
             .filter_map(|(req, requirement)| {
                 let tally = tallies.get(req);
                 // A run has no result for a device requirement that it did not count.
                 let counted =
-                    !matches!(requirement.how, How::Built(_)) || tally != Tally::default();
+                    !matches!(requirement.how, How::Built { .. }) || tally != Tally::default();
                 counted.then(|| ReportRow {
                     req,
+                    version,
                     tally,
                     outcome: tallies.outcome(req),
                     by_reading: std::array::from_fn(|reading| tallies.reading(req, reading)),
@@ -113,6 +125,7 @@ impl Report {
         Report {
             devices,
             end,
+            version,
             strictness: tallies.strictness(),
             latitudes: Latitudes::default(),
             seed: None,
@@ -143,7 +156,7 @@ impl Report {
     pub fn violates(&self, counts: impl Fn(Level) -> bool) -> bool {
         self.rows
             .iter()
-            .any(|r| r.outcome == Outcome::Violated && counts(r.requirement().level))
+            .any(|r| r.outcome == Outcome::Violated && counts(r.level()))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stickler_conformance::event::Event;
+use stickler_conformance::event::StatusEvent;
 use stickler_conformance::layout::status;
 use stickler_conformance::requirement::{Level, Role};
 use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
@@ -15,18 +15,18 @@ const BLOCK: DeviceId = DeviceId {
 };
 
 /// What a judge and a journal make of these moves of a block driver.
-fn judged(end: RunEnd, moves: &[Event<'_>]) -> Report {
+fn judged(end: RunEnd, moves: &[StatusEvent]) -> Report {
     let journal = Journal::new();
     let mut judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
     journal.mark("probe");
     for event in moves {
-        judge.see(event);
+        judge.see(&(*event).into());
     }
     Report::new(end, vec![BLOCK], &judge.tallies().unwrap(), &journal)
 }
 
-fn write(from: u8, to: u8) -> Event<'static> {
-    Event::StatusWritten { from, to }
+fn write(from: u8, to: u8) -> StatusEvent {
+    StatusEvent::Written { from, to }
 }
 
 /// A driver that starts well and then clears a status bit, twice.
@@ -37,8 +37,8 @@ pub(super) fn clears_status() -> Report {
         RunEnd::Guest(GuestEnd::PowerOff),
         &[
             write(0, 0),
-            Event::ResetDone,
-            Event::StatusRead { value: 0 },
+            StatusEvent::ResetDone,
+            StatusEvent::Read { value: 0 },
             write(0, A),
             write(A, A | D),
             write(A | D, A),
@@ -103,7 +103,7 @@ fn the_schema_refuses_what_is_no_report() {
         ("/requirements/0/role", "host".into()),
         ("/findings/0/rip", "0x1".into()),
         ("/findings/0/device/slot", Value::from(32)),
-        ("/spec", "1.1".into()),
+        ("/spec", "0.9".into()),
         ("/latitude/seed", Value::from(-1)),
         ("/latitude/names", "none".into()),
         ("/reading", "any".into()),
@@ -199,15 +199,15 @@ fn every_driver_requirement_has_a_row_and_nothing_is_held_unexercised() {
 #[test]
 fn the_json_says_of_each_reading_how_often_it_was_satisfied() {
     const BOTH: u8 = status::ACKNOWLEDGE | status::DRIVER;
-    let moves = [write(0, 0), Event::ResetDone, write(0, BOTH)];
+    let moves = [write(0, 0), StatusEvent::ResetDone, write(0, BOTH)];
     let journal = Journal::new();
     for (strictness, name, outcome) in [
         (Strictness::Lenient, "lenient", "held"),
         (Strictness::Strict, "strict", "violated"),
     ] {
         let judge = Judge::new(BLOCK, 1 << 32, journal.recorder());
-        let mut judge = judge.reading(strictness);
-        moves.iter().for_each(|event| judge.see(event));
+        let mut judge = judge.by(Version::V1_0, strictness);
+        moves.iter().for_each(|event| judge.see(&(*event).into()));
         let tallies = judge.tallies().unwrap();
         let end = RunEnd::Guest(GuestEnd::PowerOff);
         let json = valid_json(&Report::new(end, vec![BLOCK], &tallies, &journal));
@@ -258,6 +258,7 @@ fn what_the_journal_did_not_keep_is_reported() {
     let mut recorder = journal.recorder();
     let finding = stickler_conformance::Finding {
         requirement: catalogue::find("status.no-clear").unwrap(),
+        level: Level::MustNot,
         device: BLOCK,
         queue: None,
         message: "wrote 1 over 3".into(),
@@ -295,6 +296,7 @@ fn sample() -> Report {
     for queue in [None, None, Some(1)] {
         recorder.record(stickler_conformance::Finding {
             requirement: must,
+            level: Level::MustNot,
             device: BLOCK,
             queue,
             message: "wrote device_status ACKNOWLEDGE over ACKNOWLEDGE|DRIVER".into(),
@@ -309,6 +311,7 @@ fn sample() -> Report {
     let tally = |held, violated| Tally { held, violated };
     let row = |req, tally, outcome| ReportRow {
         req,
+        version: Version::V1_0,
         tally,
         outcome,
         by_reading: Default::default(),
@@ -328,10 +331,11 @@ fn sample() -> Report {
             BLOCK,
         ],
         end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
+        version: Version::V1_0,
         strictness: Strictness::Lenient,
         latitudes: Latitudes::default()
-            .with(Latitude::AnyRevision)
-            .with(Latitude::OneVector)
+            .with(Latitude::ANY_REVISION)
+            .with(Latitude::ONE_VECTOR)
             .varied(7),
         seed: Some(7),
         duration: Duration::from_micros(12_345_678),

@@ -3,14 +3,13 @@
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use stickler_conformance::Latitude;
-use stickler_conformance::judge::{Outcome, Tally};
-use stickler_conformance::requirement::{How, Requirement, Strictness};
+use stickler_conformance::requirement::{How, Strictness};
+use stickler_conformance::{Latitude, Outcome, Tally};
 
 use super::check::CheckReport;
 use super::groups::{FindingInRun, groups};
 use super::json::ReportedDropped;
-use super::{OUTCOMES, Report, ReportRow, RunEnd, SPEC};
+use super::{OUTCOMES, Report, ReportRow, RunEnd};
 use crate::end::GuestEnd;
 use crate::journal::RecordedFinding;
 
@@ -28,7 +27,11 @@ pub fn render(report: &Report, colour: bool) -> String {
 
 /// The report of a check as text.
 pub fn render_check(check: &CheckReport, colour: bool) -> String {
-    let rows: Vec<ReportRow> = check.requirements.iter().filter_map(|r| r.row()).collect();
+    let rows: Vec<ReportRow> = check
+        .requirements
+        .iter()
+        .filter_map(|r| r.row(check.spec))
+        .collect();
     let mut text = Text {
         out: String::new(),
         colour,
@@ -57,10 +60,9 @@ impl Columns {
     fn of(rows: &[ReportRow]) -> Columns {
         let mut columns = Columns::default();
         for row in rows {
-            let requirement = row.requirement();
-            columns.name = columns.name.max(requirement.name.len());
-            columns.level = columns.level.max(requirement.level.name().len());
-            columns.clauses = columns.clauses.max(sections(requirement).chars().count());
+            columns.name = columns.name.max(row.requirement().name.len());
+            columns.level = columns.level.max(row.level().name().len());
+            columns.clauses = columns.clauses.max(sections(row).chars().count());
         }
         columns
     }
@@ -100,7 +102,7 @@ impl Text {
                 continue;
             }
             // Absolute requirements before recommendations, otherwise in the order of the catalogue.
-            rows.sort_by_key(|row| !row.requirement().level.is_absolute());
+            rows.sort_by_key(|row| !row.level().is_absolute());
             writeln!(self.out)?;
             for row in rows {
                 self.row(row)?;
@@ -123,7 +125,11 @@ impl Text {
         };
         let title = format!("stickler {}", env!("CARGO_PKG_VERSION"));
         let title = self.paint(STRONG, &title);
-        writeln!(self.out, "{title}: virtio {SPEC}, judged on {devices}")?;
+        writeln!(
+            self.out,
+            "{title}: virtio {}, judged on {devices}",
+            report.version
+        )?;
         if report.latitudes.is_empty() {
             return Ok(());
         }
@@ -139,7 +145,7 @@ impl Text {
     fn row(&mut self, row: &ReportRow) -> fmt::Result {
         let requirement = row.requirement();
         let (word, style) = match row.outcome {
-            Outcome::Violated if requirement.level.is_absolute() => ("VIOLATED", BAD),
+            Outcome::Violated if row.level().is_absolute() => ("VIOLATED", BAD),
             Outcome::Violated => ("violated", WEAK),
             Outcome::Held => ("held", GOOD),
             Outcome::NotExercised => ("not exercised", FAINT),
@@ -159,8 +165,8 @@ impl Text {
         let line = format!(
             "{:name$}  {:level$}  {:clauses$}  {count}",
             requirement.name,
-            requirement.level.name(),
-            sections(requirement),
+            row.level().name(),
+            sections(row),
             name = self.columns.name,
             level = self.columns.level,
             clauses = self.columns.clauses,
@@ -287,7 +293,7 @@ impl Text {
         let recorded: Vec<(&str, RecordedFinding)> = check
             .findings
             .iter()
-            .filter_map(|one| Some((one.run.as_str(), one.finding().recorded()?)))
+            .filter_map(|one| Some((one.run.as_str(), one.finding().recorded(check.spec)?)))
             .collect();
         let findings: Vec<FindingInRun<'_>> = recorded
             .iter()
@@ -335,8 +341,7 @@ impl Text {
                 )?;
             }
         }
-        let unused: Vec<&str> = Latitude::ALL
-            .iter()
+        let unused: Vec<&str> = Latitude::all()
             .map(|latitude| latitude.name())
             .filter(|name| {
                 let mut all = check.runs.iter().flat_map(|run| &run.latitude.names);
@@ -425,9 +430,9 @@ impl Text {
 }
 
 /// The sections that state the requirement, each once: `§2.1.1, §3.1.1`.
-fn sections(requirement: &Requirement) -> String {
+fn sections(row: &ReportRow) -> String {
     let mut sections: Vec<&str> = Vec::new();
-    for clause in requirement.clauses {
+    for clause in row.clauses() {
         let section = clause.split('-').next().unwrap_or(clause);
         if !sections.contains(&section) {
             sections.push(section);

@@ -3,143 +3,93 @@
 use super::built;
 
 built! {
+    chapter BuiltBasic;
+
     // ---- §2.1 Device status
     "device.status.reset-to-zero", Must ["2.1.2-1"],
-        "After a reset device_status reads 0.",
-        code "virtio/core/mod.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        "After a reset device_status reads 0.";
     "device.status.idle-before-driver-ok", MustNot ["2.1.2-2"],
-        "Until DRIVER_OK is set the device takes no buffers and sends no notification.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/queues.rs" nothing_is_consumed_before_driver_ok;
+        "Until DRIVER_OK is set the device takes no buffers and sends no notification.";
     "device.status.needs-reset", Should ["2.1.2-3"],
         "In an error state that only a reset ends the device sets DEVICE_NEEDS_RESET.",
         choice "The device does so whenever a ring, a chain or its own source of data leaves it \
-            nothing to go on with; single bad requests are answered by their own error status.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/queues.rs" a_broken_queue_needs_a_reset_and_a_reset_mends_it;
+            nothing to go on with; single bad requests are answered by their own error status.";
     "device.status.needs-reset-told", Must ["2.1.2-4"],
-        "If DRIVER_OK is set, DEVICE_NEEDS_RESET is followed by a configuration change notification.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/interrupts.rs" needs_reset_is_told_to_the_driver_after_driver_ok_only;
+        "If DRIVER_OK is set, DEVICE_NEEDS_RESET is followed by a configuration change notification.";
 
     // ---- §2.2 Feature bits
     "device.features.complete", MustNot ["2.2.2-1"],
-        "No feature is offered without the features it requires.",
-        code "net/mod.rs", test "net/tests/mod.rs" what_is_offered_has_what_it_requires;
+        "No feature is offered without the features it requires.";
     "device.features.subset-accepted", Should ["2.2.2-2"],
         "Every valid subset of what is offered is accepted; for any other, FEATURES_OK does not stay set.",
         choice "Valid is a subset that has VERSION_1 and, for each of its features, what that \
-            requires. The device refuses all others and no valid one.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/common.rs" features_are_decided_when_features_ok_is_set;
+            requires. The device refuses all others and no valid one.";
 
     // ---- §2.3 Device configuration space
     "device.config.early-read", Must ["2.3.2-1"],
         "Every field of the device-specific configuration can be read before FEATURES_OK is set.",
-        choice "Fields of all offered features are there, whatever the driver accepts later.",
-        code "virtio/core/configuration.rs",
-        test "virtio/pci/tests/common.rs" device_configuration_can_be_read_at_any_time_in_any_width;
+        choice "Fields of all offered features are there, whatever the driver accepts later.";
 
     // ---- §2.4 Virtqueues
     "device.chain.any-layout", MustNot ["2.4.4.1-1"],
-        "How a message is cut into descriptors means nothing to the device.",
-        code "block/request.rs", test "block/tests/layouts.rs" every_place_to_cut;
+        "How a message is cut into descriptors means nothing to the device.";
     "device.chain.limit", May ["2.4.4.1-2"],
         "The device may limit how many descriptors a chain has.",
         choice "The limit is the queue size, in the table and again in an indirect one: a longer \
-            chain can only be a loop.",
-        code "virtio/queue/split/walk.rs",
-        test "virtio/queue/tests/chains.rs" bad_chains_end_where_they_go_wrong;
+            chain can only be a loop.";
     "device.chain.direction", MustNot ["2.4.5.1-1"],
         "The device writes to no device-readable buffer, and does not read device-writable ones.",
-        choice "Device-writable buffers are not read, not even to diagnose.",
-        code "virtio/stream.rs",
-        test "virtio/stream.rs" a_writer_writes_over_buffers_and_nothing_else;
+        choice "Device-writable buffers are not read, not even to diagnose.";
     "device.indirect.write-flag-ignored", Must ["2.4.5.3.2-1"],
-        "WRITE on a descriptor that refers to an indirect table is ignored.",
-        code "virtio/queue/split/walk.rs",
-        test "virtio/queue/tests/chains.rs" an_indirect_table_stands_for_its_descriptor;
+        "WRITE on a descriptor that refers to an indirect table is ignored.";
     "device.indirect.behind-chain", Must ["2.4.5.3.2-2"],
-        "An indirect table may end a chain of ordinary descriptors, and is followed there.",
-        code "virtio/queue/split/walk.rs",
-        test "virtio/queue/tests/chains.rs" an_indirect_table_stands_for_its_descriptor;
+        "An indirect table may end a chain of ordinary descriptors, and is followed there.";
 
     "device.interrupt.flags.used-event-ignored", Must ["2.4.7.2-1"],
-        "Without EVENT_IDX the value of used_event means nothing.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
+        "Without EVENT_IDX the value of used_event means nothing.";
     "device.interrupt.flags.suppressed", ShouldNot ["2.4.7.2-2"],
         "Without EVENT_IDX, used buffers cause no interrupt while flags of the available ring is 1.",
-        choice "None is sent then.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
+        choice "None is sent then.";
     "device.interrupt.flags.sent", Must ["2.4.7.2-3"],
         "Without EVENT_IDX, used buffers cause an interrupt while flags of the available ring is 0.",
-        choice "One interrupt stands for all buffers returned together.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_are_suppressed_by_flags;
+        choice "One interrupt stands for all buffers returned together.";
     "device.interrupt.event.flags-ignored", Must ["2.4.7.2-4"],
-        "With EVENT_IDX the lower bit of the available ring's flags means nothing.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
+        "With EVENT_IDX the lower bit of the available ring's flags means nothing.";
     "device.interrupt.event.sent", Must ["2.4.7.2-5"],
-        "With EVENT_IDX, filling the used ring's entry at used_event causes an interrupt.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
+        "With EVENT_IDX, filling the used ring's entry at used_event causes an interrupt.";
     "device.interrupt.event.suppressed", ShouldNot ["2.4.7.2-6"],
         "With EVENT_IDX, filling other entries of the used ring causes no interrupt.",
-        choice "None is sent then.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" interrupts_follow_used_event;
+        choice "None is sent then.";
 
     "device.used.len-before-idx", Must ["2.4.8.2-1"],
-        "A used entry is complete, len included, before idx makes it visible.",
-        code "virtio/queue/split/rings.rs",
-        test "virtio/queue/tests/rings.rs" used_entries_become_visible_together;
+        "A used entry is complete, len included, before idx makes it visible.";
     "device.used.len-written", Must ["2.4.8.2-2"],
         "At least the first len device-writable bytes are written before the chain is returned.",
         choice "A request that failed has zeros where data would be, so that len can reach its \
-            status; where that is too much to write, len is 0.",
-        code "block/mod.rs", test "block/tests/mod.rs" errors_of_the_disk_become_ioerr;
+            status; where that is too much to write, len is 0.";
     "device.used.more-written", May ["2.4.8.2-3"],
         "The device may write more bytes than len says.",
         choice "Done only for a failed request of excessive size, whose len is 0: its status is \
-            written all the same.",
-        code "block/mod.rs",
-        test "block/tests/mod.rs" a_failed_request_of_excessive_size_says_nothing_of_its_data;
+            written all the same.";
 
     "device.notify.flags.values", Must ["2.4.9.2-1"],
-        "Without EVENT_IDX, flags of the used ring is 0 or 1.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
+        "Without EVENT_IDX, flags of the used ring is 0 or 1.";
     "device.notify.flags.suppressing", May ["2.4.9.2-2"],
         "Without EVENT_IDX, the device may set flags of the used ring to 1 where it needs no notification.",
-        choice "Done while a queue is worked, and for receive queues until a packet waits for buffers.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
+        choice "Done while a queue is worked, and for receive queues until a packet waits for buffers.";
     "device.notify.event.flags-zero", Must ["2.4.9.2-3"],
-        "With EVENT_IDX, flags of the used ring is 0.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
+        "With EVENT_IDX, flags of the used ring is 0.";
     "device.notify.event.suppressing", May ["2.4.9.2-4"],
         "With EVENT_IDX, the device may say by avail_event from which entry on it needs a notification.",
         choice "Used: avail_event is the next entry the device will take, and stays behind while it \
-            works the queue anyway.",
-        code "virtio/queue/split/mod.rs",
-        test "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
+            works the queue anyway.";
     "device.notify.spurious", Must ["2.4.9.2-5"],
-        "Notifications for which there is no reason do no harm.",
-        code "virtio/core/work.rs",
-        test "virtio/pci/tests/queues.rs" odd_notifications_are_told_and_do_no_harm;
+        "Notifications for which there is no reason do no harm.";
 
     // ---- §6 Reserved feature bits
     "device.features.version-1-offered", Must ["6.2-1"],
-        "VIRTIO_F_VERSION_1 is offered.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/common.rs" offered_features_show_for_any_select;
+        "VIRTIO_F_VERSION_1 is offered.";
     "device.features.version-1-needed", May ["6.2-2"],
         "The device may refuse to work for a driver that does not accept VIRTIO_F_VERSION_1.",
-        choice "It refuses: FEATURES_OK does not stay set.",
-        code "virtio/core/mod.rs",
-        test "virtio/pci/tests/common.rs" features_are_decided_when_features_ok_is_set;
+        choice "It refuses: FEATURES_OK does not stay set.";
 }

@@ -1,60 +1,42 @@
-//! What the specification demands of devices, and where stickler's devices keep it.
+//! What the specification demands of devices, which stickler's devices keep.
 //!
-//! One file a chapter. Each requirement names the code that keeps it, where a comment cites the
-//! clause, and a test that fails without it; `tests/consistency` holds the catalogue to both.
+//! One file a chapter. `tests/consistency` names for each requirement the code that keeps it and a test
+//! that fails without it.
 
-use crate::requirement::Requirement;
+pub(crate) mod basic;
+pub(crate) mod block;
+pub(crate) mod console;
+pub(crate) mod entropy;
+pub(crate) mod net;
+pub(crate) mod pci;
 
-mod basic;
-mod block;
-mod console;
-mod entropy;
-mod net;
-mod pci;
-
-/// Every chapter's requirements, in the order of the specification.
-pub(crate) static CHAPTERS: [&[Requirement]; 6] = [
-    basic::CHAPTER,
-    pci::CHAPTER,
-    net::CHAPTER,
-    block::CHAPTER,
-    console::CHAPTER,
-    entropy::CHAPTER,
-];
-
-/// How many requirements there are in all.
-pub(crate) const LEN: usize = {
-    let (mut len, mut chapter) = (0, 0);
-    while chapter < CHAPTERS.len() {
-        len += CHAPTERS[chapter].len();
-        chapter += 1;
-    }
-    len
-};
-
-/// Declares the requirements of one chapter: name, level, clauses, text, what was chosen where the
-/// specification leaves a choice, the file that keeps it, and the test (file and function) that
-/// shows it. Files are below `devices/src`.
+/// Declares the requirements of one chapter: name, level, clauses of virtio 1.0, text, and what was
+/// chosen where the specification leaves a choice.
 macro_rules! built {
-    ($(
-        $name:literal, $level:ident [$($clause:literal),+ $(,)?],
-            $text:literal,
-            $(choice $choice:literal,)?
-            code $code:literal, test $file:literal $test:ident;
-    )+) => {
+    (
+        chapter $chapter:ident;
+        $(
+            $name:literal, $level:ident [$($clause:literal),+ $(,)?],
+                $text:literal
+                $(, choice $choice:literal)?;
+        )+
+    ) => {
+        /// The chapter of these requirements.
+        pub(crate) const CHAPTER: $crate::rules::ChapterId = $crate::rules::ChapterId::$chapter;
+        /// Advice is for drivers.
+        pub(crate) static ADVICE: &[$crate::advice::Advice] = &[];
         /// This chapter's requirements.
-        pub(super) static CHAPTER: &[$crate::requirement::Requirement] = &[
+        pub(crate) static REQUIREMENTS: &[$crate::requirement::Requirement] = &[
             $($crate::requirement::Requirement {
                 name: $name,
                 role: $crate::requirement::Role::Device,
-                level: $crate::requirement::Level::$level,
-                clauses: &[$($clause),+],
-                how: $crate::requirement::How::Built(&$crate::requirement::Built {
-                    code: concat!("devices/src/", $code),
-                    test_file: concat!("devices/src/", $file),
-                    test: stringify!($test),
-                    choice: built!(@choice $($choice)?),
-                }),
+                editions: &[$crate::requirement::Edition {
+                    since: $crate::version::Version::V1_0,
+                    level: $crate::requirement::Level::$level,
+                    clauses: &[$($clause),+],
+                }],
+                until: None,
+                how: $crate::requirement::How::Built { choice: built!(@choice $($choice)?) },
                 text: $text,
                 readings: &[],
             },)+

@@ -3,167 +3,114 @@
 use super::built;
 
 built! {
+    chapter BuiltNet;
+
     "device.net.config.max-pairs", Must ["5.1.4.1-1"],
         "With MQ offered, max_virtqueue_pairs is from 1 to 0x8000.",
-        choice "MQ is offered with 2 to 31 pairs.",
-        code "net/mod.rs", test "net/tests/mod.rs" the_configuration_is_laid_out_by_what_is_offered;
+        choice "MQ is offered with 2 to 31 pairs.";
 
     // ---- §5.1.6.2 Packets from the driver
     "device.net.tx.unknown-flags", Must ["5.1.6.2.2-1"],
         "Bits of flags that the device does not know are ignored.",
-        choice "So are those whose feature was not negotiated.",
-        code "net/transmit.rs", test "net/tests/transmit.rs" headers_are_reduced_to_what_was_negotiated;
+        choice "So are those whose feature was not negotiated.";
     "device.net.tx.csum-fields-unused", MustNot ["5.1.6.2.2-2"],
-        "Without NEEDS_CSUM, csum_start and csum_offset are not used.",
-        code "net/transmit.rs", test "net/tests/transmit.rs" headers_are_reduced_to_what_was_negotiated;
+        "Without NEEDS_CSUM, csum_start and csum_offset are not used.";
     "device.net.tx.hdr-len-hint", May ["5.1.6.2.2-3"],
         "With a segmentation offload negotiated, hdr_len may serve as a hint at the length of the headers.",
-        choice "It is handed on to the host with packets to be segmented, and not used otherwise.",
-        code "net/transmit.rs", test "net/tests/transmit.rs" hdr_len_is_a_hint_and_nothing_more;
+        choice "It is handed on to the host with packets to be segmented, and not used otherwise.";
     "device.net.tx.hdr-len-unreliable", MustNot ["5.1.6.2.2-4"],
-        "Nothing depends on hdr_len being right.",
-        code "net/offload.rs", test "net/offload.rs" a_large_packet_is_cut_into_right_ones;
+        "Nothing depends on hdr_len being right.";
     "device.net.tx.checksum-unreliable", MustNot ["5.1.6.2.2-5"],
         "Without NEEDS_CSUM, nothing depends on the packet's checksum being right.",
-        choice "The packet goes to the host as it is, and is not called valid.",
-        code "net/transmit.rs", test "net/tests/transmit.rs" headers_are_reduced_to_what_was_negotiated;
+        choice "The packet goes to the host as it is, and is not called valid.";
 
     // ---- §5.1.6.3 and §5.1.6.4 Packets to the driver
     "device.net.rx.num-buffers", Must ["5.1.6.3.2-1", "5.1.6.4.1-2"],
-        "With MRG_RXBUF, num_buffers is how many buffers the packet and its header are spread over.",
-        code "net/receive.rs", test "net/tests/receive.rs" merged_buffers_are_used_together;
+        "With MRG_RXBUF, num_buffers is how many buffers the packet and its header are spread over.";
     "device.net.rx.single-buffer", Must ["5.1.6.3.2-2"],
         "Without MRG_RXBUF, a packet is put into one buffer.",
-        choice "A packet that does not fit into the next buffer is dropped.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" without_merging_a_buffer_that_is_too_small_waits_for_a_smaller_packet;
+        choice "A packet that does not fit into the next buffer is dropped.";
     "device.net.rx.num-buffers-one", Must ["5.1.6.4.1-1"],
-        "Without MRG_RXBUF, num_buffers is 1.",
-        code "net/receive.rs", test "net/tests/receive.rs" a_packet_comes_behind_its_header_in_any_framing;
+        "Without MRG_RXBUF, num_buffers is 1.";
     "device.net.rx.merged-at-once", Must ["5.1.6.4.1-3"],
-        "All buffers of one packet appear in the used ring at once.",
-        code "net/receive.rs", test "net/tests/receive.rs" the_buffers_of_a_packet_become_visible_at_once;
+        "All buffers of one packet appear in the used ring at once.";
     "device.net.rx.no-guest-csum", Must ["5.1.6.4.1-4"],
         "Without GUEST_CSUM, flags is 0 and the packet fully checksummed.",
-        choice "Checksums that the host left open are completed.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" checksums_are_completed_for_drivers_that_take_no_partial_ones;
+        choice "Checksums that the host left open are completed.";
     "device.net.rx.no-guest-tso4", MustNot ["5.1.6.4.1-5"],
-        "Without GUEST_TSO4, no packet has gso_type GSO_TCPV4.",
-        code "net/receive.rs", test "net/tests/receive.rs" each_gso_type_needs_its_feature;
+        "Without GUEST_TSO4, no packet has gso_type GSO_TCPV4.";
     "device.net.rx.no-guest-ufo", MustNot ["5.1.6.4.1-6"],
         "Without GUEST_UFO, no packet has gso_type GSO_UDP.",
-        choice "GUEST_UFO is not offered.",
-        code "net/receive.rs", test "net/tests/receive.rs" each_gso_type_needs_its_feature;
+        choice "GUEST_UFO is not offered.";
     "device.net.rx.no-guest-tso6", MustNot ["5.1.6.4.1-7"],
-        "Without GUEST_TSO6, no packet has gso_type GSO_TCPV6.",
-        code "net/receive.rs", test "net/tests/receive.rs" each_gso_type_needs_its_feature;
+        "Without GUEST_TSO6, no packet has gso_type GSO_TCPV6.";
     "device.net.rx.ecn", ShouldNot ["5.1.6.4.1-8"],
         "TCP packets to be segmented that have ECN set come only with GUEST_ECN, and are marked GSO_ECN.",
-        choice "Without GUEST_ECN the host segments them; one that was under way is dropped.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" packets_to_be_segmented_come_only_to_drivers_that_take_them;
+        choice "Without GUEST_ECN the host segments them; one that was under way is dropped.";
     "device.net.rx.needs-csum", May ["5.1.6.4.1-9"],
         "With GUEST_CSUM, packets may be partially checksummed and marked NEEDS_CSUM.",
-        choice "Those that come so from the host are.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" checksums_are_completed_for_drivers_that_take_no_partial_ones;
+        choice "Those that come so from the host are.";
     "device.net.rx.needs-csum.preceding", Must ["5.1.6.4.1-10"],
         "Of a packet marked NEEDS_CSUM, the checksums before the open one have been validated.",
-        choice "The host has made or validated what comes from it; no others are marked.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" checksums_are_completed_for_drivers_that_take_no_partial_ones;
+        choice "The host has made or validated what comes from it; no others are marked.";
     "device.net.rx.needs-csum.pseudo-header", Must ["5.1.6.4.1-11"],
-        "In a packet marked NEEDS_CSUM, the checksum field has the pseudo header's sum.",
-        code "net/offload.rs",
-        test "net/offload.rs" checksums_are_completed;
+        "In a packet marked NEEDS_CSUM, the checksum field has the pseudo header's sum.";
     "device.net.rx.needs-csum.place", Must ["5.1.6.4.1-12"],
-        "csum_start and csum_offset say where to sum and where to put it; without a segmentation offload gso_type is GSO_NONE.",
-        code "net/receive.rs",
-        test "net/offload.rs" checksums_are_completed;
+        "csum_start and csum_offset say where to sum and where to put it; without a segmentation offload gso_type is GSO_NONE.";
     "device.net.rx.gso-none", Must ["5.1.6.4.1-12"],
-        "Without any of GUEST_TSO4, GUEST_TSO6 and GUEST_UFO, gso_type is GSO_NONE.",
-        code "net/receive.rs", test "net/tests/receive.rs" each_gso_type_needs_its_feature;
+        "Without any of GUEST_TSO4, GUEST_TSO6 and GUEST_UFO, gso_type is GSO_NONE.";
     "device.net.rx.gso-complete", Must ["5.1.6.4.1-13"],
-        "A packet to be segmented is marked NEEDS_CSUM and has the desired MSS in gso_size.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" packets_to_be_segmented_come_only_to_drivers_that_take_them;
+        "A packet to be segmented is marked NEEDS_CSUM and has the desired MSS in gso_size.";
     "device.net.rx.hdr-len", Should ["5.1.6.4.1-14"],
         "With a segmentation offload negotiated, hdr_len is at least the length of the headers.",
-        choice "It is just that for packets to be segmented, and 0 for others.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" packets_to_be_segmented_come_only_to_drivers_that_take_them;
+        choice "It is just that for packets to be segmented, and 0 for others.";
     "device.net.rx.data-valid", May ["5.1.6.4.1-15"],
         "With GUEST_CSUM, a packet whose checksum has been validated may be marked DATA_VALID.",
-        choice "Those that the host has validated are.",
-        code "net/receive.rs",
-        test "net/tests/receive.rs" checksums_are_completed_for_drivers_that_take_no_partial_ones;
+        choice "Those that the host has validated are.";
 
     // ---- §5.1.6.5.1 Packet receive filtering
     "device.net.filter.commands", Must ["5.1.6.5.1.1-1"],
-        "With CTRL_RX the driver can turn promiscuous and all-multicast mode on and off.",
-        code "net/control.rs", test "net/tests/control.rs" each_mode_is_set_by_its_command;
+        "With CTRL_RX the driver can turn promiscuous and all-multicast mode on and off.";
     "device.net.filter.promiscuous", Should ["5.1.6.5.1.1-2", "5.1.6.5.1.1-3"],
-        "In promiscuous mode every packet is received, whatever the other modes are.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In promiscuous mode every packet is received, whatever the other modes are.";
     "device.net.filter.all-multicast", Should ["5.1.6.5.1.1-4"],
-        "In all-multicast mode every multicast packet is received.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In all-multicast mode every multicast packet is received.";
     "device.net.filter.extra-commands", Must ["5.1.6.5.1.1-5"],
-        "With CTRL_RX_EXTRA the driver can turn all-unicast, no-multicast, no-unicast and no-broadcast mode on and off.",
-        code "net/control.rs", test "net/tests/control.rs" each_mode_is_set_by_its_command;
+        "With CTRL_RX_EXTRA the driver can turn all-unicast, no-multicast, no-unicast and no-broadcast mode on and off.";
     "device.net.filter.all-unicast", Should ["5.1.6.5.1.1-6"],
-        "In all-unicast mode every unicast packet is received.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In all-unicast mode every unicast packet is received.";
     "device.net.filter.no-multicast", ShouldNot ["5.1.6.5.1.1-7"],
-        "In no-multicast mode no multicast packet is received.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In no-multicast mode no multicast packet is received.";
     "device.net.filter.no-multicast-first", Should ["5.1.6.5.1.1-8"],
-        "No-multicast mode goes before all-multicast mode.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "No-multicast mode goes before all-multicast mode.";
     "device.net.filter.no-multicast-broadcast", ShouldNot ["5.1.6.5.1.1-9"],
-        "No-multicast mode does not keep broadcasts back.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "No-multicast mode does not keep broadcasts back.";
     "device.net.filter.no-unicast", ShouldNot ["5.1.6.5.1.1-10"],
-        "In no-unicast mode no unicast packet is received.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In no-unicast mode no unicast packet is received.";
     "device.net.filter.no-unicast-first", Should ["5.1.6.5.1.1-11"],
-        "No-unicast mode goes before all-unicast mode.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "No-unicast mode goes before all-unicast mode.";
     "device.net.filter.no-broadcast", ShouldNot ["5.1.6.5.1.1-12"],
-        "In no-broadcast mode no broadcast is received.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "In no-broadcast mode no broadcast is received.";
     "device.net.filter.no-broadcast-first", Should ["5.1.6.5.1.1-13"],
-        "No-broadcast mode goes before all-multicast mode.",
-        code "net/filter.rs", test "net/filter.rs" each_mode_does_its_part;
+        "No-broadcast mode goes before all-multicast mode.";
 
     // ---- §5.1.6.5.2 Setting MAC address filtering
     "device.net.mac.table-empty-on-reset", Must ["5.1.6.5.2.1-1"],
-        "After a reset the MAC filtering table is empty.",
-        code "net/filter.rs", test "net/tests/control.rs" a_reset_empties_the_filtering_table;
+        "After a reset the MAC filtering table is empty.";
     "device.net.mac.table-set", Must ["5.1.6.5.2.1-2"],
-        "The MAC filtering table is updated before the command that sets it is returned.",
-        code "net/control.rs", test "net/tests/control.rs" the_filter_stands_between_the_network_and_the_driver;
+        "The MAC filtering table is updated before the command that sets it is returned.";
     "device.net.mac.address-set", Must ["5.1.6.5.2.1-3"],
-        "With CTRL_MAC_ADDR, mac of the configuration is updated before the command that sets it is returned.",
-        code "net/control.rs",
-        test "net/tests/control.rs" the_address_set_is_the_one_filtered_by_and_shown_until_reset;
+        "With CTRL_MAC_ADDR, mac of the configuration is updated before the command that sets it is returned.";
     "device.net.mac.filtered", Should ["5.1.6.5.2.1-4"],
         "Packets for an address that is neither the device's nor in the table are dropped.",
         choice "Where the driver cannot say which it wants (no CTRL_RX), multicasts pass; so do all \
-            unicasts where it has an address of its own (no MAC), or more than 64 in the table.",
-        code "net/filter.rs", test "net/filter.rs" fresh_from_reset_own_address_and_broadcasts_pass;
+            unicasts where it has an address of its own (no MAC), or more than 64 in the table.";
 
     // ---- §5.1.6.5.4 Gratuitous packet sending, §5.1.6.5.5 Multiqueue
     "device.net.announce.cleared", Must ["5.1.6.5.4.2-1"],
-        "ANNOUNCE in status is cleared before the command that acknowledges it is returned.",
-        code "net/control.rs", test "net/tests/control.rs" announcing_is_asked_for_until_it_is_acknowledged;
+        "ANNOUNCE in status is cleared before the command that acknowledges it is returned.";
     "device.net.mq.first-only", Must ["5.1.6.5.5.2-1"],
-        "Until VQ_PAIRS_SET packets come on receiveq1 only.",
-        code "net/receive.rs",
-        test "net/tests/pairs.rs" flows_are_received_on_the_pair_they_are_transmitted_on;
+        "Until VQ_PAIRS_SET packets come on receiveq1 only.";
     "device.net.mq.none-beyond", MustNot ["5.1.6.5.5.2-2"],
-        "Once VQ_PAIRS_SET is returned, no packet comes on a receive queue beyond virtqueue_pairs.",
-        code "net/receive.rs",
-        test "net/tests/pairs.rs" flows_are_received_on_the_pair_they_are_transmitted_on;
+        "Once VQ_PAIRS_SET is returned, no packet comes on a receive queue beyond virtqueue_pairs.";
 }

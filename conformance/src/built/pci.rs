@@ -3,218 +3,135 @@
 use super::built;
 
 built! {
+    chapter BuiltPci;
+
     "device.pci.conventional", Must ["4.1.1-1"],
         "The function is one that the PCI specification allows: header, BARs, capability list.",
-        choice "A conventional type 0 function that is also a PCI Express root complex integrated endpoint.",
-        code "pci/config.rs",
-        test "pci/tests.rs" header_bits_are_writable_where_they_should_be;
+        choice "A conventional type 0 function that is also a PCI Express root complex integrated endpoint.";
 
     // ---- §4.1.2 Discovery
     "device.pci.id.vendor", Must ["4.1.2.1-1"],
-        "The PCI Vendor ID is 0x1af4.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        "The PCI Vendor ID is 0x1af4.";
     "device.pci.id.device", Must ["4.1.2.1-2"],
         "The PCI Device ID is 0x1040 and the virtio device ID, or the type's transitional one.",
-        choice "All devices are non-transitional.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        choice "All devices are non-transitional.";
     "device.pci.id.subsystem-vendor", May ["4.1.2.1-3"],
         "The subsystem IDs may be those of the environment.",
-        choice "The vendor is virtio's again, the device that of the function.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        choice "The vendor is virtio's again, the device that of the function.";
     "device.pci.id.non-transitional", Should ["4.1.2.1-4"],
-        "A non-transitional device has a PCI Device ID from 0x1040 to 0x107f.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        "A non-transitional device has a PCI Device ID from 0x1040 to 0x107f.";
     "device.pci.id.revision", Should ["4.1.2.1-5"],
         "A non-transitional device has a PCI Revision ID of at least 1.",
-        choice "It is 1.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        choice "It is 1.";
     "device.pci.id.subsystem", Should ["4.1.2.1-6"],
-        "A non-transitional device has a PCI Subsystem Device ID of at least 0x40.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
+        "A non-transitional device has a PCI Subsystem Device ID of at least 0x40.";
 
     // ---- §4.1.3 Device initialization, §4.1.4 Layout
     "device.pci.config.halves", Must ["4.1.3.2-1"],
         "The 32-bit halves of a 64-bit field of the device-specific configuration can be accessed alone.",
-        choice "So can any bytes of it.",
-        code "virtio/core/configuration.rs",
-        test "virtio/pci/tests/common.rs" halves_of_a_wide_field_can_be_accessed_alone;
+        choice "So can any bytes of it.";
     "device.pci.cap.len", Must ["4.1.4.2-1"],
-        "cap_len counts all of a capability, from cap_vndr to the end of what follows the common part.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        "cap_len counts all of a capability, from cap_vndr to the end of what follows the common part.";
     "device.pci.cap.extra", May ["4.1.4.2-2"],
         "Structures may be longer than what is specified of them.",
-        choice "Each is as long as specified, and has a page to itself.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "Each is as long as specified, and has a page to itself.";
     "device.pci.cap.order", Should ["4.1.4.2-3"],
         "Of several structures of one type the best comes first.",
-        choice "There is one of each type.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "There is one of each type.";
 
     // ---- §4.1.4.3 Common configuration structure
     "device.pci.common.aligned", Must ["4.1.4.3.1-1"],
-        "The common configuration structure's offset is a multiple of 4.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        "The common configuration structure's offset is a multiple of 4.";
     "device.pci.common.present", Must ["4.1.4.3.1-2"],
         "There is a common configuration capability.",
-        choice "There is one.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "There is one.";
     "device.pci.common.device-feature", Must ["4.1.4.3.1-3"],
         "device_feature shows the 32 offered bits that device_feature_select selects, whatever it selects.",
-        choice "Beyond bit 63 nothing is offered.",
-        code "virtio/core/registers.rs",
-        test "virtio/pci/tests/common.rs" offered_features_show_for_any_select;
+        choice "Beyond bit 63 nothing is offered.";
     "device.pci.common.driver-feature", Must ["4.1.4.3.1-4"],
-        "driver_feature shows what the driver has written for the selected bits, as far as it is valid.",
-        code "virtio/core/registers.rs",
-        test "virtio/pci/tests/common.rs" accepted_features_show_for_any_select;
+        "driver_feature shows what the driver has written for the selected bits, as far as it is valid.";
     "device.pci.common.driver-feature-invalid", May ["4.1.4.3.1-5"],
         "driver_feature may show invalid bits that the driver has written.",
-        choice "It shows them up to bit 63, and beyond that 0.",
-        code "virtio/core/registers.rs",
-        test "virtio/pci/tests/common.rs" accepted_features_show_for_any_select;
+        choice "It shows them up to bit 63, and beyond that 0.";
     "device.pci.common.generation", Must ["4.1.4.3.1-6"],
         "config_generation differs once the driver has read a value of the device-specific configuration that has changed since it last read any.",
-        choice "It changes with every change of the configuration that the driver can have noticed, by whomever.",
-        code "virtio/core/configuration.rs",
-        test "virtio/pci/tests/common.rs" generation_changes_when_what_was_read_has_changed;
+        choice "It changes with every change of the configuration that the driver can have noticed, by whomever.";
     "device.pci.common.reset", Must ["4.1.4.3.1-7"],
         "Writing 0 to device_status resets the device, and device_status reads 0 when that is done.",
-        choice "It is done when the write is.",
-        code "virtio/core/mod.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        choice "It is done when the write is.";
     "device.pci.common.queue-enable-reset", Must ["4.1.4.3.1-8"],
-        "After a reset queue_enable reads 0 for every queue.",
-        code "virtio/core/queues.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        "After a reset queue_enable reads 0 for every queue.";
     "device.pci.common.queue-size-unavailable", Must ["4.1.4.3.1-9"],
-        "queue_size reads 0 where queue_select selects no queue.",
-        code "virtio/core/registers.rs",
-        test "virtio/pci/tests/queues.rs" missing_queues_read_as_unavailable;
+        "queue_size reads 0 where queue_select selects no queue.";
 
     // ---- §4.1.4.4 Notification structure
     "device.pci.notify.present", Must ["4.1.4.4.1-1"],
         "There is a notification capability.",
-        choice "There is one.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "There is one.";
     "device.pci.notify.aligned", Must ["4.1.4.4.1-2"],
-        "The notification structure's offset is a multiple of 2.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" every_queue_has_its_place_in_the_notification_structure;
+        "The notification structure's offset is a multiple of 2.";
     "device.pci.notify.multiplier", Must ["4.1.4.4.1-3"],
         "notify_off_multiplier is 0, or a power of two that is even.",
         choice "It is 4 (an even number, and an even power); a machine may be set up with 0, or any \
-            power of two from 2 to 4096.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" options_that_cannot_be_are_refused;
+            power of two from 2 to 4096.";
     "device.pci.notify.length", Must ["4.1.4.4.1-4", "4.1.4.4.1-5"],
-        "The notification structure has at least 2 bytes, and room for a 16-bit write at every queue's address.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" every_queue_has_its_place_in_the_notification_structure;
+        "The notification structure has at least 2 bytes, and room for a 16-bit write at every queue's address.";
 
     // ---- §4.1.4.5 ISR status
     "device.pci.isr.present", Must ["4.1.4.5.1-1"],
         "There is an ISR status capability.",
-        choice "There is one.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "There is one.";
     "device.pci.isr.config-bit", Must ["4.1.4.5.1-2"],
         "The configuration bit of ISR status is set before a configuration change notification is sent.",
-        choice "Also when the notification goes by MSI-X.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" each_event_comes_by_its_vector;
+        choice "Also when the notification goes by MSI-X.";
     "device.pci.isr.queue-bit", Must ["4.1.4.5.1-3"],
         "Without MSI-X, the queue bit of ISR status is set before a virtqueue notification is sent.",
-        choice "With MSI-X it is left alone.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" used_buffers_assert_the_pin_until_isr_is_read;
+        choice "With MSI-X it is left alone.";
     "device.pci.isr.interrupt-status", Must ["4.1.4.5.1-4"],
         "Without MSI-X, Interrupt Status of the PCI Status register is 1 just while a bit of ISR status is.",
-        choice "With MSI-X it is 0.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" used_buffers_assert_the_pin_until_isr_is_read;
+        choice "With MSI-X it is 0.";
     "device.pci.isr.read-resets", Must ["4.1.4.5.1-5"],
-        "Reading ISR status sets it to 0.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" used_buffers_assert_the_pin_until_isr_is_read;
+        "Reading ISR status sets it to 0.";
 
     // ---- §4.1.4.6 Device-specific configuration
     "device.pci.device-config.aligned", Must ["4.1.4.6.1-1"],
-        "The device-specific configuration's offset is a multiple of 4.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        "The device-specific configuration's offset is a multiple of 4.";
 
     // ---- §4.1.4.7 PCI configuration access capability
     "device.pci.window.present", Must ["4.1.4.7.1-1"],
         "There is a PCI configuration access capability.",
-        choice "There is one.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" all_structures_lie_in_bars_and_apart;
+        choice "There is one.";
     "device.pci.window.write", Must ["4.1.4.7.1-2"],
         "A write of pci_cfg_data writes its first cap.length bytes at cap.offset of BAR cap.bar.",
-        choice "Lengths other than 1, 2 and 4, and what is not within a BAR, are not executed.",
-        code "virtio/pci/window.rs",
-        test "virtio/pci/tests/window.rs" the_window_reads_and_writes_registers;
+        choice "Lengths other than 1, 2 and 4, and what is not within a BAR, are not executed.";
     "device.pci.window.read", Must ["4.1.4.7.1-3"],
         "A read of pci_cfg_data first fetches cap.length bytes at cap.offset of BAR cap.bar into it.",
-        choice "Lengths other than 1, 2 and 4, and what is not within a BAR, are not executed.",
-        code "virtio/pci/window.rs",
-        test "virtio/pci/tests/window.rs" the_window_reads_and_writes_registers;
+        choice "Lengths other than 1, 2 and 4, and what is not within a BAR, are not executed.";
 
     // ---- §4.1.5.1.2 MSI-X vectors
     "device.pci.msix.vectors", Should ["4.1.5.1.2.1-1"],
         "An MSI-X capability has from 2 to 0x800 vectors.",
-        choice "At least 2 unless a machine is set up otherwise; more than 0x800 are refused.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" options_that_cannot_be_are_refused;
+        choice "At least 2 unless a machine is set up otherwise; more than 0x800 are refused.";
     "device.pci.msix.table-size", Must ["4.1.5.1.2.1-2"],
-        "Table Size of the MSI-X capability tells how many vectors there are.",
-        code "virtio/pci/capabilities.rs",
-        test "virtio/pci/tests/discovery.rs" vectors_are_as_many_as_are_of_use_and_the_table_says_so;
+        "Table Size of the MSI-X capability tells how many vectors there are.";
     "device.pci.msix.useful", Should ["4.1.5.1.2.1-3"],
         "There are no more vectors than can be of use.",
-        choice "One for each virtqueue and one for configuration changes.",
-        code "virtio/pci/layout.rs",
-        test "virtio/pci/tests/discovery.rs" vectors_are_as_many_as_are_of_use_and_the_table_says_so;
+        choice "One for each virtqueue and one for configuration changes.";
     "device.pci.msix.map", Must ["4.1.5.1.2.1-4"],
-        "Every event can be mapped to every vector of the table.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
+        "Every event can be mapped to every vector of the table.";
     "device.pci.msix.unmap", Must ["4.1.5.1.2.1-5"],
-        "Every event can be unmapped again.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
+        "Every event can be unmapped again.";
     "device.pci.msix.read-back", Must ["4.1.5.1.2.1-6"],
-        "The vector registers read as the vector that is mapped, or NO_VECTOR.",
-        code "virtio/pci/registers.rs",
-        test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
+        "The vector registers read as the vector that is mapped, or NO_VECTOR.";
     "device.pci.msix.unmapped-on-reset", Must ["4.1.5.1.2.1-7"],
-        "After a reset no event is mapped.",
-        code "virtio/pci/transport.rs", test "virtio/pci/tests/common.rs" reset_makes_the_device_fresh;
+        "After a reset no event is mapped.";
     "device.pci.msix.map-fails-rarely", ShouldNot ["4.1.5.1.2.1-8"],
         "Mapping to a vector of the table fails only where the device cannot do it.",
-        choice "It never fails.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
+        choice "It never fails.";
     "device.pci.msix.map-failure", Must ["4.1.5.1.2.1-9"],
-        "A mapping that failed reads back as NO_VECTOR.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" vectors_map_and_unmap;
+        "A mapping that failed reads back as NO_VECTOR.";
     "device.pci.msix.queue-unmapped-silent", MustNot ["4.1.5.3.1-1"],
-        "With MSI-X, a virtqueue whose vector is NO_VECTOR causes no interrupt.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" each_event_comes_by_its_vector;
+        "With MSI-X, a virtqueue whose vector is NO_VECTOR causes no interrupt.";
     "device.pci.msix.config-unmapped-silent", MustNot ["4.1.5.4.1-1"],
-        "With MSI-X, configuration changes cause no interrupt while their vector is NO_VECTOR.",
-        code "virtio/pci/interrupts.rs",
-        test "virtio/pci/tests/interrupts.rs" each_event_comes_by_its_vector;
+        "With MSI-X, configuration changes cause no interrupt while their vector is NO_VECTOR.";
 }

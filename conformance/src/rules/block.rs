@@ -1,16 +1,21 @@
-//! Requests of the block device (§5.2.6).
+//! The block device (§5.2 of virtio 1.0).
 
 use super::Chapter;
-use crate::event::{BlockRequest, Event};
+use super::features::accept_offered;
+use super::read_only::ReadOnlyFields;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::device::block::WRITEBACK as WRITEBACK_FIELD;
+use crate::event::{BlockRequest, ControlEvent, DataEvent, FeatureEvent, RegisterEvent};
 use crate::features::block;
 use crate::judge::Verdicts;
-use crate::layout::DeviceKind;
+use crate::layout::{Structure, status};
 use crate::protocol::block::kind;
-use crate::requirements;
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::net_receive::END;
+    chapter Block;
 
     HEADER = "block.request.header", Driver Must ["5.2.6"], Asserted,
         "A request begins with 16 device-readable bytes: type, reserved, sector.";
@@ -42,89 +47,115 @@ requirements! {
         "A flush has no data.";
     FLUSH_NEGOTIATED = "block.flush.negotiated", Driver ShouldNot ["5.2.3"], Asserted,
         "Flushes are sent only with VIRTIO_BLK_F_FLUSH.";
+    BLOCK_READ_ONLY = "block.config.read-only", Driver ShouldNot ["5.2.4", "5.2.5"], Asserted,
+        "Of a block device's configuration no field but writeback is written.";
+    WRITEBACK_EARLY = "block.config.writeback-read-early", Driver MustNot ["5.2.5.1-4"], Asserted,
+        "writeback is not read before FEATURES_OK has been set.";
+    WRITEBACK_NEGOTIATED = "block.config.writeback-negotiated", Driver MustNot ["5.2.5"], Asserted,
+        "writeback is written only where VIRTIO_BLK_F_CONFIG_WCE was negotiated.";
+    WRITEBACK_VALUE = "block.config.writeback-value", Driver Must ["5.2.5"], Asserted,
+        "What is written to writeback is 0 or 1.";
+    WRITEBACK = "block.config.writeback-switch", Driver May ["5.2.6.1-5"], Asserted,
+        "With VIRTIO_BLK_F_CONFIG_WCE, the driver may switch the cache mode through writeback.";
+    CACHE_DEDUCED = "block.cache.deduce-writethrough", Driver May ["5.2.5.1-2"], Asserted,
+        "Without VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_BLK_F_FLUSH, the driver may take the cache for a writethrough one and never flush.";
+    ACCEPT_RO = "block.features.ro", Driver Should ["5.2.6.1-2"], Asserted,
+        "The driver accepts VIRTIO_BLK_F_RO where it is offered.";
+
+    @unobservable {
+        "block.config.writeback-no-reliance", Driver MustNot ["5.2.6.1-6"],
+            "what a driver believes to be on stable storage shows in nothing it does to the device",
+            "After writing 0 to writeback, the driver does not take earlier writes for committed.";
+        "block.cache.assume-writeback", Driver Should ["5.2.5.1-3"],
+            "what cache a driver assumes shows at best in when it flushes, which is its own choice",
+            "With VIRTIO_BLK_F_FLUSH and without CONFIG_WCE, the driver assumes a writeback cache.";
+        "block.features.flush", Driver ShouldNot ["5.2.5.1-1"],
+            "a driver that sends no flush may be unable to, or may have had nothing to flush",
+            "A driver that cannot send flush requests does not accept VIRTIO_BLK_F_FLUSH.";
+    }
 }
 
-/// Nothing needs to be remembered.
-pub(crate) struct Rules;
+advice! {
+    "block":
+        "A request does not fit the device: beyond its capacity, against a limit or a feature, or in another layout.";
+        "Hold sector and length against capacity, keep data in multiples of 512 bytes, and put 16 bytes of header before and one device-writable byte of status behind them.";
+    "block.request.reserved":
+        "The header's reserved field is not 0: it was not cleared, or is taken for the priority it once held.";
+        "Write 0 to reserved.";
+}
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules
+/// What this chapter remembers.
+pub(crate) struct BlockRules {
+    read_only: ReadOnlyFields,
+}
+
+/// Judges a request.
+#[inline]
+fn judge(request: &BlockRequest, session: &Session, verdicts: &mut Verdicts) {
+    let queue = Some(request.queue);
+    verdicts.check(STATUS, request.has_status, queue, || {
+        "a request without a device-writable byte".to_owned()
+    });
+    verdicts.check(HEADER, request.header.is_some(), queue, || {
+        "a request with less than 16 device-readable bytes".to_owned()
+    });
+    let Some(header) = request.header else {
+        return;
+    };
+    let known = matches!(
+        header.kind,
+        kind::IN | kind::OUT | kind::FLUSH | kind::GET_ID
+    );
+    verdicts.check(TYPE, known, queue, || {
+        format!("a request of type {}", header.kind)
+    });
+    let zero = header.reserved == 0;
+    verdicts.check_by(RESERVED, [true, zero], queue, || {
+        format!("a request with {:#x} in reserved", header.reserved)
+    });
+    // Without a byte for the status one cannot say which bytes are data.
+    if !request.has_status {
+        return;
     }
-
-    /// Judges a request.
-    #[inline]
-    pub(super) fn request(
-        &mut self,
-        request: &BlockRequest,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
-        let queue = Some(request.queue);
-        verdicts.check(STATUS, request.has_status, queue, || {
-            "a request without a device-writable byte".to_owned()
-        });
-        verdicts.check(HEADER, request.header.is_some(), queue, || {
-            "a request with less than 16 device-readable bytes".to_owned()
-        });
-        let Some(header) = request.header else {
-            return;
-        };
-        let known = matches!(
-            header.kind,
-            kind::IN | kind::OUT | kind::FLUSH | kind::GET_ID
-        );
-        verdicts.check(TYPE, known, queue, || {
-            format!("a request of type {}", header.kind)
-        });
-        let zero = header.reserved == 0;
-        verdicts.check_by(RESERVED, [true, zero], queue, || {
-            format!("a request with {:#x} in reserved", header.reserved)
-        });
-        // Without a byte for the status one cannot say which bytes are data.
-        if !request.has_status {
-            return;
-        }
-        match header.kind {
-            kind::IN => {
-                verdicts.check(READ, request.readable == 0, queue, || {
-                    format!(
-                        "a read with {} device-readable bytes of data",
-                        request.readable
-                    )
-                });
-                transfer(request, header.sector, request.writable, verdicts);
-            }
-            kind::OUT => {
-                verdicts.check(WRITE, request.writable == 0, queue, || {
-                    format!(
-                        "a write with {} device-writable bytes of data",
-                        request.writable
-                    )
-                });
-                transfer(request, header.sector, request.readable, verdicts);
-            }
-            kind::FLUSH => flush(request, header.sector, session, verdicts),
-            _ => return,
-        }
-        if session.has(block::SEG_MAX) {
-            let fits = request.segments <= request.seg_max;
-            verdicts.check(SEGMENTS, fits, queue, || {
+    match header.kind {
+        kind::IN => {
+            verdicts.check(READ, request.readable == 0, queue, || {
                 format!(
-                    "{} segments of data; seg_max is {}",
-                    request.segments, request.seg_max
+                    "a read with {} device-readable bytes of data",
+                    request.readable
                 )
             });
+            transfer(request, header.sector, request.writable, verdicts);
         }
-        if session.has(block::SIZE_MAX) {
-            let fits = request.longest_segment <= request.size_max;
-            verdicts.check(SEGMENT_SIZE, fits, queue, || {
+        kind::OUT => {
+            verdicts.check(WRITE, request.writable == 0, queue, || {
                 format!(
-                    "a segment of {} bytes; size_max is {}",
-                    request.longest_segment, request.size_max
+                    "a write with {} device-writable bytes of data",
+                    request.writable
                 )
             });
+            transfer(request, header.sector, request.readable, verdicts);
         }
+        kind::FLUSH => flush(request, header.sector, session, verdicts),
+        _ => return,
+    }
+    if session.has(block::SEG_MAX) {
+        let fits = request.segments <= request.seg_max;
+        verdicts.check(SEGMENTS, fits, queue, || {
+            format!(
+                "{} segments of data; seg_max is {}",
+                request.segments, request.seg_max
+            )
+        });
+    }
+    if session.has(block::SIZE_MAX) {
+        let fits = request.longest_segment <= request.size_max;
+        verdicts.check(SEGMENT_SIZE, fits, queue, || {
+            format!(
+                "a segment of {} bytes; size_max is {}",
+                request.longest_segment, request.size_max
+            )
+        });
     }
 }
 
@@ -159,6 +190,92 @@ fn flush(request: &BlockRequest, sector: u64, session: &Session, verdicts: &mut 
     });
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, _event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {}
+/// An access to the configuration: writeback (§5.2.5).
+fn accessed(event: &RegisterEvent, session: &Session, verdicts: &mut Verdicts) {
+    let features_ok = session.status & status::FEATURES_OK != 0;
+    match event {
+        RegisterEvent::Read(register) => {
+            if register.structure == Structure::Device && register.covers(WRITEBACK_FIELD) {
+                verdicts.check(WRITEBACK_EARLY, features_ok, None, || {
+                    format!(
+                        "writeback read while device status is {}",
+                        status::names(session.status)
+                    )
+                });
+            }
+        }
+        RegisterEvent::Written(register) => {
+            let Some(value) = register
+                .byte(WRITEBACK_FIELD)
+                .filter(|_| register.structure == Structure::Device)
+            else {
+                return;
+            };
+            let negotiated = session.has(block::CONFIG_WCE);
+            // Before FEATURES_OK it is the time that is wrong, and reported as that.
+            if features_ok {
+                verdicts.check(WRITEBACK_NEGOTIATED, negotiated, None, || {
+                    "writeback written without VIRTIO_BLK_F_CONFIG_WCE".to_owned()
+                });
+            }
+            if verdicts.check(WRITEBACK_VALUE, value <= 1, None, || {
+                format!("writeback written as {value}")
+            }) && negotiated
+            {
+                verdicts.held(WRITEBACK);
+            }
+        }
+    }
+}
+
+impl Chapter for BlockRules {
+    fn new(_kind: DeviceKind) -> Self {
+        BlockRules {
+            read_only: ReadOnlyFields::new(BLOCK_READ_ONLY),
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        if session.kind != DeviceKind::Block {
+            return;
+        }
+        match event {
+            ControlEvent::Register(event) => {
+                self.read_only.register(event, session, verdicts);
+                accessed(event, session, verdicts);
+            }
+            ControlEvent::Status(event) => {
+                self.read_only.status(*event, verdicts);
+                const CACHE: u64 = block::CONFIG_WCE | block::FLUSH;
+                if event.sets_driver_ok() && session.negotiated & CACHE == 0 {
+                    verdicts.held(CACHE_DEDUCED);
+                }
+            }
+            ControlEvent::Feature(FeatureEvent::Decided {
+                offered, accepted, ..
+            }) => accept_offered(ACCEPT_RO, block::RO, *offered, *accepted, session, verdicts),
+            ControlEvent::Feature(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::BlockRequest(request) => judge(request, session, verdicts),
+            DataEvent::Taken(_)
+            | DataEvent::AvailableRead(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. } => {}
+        }
+    }
 }

@@ -1,44 +1,19 @@
-//! The device-specific configuration (§2.3, §4.1.3, §5).
+//! The device-specific configuration (§2.3 of virtio 1.0).
 
-use super::{Chapter, goes_live};
-use crate::event::{Event, Register};
-use crate::features::block;
+use super::Chapter;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{
+    ConfigEvent, ControlEvent, DataEvent, FeatureEvent, Register, RegisterEvent, StatusEvent,
+};
 use crate::judge::Verdicts;
-use crate::layout::{self, Access, DeviceKind, Field, Structure, status};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::layout::{self, Field, Structure, common, status};
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::features::END;
+    chapter Config;
 
-    WIDTH_8 = "config.width.8-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "8-bit fields of the device-specific configuration are accessed a byte at a time.",
-        readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
-        ];
-    WIDTH_16 = "config.width.16-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "16-bit fields of the device-specific configuration are accessed whole, by aligned 16-bit accesses.",
-        readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
-        ];
-    WIDTH_32 = "config.width.32-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "32-bit fields of the device-specific configuration are accessed whole, by aligned 32-bit accesses.",
-        readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
-        ];
-    WIDTH_64 = "config.width.64-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "64-bit fields of the device-specific configuration are accessed as two aligned 32-bit halves.",
-        readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "whole-stores": "The rule covers the common configuration structure as well, but a queue's address may be stored whole.",
-            "every-structure": "The rule covers the common configuration structure as well, and queue addresses are accessed by halves.",
-        ];
-    HALVES = "config.width.halves", Driver May ["4.1.3.1-2"], Asserted,
-        "The halves of a 64-bit field may be accessed independently.";
     OPTIONAL = "config.optional.offered", Driver Must ["2.3.1-2"], Asserted,
         "Fields that a feature bit makes exist are accessed only where the device offers that feature.",
         readings [
@@ -53,32 +28,32 @@ requirements! {
         "The driver does not write the configuration before it has set FEATURES_OK.";
     GENERATION = "config.generation", Driver Should ["2.3.1-1"], Asserted,
         "A field wider than 32 bits is read between two reads of config_generation.";
-    NET_READ_ONLY = "net.config.read-only", Driver MustNot ["5.1.4"], Asserted,
-        "The fields of a network device's configuration are not written.";
-    BLOCK_READ_ONLY = "block.config.read-only", Driver ShouldNot ["5.2.4", "5.2.5"], Asserted,
-        "Of a block device's configuration no field but writeback is written.";
-    CONSOLE_READ_ONLY = "console.config.read-only", Driver ShouldNot ["5.3.4"], Asserted,
-        "Of a console's configuration no field but emerg_wr is written.";
-    WRITEBACK_EARLY = "block.config.writeback-read-early", Driver MustNot ["5.2.5.1-4"], Asserted,
-        "writeback is not read before FEATURES_OK has been set.";
-    WRITEBACK_NEGOTIATED = "block.config.writeback-negotiated", Driver MustNot ["5.2.5"], Asserted,
-        "writeback is written only where VIRTIO_BLK_F_CONFIG_WCE was negotiated.";
-    WRITEBACK_VALUE = "block.config.writeback-value", Driver Must ["5.2.5"], Asserted,
-        "What is written to writeback is 0 or 1.";
-    WRITEBACK = "block.config.writeback-switch", Driver May ["5.2.6.1-5"], Asserted,
-        "With VIRTIO_BLK_F_CONFIG_WCE, the driver may switch the cache mode through writeback.";
-    WRITETHROUGH = "block.config.writeback-no-reliance", Driver MustNot ["5.2.6.1-6"],
-        Unobservable("what a driver believes to be on stable storage shows in nothing it does to the device"),
-        "After writing 0 to writeback, the driver does not take earlier writes for committed.";
-    CACHE_DEDUCED = "block.cache.deduce-writethrough", Driver May ["5.2.5.1-2"], Asserted,
-        "Without VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_BLK_F_FLUSH, the driver may take the cache for a writethrough one and never flush.";
-    CACHE_MODE = "block.cache.assume-writeback", Driver Should ["5.2.5.1-3"],
-        Unobservable("what cache a driver assumes shows at best in when it flushes, which is its own choice"),
-        "With VIRTIO_BLK_F_FLUSH and without CONFIG_WCE, the driver assumes a writeback cache.";
+    FIELDS_ONLY = "config.fields-only", Driver ShouldNot ["2.3", "4.1.4.1"], Asserted,
+        "Nothing is written to the device-specific configuration where none of its fields is.";
+    AGAIN = "config.generation.again", Driver Should ["2.3.1-1"], Provoked(Latitude::UNSETTLED_CONFIGURATION),
+        "Where config_generation has changed the driver reads the configuration again.";
+}
+
+advice! {
+    "config":
+        "A field of the configuration is read or written in a way that a device need not support, and another device answers with something else.";
+        "Access each field by its own width, and only if its feature bit was offered.";
+    "config.fields-only":
+        "A write goes to bytes of the configuration that are no field of it: padding today, and a field of its own on a later device.";
+        "Write fields by their own offset and width.";
+    "config.optional":
+        "A field is accessed whose feature was not looked up or not offered: it need not exist, and holds anything.";
+        "Guard each optional field by a test of its feature bit, after the features have been read.";
+    "config.no-early-write":
+        "The configuration is written before FEATURES_OK has been set, when the device does not know what the driver means by it.";
+        "Move writes to the configuration behind FEATURES_OK.";
+    "config.generation":
+        "A 64-bit field is read without comparing config_generation before and after: a change in between yields two halves that do not belong together.";
+        "Read config_generation, the field, and config_generation again, and repeat until both are the same.";
 }
 
 /// What this chapter remembers.
-pub(crate) struct Rules {
+pub(crate) struct ConfigRules {
     /// The field wider than 32 bits, if there is one.
     wide: Option<&'static Field>,
     /// Which of its bytes have been read since the last complete reading.
@@ -92,24 +67,21 @@ pub(crate) struct Rules {
     checked: bool,
     /// Since the reset, a configuration field was written before FEATURES_OK.
     written_early: bool,
-    /// Since the reset, a read-only field was written.
-    written_read_only: bool,
+    /// Since the reset, something was written where there is no field.
+    stray: bool,
+    /// The configuration has changed between two reads of it.
+    changed: Option<Noticed>,
 }
 
-impl Rules {
-    pub(crate) fn new(kind: DeviceKind) -> Self {
-        Rules {
-            wide: kind.config_fields().iter().find(|f| f.len() > 4),
-            seen: 0,
-            opened: false,
-            unclosed: false,
-            checked: false,
-            written_early: false,
-            written_read_only: false,
-        }
-    }
+/// Whether the driver has seen that config_generation changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Noticed {
+    No,
+    Yes,
+}
 
-    /// What reads and writes have in common. Gives the fields that are touched.
+impl ConfigRules {
+    /// What reads and writes have in common. Returns the fields that are touched.
     fn accessed(
         &mut self,
         write: bool,
@@ -118,19 +90,12 @@ impl Rules {
         verdicts: &mut Verdicts,
     ) -> impl Iterator<Item = &'static Field> + use<> {
         let fields = session.kind.config_fields();
-        let (offset, width) = (register.offset, u32::from(register.width));
         let did = if write { "written" } else { "read" };
-        if let Some(field) = layout::field_at(fields, offset) {
-            let natural = is_natural(field, offset, width);
-            width_judged(field, write, register, Some(natural), verdicts);
-            if field.width == 8 && natural {
-                verdicts.held(HALVES);
-            }
-        }
-        let touched = fields.iter().filter(move |f| {
-            f.offset < offset.saturating_add(width) && offset < f.offset + f.len()
-        });
-        for field in touched.clone().filter(|f| is_optional(f)) {
+        let register = *register;
+        let touched = fields
+            .iter()
+            .filter(move |f| register.overlaps(f.offset, f.len()));
+        for field in touched.clone().filter(|f| !f.always_there) {
             let offered = session.offered & field.feature != 0;
             let settled = session.status & status::FEATURES_OK != 0;
             let exists = offered && (!settled || session.has(field.feature));
@@ -163,14 +128,6 @@ impl Rules {
             verdicts.held(EARLY_READ);
         }
         for field in touched {
-            if field.name == WRITEBACK_FIELD {
-                verdicts.check(WRITEBACK_EARLY, features_ok, None, || {
-                    format!(
-                        "writeback read while device status is {}",
-                        status::names(session.status)
-                    )
-                });
-            }
             if self.wide.is_some_and(|wide| std::ptr::eq(wide, field)) {
                 self.read_wide(field, register, verdicts);
             }
@@ -226,11 +183,20 @@ impl Rules {
     }
 
     fn written(&mut self, register: &Register, session: &Session, verdicts: &mut Verdicts) {
-        let touched = self.accessed(true, register, session, verdicts);
+        let fields = session.kind.config_fields();
+        let mut bytes = (0..u32::from(register.width)).map(|at| register.offset.saturating_add(at));
+        if !bytes.all(|at| layout::field_at(fields, at).is_some()) {
+            self.stray = true;
+            let Register { width, offset, .. } = register;
+            let message = format!(
+                "{width} bytes written at offset {offset:#x} of the {}",
+                Structure::Device.name()
+            );
+            verdicts.violated(FIELDS_ONLY, None, message);
+        }
         let features_ok = session.status & status::FEATURES_OK != 0;
-        for field in touched {
-            // §5.3.5: emerg_wr can be written at any time.
-            if !features_ok && field.name != EMERGENCY_FIELD {
+        for field in self.accessed(true, register, session, verdicts) {
+            if !features_ok && !field.at_any_time {
                 self.written_early = true;
                 verdicts.violated(
                     EARLY_WRITE,
@@ -242,155 +208,101 @@ impl Rules {
                     ),
                 );
             }
-            if field.access == Access::ReadOnly {
-                self.written_read_only = true;
-                if let Some(requirement) = read_only(session.kind) {
-                    verdicts.violated(
-                        requirement,
-                        None,
-                        format!("{} written, which the driver only reads", field.name),
-                    );
-                }
-            }
-            if field.name == WRITEBACK_FIELD {
-                let negotiated = session.has(crate::features::block::CONFIG_WCE);
-                // Before FEATURES_OK it is the time that is wrong, and told as that.
-                if features_ok {
-                    verdicts.check(WRITEBACK_NEGOTIATED, negotiated, None, || {
-                        "writeback written without VIRTIO_BLK_F_CONFIG_WCE".to_owned()
-                    });
-                }
-                let value = register
-                    .value
-                    .checked_shr((field.offset - register.offset.min(field.offset)) * 8)
-                    .unwrap_or(0) as u8;
-                if verdicts.check(WRITEBACK_VALUE, value <= 1, None, || {
-                    format!("writeback written as {value}")
-                }) && negotiated
-                {
-                    verdicts.held(WRITEBACK);
-                }
-            }
         }
     }
-}
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
-        match event {
-            Event::RegisterRead(register) => common_accessed(false, register, verdicts),
-            Event::RegisterWritten(register) => common_accessed(true, register, verdicts),
-            _ => {}
-        }
-        match event {
-            Event::RegisterRead(register) => match register.structure {
-                Structure::Device => self.read(register, session, verdicts),
-                Structure::Common
-                    if (register.offset..register.offset.saturating_add(register.width.into()))
-                        .contains(&layout::common::CONFIG_GENERATION) =>
-                {
-                    self.generation_read(verdicts);
-                }
-                _ => {}
-            },
-            Event::RegisterWritten(register) if register.structure == Structure::Device => {
-                self.written(register, session, verdicts);
+    /// config_generation or the configuration is read after a change between two reads.
+    fn notices(&mut self, register: &Register, verdicts: &mut Verdicts) {
+        match (self.changed, register.structure) {
+            (Some(Noticed::No), Structure::Common)
+                if register.covers(common::CONFIG_GENERATION) =>
+            {
+                self.changed = Some(Noticed::Yes);
             }
-            Event::DeviceFeaturesRead { select: 0 } => self.checked = true,
-            Event::StatusWritten { to, .. } => {
-                if to & status::FEATURES_OK & !session.status != 0 && !self.written_early {
-                    verdicts.held(EARLY_WRITE);
-                }
-                if goes_live(event) {
-                    const CACHE: u64 = block::CONFIG_WCE | block::FLUSH;
-                    if session.kind == DeviceKind::Block && session.negotiated & CACHE == 0 {
-                        verdicts.held(CACHE_DEDUCED);
-                    }
-                    self.moved_on(verdicts);
-                    if !self.written_read_only
-                        && let Some(requirement) = read_only(session.kind)
-                    {
-                        verdicts.held(requirement);
-                    }
-                }
-                if *to == 0 {
-                    self.moved_on(verdicts);
-                    self.seen = 0;
-                    self.written_early = false;
-                    self.written_read_only = false;
-                }
+            (Some(Noticed::Yes), Structure::Device) => {
+                self.changed = None;
+                verdicts.held(AGAIN);
             }
             _ => {}
         }
     }
-}
 
-const WRITEBACK_FIELD: &str = "writeback";
-const EMERGENCY_FIELD: &str = "emerg_wr";
-const MAC_FIELD: &str = "mac";
-
-/// Whether an access at `offset` in `field` has the width that §4.1.3.1 asks for.
-fn is_natural(field: &Field, offset: u32, width: u32) -> bool {
-    let at = offset - field.offset;
-    match field.width {
-        1 => width == 1,
-        2 => width == 2 && at == 0,
-        4 => width == 4 && at == 0,
-        _ => width == 4 && at.is_multiple_of(4),
-    }
-}
-
-/// An access to the common configuration structure, which only some readings of §4.1.3.1 cover.
-fn common_accessed(write: bool, register: &Register, verdicts: &mut Verdicts) {
-    if register.structure == Structure::Common
-        && let Some(field) = layout::field_at(layout::COMMON, register.offset)
-    {
-        width_judged(field, write, register, None, verdicts);
-    }
-}
-
-/// Judges the width of an access that begins in `field`; `device_specific` has whether it is right
-/// if the field is one of the device-specific configuration.
-fn width_judged(
-    field: &Field,
-    write: bool,
-    register: &Register,
-    device_specific: Option<bool>,
-    verdicts: &mut Verdicts,
-) {
-    let (offset, width) = (register.offset, u32::from(register.width));
-    let natural = is_natural(field, offset, width);
-    let says = || {
-        format!(
-            "{width} bytes {} at offset {offset:#x}, in the {}-bit field {}",
-            if write { "written" } else { "read" },
-            u32::from(field.width) * 8,
-            field.name
-        )
-    };
-    let narrow = [device_specific, Some(natural)];
-    match field.width {
-        1 => verdicts.check_by(WIDTH_8, narrow, None, says),
-        2 => verdicts.check_by(WIDTH_16, narrow, None, says),
-        4 => verdicts.check_by(WIDTH_32, narrow, None, says),
-        _ => {
-            let whole = device_specific.is_none() && write && width == 8 && offset == field.offset;
-            let by = [device_specific, Some(natural || whole), Some(natural)];
-            verdicts.check_by(WIDTH_64, by, None, says)
+    fn status(&mut self, event: StatusEvent, session: &Session, verdicts: &mut Verdicts) {
+        let StatusEvent::Written { to, .. } = event else {
+            return;
+        };
+        if to & status::FEATURES_OK & !session.status != 0 && !self.written_early {
+            verdicts.held(EARLY_WRITE);
         }
-    };
-}
-
-/// §5.1.4: mac always exists, though only VIRTIO_NET_F_MAC makes it valid.
-fn is_optional(field: &Field) -> bool {
-    field.feature != 0 && field.name != MAC_FIELD
-}
-
-fn read_only(kind: DeviceKind) -> Option<Req> {
-    match kind {
-        DeviceKind::Net => Some(NET_READ_ONLY),
-        DeviceKind::Block => Some(BLOCK_READ_ONLY),
-        DeviceKind::Console => Some(CONSOLE_READ_ONLY),
-        DeviceKind::Entropy => None,
+        if event.sets_driver_ok() {
+            self.moved_on(verdicts);
+            if !self.stray {
+                verdicts.held(FIELDS_ONLY);
+            }
+        }
+        if to != 0 && self.changed == Some(Noticed::Yes) {
+            // Not so with other registers: another processor may be writing those.
+            let message = "config_generation had changed since the configuration was read, which was not read again";
+            verdicts.violated(AGAIN, None, message.to_owned());
+            self.changed = None;
+        }
+        if to == 0 {
+            self.moved_on(verdicts);
+            self.seen = 0;
+            self.written_early = false;
+            self.stray = false;
+            self.changed = None;
+        }
     }
+}
+
+impl Chapter for ConfigRules {
+    fn new(kind: DeviceKind) -> Self {
+        ConfigRules {
+            wide: kind.config_fields().iter().find(|f| f.len() > 4),
+            seen: 0,
+            opened: false,
+            unclosed: false,
+            checked: false,
+            written_early: false,
+            stray: false,
+            changed: None,
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            ControlEvent::Register(RegisterEvent::Read(register)) => {
+                self.notices(register, verdicts);
+                match register.structure {
+                    Structure::Device => self.read(register, session, verdicts),
+                    Structure::Common if register.covers(common::CONFIG_GENERATION) => {
+                        self.generation_read(verdicts);
+                    }
+                    Structure::Common | Structure::Notify | Structure::Isr | Structure::PciCfg => {}
+                }
+            }
+            ControlEvent::Register(RegisterEvent::Written(register)) => {
+                if register.structure == Structure::Device {
+                    self.written(register, session, verdicts);
+                }
+            }
+            ControlEvent::Feature(FeatureEvent::DeviceRead { select: 0 }) => self.checked = true,
+            ControlEvent::Status(event) => self.status(*event, session, verdicts),
+            ControlEvent::Config(ConfigEvent::ChangedBetweenReads) => {
+                self.changed = Some(Noticed::No);
+            }
+            ControlEvent::Feature(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }

@@ -1,18 +1,24 @@
-//! The console device (§5.3).
+//! The console device (§5.3 of virtio 1.0).
 
 use super::Chapter;
-use super::ring::Buffers;
-use crate::event::{Chain, ConsoleMessage, Event};
+use super::buffer::{Directions, room};
+use super::read_only::ReadOnlyFields;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::device::console::port_of;
+use crate::event::{
+    Buffer, ChainEnd, ConsoleEvent, ConsoleMessage, ControlEvent, DataEvent, QueueEvent,
+};
 use crate::features::console;
 use crate::judge::Verdicts;
-use crate::layout::DeviceKind;
+use crate::layout::status;
 use crate::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use crate::protocol::console::{CONTROL_LEN, event};
-use crate::requirements;
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::block::END;
+    chapter Console;
 
     RECEIVE = "console.receive.writable", Driver MustNot ["5.3.6.1-1"], Asserted,
         "A receiveq is given no device-readable buffers.";
@@ -56,17 +62,42 @@ requirements! {
             "may-cross": "That a port which was open is closed may have been sent before CONSOLE_PORT was seen, and is no answer.",
             "next": "The next PORT_OPEN for that port is the answer.",
         ];
+    CONSOLE_READ_ONLY = "console.config.read-only", Driver ShouldNot ["5.3.4"], Asserted,
+        "Of a console's configuration no field but emerg_wr is written.";
+    QUEUES = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
+        "A console's queues beyond port 0's are enabled only with VIRTIO_CONSOLE_F_MULTIPORT.";
+}
+
+advice! {
+    "console.control.port-ready-sent":
+        "A port is used, and the device was never told that it is ready: it keeps back what there is to say of the port, such as its name and that it is a console.";
+        "Answer each DEVICE_ADD by PORT_READY with value 1, or 0 where the port cannot be set up.";
+    "console.receive":
+        "A receive queue is given buffers that are not for the device to write, or that hold nothing.";
+        "Give device-writable buffers of at least a byte.";
+    "console.control-receive":
+        "A buffer for control messages is not for the device to write, or too small: messages that do not fit wait for a larger one.";
+        "Give device-writable buffers of 8 bytes and what may follow upon them, the size of a console or the name of a port.";
+    "console":
+        "The console driver speaks of ports that are not there, or answers a control message out of turn.";
+        "Wait for DEVICE_ADD before using a port, answer DEVICE_READY first and PORT_OPEN 1 to CONSOLE_PORT, and keep within max_nr_ports.";
 }
 
 /// So much output does not come before an answer that is under way.
 const UNREADY: u32 = 256;
 
 /// Ports beyond these are not kept account of.
-const PORTS: u32 = 64;
+const MAX_PORTS: u32 = 64;
 
-/// What this chapter remembers since the last reset.
+/// What this chapter remembers.
+pub(crate) struct ConsoleRules {
+    read_only: ReadOnlyFields,
+    ports: Ports,
+}
+
+/// What is known of ports, and of the control queues, since the last reset.
 #[derive(Default)]
-pub(crate) struct Rules {
+struct Ports {
     /// DEVICE_READY has been sent.
     ready: bool,
     /// Some message was sent before it; told once.
@@ -84,52 +115,45 @@ pub(crate) struct Rules {
     open: u64,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules::default()
-    }
-
-    /// Judges a chain with such buffers (§5.3.2: queues 2 and 3 are for control, else
+impl Ports {
+    /// Judges a buffer that the driver has made available (§5.3.2: queues 2 and 3 are for control, else
     /// even ones receive and odd ones transmit).
     #[inline]
-    pub(super) fn chain(&mut self, chain: &Chain<'_>, buffers: Buffers, verdicts: &mut Verdicts) {
-        let (requirement, wrong, kind) = match chain.queue {
-            CONTROL_RECEIVEQ => (CONTROL_RECEIVE, buffers.readable(), "device-readable"),
-            CONTROL_TRANSMITQ => (CONTROL_TRANSMIT, buffers.writable(), "device-writable"),
-            q if q % 2 == 0 => (RECEIVE, buffers.readable(), "device-readable"),
-            _ => (TRANSMIT, buffers.writable(), "device-writable"),
+    fn taken(&mut self, buffer: &Buffer<'_>, verdicts: &mut Verdicts) {
+        let directions = Directions::of(buffer);
+        let (requirement, wrong, kind) = match buffer.queue {
+            CONTROL_RECEIVEQ => (CONTROL_RECEIVE, directions.readable(), "device-readable"),
+            CONTROL_TRANSMITQ => (CONTROL_TRANSMIT, directions.writable(), "device-writable"),
+            q if q % 2 == 0 => (RECEIVE, directions.readable(), "device-readable"),
+            _ => (TRANSMIT, directions.writable(), "device-writable"),
         };
-        verdicts.check(requirement, !wrong, Some(chain.queue), || {
-            format!("chain {} has {kind} buffers", chain.head)
+        let (queue, id) = (Some(buffer.queue), buffer.id);
+        verdicts.check(requirement, !wrong, queue, || {
+            format!("chain {id} has {kind} buffers")
         });
         if wrong {
             return;
         }
-        let head = chain.head;
-        match chain.queue {
+        match buffer.queue {
             CONTROL_TRANSMITQ => {}
             CONTROL_RECEIVEQ => {
-                let room = super::ring::room(chain);
-                verdicts.check(
-                    CONTROL_ROOM,
-                    room >= CONTROL_LEN as u64,
-                    Some(chain.queue),
-                    || format!("chain {head} has room for {room} bytes"),
-                );
+                let room = room(buffer);
+                verdicts.check(CONTROL_ROOM, room >= CONTROL_LEN as u64, queue, || {
+                    format!("chain {id} has room for {room} bytes")
+                });
             }
             q if q % 2 == 0 => {
-                let room = super::ring::room(chain);
-                verdicts.check(RECEIVE_ROOM, room > 0, Some(chain.queue), || {
-                    format!("chain {head} has no room")
+                verdicts.check(RECEIVE_ROOM, room(buffer) > 0, queue, || {
+                    format!("chain {id} has no room")
                 });
             }
             q => {
-                let port = if q == 1 { 0 } else { u32::from(q) / 2 - 1 };
+                let port = u32::from(port_of(q));
                 let bit = 1_u64.checked_shl(port).unwrap_or(0);
                 self.output(port, bit, verdicts);
                 // §5.3.2: port 0's queues always exist.
                 let added = port == 0 || self.added & bit != 0;
-                verdicts.check(TRANSMIT_ADDED, added, Some(chain.queue), || {
+                verdicts.check(TRANSMIT_ADDED, added, queue, || {
                     format!("output for port {port}, which the device has not added")
                 });
             }
@@ -193,7 +217,7 @@ impl Rules {
         let exists = verdicts.check(PORT_NUMBER, id < message.max_nr_ports, queue, || {
             format!("{}; max_nr_ports is {}", says(), message.max_nr_ports)
         });
-        if !exists || id >= PORTS {
+        if !exists || id >= MAX_PORTS {
             return;
         }
         verdicts.check(added_rule, self.added & 1 << id != 0, queue, || {
@@ -209,6 +233,21 @@ impl Rules {
         }
     }
 
+    /// The device has sent a message.
+    fn received(&mut self, id: u32, event: u16) {
+        if id >= MAX_PORTS {
+            return;
+        }
+        match event {
+            event::DEVICE_ADD => {
+                self.added |= 1 << id;
+                self.ready_ports &= !(1 << id);
+            }
+            event::CONSOLE_PORT => self.consoles |= 1 << id,
+            _ => {}
+        }
+    }
+
     /// The driver says whether the port whose bit is `port` is open.
     fn opened(
         &mut self,
@@ -221,7 +260,7 @@ impl Rules {
         match value {
             1 => self.open |= port,
             0 => self.open &= !port,
-            // Told by then.
+            // Reported by then.
             _ => return,
         }
         if asked {
@@ -237,24 +276,74 @@ impl Rules {
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+/// Judges whether queues beyond port 0's exist that the driver enables (§5.3.2).
+fn enabled(queue: u16, session: &Session, verdicts: &mut Verdicts) {
+    // Without FEATURES_OK it is the time that is wrong, and reported as that.
+    if queue >= CONTROL_RECEIVEQ && session.status & status::FEATURES_OK != 0 {
+        let negotiated = session.has(console::MULTIPORT);
+        verdicts.check(QUEUES, negotiated, Some(queue), || {
+            "enabled without VIRTIO_CONSOLE_F_MULTIPORT".to_owned()
+        });
+    }
+}
+
+impl Chapter for ConsoleRules {
+    fn new(_kind: DeviceKind) -> Self {
+        ConsoleRules {
+            read_only: ReadOnlyFields::new(CONSOLE_READ_ONLY),
+            ports: Ports::default(),
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        if session.kind != DeviceKind::Console {
+            return;
+        }
         match event {
-            Event::ConsoleMessage(message) => self.sent(message, session, verdicts),
-            Event::ConsoleMessageSent {
-                id: id @ 0..PORTS,
-                event,
-                ..
-            } => match *event {
-                event::DEVICE_ADD => {
-                    self.added |= 1 << id;
-                    self.ready_ports &= !(1 << id);
+            ControlEvent::Register(event) => self.read_only.register(event, session, verdicts),
+            ControlEvent::Status(event) => {
+                self.read_only.status(*event, verdicts);
+                if event.asks_for_reset() {
+                    self.ports = Ports::default();
                 }
-                event::CONSOLE_PORT => self.consoles |= 1 << id,
-                _ => {}
+            }
+            ControlEvent::Queue(QueueEvent::EnableWritten {
+                queue,
+                value: 1,
+                setup: Some(setup),
+            }) if !setup.enabled => enabled(*queue, session, verdicts),
+            ControlEvent::Console(event) => match event {
+                ConsoleEvent::DriverMessage(message) => self.ports.sent(message, session, verdicts),
+                ConsoleEvent::DeviceMessage { id, event, .. } => self.ports.received(*id, *event),
             },
-            Event::StatusWritten { to: 0, .. } => *self = Rules::default(),
-            _ => {}
+            ControlEvent::Queue(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            // The parts of a chain that has no end are not known.
+            DataEvent::Taken(buffer)
+                if session.kind == DeviceKind::Console
+                    && matches!(buffer.end, ChainEnd::Complete) =>
+            {
+                self.ports.taken(buffer, verdicts);
+            }
+            DataEvent::Taken(_)
+            | DataEvent::AvailableRead(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 }

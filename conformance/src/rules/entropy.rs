@@ -1,48 +1,91 @@
-//! The entropy device (§5.4).
+//! The entropy device (§5.4 of virtio 1.0).
 
 use super::Chapter;
-use super::ring::Buffers;
-use crate::event::{Chain, Event};
+use super::buffer::{Directions, room};
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{Buffer, ChainEnd, ControlEvent, DataEvent};
 use crate::judge::Verdicts;
-use crate::layout::DeviceKind;
-use crate::requirements;
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::console::END;
+    chapter Entropy;
 
     WRITABLE = "entropy.buffer.writable", Driver MustNot ["5.4.6.1-1"], Asserted,
         "The entropy device's queue is given no device-readable buffers.";
     ROOM = "entropy.buffer.room", Driver Must ["5.4.6"], Asserted,
         "A buffer in the entropy device's queue has room for a random byte at least.";
-    LENGTH = "entropy.length.examined", Driver Must ["5.4.6.1-2"],
-        Unobservable("how many of the bytes returned a driver passes on it does not tell the device"),
-        "The driver takes no more bytes for random than the device says it has written.";
+
+    @unobservable {
+        "entropy.length.examined", Driver Must ["5.4.6.1-2"],
+            "how many of the bytes returned a driver passes on it does not tell the device",
+            "The driver takes no more bytes for random than the device says it has written.";
+    }
+}
+
+advice! {
+    "entropy":
+        "A buffer for entropy is not for the device to write, or holds nothing.";
+        "Give device-writable buffers of at least a byte.";
 }
 
 /// Nothing needs to be remembered.
-pub(crate) struct Rules;
+pub(crate) struct EntropyRules;
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules
-    }
-
-    /// Judges a chain with such buffers.
-    #[inline]
-    pub(super) fn chain(&mut self, chain: &Chain<'_>, buffers: Buffers, verdicts: &mut Verdicts) {
-        verdicts.check(WRITABLE, !buffers.readable(), Some(chain.queue), || {
-            format!("chain {} has device-readable buffers", chain.head)
+/// Judges a buffer that the driver has made available.
+#[inline]
+fn taken(buffer: &Buffer<'_>, verdicts: &mut Verdicts) {
+    let (queue, id) = (Some(buffer.queue), buffer.id);
+    let readable = Directions::of(buffer).readable();
+    verdicts.check(WRITABLE, !readable, queue, || {
+        format!("chain {id} has device-readable buffers")
+    });
+    if !readable {
+        verdicts.check(ROOM, room(buffer) > 0, queue, || {
+            format!("chain {id} has no room")
         });
-        if !buffers.readable() {
-            let room = super::ring::room(chain) > 0;
-            verdicts.check(ROOM, room, Some(chain.queue), || {
-                format!("chain {} has no room", chain.head)
-            });
-        }
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, _event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {}
+impl Chapter for EntropyRules {
+    fn new(_kind: DeviceKind) -> Self {
+        EntropyRules
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
+        match event {
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Status(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            // The parts of a chain that has no end are not known.
+            DataEvent::Taken(buffer)
+                if session.kind == DeviceKind::Entropy
+                    && matches!(buffer.end, ChainEnd::Complete) =>
+            {
+                taken(buffer, verdicts);
+            }
+            DataEvent::Taken(_)
+            | DataEvent::AvailableRead(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
+        }
+    }
 }

@@ -1,16 +1,18 @@
-//! Feature negotiation (§2.2, §3.1, §5.1.3.1, §6).
+//! Feature negotiation (§2.2, §3.1, §6 of virtio 1.0).
 
-use super::{Chapter, goes_live};
-use crate::event::Event;
-use crate::features::{self, VERSION_1, block, names, net};
+use super::Chapter;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, FeatureEvent, RegisterEvent, StatusEvent};
+use crate::features::{self, VERSION_1, names};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, Structure, status};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::latitude::Latitude;
+use crate::layout::{Structure, status};
+use crate::requirement::{Req, requirements};
 use crate::session::Session;
 
 requirements! {
-    after super::status::END;
+    chapter Features;
 
     OFFERED = "features.offered", Driver MustNot ["2.2.1-1"], Asserted,
         "The driver accepts no feature bit that the device does not offer.";
@@ -35,62 +37,37 @@ requirements! {
         "Once FEATURES_OK has been set, features are negotiated anew only after a reset.";
     ACCEPT_VERSION_1 = "features.version-1", Driver Must ["6.1-1"], Asserted,
         "The driver accepts VIRTIO_F_VERSION_1 where it is offered.";
-    ACCEPT_RO = "block.features.ro", Driver Should ["5.2.6.1-2"], Asserted,
-        "The driver accepts VIRTIO_BLK_F_RO where it is offered.";
-    ACCEPT_MAC = "net.features.mac", Driver Should ["5.1.4.2-1"], Asserted,
-        "The driver accepts VIRTIO_NET_F_MAC where it is offered.";
-    CAN_FLUSH = "block.features.flush", Driver ShouldNot ["5.2.5.1-1"],
-        Unobservable("a driver that sends no flush may be unable to, or may have had nothing to flush"),
-        "A driver that cannot send flush requests does not accept VIRTIO_BLK_F_FLUSH.";
+    UNKNOWN = "features.unknown", Driver MustNot ["2.2"], Provoked(Latitude::UNKNOWN_FEATURES),
+        "The driver does not accept feature bits that it cannot know.";
 
-    NEEDS_GUEST_TSO4 = "net.features.dependency.guest-tso4", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_GUEST_TSO4 is accepted only together with GUEST_CSUM.";
-    NEEDS_GUEST_TSO6 = "net.features.dependency.guest-tso6", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_GUEST_TSO6 is accepted only together with GUEST_CSUM.";
-    NEEDS_GUEST_ECN = "net.features.dependency.guest-ecn", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_GUEST_ECN is accepted only together with GUEST_TSO4 or GUEST_TSO6.";
-    NEEDS_GUEST_UFO = "net.features.dependency.guest-ufo", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_GUEST_UFO is accepted only together with GUEST_CSUM.";
-    NEEDS_HOST_TSO4 = "net.features.dependency.host-tso4", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_HOST_TSO4 is accepted only together with CSUM.";
-    NEEDS_HOST_TSO6 = "net.features.dependency.host-tso6", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_HOST_TSO6 is accepted only together with CSUM.";
-    NEEDS_HOST_ECN = "net.features.dependency.host-ecn", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_HOST_ECN is accepted only together with HOST_TSO4 or HOST_TSO6.";
-    NEEDS_HOST_UFO = "net.features.dependency.host-ufo", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_HOST_UFO is accepted only together with CSUM.";
-    NEEDS_CTRL_RX = "net.features.dependency.ctrl-rx", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_CTRL_RX is accepted only together with CTRL_VQ.";
-    NEEDS_CTRL_VLAN = "net.features.dependency.ctrl-vlan", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_CTRL_VLAN is accepted only together with CTRL_VQ.";
-    NEEDS_GUEST_ANNOUNCE = "net.features.dependency.guest-announce", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_GUEST_ANNOUNCE is accepted only together with CTRL_VQ.";
-    NEEDS_MQ = "net.features.dependency.mq", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_MQ is accepted only together with CTRL_VQ.";
-    NEEDS_CTRL_MAC_ADDR = "net.features.dependency.ctrl-mac-addr", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
-        "VIRTIO_NET_F_CTRL_MAC_ADDR is accepted only together with CTRL_VQ.";
+    @unobservable {
+        "features.version-1.missing", Driver May ["6.1-2"],
+            "a device of virtio 1.0 always offers VIRTIO_F_VERSION_1 (§6.2), so none can see what a driver does without it",
+            "The driver may fail where VIRTIO_F_VERSION_1 is not offered.";
+    }
 }
 
-/// Who says so for each feature of a network device that needs another (§5.1.3.1).
-static NET_NEEDS: [(u64, Req); 13] = [
-    (net::GUEST_TSO4, NEEDS_GUEST_TSO4),
-    (net::GUEST_TSO6, NEEDS_GUEST_TSO6),
-    (net::GUEST_ECN, NEEDS_GUEST_ECN),
-    (net::GUEST_UFO, NEEDS_GUEST_UFO),
-    (net::HOST_TSO4, NEEDS_HOST_TSO4),
-    (net::HOST_TSO6, NEEDS_HOST_TSO6),
-    (net::HOST_ECN, NEEDS_HOST_ECN),
-    (net::HOST_UFO, NEEDS_HOST_UFO),
-    (net::CTRL_RX, NEEDS_CTRL_RX),
-    (net::CTRL_VLAN, NEEDS_CTRL_VLAN),
-    (net::GUEST_ANNOUNCE, NEEDS_GUEST_ANNOUNCE),
-    (net::MQ, NEEDS_MQ),
-    (net::CTRL_MAC_ADDR, NEEDS_CTRL_MAC_ADDR),
-];
+advice! {
+    "features":
+        "The features written do not follow from those offered, or are written at the wrong time.";
+        "After DRIVER, read both words of device_feature, keep the bits the driver implements and whose dependencies hold, write both words of driver_feature, then set FEATURES_OK; later changes need a reset.";
+    "features.offered":
+        "A bit is accepted that the device has not offered, usually because a constant is written. Nobody implements what the driver then relies on.";
+        "Write what is offered AND what the driver knows.";
+    "features.read-first":
+        "Features are accepted from a word that was not read, often bit 32 (VERSION_1) from a word the driver takes for granted.";
+        "Write 0, then 1 to device_feature_select and read device_feature each time.";
+    "features.version-1":
+        "VIRTIO_F_VERSION_1 is offered and bit 0 of the second word of driver_feature is not set; the device may refuse to work.";
+        "Always include bit 32 in what the driver knows.";
+    "features.configuration-read":
+        "Not wrong by the text, but the order of reading the configuration and writing features is open to debate.";
+        "Read features, read the configuration as far as it decides on features, write features once, set FEATURES_OK.";
+}
 
 /// What this chapter remembers.
 #[derive(Default)]
-pub(crate) struct Rules {
+pub(crate) struct FeatureRules {
     /// Which of the first two words of device_feature have ever been read. A driver that resumes
     /// does not always read them again (Linux does not).
     read: [bool; 2],
@@ -158,11 +135,7 @@ impl Step {
     }
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules::default()
-    }
-
+impl FeatureRules {
     fn feature_written(
         &mut self,
         select: u32,
@@ -247,45 +220,81 @@ impl Rules {
             }
         }
         self.step.judge(verdicts);
-        for (requirement, kind, bit) in [
-            (ACCEPT_VERSION_1, None, VERSION_1),
-            (ACCEPT_RO, Some(DeviceKind::Block), block::RO),
-            (ACCEPT_MAC, Some(DeviceKind::Net), net::MAC),
-        ] {
-            if offered & bit != 0 && kind.is_none_or(|k| k == session.kind) {
-                verdicts.check(requirement, accepted & bit != 0, None, || {
-                    format!("{} offered and not accepted", names(session.kind, bit))
-                });
-            }
+        accept_offered(
+            ACCEPT_VERSION_1,
+            VERSION_1,
+            offered,
+            accepted,
+            session,
+            verdicts,
+        );
+        if session.latitudes.has(Latitude::UNKNOWN_FEATURES) {
+            let unknown = accepted & features::UNKNOWN;
+            verdicts.check(UNKNOWN, unknown == 0, None, || {
+                format!("{unknown:#x} accepted, bits to which no meaning is assigned")
+            });
         }
-        for &(bit, any_of) in features::dependencies(session.kind) {
-            if accepted & bit != 0
-                && let Some((_, requirement)) = NET_NEEDS.iter().find(|(of, _)| *of == bit)
-            {
-                verdicts.check(*requirement, accepted & any_of != 0, None, || {
-                    format!(
-                        "{} accepted without {}",
-                        names(session.kind, bit),
-                        names(session.kind, any_of)
-                    )
-                });
+    }
+
+    fn status(&mut self, event: StatusEvent, verdicts: &mut Verdicts) {
+        match event {
+            StatusEvent::Written { to: 0, .. } => {
+                *self = FeatureRules {
+                    read: self.read,
+                    ..FeatureRules::default()
+                };
             }
+            StatusEvent::Written { to, .. } => {
+                self.asked |= to & status::FEATURES_OK != 0;
+                if event.sets_driver_ok() && self.asked && !self.late {
+                    verdicts.held(FINAL);
+                    verdicts.held(RENEGOTIATION);
+                }
+            }
+            StatusEvent::Read { .. } | StatusEvent::ResetDone | StatusEvent::NeedsReset => {}
         }
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+/// Judges whether `bit`, which a driver is to accept where it is offered, was accepted.
+pub(super) fn accept_offered(
+    requirement: Req,
+    bit: u64,
+    offered: u64,
+    accepted: u64,
+    session: &Session,
+    verdicts: &mut Verdicts,
+) {
+    if offered & bit != 0 {
+        verdicts.check(requirement, accepted & bit != 0, None, || {
+            format!("{} offered and not accepted", names(session.kind, bit))
+        });
+    }
+}
+
+impl Chapter for FeatureRules {
+    fn new(_kind: DeviceKind) -> Self {
+        FeatureRules::default()
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match *event {
-            Event::DeviceFeaturesRead { select } => {
-                if let Some(read) = self.read.get_mut(select as usize) {
-                    *read = true;
+            ControlEvent::Feature(event) => match event {
+                FeatureEvent::DeviceRead { select } => {
+                    for read in [&mut self.read, &mut self.read_again] {
+                        if let Some(read) = read.get_mut(select as usize) {
+                            *read = true;
+                        }
+                    }
                 }
-                if let Some(read) = self.read_again.get_mut(select as usize) {
-                    *read = true;
+                FeatureEvent::DriverWritten { select, value } => {
+                    self.feature_written(select, value, session, verdicts);
                 }
-            }
-            Event::RegisterRead(register)
+                FeatureEvent::Decided {
+                    offered, accepted, ..
+                } => self.decided(offered, accepted, session, verdicts),
+            },
+            ControlEvent::Register(RegisterEvent::Read(register))
                 if register.structure == Structure::Device
                     && !self.asked
                     && session.status & status::DRIVER != 0 =>
@@ -296,26 +305,19 @@ impl Chapter for Rules {
                     self.step.read_after = true;
                 }
             }
-            Event::DriverFeaturesWritten { select, value } => {
-                self.feature_written(select, value, session, verdicts);
-            }
-            Event::FeaturesDecided {
-                offered, accepted, ..
-            } => self.decided(offered, accepted, session, verdicts),
-            Event::StatusWritten { to: 0, .. } => {
-                *self = Rules {
-                    read: self.read,
-                    ..Rules::default()
-                };
-            }
-            Event::StatusWritten { to, .. } => {
-                self.asked |= to & status::FEATURES_OK != 0;
-                if goes_live(event) && self.asked && !self.late {
-                    verdicts.held(FINAL);
-                    verdicts.held(RENEGOTIATION);
-                }
-            }
-            _ => {}
+            ControlEvent::Status(event) => self.status(event, verdicts),
+            ControlEvent::Register(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
         }
     }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }

@@ -1,37 +1,50 @@
-//! The rules, one file a chapter. Each declares its requirements and judges events against them.
+//! The rules, one file a chapter. Each declares its requirements, judges events against them, and says
+//! how a violation looks and how a driver is mended.
 //!
 //! A new chapter is one line in `chapters!`. A rule sees the [session](crate::session) as it was
 //! before the event.
+//!
+//! No match on events ends in a wildcard: a new event does not compile until every chapter has said
+//! what it does with it.
 
-use crate::event::{ChainEnd, Event};
-use crate::judge::{Tallies, Verdicts};
-use crate::layout::{self, DeviceKind};
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use crate::advice::Advice;
+use crate::built;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent};
+use crate::judge::Verdicts;
+use crate::latitude;
 use crate::requirement::Requirement;
 use crate::session::Session;
+use crate::tally::Tallies;
 
 pub mod block;
+pub mod buffer;
 pub mod config;
 pub mod console;
-pub mod coping;
-pub mod device_types;
 pub mod entropy;
 pub mod features;
-pub mod latitude;
+pub mod latitudes;
 pub mod net;
-pub mod net_card;
-pub mod net_control;
-pub mod net_receive;
 pub mod notify;
-pub mod registers;
-pub mod ring;
-pub mod setup;
+pub mod pci;
+pub mod queue_setup;
+mod read_only;
+pub mod split_ring;
 pub mod status;
-pub mod vectors;
 
-/// What a chapter's rules do with an event that is not of the rings.
+/// What a chapter's rules do with events.
 pub(crate) trait Chapter {
-    /// Judges one event.
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts);
+    /// The rules for a device of type `kind` that is fresh from reset.
+    fn new(kind: DeviceKind) -> Self;
+
+    /// Judges an event that does not come with every buffer.
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts);
+
+    /// Judges an event that comes with every buffer. Implementations are `#[inline(always)]`, so that
+    /// the match on the event is decided where the caller builds it.
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts);
 
     /// Adds what this chapter counted by itself: where something frequent stands for several
     /// requirements that held, it is counted once and spelled out here.
@@ -40,103 +53,167 @@ pub(crate) trait Chapter {
     }
 }
 
-/// Whether the driver sets DRIVER_OK by this event: its initialization is complete, and what it must
-/// not have done until then can be said to have held.
-fn goes_live(event: &Event<'_>) -> bool {
-    matches!(*event, Event::StatusWritten { from, to } if to & !from & layout::status::DRIVER_OK != 0)
-}
-
 macro_rules! chapters {
-    ($($chapter:ident),+ $(,)?; last $last:ident) => {
-        /// Every chapter's requirements, in catalogue order.
-        pub(crate) static CHAPTERS: [&[Requirement]; [$(stringify!($chapter)),+].len()] =
-            [$($chapter::CHAPTER),+];
-        /// What the chapters are called, in the same order.
-        pub(crate) static CHAPTER_NAMES: [&str; CHAPTERS.len()] = [$(stringify!($chapter)),+];
-        /// How many requirements there are in all.
-        pub(crate) const END: u16 = $last::END;
-
-        /// The rules of all chapters for one device.
-        pub(crate) struct Rules {
-            $($chapter: $chapter::Rules,)+
+    (
+        judged {
+            $($id:ident = $($module:ident)::+, $field:ident: $rules:ident, $title:literal;)+
+        }
+        declared {
+            $($declared:ident = $($declared_module:ident)::+, $declared_title:literal;)+
+        }
+    ) => {
+        /// A chapter of requirements.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum ChapterId {
+            $(#[doc = $title] $id,)+
+            $(#[doc = $declared_title] $declared,)+
         }
 
-        impl Rules {
-            pub(crate) fn new(kind: DeviceKind) -> Self {
-                Rules { $($chapter: $chapter::Rules::new(kind),)+ }
+        /// How many requirements each chapter has.
+        const LENS: [usize; ChapterId::ALL.len()] = [
+            $($($module)::+::REQUIREMENTS.len(),)+
+            $($($declared_module)::+::REQUIREMENTS.len(),)+
+        ];
+
+        // Each file declares the chapter as which it is listed here.
+        $(const _: () = assert!($($module)::+::CHAPTER as u8 == ChapterId::$id as u8);)+
+        $(const _: () =
+            assert!($($declared_module)::+::CHAPTER as u8 == ChapterId::$declared as u8);)+
+
+        impl ChapterId {
+            /// All of them, in catalogue order.
+            pub const ALL: &[ChapterId] =
+                &[$(ChapterId::$id,)+ $(ChapterId::$declared,)+];
+
+            /// What the chapter is about.
+            pub const fn title(self) -> &'static str {
+                match self {
+                    $(ChapterId::$id => $title,)+
+                    $(ChapterId::$declared => $declared_title,)+
+                }
             }
 
-            /// Events that come with every register access.
+            /// Its requirements, in the order of their rows.
+            pub const fn requirements(self) -> &'static [Requirement] {
+                match self {
+                    $(ChapterId::$id => $($module)::+::REQUIREMENTS,)+
+                    $(ChapterId::$declared => $($declared_module)::+::REQUIREMENTS,)+
+                }
+            }
+
+            /// What it says of violations.
+            pub(crate) const fn advice(self) -> &'static [Advice] {
+                match self {
+                    $(ChapterId::$id => $($module)::+::ADVICE,)+
+                    $(ChapterId::$declared => $($declared_module)::+::ADVICE,)+
+                }
+            }
+        }
+
+        /// The rules of all chapters for one device.
+        pub(crate) struct Chapters {
+            $($field: $($module)::+::$rules,)+
+        }
+
+        impl Chapters {
+            pub(crate) fn new(kind: DeviceKind) -> Self {
+                Chapters { $($field: Chapter::new(kind),)+ }
+            }
+
+            /// Hands an event that does not come with every buffer to each chapter.
             #[inline(never)]
-            pub(crate) fn see(
+            pub(crate) fn control(
                 &mut self,
-                event: &Event<'_>,
+                event: &ControlEvent<'_>,
                 session: &Session,
                 verdicts: &mut Verdicts,
             ) {
-                $(self.$chapter.see(event, session, verdicts);)+
+                $(self.$field.control(event, session, verdicts);)+
+            }
+
+            /// Hands an event that comes with every buffer to each chapter.
+            #[inline(always)]
+            pub(crate) fn data(
+                &mut self,
+                event: &DataEvent<'_>,
+                session: &Session,
+                verdicts: &mut Verdicts,
+            ) {
+                $(self.$field.data(event, session, verdicts);)+
             }
 
             /// Adds what the chapters counted by themselves.
             pub(crate) fn tally(&self, tallies: &mut Tallies) {
-                $(self.$chapter.tally(tallies);)+
+                $(self.$field.tally(tallies);)+
             }
         }
     };
 }
 
-// In the order of the specification; each counts its catalogue indices on from the one before.
-chapters!(
-    status, features, config, registers, setup, vectors, notify, ring, net, net_control, net_card,
-    net_receive, block, console, entropy, latitude, coping, device_types;
-    last device_types
-);
+// In the order of the specification. The chapters that are only declared are judged by others: the
+// latitudes' by `latitudes`; those on devices are built.
+chapters! {
+    judged {
+        Status = status, status: StatusRules, "device status and initialization";
+        Features = features, features: FeatureRules, "features";
+        Config = config, config: ConfigRules, "device-specific configuration";
+        QueueSetup = queue_setup, queue_setup: QueueSetupRules, "configuration of virtqueues";
+        Notify = notify, notify: NotifyRules, "notifications of available buffers";
+        Buffer = buffer, buffer: BufferRules, "buffers and their descriptors";
+        SplitRing = split_ring, split_ring: SplitRingRules, "available and used ring";
+        PciRegisters = pci::registers, pci_registers: PciRegisterRules, "PCI: capabilities and registers";
+        PciAccess = pci::access, pci_access: PciAccessRules, "PCI: width of accesses";
+        PciVectors = pci::vectors, pci_vectors: PciVectorRules, "PCI: MSI-X vectors";
+        PciNotify = pci::notify, pci_notify: PciNotifyRules, "PCI: how notifications are sent";
+        NetSetup = net::setup, net_setup: NetSetupRules, "network device: features and virtqueues";
+        NetTransmit = net::transmit, net_transmit: NetTransmitRules, "network device: packets that are sent";
+        NetBuffers = net::buffers, net_buffers: NetBufferRules, "network device: receive buffers";
+        NetReceive = net::receive, net_receive: NetReceiveRules, "network device: packets that are received";
+        NetControl = net::control, net_control: NetControlRules, "network device: control commands";
+        NetCard = net::card, net_card: NetCardRules, "network device: address, link, announcements";
+        Block = block, block: BlockRules, "block device";
+        Console = console, console: ConsoleRules, "console device";
+        Entropy = entropy, entropy: EntropyRules, "entropy device";
+        Latitudes = latitudes, latitudes: LatitudeRules, "latitudes: giving up";
+    }
+    declared {
+        LatitudeTransport = latitude::transport, "latitudes of the transport";
+        LatitudeDevice = latitude::device, "latitudes of status, features and configuration";
+        LatitudeVirtqueue = latitude::virtqueue, "latitudes of virtqueues and interrupts";
+        LatitudeNet = latitude::net, "latitudes of the network device";
+        LatitudeBlock = latitude::block, "latitudes of the block device";
+        LatitudeConsole = latitude::console, "latitudes of the console device";
+        LatitudeEntropy = latitude::entropy, "latitudes of the entropy device";
+        BuiltBasic = built::basic, "on devices: basic facilities and operation";
+        BuiltPci = built::pci, "on devices: PCI transport";
+        BuiltNet = built::net, "on devices: network device";
+        BuiltBlock = built::block, "on devices: block device";
+        BuiltConsole = built::console, "on devices: console device";
+        BuiltEntropy = built::entropy, "on devices: entropy device";
+    }
+}
 
-impl Rules {
-    /// Events that come with every buffer.
+/// The index of each chapter's first requirement in the catalogue, and the end.
+const FIRST_INDICES: [usize; LENS.len() + 1] = {
+    let mut indices = [0; LENS.len() + 1];
+    let mut chapter = 0;
+    while chapter < LENS.len() {
+        indices[chapter + 1] = indices[chapter] + LENS[chapter];
+        chapter += 1;
+    }
+    indices
+};
+
+impl ChapterId {
+    /// The index of its first requirement in the catalogue.
     #[inline(always)]
-    pub(crate) fn see_frequent(
-        &mut self,
-        event: &Event<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
-        match event {
-            Event::AvailableRead(read) => {
-                self.ring.available(read, session, verdicts);
-                self.net.available(read);
-            }
-            Event::Chain(chain) => {
-                let buffers = self.ring.chain(chain, session, verdicts);
-                // Of a chain that has no end the buffers are not known.
-                if matches!(chain.end, ChainEnd::Complete) {
-                    match session.kind {
-                        DeviceKind::Console => self.console.chain(chain, buffers, verdicts),
-                        DeviceKind::Entropy => self.entropy.chain(chain, buffers, verdicts),
-                        DeviceKind::Net | DeviceKind::Block => {}
-                    }
-                }
-            }
-            Event::Used { queue, head, .. } => self.ring.used(*queue, *head),
-            Event::Compared {
-                queue,
-                head,
-                altered,
-            } => self.ring.compared(*queue, *head, *altered, verdicts),
-            Event::NetTransmit(packet) => {
-                self.net.transmit(packet, session, verdicts);
-                self.net_card.transmit(packet, session, verdicts);
-                self.net_receive.transmit(packet, session, verdicts);
-                self.latitude.transmit(verdicts);
-                self.device_types.transmit(verdicts);
-            }
-            Event::NetReceiveBuffer {
-                queue,
-                len,
-                readable,
-            } => self.net.receive_buffer(*queue, *len, *readable, verdicts),
-            Event::BlockRequest(request) => self.block.request(request, session, verdicts),
-            _ => {}
-        }
+    pub(crate) const fn first_index(self) -> usize {
+        FIRST_INDICES[self as usize]
+    }
+
+    /// How many requirements all chapters have.
+    pub(crate) const fn end() -> usize {
+        FIRST_INDICES[LENS.len()]
     }
 }

@@ -1,21 +1,20 @@
-//! Notifications of available buffers (§3.1.1, §4.1.4.4, §4.1.5.2).
+//! Notifications of available buffers (§2.4.9, §3.1.1 of virtio 1.0). How they are sent is the
+//! transport's: see [PCI](super::pci::notify).
 
 use super::Chapter;
-use crate::event::{Event, NotifiedLive};
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, LiveNotification, NotificationEvent};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, status};
-use crate::requirements;
+use crate::layout::status;
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::vectors::END;
+    chapter Notify;
 
     AFTER_DRIVER_OK = "notify.after-driver-ok", Driver MustNot ["3.1.1-6"], Asserted,
         "The driver notifies the device only while DRIVER_OK is set.";
-    WIDTH = "notify.width", Driver Must ["4.1.5.2"], Asserted,
-        "A notification is a 16-bit write.";
-    VALUE = "notify.value", Driver Must ["4.1.5.2"], Asserted,
-        "What a notification writes is the index of the queue whose address it writes to.";
     EXISTS = "notify.queue-exists", Driver Must ["4.1.5.2"], Asserted,
         "A notification is for a queue that exists.";
     ENABLED = "notify.queue-enabled", Driver Must ["4.1.5.2", "4.1.4.3"], Asserted,
@@ -28,21 +27,24 @@ requirements! {
         "With VIRTIO_F_RING_EVENT_IDX, the driver notifies after making available the buffer at position avail_event, also where idx has wrapped around.";
     AGAINST_EVENT = "notify.not-before-avail-event", Driver ShouldNot ["2.4.9.1-7"], Asserted,
         "With VIRTIO_F_RING_EVENT_IDX, the driver does not notify of buffers other than that at position avail_event.";
-    FLAGS_IGNORED = "notify.flags-ignored", Driver Must ["2.4.9.1-5"],
-        Unobservable("with VIRTIO_F_RING_EVENT_IDX a device must leave flags at 0 (§2.4.9.2), and 0 asks for nothing else than avail_event does"),
-        "With VIRTIO_F_RING_EVENT_IDX, the driver does not go by flags of the used ring.";
-    BARRIER = "notify.barrier", Driver Must ["3.2.1.4.1-1"],
-        Unobservable("a memory barrier leaves no trace; its absence is a race that a device may never lose"),
-        "Between writing idx and reading whether notifications are suppressed, the driver has a memory barrier.";
+
+    @unobservable {
+        "notify.flags-ignored", Driver Must ["2.4.9.1-5"],
+            "with VIRTIO_F_RING_EVENT_IDX a device must leave flags at 0 (§2.4.9.2), and 0 asks for nothing else than avail_event does",
+            "With VIRTIO_F_RING_EVENT_IDX, the driver does not go by flags of the used ring.";
+        "notify.barrier", Driver Must ["3.2.1.4.1-1"],
+            "a memory barrier leaves no trace; its absence is a race that a device may never lose",
+            "Between writing idx and reading whether notifications are suppressed, the driver has a memory barrier.";
+    }
 }
 
-/// Nothing needs to be remembered.
-pub(crate) struct Rules;
-
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules
-    }
+advice! {
+    "notify":
+        "A notification goes to the wrong place, with the wrong value or width, or at the wrong time; or one that was owed is missing, and the queue stalls.";
+        "Write the queue's index, 16 bits wide, at queue_notify_off times notify_off_multiplier, after DRIVER_OK, whenever buffers were added and the device has not suppressed it.";
+    "notify.after-driver-ok":
+        "A queue is notified before DRIVER_OK: the device has to ignore it, and what was in the queue waits for the next one.";
+        "Set DRIVER_OK before the first notification; what was queued before is then notified.";
 }
 
 /// After so many spans, each long enough for a notification to arrive, it will not come any more.
@@ -54,93 +56,106 @@ const OVERDUE: u32 = 5;
 /// each takes one of the guest's processors.
 const UNDER_WAY: u32 = 64;
 
-/// Judges whether the driver notifies when it is asked to, and then only.
-fn suppression(event: &Event<'_>, verdicts: &mut Verdicts) {
-    match *event {
-        Event::NotifiedLive(NotifiedLive {
-            queue,
-            event_idx,
-            asked,
-            advised_against,
-            since,
-        }) => {
-            let (must, should_not) = if event_idx {
-                (BY_EVENT, AGAINST_EVENT)
-            } else {
-                (BY_FLAGS, AGAINST_FLAGS)
-            };
-            if asked {
-                verdicts.held(must);
-            }
-            let ok = since <= UNDER_WAY || !(advised_against || event_idx);
-            verdicts.check(should_not, ok, Some(queue), || {
-                let said = if event_idx {
-                    "set avail_event"
-                } else {
-                    "set flags to 1"
-                };
-                format!("{since} notifications since the device last {said}")
-            });
-        }
-        Event::NotNotified {
-            queue,
-            event_idx,
-            position,
-            idx,
-            ticks: OVERDUE,
-        } => {
-            let (must, by) = if event_idx {
-                (BY_EVENT, format!("avail_event is {position}"))
-            } else {
-                (BY_FLAGS, "flags is 0".to_owned())
-            };
-            let message = format!(
-                "{by}, and idx of the available ring went from {position} to {idx} without a notification"
-            );
-            verdicts.violated(must, Some(queue), message);
-        }
-        _ => {}
+/// Nothing needs to be remembered.
+pub(crate) struct NotifyRules;
+
+/// Judges a notification by itself.
+fn sent(queue: Option<u16>, value: u32, enabled: bool, session: &Session, verdicts: &mut Verdicts) {
+    let says = || format!("{value:#x} written as a notification");
+    if !verdicts.check(AFTER_DRIVER_OK, session.is_live(), queue, || {
+        format!(
+            "{}, while device status is {}",
+            says(),
+            status::names(session.status)
+        )
+    }) {
+        return;
+    }
+    verdicts.check(EXISTS, queue.is_some(), queue, || {
+        format!("{}: no such queue", says())
+    });
+    if let Some(index) = queue {
+        verdicts.check(ENABLED, enabled, queue, || {
+            format!("{}: queue {index} is not enabled", says())
+        });
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
-        let Event::Notified {
-            queue,
-            value,
-            width,
-            enabled,
-        } = *event
-        else {
-            return suppression(event, verdicts);
+/// Judges whether the driver notifies only when it is asked to.
+fn live(notification: LiveNotification, verdicts: &mut Verdicts) {
+    let LiveNotification {
+        queue,
+        event_idx,
+        asked,
+        advised_against,
+        since,
+    } = notification;
+    let (must, should_not) = if event_idx {
+        (BY_EVENT, AGAINST_EVENT)
+    } else {
+        (BY_FLAGS, AGAINST_FLAGS)
+    };
+    if asked {
+        verdicts.held(must);
+    }
+    let ok = since <= UNDER_WAY || !(advised_against || event_idx);
+    verdicts.check(should_not, ok, Some(queue), || {
+        let said = if event_idx {
+            "set avail_event"
+        } else {
+            "set flags to 1"
         };
-        let says = || format!("{value:#x} written as a notification, {width} bytes");
-        if !verdicts.check(AFTER_DRIVER_OK, session.is_live(), queue, || {
-            format!(
-                "{}, while device status is {}",
-                says(),
-                status::names(session.status)
-            )
-        }) {
-            return;
-        }
-        verdicts.check(WIDTH, width == 2, queue, says);
-        verdicts.check(EXISTS, queue.is_some(), queue, || {
-            format!("{}: no such queue", says())
-        });
-        if let Some(index) = queue {
-            verdicts.check(ENABLED, enabled, queue, || {
-                format!("{}: queue {index} is not enabled", says())
-            });
-            // A write of the wrong width is told as that.
-            let named = if width < 2 {
-                value & 0xff == u32::from(index) & 0xff
-            } else {
-                value & 0xffff == u32::from(index)
-            };
-            verdicts.check(VALUE, named, queue, || {
-                format!("{}, to the address of queue {index}", says())
-            });
+        format!("{since} notifications since the device last {said}")
+    });
+}
+
+impl Chapter for NotifyRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NotifyRules
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            ControlEvent::Notification(event) => match event {
+                NotificationEvent::Sent {
+                    queue,
+                    value,
+                    enabled,
+                    ..
+                } => sent(queue, value, enabled, session, verdicts),
+                NotificationEvent::Live(notification) => live(notification, verdicts),
+                NotificationEvent::Overdue {
+                    queue,
+                    event_idx,
+                    position,
+                    idx,
+                    ticks: OVERDUE,
+                } => {
+                    let (must, by) = if event_idx {
+                        (BY_EVENT, format!("avail_event is {position}"))
+                    } else {
+                        (BY_FLAGS, "flags is 0".to_owned())
+                    };
+                    let message = format!(
+                        "{by}, and idx of the available ring went from {position} to {idx} without a notification"
+                    );
+                    verdicts.violated(must, Some(queue), message);
+                }
+                NotificationEvent::Overdue { .. } => {}
+            },
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Status(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
         }
     }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }

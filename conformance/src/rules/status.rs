@@ -1,14 +1,17 @@
 //! Device status and the sequence of initialization (§2.1, §3.1).
 
 use super::Chapter;
-use crate::event::Event;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, FeatureEvent, QueueEvent, StatusEvent};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, status};
-use crate::requirements;
+use crate::latitude::Latitude;
+use crate::layout::status;
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after 0;
+    chapter Status;
 
     RESET_FIRST = "status.sequence.reset", Driver Must ["3.1.1-1"], Asserted,
         "Initialization begins with a reset: the driver writes 0 to device status before it sets any bit.";
@@ -46,9 +49,41 @@ requirements! {
         "The driver sets no bit of device status that has no meaning.";
     NEEDS_RESET = "status.needs-reset.by-device", Driver ShouldNot ["2.1"], Asserted,
         "DEVICE_NEEDS_RESET is the device's to set: the driver does not set it by itself.";
-    RELIANCE = "status.needs-reset.no-reliance", Driver ShouldNot ["2.1.1-4"],
-        Unobservable("what a driver expects of requests in flight shows in nothing it does to the device"),
-        "While DEVICE_NEEDS_RESET is set, the driver does not count on requests in flight being completed.";
+    RECOVERS = "status.needs-reset.recovery", Driver May ["2.1.1"], Provoked(Latitude::NEEDS_RESET),
+        "Where the device needs a reset the driver may reset it, and begin anew.";
+
+    @unobservable {
+        "status.needs-reset.no-reliance", Driver ShouldNot ["2.1.1-4"],
+            "what a driver expects of requests in flight shows in nothing it does to the device",
+            "While DEVICE_NEEDS_RESET is set, the driver does not count on requests in flight being completed.";
+    }
+}
+
+advice! {
+    "status":
+        "A write to device_status that is out of step. Many devices do not check, and the driver works until it meets one that does.";
+        "Write device_status only to add the bit of the step just completed to what was read, in the order of the initialization sequence; write 0 to reset.";
+    "status.sequence.reset":
+        "The first write to device_status sets a bit. After a boot loader or a crash kernel has used the device, it is still live and writes into memory that is no longer its.";
+        "Write 0 to device_status and wait until it reads as 0, before anything else is done with the device.";
+    "status.sequence.driver":
+        "FEATURES_OK is set on a device nobody has claimed.";
+        "Set DRIVER when the driver is bound to the device, before reading features.";
+    "status.sequence.features-ok":
+        "DRIVER_OK is set and FEATURES_OK never was: the device cannot say no to a set of features. Typical of drivers written for devices from before 1.0.";
+        "After writing driver_feature, set FEATURES_OK, read device_status back, and go on only if it is still set.";
+    "status.features-ok":
+        "The driver sets DRIVER_OK though the device has taken FEATURES_OK back, or without looking: both sides then work with different features.";
+        "Read device_status after setting FEATURES_OK. If the bit is gone, accept fewer features after a reset, or set FAILED and give up.";
+    "status.no-clear":
+        "A write to device_status lacks a bit that was set, usually because the driver writes a constant instead of adding to what it read.";
+        "Keep the status written so far, or read it, and add to it; to take something back, reset.";
+    "status.failed":
+        "After FAILED, the driver sets further bits, writes features or enables queues as if nothing had happened.";
+        "On the way out of a failed probe, set FAILED and touch the device no more. To try again, write 0 to device_status first.";
+    "status.reset.wait":
+        "0 is written to device_status and the next step follows at once. A device that takes its time to stop its queues still uses the memory of before.";
+        "Poll device_status until it reads as 0 before freeing or reusing any memory the device knew, and before setting a bit.";
 }
 
 /// Every bit that §2.1 defines.
@@ -61,7 +96,7 @@ const DEFINED: u8 = status::ACKNOWLEDGE
 
 /// What this chapter remembers of one initialization; a reset begins a new one.
 #[derive(Default)]
-pub(crate) struct Rules {
+pub(crate) struct StatusRules {
     /// FEATURES_OK has been written.
     asked: bool,
     /// The device did not keep it.
@@ -74,14 +109,15 @@ pub(crate) struct Rules {
     went_on: bool,
     /// Whether it waited for the reset has been judged.
     wait_judged: bool,
+    /// The device needs a reset.
+    needs_reset: bool,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules::default()
-    }
-
-    fn reset(&mut self, from: u8, verdicts: &mut Verdicts) {
+impl StatusRules {
+    fn reset(&mut self, from: u8, session: &Session, verdicts: &mut Verdicts) {
+        if self.needs_reset && session.latitudes.has(Latitude::NEEDS_RESET) {
+            verdicts.held(RECOVERS);
+        }
         if from & status::FAILED != 0 {
             verdicts.held(FAILED_RESET);
             if !self.went_on {
@@ -91,7 +127,7 @@ impl Rules {
         if self.refused && !self.ignored_refusal {
             verdicts.held(REFUSAL);
         }
-        *self = Rules::default();
+        *self = StatusRules::default();
     }
 
     fn written(&mut self, from: u8, to: u8, session: &Session, verdicts: &mut Verdicts) {
@@ -193,23 +229,43 @@ impl Rules {
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+impl Chapter for StatusRules {
+    fn new(_kind: DeviceKind) -> Self {
+        StatusRules::default()
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         let failed = session.status & status::FAILED != 0;
         match *event {
-            Event::StatusWritten { from, to: 0 } => self.reset(from, verdicts),
-            Event::StatusWritten { from, to } => self.written(from, to, session, verdicts),
-            Event::StatusRead { .. } => self.re_read |= self.asked,
-            Event::FeaturesDecided { kept, .. } => self.refused = !kept,
-            Event::DriverFeaturesWritten { .. } if failed => {
-                self.goes_on(verdicts, || "driver_feature written".to_owned());
-            }
-            Event::QueueEnableWritten {
+            ControlEvent::Status(event) => match event {
+                StatusEvent::Written { from, to: 0 } => self.reset(from, session, verdicts),
+                StatusEvent::Written { from, to } => self.written(from, to, session, verdicts),
+                StatusEvent::Read { .. } => self.re_read |= self.asked,
+                StatusEvent::NeedsReset => self.needs_reset = true,
+                StatusEvent::ResetDone => {}
+            },
+            ControlEvent::Feature(event) => match event {
+                FeatureEvent::Decided { kept, .. } => self.refused = !kept,
+                FeatureEvent::DriverWritten { .. } if failed => {
+                    self.goes_on(verdicts, || "driver_feature written".to_owned());
+                }
+                FeatureEvent::DriverWritten { .. } | FeatureEvent::DeviceRead { .. } => {}
+            },
+            ControlEvent::Queue(QueueEvent::EnableWritten {
                 queue, value: 1, ..
-            } if failed => {
-                self.goes_on(verdicts, || format!("queue {queue} enabled"));
-            }
-            _ => {}
+            }) if failed => self.goes_on(verdicts, || format!("queue {queue} enabled")),
+            ControlEvent::Queue(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
         }
     }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }

@@ -6,7 +6,7 @@ use stickler_conformance::catalogue;
 use stickler_conformance::requirement::How;
 
 use super::source::Tree;
-use super::{Statement, statements};
+use super::{Statement, V1_0, statements};
 
 /// The chapters: targets of the statements, and what the README calls them.
 const CHAPTERS: [(&str, &str); 6] = [
@@ -35,13 +35,13 @@ impl Counts {
         let mut counts = Counts::default();
         for (clause, _) in statements().iter().filter(|(_, s)| chosen(s)) {
             let carriers: Vec<How> = catalogue::iter()
-                .filter(|(_, row)| row.clauses.contains(clause))
+                .filter(|(_, row)| row.clauses(V1_0).contains(clause))
                 .map(|(_, row)| row.how)
                 .collect();
             let any = |of: fn(&How) -> bool| carriers.iter().any(of);
             if statements()[clause].role == "device" {
                 counts.on_devices += 1;
-                counts.built += usize::from(any(|how| matches!(how, How::Built(_))));
+                counts.built += usize::from(any(|how| matches!(how, How::Built { .. })));
                 continue;
             }
             counts.on_drivers += 1;
@@ -108,7 +108,7 @@ fn table() -> String {
 fn described() -> usize {
     let by_statement = |clauses: &[&str]| clauses.iter().any(|clause| clause.contains('-'));
     catalogue::iter()
-        .filter(|(_, row)| row.how == How::Asserted && !by_statement(row.clauses))
+        .filter(|(_, row)| row.how == How::Asserted && !by_statement(&row.clauses(V1_0)))
         .count()
 }
 

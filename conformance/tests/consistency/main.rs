@@ -1,14 +1,19 @@
 //! The catalogue against the specification's clauses and against the source: every statement on
 //! devices is built, every citation names something, and what the counts are.
 
+mod built;
 mod counts;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use built::Proof;
 use source::{File, Tree};
-use stickler_conformance::catalogue;
 use stickler_conformance::requirement::{How, Level, Role};
+use stickler_conformance::{Version, catalogue};
+
+/// The version whose statements are in [`CLAUSES`].
+const V1_0: Version = Version::V1_0;
 
 /// Row ids of virtio 1.0 (cs04): id, target, role, level; no statements.
 const CLAUSES: &str = include_str!("../../spec/clauses-1.0.tsv");
@@ -53,11 +58,11 @@ fn every_statement_on_devices_is_built() {
     assert_eq!(left.len(), 126);
     for (_, row) in catalogue::iter().filter(|(_, row)| row.role == Role::Device) {
         assert!(
-            matches!(row.how, How::Built(_)),
+            matches!(row.how, How::Built { .. }),
             "{} is on devices and not built",
             row.name
         );
-        for clause in row.clauses {
+        for clause in row.clauses(V1_0) {
             left.remove(clause);
         }
     }
@@ -70,7 +75,7 @@ fn every_statement_on_drivers_is_carried() {
     left.retain(|_, statement| statement.role == Role::Driver.name());
     assert_eq!(left.len(), 127);
     for (_, row) in catalogue::iter().filter(|(_, row)| row.role == Role::Driver) {
-        for clause in row.clauses {
+        for clause in row.clauses(V1_0) {
             left.remove(clause);
         }
     }
@@ -102,14 +107,14 @@ fn nothing_is_demanded_of_drivers_more_strongly_than_by_its_statements() {
     let statements = statements();
     for (_, row) in catalogue::iter().filter(|(_, row)| row.role == Role::Driver) {
         let mut levels = row
-            .clauses
-            .iter()
+            .clauses(V1_0)
+            .into_iter()
             .filter(|clause| !STRONGER_IN_THE_END.contains(clause))
             .filter_map(|clause| Some(statements.get(clause)?.level))
             .peekable();
         // Descriptive text has no level.
         if levels.peek().is_some() && levels.all(|level| level.starts_with("SHOULD")) {
-            assert!(!row.level.is_absolute(), "{}", row.name);
+            assert!(!row.level(V1_0).is_absolute(), "{}", row.name);
         }
     }
 }
@@ -118,19 +123,19 @@ fn nothing_is_demanded_of_drivers_more_strongly_than_by_its_statements() {
 fn what_is_built_has_the_level_of_its_statement_and_says_what_was_chosen() {
     let statements = statements();
     for (_, row) in catalogue::iter() {
-        let How::Built(built) = row.how else {
+        let How::Built { choice } = row.how else {
             continue;
         };
         assert_eq!(row.role, Role::Device, "{}", row.name);
         for statement in row
-            .clauses
-            .iter()
+            .clauses(V1_0)
+            .into_iter()
             .filter_map(|clause| statements.get(clause))
         {
-            assert_eq!(row.level.name(), statement.level, "{}", row.name);
+            assert_eq!(row.level(V1_0).name(), statement.level, "{}", row.name);
         }
-        if row.level == Level::May {
-            assert!(built.choice.is_some(), "{} leaves a choice", row.name);
+        if row.level(V1_0) == Level::May {
+            assert!(choice.is_some(), "{} leaves a choice", row.name);
         }
     }
 }
@@ -139,29 +144,41 @@ fn what_is_built_has_the_level_of_its_statement_and_says_what_was_chosen() {
 fn what_is_built_is_cited_where_it_is_and_has_its_test() {
     let tree = Tree::read();
     let mut wrong = Vec::new();
-    for (_, row) in catalogue::iter() {
-        let How::Built(built) = row.how else {
+    let mut left: BTreeSet<&str> = catalogue::iter()
+        .filter(|(_, row)| matches!(row.how, How::Built { .. }))
+        .map(|(_, row)| row.name)
+        .collect();
+    for Proof {
+        requirement,
+        code,
+        test_file,
+        test,
+    } in built::proofs()
+    {
+        if !left.remove(requirement) {
+            wrong.push(format!("{requirement}: not on devices, or proven twice"));
             continue;
-        };
-        match tree.file(built.code) {
-            None => wrong.push(format!("{}: there is no {}", row.name, built.code)),
-            Some(code) => {
-                let cited: BTreeSet<&str> = code.citations().map(|c| c.section).collect();
-                for section in row.clauses.iter().map(|clause| section(clause)) {
+        }
+        let row = catalogue::find(requirement).expect("it was left");
+        match tree.file(code) {
+            None => wrong.push(format!("{requirement}: there is no {code}")),
+            Some(file) => {
+                let cited: BTreeSet<&str> = file.citations().map(|c| c.section).collect();
+                for clause in row.requirement().clauses(V1_0) {
+                    let section = section(clause);
                     if !cited.contains(section) {
-                        wrong.push(format!("{}: {} lacks §{section}", row.name, built.code));
+                        wrong.push(format!("{requirement}: {code} lacks §{section}"));
                     }
                 }
             }
         }
-        if !tree
-            .file(built.test_file)
-            .is_some_and(|file| file.has_test(built.test))
-        {
-            let (test, file) = (built.test, built.test_file);
-            wrong.push(format!("{}: there is no test {test} in {file}", row.name));
+        if !tree.file(test_file).is_some_and(|file| file.has_test(test)) {
+            wrong.push(format!(
+                "{requirement}: there is no test {test} in {test_file}"
+            ));
         }
     }
+    wrong.extend(left.iter().map(|name| format!("{name}: no proof")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

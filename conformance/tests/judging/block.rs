@@ -1,8 +1,7 @@
 //! Requests of the block device (§5.2.6).
 
 use stickler_conformance::DeviceKind::Block;
-use stickler_conformance::Event;
-use stickler_conformance::event::BlockRequest;
+use stickler_conformance::event::{BlockRequest, DataEvent};
 use stickler_conformance::features::block;
 
 use crate::play::{CAPACITY, Play, request};
@@ -66,14 +65,14 @@ fn see(p: &mut Play, change: fn(&mut BlockRequest)) {
     p.boot();
     let mut request = request(0, 8, 0, 4096);
     change(&mut request);
-    p.see(Event::BlockRequest(request));
+    p.see(DataEvent::BlockRequest(request));
 }
 
 #[test]
 fn limits_bind_only_where_they_were_negotiated() {
     let mut p = Play::new(Block);
     p.boot_with(p.offered & !(block::SEG_MAX | block::SIZE_MAX));
-    p.see(Event::BlockRequest(BlockRequest {
+    p.see(DataEvent::BlockRequest(BlockRequest {
         segments: 100,
         longest_segment: 1 << 20,
         ..request(0, 8, 0, 4096)

@@ -1,8 +1,7 @@
 //! The console device (§5.3).
 
 use stickler_conformance::DeviceKind::Console;
-use stickler_conformance::Event;
-use stickler_conformance::event::ConsoleMessage;
+use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
 use stickler_conformance::protocol::console::event::{
     CONSOLE_PORT, DEVICE_ADD, DEVICE_READY, PORT_OPEN, PORT_READY,
 };
@@ -41,7 +40,7 @@ pub const CASES: &[Case] = &[
     }),
     case("console.control.format", Console, |p| {
         p.boot();
-        p.see(Event::ConsoleMessage(ConsoleMessage {
+        p.see(ConsoleEvent::DriverMessage(ConsoleMessage {
             id: None,
             event: 0,
             value: 0,
@@ -51,7 +50,7 @@ pub const CASES: &[Case] = &[
     }),
     case("console.control.alone", Console, |p| {
         p.boot();
-        p.see(Event::ConsoleMessage(ConsoleMessage {
+        p.see(ConsoleEvent::DriverMessage(ConsoleMessage {
             id: Some(0),
             event: DEVICE_READY,
             value: 1,

@@ -1,52 +1,55 @@
 //! Whether drivers cope with unusual transports and virtqueues.
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::event::{NotifiedLive, Register};
+use stickler_conformance::event::{
+    ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, Register,
+    RegisterEvent, StatusEvent,
+};
 use stickler_conformance::features::{RING_EVENT_IDX, UNKNOWN, VERSION_1};
 use stickler_conformance::latitude::Latitude;
 use stickler_conformance::layout::status::{DRIVER, FAILED, FEATURES_OK};
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::requirement::Level;
-use stickler_conformance::{Event, Outcome, catalogue};
+use stickler_conformance::{Outcome, Version, catalogue};
 
 use crate::latitude::{outcome, provoked_by, with};
 use crate::play::Play;
 
 /// Those with which bringing the device to life is all there is to do.
 const COPED: [Latitude; 24] = [
-    Latitude::IoInstances,
-    Latitude::CapabilityOrder,
-    Latitude::ScatteredCapabilities,
-    Latitude::ForeignCapabilities,
-    Latitude::ReservedLast,
-    Latitude::SeparateBars,
-    Latitude::OneBar,
-    Latitude::WideBars,
-    Latitude::NarrowBars,
-    Latitude::PrefetchableBar,
-    Latitude::PackedStructures,
-    Latitude::DistantStructures,
-    Latitude::RelocatedBars,
-    Latitude::NoMsix,
-    Latitude::SomeVectors,
-    Latitude::NoVectorMaps,
-    Latitude::LiveAtArrival,
-    Latitude::SlowReset,
-    Latitude::FeatureSubset,
-    Latitude::SmallQueues,
-    Latitude::TinyQueues,
-    Latitude::LargestQueues,
-    Latitude::ResizedQueues,
-    Latitude::MoreQueues,
+    Latitude::IO_INSTANCES,
+    Latitude::CAPABILITY_ORDER,
+    Latitude::SCATTERED_CAPABILITIES,
+    Latitude::FOREIGN_CAPABILITIES,
+    Latitude::RESERVED_LAST,
+    Latitude::SEPARATE_BARS,
+    Latitude::ONE_BAR,
+    Latitude::WIDE_BARS,
+    Latitude::NARROW_BARS,
+    Latitude::PREFETCHABLE_BAR,
+    Latitude::PACKED_STRUCTURES,
+    Latitude::DISTANT_STRUCTURES,
+    Latitude::RELOCATED_BARS,
+    Latitude::NO_MSIX,
+    Latitude::SOME_VECTORS,
+    Latitude::NO_VECTOR_MAPS,
+    Latitude::LIVE_AT_ARRIVAL,
+    Latitude::SLOW_RESET,
+    Latitude::FEATURE_SUBSET,
+    Latitude::SMALL_QUEUES,
+    Latitude::TINY_QUEUES,
+    Latitude::LARGEST_QUEUES,
+    Latitude::RESIZED_QUEUES,
+    Latitude::MORE_QUEUES,
 ];
 
 /// Those that are put to the test by notifying a virtqueue.
 const NOTIFIED: [Latitude; 5] = [
-    Latitude::OneNotifyAddress,
-    Latitude::CloseNotifyAddresses,
-    Latitude::DistantNotifyAddresses,
-    Latitude::NotifyOffsets,
-    Latitude::SameNotifyOffset,
+    Latitude::ONE_NOTIFY_ADDRESS,
+    Latitude::CLOSE_NOTIFY_ADDRESSES,
+    Latitude::DISTANT_NOTIFY_ADDRESSES,
+    Latitude::NOTIFY_OFFSETS,
+    Latitude::SAME_NOTIFY_OFFSET,
 ];
 
 #[test]
@@ -66,16 +69,16 @@ fn who_goes_live_has_coped() {
 
 /// Those that are put to the test by working with the device for a while.
 const WORKED: [Latitude; 4] = [
-    Latitude::OneByOne,
-    Latitude::WritesBeyondLen,
-    Latitude::FickleSuppression,
-    Latitude::UnaskedLooks,
+    Latitude::ONE_BY_ONE,
+    Latitude::WRITES_BEYOND_LEN,
+    Latitude::FICKLE_SUPPRESSION,
+    Latitude::UNASKED_LOOKS,
 ];
 
 /// The driver notifies a live queue so many times.
 fn notified(p: &mut Play, times: u32) {
     for since in 1..=times {
-        p.see(Event::NotifiedLive(NotifiedLive {
+        p.see(NotificationEvent::Live(LiveNotification {
             queue: 0,
             event_idx: false,
             asked: true,
@@ -104,17 +107,17 @@ fn who_goes_on_has_coped_with_what_it_was_shown() {
 #[test]
 fn who_goes_on_after_an_unusual_order_has_coped_with_it() {
     for latitude in [
-        Latitude::OutOfOrder,
-        Latitude::Bursts,
-        Latitude::WholeQueue,
-        Latitude::LateInterrupts,
+        Latitude::OUT_OF_ORDER,
+        Latitude::BURSTS,
+        Latitude::WHOLE_QUEUE,
+        Latitude::LATE_INTERRUPTS,
     ] {
         let mut p = with(Entropy, latitude);
         p.boot();
         notified(&mut p, 8);
         let name = provoked_by(latitude)[0];
         assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
-        p.see(Event::MadeUse(latitude));
+        p.see(LatitudeEvent::Shown(latitude));
         notified(&mut p, 1);
         assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
     }
@@ -123,19 +126,18 @@ fn who_goes_on_after_an_unusual_order_has_coped_with_it() {
 #[test]
 fn what_has_changed_under_way_is_read_again() {
     let register = |structure, offset, width| {
-        Event::RegisterRead(Register {
+        RegisterEvent::Read(Register {
             structure,
             offset,
             width,
             value: 0,
-            through_window: false,
         })
     };
     let generation = register(Structure::Common, common::CONFIG_GENERATION, 1);
     let changed = || {
-        let mut p = with(Block, Latitude::UnsettledConfiguration);
+        let mut p = with(Block, Latitude::UNSETTLED_CONFIGURATION);
         p.found_device();
-        p.see(Event::ChangedUnderWay);
+        p.see(ConfigEvent::ChangedBetweenReads);
         p.see(generation);
         p
     };
@@ -149,9 +151,9 @@ fn what_has_changed_under_way_is_read_again() {
         Outcome::Violated
     );
     // Who has not looked at the generation cannot know, which another rule sees to.
-    let mut unaware = with(Block, Latitude::UnsettledConfiguration);
+    let mut unaware = with(Block, Latitude::UNSETTLED_CONFIGURATION);
     unaware.found_device();
-    unaware.see(Event::ChangedUnderWay);
+    unaware.see(ConfigEvent::ChangedBetweenReads);
     unaware.add_status(FEATURES_OK);
     assert_eq!(
         outcome(&unaware, "config.generation.again"),
@@ -161,12 +163,12 @@ fn what_has_changed_under_way_is_read_again() {
 
 #[test]
 fn a_device_that_needs_a_reset_may_be_reset() {
-    let mut p = with(Entropy, Latitude::NeedsReset);
+    let mut p = with(Entropy, Latitude::NEEDS_RESET);
     p.boot();
-    p.see(Event::NeedsReset);
+    p.see(StatusEvent::NeedsReset);
     let name = "status.needs-reset.recovery";
     assert_eq!(outcome(&p, name), Outcome::NotExercised);
-    p.see(Event::StatusWritten { from: 0x4f, to: 0 });
+    p.see(StatusEvent::Written { from: 0x4f, to: 0 });
     assert_eq!(outcome(&p, name), Outcome::Held);
 }
 
@@ -194,12 +196,12 @@ fn who_gives_up_has_not_coped_but_with_one_latitude_only() {
         let mut expected = provoked_by(latitude);
         expected.retain(|name| {
             let requirement = catalogue::find(name).expect("in the catalogue");
-            requirement.requirement().level != Level::May
+            requirement.requirement().level(Version::V1_0) != Level::May
         });
         assert_eq!(p.found(), expected);
 
         let mut p = with(Entropy, latitude);
-        p.see(Event::Latitude(Latitude::AnyRevision));
+        p.see(LatitudeEvent::InUse(Latitude::ANY_REVISION));
         p.found_device();
         p.add_status(FAILED);
         assert_eq!(p.messages(), [""; 0]);
@@ -208,7 +210,7 @@ fn who_gives_up_has_not_coped_but_with_one_latitude_only() {
 
 /// The driver has accepted `accepted`, and the device has decided.
 fn decided(p: &mut Play, accepted: u64, kept: bool) {
-    p.see(Event::FeaturesDecided {
+    p.see(FeatureEvent::Decided {
         offered: VERSION_1 | RING_EVENT_IDX | UNKNOWN,
         accepted,
         kept,
@@ -217,7 +219,7 @@ fn decided(p: &mut Play, accepted: u64, kept: bool) {
 
 #[test]
 fn unknown_features_are_not_accepted() {
-    let mut p = with(Entropy, Latitude::UnknownFeatures);
+    let mut p = with(Entropy, Latitude::UNKNOWN_FEATURES);
     decided(&mut p, VERSION_1, true);
     assert_eq!(outcome(&p, "features.unknown"), Outcome::Held);
     decided(&mut p, VERSION_1 | UNKNOWN, false);
@@ -228,7 +230,7 @@ fn unknown_features_are_not_accepted() {
 fn who_is_refused_sets_failed_or_tries_others() {
     const BOTH: u64 = VERSION_1 | RING_EVENT_IDX;
     let refused = || {
-        let mut p = with(Entropy, Latitude::PickyFeatures);
+        let mut p = with(Entropy, Latitude::PICKY_FEATURES);
         p.found_device();
         decided(&mut p, BOTH, false);
         p
@@ -238,7 +240,7 @@ fn who_is_refused_sets_failed_or_tries_others() {
     assert_eq!(outcome(&failed, "features.refused"), Outcome::Held);
 
     let mut fewer = refused();
-    fewer.see(Event::StatusWritten {
+    fewer.see(StatusEvent::Written {
         from: DRIVER,
         to: 0,
     });

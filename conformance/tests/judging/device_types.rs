@@ -1,43 +1,38 @@
 //! Whether drivers cope with what is left to the device types.
 
-use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
-use stickler_conformance::event::NotifiedLive;
+use stickler_conformance::DeviceKind::{self, Block, Entropy, Net};
+use stickler_conformance::event::{
+    LatitudeEvent, LiveNotification, NotificationEvent, RegisterEvent,
+};
 use stickler_conformance::features::net;
-use stickler_conformance::latitude::About;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::layout::status::FAILED;
 use stickler_conformance::requirement::How;
-use stickler_conformance::{Event, Latitude, Outcome, catalogue};
+use stickler_conformance::{Latitude, Outcome, catalogue};
 
 use crate::play::{Play, register};
 
 /// Those that are judged by more than that the driver goes on.
 const ELSEWHERE: [Latitude; 6] = [
-    Latitude::Announce,
-    Latitude::LinkFlaps,
-    Latitude::UnknownFlags,
-    Latitude::StrayChecksumFields,
-    Latitude::OddHdrLen,
-    Latitude::DamagedPackets,
+    Latitude::ANNOUNCE,
+    Latitude::LINK_FLAPS,
+    Latitude::UNKNOWN_FLAGS,
+    Latitude::STRAY_CHECKSUM_FIELDS,
+    Latitude::ODD_HDR_LEN,
+    Latitude::DAMAGED_PACKETS,
 ];
 
 /// The latitudes of device types, but for these.
 fn latitudes() -> impl Iterator<Item = (Latitude, DeviceKind)> {
-    Latitude::ALL.iter().filter_map(|latitude| {
-        let kind = match latitude.about() {
-            About::Net => Net,
-            About::Block => Block,
-            About::Console => Console,
-            About::Entropy => Entropy,
-            _ => return None,
-        };
-        (!ELSEWHERE.contains(latitude)).then_some((*latitude, kind))
+    Latitude::all().filter_map(|latitude| {
+        let kind = latitude.kind()?;
+        (!ELSEWHERE.contains(&latitude)).then_some((latitude, kind))
     })
 }
 
 /// The one requirement that a latitude provokes.
 fn provoked_by(latitude: Latitude) -> &'static str {
-    let mut rows = catalogue::iter().filter(|(_, r)| r.how == How::Provoked(latitude.name()));
+    let mut rows = catalogue::iter().filter(|(_, r)| r.how == How::Provoked(latitude));
     rows.next().expect("there is one").1.name
 }
 
@@ -48,7 +43,7 @@ fn outcome(p: &Play, name: &str) -> Outcome {
 
 fn goes_on(p: &mut Play) {
     p.notify(0);
-    p.see(Event::NotifiedLive(NotifiedLive {
+    p.see(NotificationEvent::Live(LiveNotification {
         queue: 0,
         event_idx: true,
         asked: true,
@@ -62,11 +57,11 @@ fn who_goes_on_after_it_has_coped() {
     for (latitude, kind) in latitudes() {
         let name = provoked_by(latitude);
         let mut p = Play::new(kind);
-        p.see(Event::Latitude(latitude));
+        p.see(LatitudeEvent::InUse(latitude));
         p.boot();
         goes_on(&mut p);
         assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
-        p.see(Event::MadeUse(latitude));
+        p.see(LatitudeEvent::Shown(latitude));
         goes_on(&mut p);
         assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
         assert_eq!(p.messages(), [""; 0]);
@@ -78,7 +73,7 @@ fn who_begins_anew_has_not_gone_on() {
     for (latitude, kind) in latitudes() {
         let mut p = Play::new(kind);
         p.boot();
-        p.see(Event::MadeUse(latitude));
+        p.see(LatitudeEvent::Shown(latitude));
         p.boot();
         goes_on(&mut p);
         let name = provoked_by(latitude);
@@ -90,7 +85,7 @@ fn who_begins_anew_has_not_gone_on() {
 fn who_gives_up_on_an_unusual_disk_has_not_coped() {
     for (latitude, kind) in latitudes() {
         let mut p = Play::new(kind);
-        p.see(Event::Latitude(latitude));
+        p.see(LatitudeEvent::InUse(latitude));
         p.found_device();
         p.add_status(FAILED);
         match kind {
@@ -98,16 +93,16 @@ fn who_gives_up_on_an_unusual_disk_has_not_coped() {
             Block => assert_eq!(p.found(), [provoked_by(latitude)]),
             _ => assert_eq!(p.messages(), [""; 0], "{latitude} does not show so early"),
         }
-        // Of several nobody knows which it was; and others' latitudes are no excuse.
+        // Of several, it cannot be known which it was; and others' latitudes are no excuse.
         let mut p = Play::new(kind);
-        p.see(Event::Latitude(latitude));
-        p.see(Event::Latitude(Latitude::AnySubsystem));
+        p.see(LatitudeEvent::InUse(latitude));
+        p.see(LatitudeEvent::InUse(Latitude::ANY_SUBSYSTEM));
         p.found_device();
         p.add_status(FAILED);
         assert!(!p.found().contains(&provoked_by(latitude)));
     }
     let mut p = Play::new(Entropy);
-    p.see(Event::Latitude(Latitude::LargeBlocks));
+    p.see(LatitudeEvent::InUse(Latitude::LARGE_BLOCKS));
     p.found_device();
     p.add_status(FAILED);
     assert_eq!(p.messages(), [""; 0]);
@@ -116,9 +111,9 @@ fn who_gives_up_on_an_unusual_disk_has_not_coped() {
 /// The link changes while the driver runs.
 fn link_changes(features: u64) -> Play {
     let mut p = Play::new(Net);
-    p.see(Event::Latitude(Latitude::LinkFlaps));
+    p.see(LatitudeEvent::InUse(Latitude::LINK_FLAPS));
     p.boot_with(p.offered & !net::STATUS | features);
-    p.see(Event::MadeUse(Latitude::LinkFlaps));
+    p.see(LatitudeEvent::Shown(Latitude::LINK_FLAPS));
     p
 }
 
@@ -127,9 +122,9 @@ const READ_AGAIN: &str = "net.link.read-again";
 #[test]
 fn a_link_that_changes_is_looked_at() {
     let mut p = link_changes(net::STATUS);
-    p.see(Event::RegisterRead(register(Structure::Device, 0, 1, 3)));
+    p.see(RegisterEvent::Read(register(Structure::Device, 0, 1, 3)));
     assert_eq!(outcome(&p, READ_AGAIN), Outcome::NotExercised);
-    p.see(Event::RegisterRead(register(Structure::Device, 6, 2, 1)));
+    p.see(RegisterEvent::Read(register(Structure::Device, 6, 2, 1)));
     assert_eq!(outcome(&p, READ_AGAIN), Outcome::Held);
 }
 

@@ -1,7 +1,7 @@
 //! Feature negotiation (§2.2, §3.1, §5.1.3.1, §6).
 
 use stickler_conformance::DeviceKind::{Block, Entropy, Net};
-use stickler_conformance::Event;
+use stickler_conformance::event::FeatureEvent;
 use stickler_conformance::features::{VERSION_1, block, net};
 use stickler_conformance::layout::status::FEATURES_OK;
 
@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     case("features.offered", Entropy, |p| p.negotiate(p.offered | 1)),
     case("features.read-first", Entropy, |p| {
         p.found_device();
-        p.see(Event::DeviceFeaturesRead { select: 0 });
+        p.see(FeatureEvent::DeviceRead { select: 0 });
         p.write_features(p.offered);
         p.add_status(FEATURES_OK);
     }),
@@ -87,7 +87,7 @@ fn bits_beyond_the_first_64_are_not_offered_either() {
     p.found_device();
     p.read_features();
     p.write_features(p.offered);
-    p.see(Event::DriverFeaturesWritten {
+    p.see(FeatureEvent::DriverWritten {
         select: 2,
         value: 1,
     });

@@ -1,9 +1,9 @@
 //! Packets and receive buffers of the network device (§5.1.6).
 
 use stickler_conformance::DeviceKind::Net;
-use stickler_conformance::event::{NetHeader, NetTransmit};
+use stickler_conformance::catalogue;
+use stickler_conformance::event::{DataEvent, NetEvent, NetHeader, NetTransmit};
 use stickler_conformance::features::net;
-use stickler_conformance::{Event, catalogue};
 
 use crate::play::Play;
 use crate::table::{Case, case, may};
@@ -124,7 +124,7 @@ pub const CASES: &[Case] = &[
     }),
     case("net.rx.writable", Net, |p| {
         p.boot();
-        p.see(Event::NetReceiveBuffer {
+        p.see(DataEvent::NetReceiveBuffer {
             queue: 0,
             len: 1526,
             readable: 12,
@@ -163,7 +163,7 @@ fn unpopulated(p: &mut Play, times: u32) {
         p.notify(1);
         // Many at once are no more than one.
         for _ in 0..100 {
-            p.see(Event::NetUnpopulated { queue: 2 });
+            p.see(NetEvent::Unpopulated { queue: 2 });
         }
     }
 }
@@ -333,7 +333,7 @@ fn sent(p: &mut Play, change: fn(&mut NetTransmit<'_>)) {
         bytes: &[0; 60],
     };
     change(&mut packet);
-    p.see(Event::NetTransmit(packet));
+    p.see(DataEvent::NetTransmit(packet));
 }
 
 /// A packet with a changed header, from a driver that lacks some features.
@@ -470,7 +470,7 @@ fn packets_cut_short_anywhere_are_parsed_without_harm() {
     let mut p = Play::new(Net);
     p.boot();
     for len in 0..TCP.len() {
-        p.see(Event::NetTransmit(NetTransmit {
+        p.see(DataEvent::NetTransmit(NetTransmit {
             queue: 1,
             header: Some(NetHeader {
                 flags: 1,

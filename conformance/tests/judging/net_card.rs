@@ -1,10 +1,10 @@
 //! Address, link and announcements of the network device (§5.1.4, §5.1.6.5.4).
 
 use stickler_conformance::DeviceKind::Net;
-use stickler_conformance::event::NetHeader;
+use stickler_conformance::event::{LatitudeEvent, NetHeader, RegisterEvent};
 use stickler_conformance::features::net;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::{Event, Latitude, Outcome, catalogue};
+use stickler_conformance::{Latitude, Outcome, catalogue};
 
 use crate::play::{MAC, Play, register};
 use crate::table::{Case, case};
@@ -139,10 +139,10 @@ fn what_cannot_be_a_source_says_nothing() {
 /// The driver reads status, and there is VIRTIO_NET_S_ANNOUNCE in it.
 fn asked_to_announce() -> Play {
     let mut p = Play::new(Net);
-    p.see(Event::Latitude(Latitude::Announce));
+    p.see(LatitudeEvent::InUse(Latitude::ANNOUNCE));
     lives(&mut p, 0, |_| true);
     sends(&mut p, MAC, 1000);
-    p.see(Event::RegisterRead(register(Structure::Device, 6, 2, 3)));
+    p.see(RegisterEvent::Read(register(Structure::Device, 6, 2, 3)));
     p.command(3, 0, &[]);
     p
 }

@@ -1,8 +1,7 @@
 //! Commands on the network device's control virtqueue (§5.1.6.5).
 
 use stickler_conformance::DeviceKind::Net;
-use stickler_conformance::Event;
-use stickler_conformance::event::NetCommand;
+use stickler_conformance::event::{NetCommand, NetEvent};
 use stickler_conformance::features::net;
 
 use crate::play::{MAC_TABLES, Play, setup};
@@ -93,7 +92,7 @@ fn raw(p: &mut Play, change: fn(&mut NetCommand<'_>)) {
         max_virtqueue_pairs: 2,
     };
     change(&mut command);
-    p.see(Event::NetCommand(command));
+    p.see(NetEvent::Command(command));
 }
 
 fn changed_tables(p: &mut Play, at: usize, value: u8) {
@@ -123,7 +122,7 @@ fn tables_longer_than_what_is_at_hand_are_not_called_wrong() {
     p.boot();
     let mut data = vec![200, 0, 0, 0];
     data.extend([2; 60]);
-    p.see(Event::NetCommand(NetCommand {
+    p.see(NetEvent::Command(NetCommand {
         class: Some(1),
         command: Some(0),
         data: &data,

@@ -1,9 +1,9 @@
 //! What a driver makes of packets it is handed (§5.1.6.4.2): told by what it acknowledges.
 
 use stickler_conformance::DeviceKind::Net;
-use stickler_conformance::event::{NetHeader, NetReceived};
+use stickler_conformance::event::{NetEvent, NetHeader, NetReceived};
 use stickler_conformance::features::net;
-use stickler_conformance::{Event, Latitude, catalogue};
+use stickler_conformance::{Latitude, catalogue};
 
 use crate::play::Play;
 
@@ -46,7 +46,7 @@ impl Connection {
 
     fn hands(&mut self, bytes: &[u8], unusual: Option<Latitude>) {
         self.play
-            .see(Event::NetReceived(NetReceived { bytes, unusual }));
+            .see(NetEvent::Received(NetReceived { bytes, unusual }));
     }
 
     fn sends(&mut self, bytes: &[u8]) {
@@ -73,9 +73,9 @@ impl Connection {
 }
 
 const UNUSUAL: [(Latitude, &str); 3] = [
-    (Latitude::UnknownFlags, "net.rx.flags.unknown"),
-    (Latitude::StrayChecksumFields, "net.rx.csum.without-flag"),
-    (Latitude::OddHdrLen, "net.rx.hdr-len.no-reliance"),
+    (Latitude::UNKNOWN_FLAGS, "net.rx.flags.unknown"),
+    (Latitude::STRAY_CHECKSUM_FIELDS, "net.rx.csum.without-flag"),
+    (Latitude::ODD_HDR_LEN, "net.rx.hdr-len.no-reliance"),
 ];
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_acknowledged_at_once_was_taken() {
         assert_eq!(c.play.messages(), [""; 0]);
     }
     let mut c = Connection::new();
-    c.comes(0, Some(Latitude::OddHdrLen));
+    c.comes(0, Some(Latitude::ODD_HDR_LEN));
     c.acknowledges(1);
     assert_eq!(c.counts("net.rx.hdr-len.hint"), (1, 0));
 }
@@ -114,7 +114,7 @@ fn what_is_acknowledged_only_as_it_is_was_not_taken_before() {
 
 #[test]
 fn a_guest_that_stands_still_now_and_then_is_not_accused() {
-    let latitude = Some(Latitude::UnknownFlags);
+    let latitude = Some(Latitude::UNKNOWN_FLAGS);
     let mut c = Connection::new();
     for n in 0..30 {
         c.comes(n, latitude);
@@ -136,7 +136,7 @@ fn a_guest_that_stands_still_now_and_then_is_not_accused() {
 #[test]
 fn damaged_segments_are_not_acknowledged_before_they_come_intact() {
     let name = "net.rx.csum.no-reliance";
-    let damaged = Some(Latitude::DamagedPackets);
+    let damaged = Some(Latitude::DAMAGED_PACKETS);
     let mut c = Connection::new();
     c.comes(0, damaged);
     c.acknowledges(0);
@@ -159,7 +159,7 @@ fn damaged_segments_are_not_acknowledged_before_they_come_intact() {
 
 #[test]
 fn what_came_before_says_nothing() {
-    let damaged = Some(Latitude::DamagedPackets);
+    let damaged = Some(Latitude::DAMAGED_PACKETS);
     // It had come intact.
     let mut c = Connection::new();
     c.comes(0, None);
@@ -191,7 +191,7 @@ fn connections_beyond_those_that_are_followed_do_no_harm() {
         let mut packet = segment(false, 0, 0, ACK, LEN);
         packet[35] = port;
         for _ in 0..20 {
-            c.hands(&packet, Some(Latitude::DamagedPackets));
+            c.hands(&packet, Some(Latitude::DAMAGED_PACKETS));
         }
         let mut answer = segment(true, 0, LEN, ACK, 0);
         answer[37] = port;

@@ -1,8 +1,7 @@
 //! Notifications (§3.1.1, §4.1.5.2).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::Event;
-use stickler_conformance::event::NotifiedLive;
+use stickler_conformance::event::{LiveNotification, NotificationEvent};
 use stickler_conformance::layout::status::DRIVER_OK;
 
 use crate::play::Play;
@@ -45,7 +44,7 @@ pub const CASES: &[Case] = &[
 /// The `since`th notification since the device asked for one, or advised against any.
 fn live(p: &mut Play, event_idx: bool, asked: bool, since: u32) {
     p.boot();
-    p.see(Event::NotifiedLive(NotifiedLive {
+    p.see(NotificationEvent::Live(LiveNotification {
         queue: 0,
         event_idx,
         asked,
@@ -62,7 +61,7 @@ fn overdue(p: &mut Play, event_idx: bool) {
 
 fn waits(p: &mut Play, event_idx: bool, spans: std::ops::Range<u32>) {
     for ticks in spans {
-        p.see(Event::NotNotified {
+        p.see(NotificationEvent::Overdue {
             queue: 0,
             event_idx,
             position: 0xffff,
@@ -97,7 +96,7 @@ fn who_is_not_advised_against_notifying_may_do_so_without_end() {
 }
 
 fn notified(p: &mut Play, queue: Option<u16>, value: u32, width: u8) {
-    p.see(Event::Notified {
+    p.see(NotificationEvent::Sent {
         queue,
         value,
         width,

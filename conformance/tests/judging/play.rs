@@ -4,13 +4,15 @@
 use std::sync::{Arc, Mutex};
 
 use stickler_conformance::event::{
-    AvailableRead, BlockHeader, BlockRequest, Chain, ChainEnd, ConsoleMessage, Element, NetCommand,
-    NetHeader, NetTransmit, QueueSetup, Register, RingPart,
+    AvailableRead, BlockHeader, BlockRequest, Buffer, BufferId, ChainEnd, ConsoleEvent,
+    ConsoleMessage, DataEvent, Element, FeatureEvent, NetCommand, NetEvent, NetHeader, NetTransmit,
+    NotificationEvent, PciEvent, QueueArea, QueueEvent, QueueSetup, Register, RegisterEvent,
+    SplitSetup, StatusEvent,
 };
 use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, desc, status};
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
-use stickler_conformance::{Tallies, features};
+use stickler_conformance::{Tallies, Version, features};
 
 /// Descriptors in each queue.
 pub const SIZE: u16 = 16;
@@ -49,12 +51,14 @@ pub fn setup(index: u16) -> QueueSetup {
     QueueSetup {
         size: SIZE,
         max: MAX_SIZE,
-        desc: base,
-        avail: base + 0x4000,
-        used: base + 0x8000,
+        descriptor: base,
+        driver: base + 0x4000,
+        device: base + 0x8000,
         enabled: false,
-        used_flags: Some(0),
-        used_idx: Some(0),
+        split: Some(SplitSetup {
+            used_flags: 0,
+            used_idx: 0,
+        }),
         in_memory: true,
     }
 }
@@ -98,12 +102,12 @@ impl Play {
 
     /// Judged by these readings from the beginning.
     pub fn judged(mut self, strictness: Strictness) -> Self {
-        self.judge = self.judge.reading(strictness);
+        self.judge = self.judge.by(Version::default(), strictness);
         self
     }
 
-    pub fn see(&mut self, event: Event<'_>) {
-        self.judge.see(&event);
+    pub fn see<'e>(&mut self, event: impl Into<Event<'e>>) {
+        self.judge.see(&event.into());
     }
 
     /// The names of the requirements found violated, sorted.
@@ -131,9 +135,9 @@ impl Play {
 
     pub fn write_status(&mut self, to: u8) {
         let from = self.status;
-        self.see(Event::StatusWritten { from, to });
+        self.see(StatusEvent::Written { from, to });
         if to == 0 {
-            self.see(Event::ResetDone);
+            self.see(StatusEvent::ResetDone);
             self.status = 0;
             self.accepted = 0;
             self.enabled = 0;
@@ -143,7 +147,7 @@ impl Play {
         self.status |= to & status::DRIVERS;
         if to & !from & status::FEATURES_OK != 0 {
             let (offered, accepted, kept) = (self.offered, self.accepted, self.keeps);
-            self.see(Event::FeaturesDecided {
+            self.see(FeatureEvent::Decided {
                 offered,
                 accepted,
                 kept,
@@ -160,7 +164,7 @@ impl Play {
 
     pub fn read_status(&mut self) -> u8 {
         let value = self.status;
-        self.see(Event::StatusRead { value });
+        self.see(StatusEvent::Read { value });
         value
     }
 
@@ -173,7 +177,7 @@ impl Play {
 
     pub fn read_features(&mut self) {
         for select in 0..2 {
-            self.see(Event::DeviceFeaturesRead { select });
+            self.see(FeatureEvent::DeviceRead { select });
         }
     }
 
@@ -181,7 +185,7 @@ impl Play {
         self.accepted = accepted;
         for select in 0..2 {
             let value = (accepted >> (32 * select)) as u32;
-            self.see(Event::DriverFeaturesWritten { select, value });
+            self.see(FeatureEvent::DriverWritten { select, value });
         }
     }
 
@@ -221,7 +225,7 @@ impl Play {
         }
         self.add_status(status::DRIVER_OK);
         if self.kind == DeviceKind::Net {
-            self.see(Event::NetAddress { mac: MAC });
+            self.see(NetEvent::Address { mac: MAC });
         }
     }
 
@@ -233,12 +237,12 @@ impl Play {
     // ---- Registers
 
     pub fn read(&mut self, structure: Structure, offset: u32, width: u8) {
-        self.see(Event::RegisterRead(register(structure, offset, width, 0)));
+        self.see(RegisterEvent::Read(register(structure, offset, width, 0)));
     }
 
     pub fn write(&mut self, structure: Structure, offset: u32, width: u8, value: u64) {
         let register = register(structure, offset, width, value);
-        self.see(Event::RegisterWritten(register));
+        self.see(RegisterEvent::Written(register));
     }
 
     pub fn read_generation(&mut self) {
@@ -286,25 +290,25 @@ impl Play {
 
     pub fn map_vector(&mut self, queue: Option<u16>, value: u16) {
         let vectors = VECTORS;
-        self.see(Event::VectorWritten {
+        self.see(PciEvent::VectorWritten {
             queue,
             value,
             vectors,
             enabled: true,
         });
-        self.see(Event::VectorRead { queue, value });
+        self.see(PciEvent::VectorRead { queue, value });
     }
 
     pub fn write_size(&mut self, queue: u16, value: u16) {
         let max = MAX_SIZE;
-        self.see(Event::QueueSizeWritten { queue, value, max });
+        self.see(QueueEvent::SizeWritten { queue, value, max });
     }
 
-    pub fn write_address(&mut self, queue: u16, part: RingPart, address: u64) {
+    pub fn write_address(&mut self, queue: u16, area: QueueArea, address: u64) {
         for address in [address & 0xffff_ffff, address] {
-            self.see(Event::QueueAddressWritten {
+            self.see(QueueEvent::AddressWritten {
                 queue,
-                part,
+                area,
                 address,
             });
         }
@@ -313,16 +317,16 @@ impl Play {
     /// Everything but queue_enable.
     pub fn configure(&mut self, queue: u16) {
         let setup = setup(queue);
-        self.see(Event::QueueSizeRead { queue });
+        self.see(QueueEvent::SizeRead { queue });
         self.write_size(queue, setup.size);
-        self.write_address(queue, RingPart::Descriptor, setup.desc);
-        self.write_address(queue, RingPart::Available, setup.avail);
-        self.write_address(queue, RingPart::Used, setup.used);
+        self.write_address(queue, QueueArea::Descriptor, setup.descriptor);
+        self.write_address(queue, QueueArea::Driver, setup.driver);
+        self.write_address(queue, QueueArea::Device, setup.device);
         self.map_vector(Some(queue), 1 + queue % (VECTORS - 1));
     }
 
     pub fn write_enable(&mut self, queue: u16, value: u16, setup: Option<QueueSetup>) {
-        self.see(Event::QueueEnableWritten {
+        self.see(QueueEvent::EnableWritten {
             queue,
             value,
             setup,
@@ -335,7 +339,7 @@ impl Play {
     }
 
     pub fn notify(&mut self, queue: u16) {
-        self.see(Event::Notified {
+        self.see(NotificationEvent::Sent {
             queue: Some(queue),
             value: queue.into(),
             width: 2,
@@ -350,7 +354,7 @@ impl Play {
         let previous = self.idx[usize::from(queue)];
         let idx = previous.wrapping_add(added);
         self.idx[usize::from(queue)] = idx;
-        self.see(Event::AvailableRead(AvailableRead {
+        self.see(DataEvent::AvailableRead(AvailableRead {
             queue,
             size: SIZE,
             flags,
@@ -363,27 +367,31 @@ impl Play {
     /// The device takes a chain whose walk ended with `end`.
     pub fn take(&mut self, queue: u16, elements: &[Element], end: ChainEnd) {
         self.look(queue, 0, 1);
-        self.see(Event::Chain(Chain {
+        self.see(DataEvent::Taken(Buffer {
             queue,
             size: SIZE,
-            head: elements.first().map_or(SIZE, |e| e.index),
+            id: BufferId(elements.first().map_or(SIZE, |e| e.index)),
             elements,
             end: &end,
-            head_in_flight: false,
+            in_flight: false,
         }));
     }
 
     /// The device takes a good chain of `buffers`, from descriptor `head` on.
-    pub fn give(&mut self, queue: u16, head: u16, buffers: &[Buffer]) {
+    pub fn give(&mut self, queue: u16, head: u16, buffers: &[Part]) {
         self.take(queue, &chain(head, buffers), ChainEnd::Complete);
     }
 
     pub fn used(&mut self, queue: u16, head: u16, len: u32) {
-        self.see(Event::Used { queue, head, len });
+        self.see(DataEvent::Returned {
+            queue,
+            id: BufferId(head),
+            len,
+        });
     }
 
     /// A good chain there and back.
-    pub fn exchange(&mut self, queue: u16, buffers: &[Buffer]) {
+    pub fn exchange(&mut self, queue: u16, buffers: &[Part]) {
         self.give(queue, 3, buffers);
         self.used(queue, 3, 0);
     }
@@ -397,7 +405,7 @@ impl Play {
 
     pub fn send_through(&mut self, queue: u16, header: NetHeader, bytes: &[u8]) {
         self.exchange(queue, &[r(12), r(bytes.len() as u32)]);
-        self.see(Event::NetTransmit(NetTransmit {
+        self.see(DataEvent::NetTransmit(NetTransmit {
             queue,
             header: Some(header),
             len: bytes.len() as u64,
@@ -407,7 +415,7 @@ impl Play {
     }
 
     pub fn receive_buffer(&mut self, len: u64) {
-        self.see(Event::NetReceiveBuffer {
+        self.see(DataEvent::NetReceiveBuffer {
             queue: 0,
             len,
             readable: 0,
@@ -415,7 +423,7 @@ impl Play {
     }
 
     pub fn command(&mut self, class: u8, command: u8, data: &[u8]) {
-        self.see(Event::NetCommand(NetCommand {
+        self.see(NetEvent::Command(NetCommand {
             class: Some(class),
             command: Some(command),
             data,
@@ -427,11 +435,11 @@ impl Play {
 
     pub fn request(&mut self, kind: u32, sector: u64, readable: u64, writable: u64) {
         let request = request(kind, sector, readable, writable);
-        self.see(Event::BlockRequest(request));
+        self.see(DataEvent::BlockRequest(request));
     }
 
     pub fn message(&mut self, id: u32, event: u16, value: u16) {
-        self.see(Event::ConsoleMessage(ConsoleMessage {
+        self.see(ConsoleEvent::DriverMessage(ConsoleMessage {
             id: Some(id),
             event,
             value,
@@ -441,7 +449,7 @@ impl Play {
     }
 
     pub fn message_sent(&mut self, id: u32, event: u16, value: u16) {
-        self.see(Event::ConsoleMessageSent { id, event, value });
+        self.see(ConsoleEvent::DeviceMessage { id, event, value });
     }
 
     // ---- All of it
@@ -497,7 +505,7 @@ impl Play {
             self.boot();
             self.work();
             self.reset();
-            self.see(Event::VectorWritten {
+            self.see(PciEvent::VectorWritten {
                 queue: Some(0),
                 value: NO_VECTOR,
                 vectors: VECTORS,
@@ -513,7 +521,6 @@ pub fn register(structure: Structure, offset: u32, width: u8, value: u64) -> Reg
         offset,
         width,
         value,
-        through_window: false,
     }
 }
 
@@ -529,23 +536,23 @@ pub const MAC_TABLES: &[u8] = &[
     2, 0, 0, 0, 1, 0, 0x5e, 0, 0, 1, 0x33, 0x33, 0, 0, 0, 1, // multicast
 ];
 
-/// A descriptor's buffer: its length, and its flags but NEXT.
-pub type Buffer = (u32, u16);
+/// A part of a buffer: its length, and its flags but NEXT.
+pub type Part = (u32, u16);
 
 /// A device-readable buffer.
-pub const fn r(len: u32) -> Buffer {
+pub const fn r(len: u32) -> Part {
     (len, 0)
 }
 
 /// A device-writable buffer.
-pub const fn w(len: u32) -> Buffer {
+pub const fn w(len: u32) -> Part {
     (len, desc::WRITE)
 }
 
 /// Descriptors from `head` on, each followed by the next.
-pub fn chain(head: u16, buffers: &[Buffer]) -> Vec<Element> {
+pub fn chain(head: u16, buffers: &[Part]) -> Vec<Element> {
     let last = buffers.len() - 1;
-    let element = |(i, (len, flags)): (usize, &Buffer)| {
+    let element = |(i, (len, flags)): (usize, &Part)| {
         let index = head + i as u16;
         let next = if i < last { desc::NEXT } else { 0 };
         Element {
@@ -561,7 +568,7 @@ pub fn chain(head: u16, buffers: &[Buffer]) -> Vec<Element> {
 }
 
 /// A chain from `head` on that ends in an indirect table of `buffers`.
-pub fn indirect_chain(head: u16, buffers: &[Buffer]) -> Vec<Element> {
+pub fn indirect_chain(head: u16, buffers: &[Part]) -> Vec<Element> {
     let table = chain(0, buffers).into_iter().map(|e| Element {
         indirect: true,
         ..e

@@ -1,7 +1,7 @@
 //! Capabilities, the window through configuration space, read-only registers (§4.1.4).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::Event;
+use stickler_conformance::event::PciEvent;
 use stickler_conformance::layout::Structure::{self, Common};
 use stickler_conformance::layout::common;
 
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
     })
     .keep(look),
     case("pci.window.whole", Entropy, |p| {
-        p.see(Event::WindowAccessed {
+        p.see(PciEvent::WindowAccessed {
             write: true,
             bar: 4,
             offset: 0x20,
@@ -73,7 +73,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn write_capability(p: &mut Play, cfg_type: u8, offset: u8) {
-    p.see(Event::CapabilityWritten {
+    p.see(PciEvent::CapabilityWritten {
         cfg_type,
         offset,
         width: 4,
@@ -81,7 +81,7 @@ fn write_capability(p: &mut Play, cfg_type: u8, offset: u8) {
 }
 
 fn window(p: &mut Play, write: bool, offset: u32, length: u32, target: Option<Structure>) {
-    p.see(Event::WindowAccessed {
+    p.see(PciEvent::WindowAccessed {
         write,
         bar: 4,
         offset,
@@ -99,7 +99,7 @@ fn look(p: &mut Play) {
 }
 
 fn read_isr(p: &mut Play, value: u8) {
-    p.see(Event::IsrRead {
+    p.see(PciEvent::IsrRead {
         value,
         msix_enabled: true,
     });
@@ -128,7 +128,7 @@ fn isr_status_may_be_read_for_a_configuration_change_and_without_msi_x() {
     let mut p = Play::new(Block);
     p.boot();
     read_isr(&mut p, 2);
-    p.see(Event::IsrRead {
+    p.see(PciEvent::IsrRead {
         value: 1,
         msix_enabled: false,
     });

@@ -1,12 +1,14 @@
 //! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::Event;
-use stickler_conformance::event::{AvailableRead, Chain, ChainEnd, Element, IndirectFault};
+use stickler_conformance::event::{
+    AvailableRead, Buffer, BufferId, ChainEnd, DataEvent, Element, IndirectFault, SplitRingEvent,
+    UsedRingField,
+};
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
 use stickler_conformance::layout::desc::{INDIRECT, NEXT};
 
-use crate::play::{Buffer, Play, SIZE, chain, indirect_chain, r, w};
+use crate::play::{Part, Play, SIZE, chain, indirect_chain, r, w};
 use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[
@@ -17,13 +19,13 @@ pub const CASES: &[Case] = &[
     case("chain.head.free", Block, |p| {
         p.boot();
         p.give(0, 3, READ);
-        p.see(Event::Chain(Chain {
+        p.see(DataEvent::Taken(Buffer {
             queue: 0,
             size: SIZE,
-            head: 3,
+            id: BufferId(3),
             elements: &chain(3, READ),
             end: &ChainEnd::Complete,
-            head_in_flight: true,
+            in_flight: true,
         }));
     }),
     // The second chain begins within the first.
@@ -64,13 +66,13 @@ pub const CASES: &[Case] = &[
     case("chain.not-excessive", Block, |p| {
         p.boot();
         let elements = chain(0, &[r(1); 100]);
-        p.see(Event::Chain(Chain {
+        p.see(DataEvent::Taken(Buffer {
             queue: 0,
             size: 128,
-            head: 0,
+            id: BufferId(0),
             elements: &elements,
             end: &ChainEnd::Complete,
-            head_in_flight: false,
+            in_flight: false,
         }));
     }),
     case("chain.buffer.in-memory", Block, |p| {
@@ -140,9 +142,9 @@ pub const CASES: &[Case] = &[
     }),
     case("used.read-only", Block, |p| {
         p.boot();
-        p.see(Event::UsedRingAltered {
+        p.see(SplitRingEvent::UsedRingAltered {
             queue: 0,
-            field: "idx",
+            field: UsedRingField::Idx,
             written: 3,
             found: 4,
         });
@@ -159,10 +161,10 @@ pub const CASES: &[Case] = &[
 ];
 
 /// A block read.
-const READ: &[Buffer] = &[r(16), w(512), w(1)];
+const READ: &[Part] = &[r(16), w(512), w(1)];
 
 /// A chain of `buffers` with something changed.
-fn taken(p: &mut Play, buffers: &[Buffer], end: ChainEnd, change: fn(&mut [Element])) {
+fn taken(p: &mut Play, buffers: &[Part], end: ChainEnd, change: fn(&mut [Element])) {
     p.boot();
     let mut elements = chain(0, buffers);
     change(&mut elements);
@@ -184,7 +186,7 @@ fn indirect(p: &mut Play) {
 }
 
 fn look(p: &mut Play, previous: u16, idx: u16, taken: u16) {
-    p.see(Event::AvailableRead(AvailableRead {
+    p.see(DataEvent::AvailableRead(AvailableRead {
         queue: 0,
         size: SIZE,
         flags: 0,
@@ -294,13 +296,13 @@ fn large_requests_are_not_excessive() {
     let mut p = Play::new(Block);
     p.boot();
     let elements = chain(0, &[r(4096); 128]);
-    p.see(Event::Chain(Chain {
+    p.see(DataEvent::Taken(Buffer {
         queue: 0,
         size: 128,
-        head: 0,
+        id: BufferId(0),
         elements: &elements,
         end: &ChainEnd::Complete,
-        head_in_flight: false,
+        in_flight: false,
     }));
     assert_eq!(p.messages(), [""; 0]);
 }
@@ -309,9 +311,9 @@ fn large_requests_are_not_excessive() {
 fn compared(p: &mut Play, altered: Option<Element>) {
     p.boot();
     p.give(0, 3, &[r(16), w(1)]);
-    p.see(Event::Compared {
+    p.see(DataEvent::Compared {
         queue: 0,
-        head: 3,
+        id: BufferId(3),
         altered,
     });
     p.used(0, 3, 1);

@@ -1,13 +1,17 @@
 //! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3).
 
 use stickler_conformance::DeviceKind::{Console, Entropy, Net};
-use stickler_conformance::Event;
-use stickler_conformance::event::{QueueSetup, RingPart};
+use stickler_conformance::event::{QueueArea, QueueEvent, QueueSetup, SplitSetup};
 use stickler_conformance::features::{VERSION_1, net};
 use stickler_conformance::layout::status::DRIVER_OK;
 
 use crate::play::{MAX_SIZE, Play, setup};
 use crate::table::{Case, case};
+
+/// What the driver has left in the memory of the used ring.
+fn used_ring(setup: &mut QueueSetup) -> &mut SplitSetup {
+    setup.split.as_mut().expect("a split virtqueue")
+}
 
 pub const CASES: &[Case] = &[
     case("queue.exists", Entropy, |p| {
@@ -27,51 +31,51 @@ pub const CASES: &[Case] = &[
         p.negotiate(p.offered);
         p.configure(0);
         p.negotiate(p.offered);
-        p.write_address(0, RingPart::Descriptor, setup(0).desc);
-        p.write_address(0, RingPart::Available, setup(0).avail);
-        p.write_address(0, RingPart::Used, setup(0).used);
+        p.write_address(0, QueueArea::Descriptor, setup(0).descriptor);
+        p.write_address(0, QueueArea::Driver, setup(0).driver);
+        p.write_address(0, QueueArea::Device, setup(0).device);
         p.enable(setup(0), 0);
     }),
     case("queue.size.not-zero", Entropy, |p| {
         enable_with(p, |s| s.size = 0);
     }),
     case("queue.align.descriptor-table", Entropy, |p| {
-        enable_with(p, |s| s.desc += 8);
+        enable_with(p, |s| s.descriptor += 8);
     }),
     case("queue.align.available-ring", Entropy, |p| {
-        enable_with(p, |s| s.avail += 1);
+        enable_with(p, |s| s.driver += 1);
     }),
     case("queue.align.used-ring", Entropy, |p| {
-        enable_with(p, |s| s.used += 2);
+        enable_with(p, |s| s.device += 2);
     }),
     case("queue.in-memory", Entropy, |p| {
         enable_with(p, |s| s.in_memory = false);
     }),
     case("queue.parts-apart", Entropy, |p| {
-        enable_with(p, |s| s.avail = s.desc + 16 * u64::from(s.size) - 2);
+        enable_with(p, |s| s.driver = s.descriptor + 16 * u64::from(s.size) - 2);
     }),
     case("queue.queues-apart", Net, |p| {
         p.negotiate(p.offered);
         p.configure(0);
         p.configure(1);
         p.enable(setup(0), 0);
-        let used = setup(0).used + 8;
-        p.enable(QueueSetup { used, ..setup(1) }, 1);
+        let device = setup(0).device + 8;
+        p.enable(QueueSetup { device, ..setup(1) }, 1);
     }),
     case("queue.used-flags-zero", Entropy, |p| {
-        enable_with(p, |s| s.used_flags = Some(1));
+        enable_with(p, |s| used_ring(s).used_flags = 1);
     }),
     case("queue.used-idx-zero", Entropy, |p| {
-        enable_with(p, |s| s.used_idx = Some(3));
+        enable_with(p, |s| used_ring(s).used_idx = 3);
     }),
     case("queue.enable.configured", Entropy, |p| {
         p.negotiate(p.offered);
-        p.see(Event::QueueSizeRead { queue: 0 });
+        p.see(QueueEvent::SizeRead { queue: 0 });
         p.write_size(0, setup(0).size);
-        p.write_address(0, RingPart::Descriptor, setup(0).desc);
-        p.write_address(0, RingPart::Available, setup(0).avail);
+        p.write_address(0, QueueArea::Descriptor, setup(0).descriptor);
+        p.write_address(0, QueueArea::Driver, setup(0).driver);
         p.enable(setup(0), 0);
-        p.write_address(0, RingPart::Used, setup(0).used);
+        p.write_address(0, QueueArea::Device, setup(0).device);
     }),
     case("queue.enable.size-fixed", Entropy, |p| {
         p.boot();
@@ -79,7 +83,7 @@ pub const CASES: &[Case] = &[
     }),
     case("queue.enable.address-fixed", Entropy, |p| {
         p.boot();
-        p.write_address(0, RingPart::Used, setup(0).used + 16);
+        p.write_address(0, QueueArea::Device, setup(0).device + 16);
     }),
     case("queue.enable.not-zero", Entropy, |p| {
         p.boot();
@@ -163,10 +167,10 @@ fn an_enabled_queues_registers_may_be_written_with_what_they_hold() {
     let mut p = Play::new(Entropy);
     p.boot();
     p.write_size(0, setup(0).size);
-    for address in [setup(0).desc; 2] {
-        p.see(Event::QueueAddressWritten {
+    for address in [setup(0).descriptor; 2] {
+        p.see(QueueEvent::AddressWritten {
             queue: 0,
-            part: RingPart::Descriptor,
+            area: QueueArea::Descriptor,
             address,
         });
     }
@@ -177,7 +181,7 @@ fn an_enabled_queues_registers_may_be_written_with_what_they_hold() {
 fn a_queue_that_does_not_exist_has_no_size_to_write() {
     let mut p = Play::new(Entropy);
     p.negotiate(p.offered);
-    p.see(Event::QueueSizeWritten {
+    p.see(QueueEvent::SizeWritten {
         queue: 7,
         value: 16,
         max: 0,

@@ -1,7 +1,7 @@
 //! Device status and the sequence of initialization (§2.1, §3.1).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::Event;
+use stickler_conformance::event::StatusEvent;
 use stickler_conformance::layout::status::{
     ACKNOWLEDGE, DEVICE_NEEDS_RESET, DRIVER, DRIVER_OK, FAILED, FEATURES_OK,
 };
@@ -107,8 +107,8 @@ fn several_steps_may_be_told_in_one_write() {
 fn a_driver_that_does_not_know_of_needs_reset_yet_clears_nothing() {
     let mut p = Play::new(Entropy);
     p.boot();
-    p.see(Event::NeedsReset);
-    p.see(Event::StatusWritten {
+    p.see(StatusEvent::NeedsReset);
+    p.see(StatusEvent::Written {
         from: p.status | DEVICE_NEEDS_RESET,
         to: p.status | FAILED,
     });

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use stickler_conformance::judge::FINDINGS_PER_REQUIREMENT;
-use stickler_conformance::requirement::{How, Role};
-use stickler_conformance::{DeviceKind, Outcome, catalogue};
+use stickler_conformance::requirement::{How, Level, Role};
+use stickler_conformance::{DeviceKind, Outcome, Version, catalogue};
 
 use crate::play::Play;
 
@@ -55,7 +55,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 
 fn is_permission(case: &Case) -> bool {
     catalogue::find(case.requirement)
-        .is_some_and(|r| r.requirement().level == stickler_conformance::requirement::Level::May)
+        .is_some_and(|r| r.requirement().level(Version::V1_0) == Level::May)
 }
 
 #[test]

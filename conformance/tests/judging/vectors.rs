@@ -1,7 +1,7 @@
 //! MSI-X vectors (§4.1.5.1.2).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
-use stickler_conformance::Event;
+use stickler_conformance::event::PciEvent;
 use stickler_conformance::layout::NO_VECTOR;
 use stickler_conformance::layout::status::DRIVER_OK;
 
@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
     }),
     case("msix.vector.while-enabled", Entropy, |p| {
         p.negotiate(p.offered);
-        p.see(Event::VectorWritten {
+        p.see(PciEvent::VectorWritten {
             queue: None,
             value: 0,
             vectors: VECTORS,
@@ -35,7 +35,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn write_vector(p: &mut Play, queue: Option<u16>, value: u16) {
-    p.see(Event::VectorWritten {
+    p.see(PciEvent::VectorWritten {
         queue,
         value,
         vectors: VECTORS,

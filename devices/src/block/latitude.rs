@@ -1,8 +1,9 @@
 //! What a block device does otherwise where it makes use of latitudes (§5.2.4 to §5.2.6).
 
+use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::features::block as feature;
 use stickler_conformance::latitude::Draw;
-use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::config::Shape;
 use super::disk::{Operation, Properties, SECTOR, Segment};
@@ -10,12 +11,12 @@ use crate::memory::GuestRam;
 
 /// Latitudes that show in the configuration.
 const IN_CONFIG: [Latitude; 6] = [
-    Latitude::ReadOnly,
-    Latitude::FewSegments,
-    Latitude::SmallSegments,
-    Latitude::BlockSizes,
-    Latitude::LargeBlocks,
-    Latitude::Writethrough,
+    Latitude::READ_ONLY,
+    Latitude::FEW_SEGMENTS,
+    Latitude::SMALL_SEGMENTS,
+    Latitude::BLOCK_SIZES,
+    Latitude::LARGE_BLOCKS,
+    Latitude::WRITETHROUGH,
 ];
 
 /// Sectors that fail, behind those of the disk.
@@ -76,12 +77,12 @@ impl Liberties {
 
     pub(super) fn new(latitudes: Latitudes, slot: u8, disk: &Properties) -> Self {
         let (failing, changes) = (
-            latitudes.has(Latitude::FailingSectors),
-            latitudes.has(Latitude::CapacityChanges),
+            latitudes.has(Latitude::FAILING_SECTORS),
+            latitudes.has(Latitude::CAPACITY_CHANGES),
         );
         let small = disk.capacity + if failing { FAILING } else { 0 };
         let changes = changes.then(|| {
-            let mut draw = latitudes.numbers(Latitude::CapacityChanges, slot);
+            let mut draw = latitudes.numbers(Latitude::CAPACITY_CHANGES, slot);
             let left = between(&mut draw);
             Changes {
                 draw,
@@ -112,14 +113,14 @@ impl Liberties {
                 .then(|| latitudes.numbers(latitude, slot))
         };
         shape.capacity = self.changes.as_ref().map_or(self.reach, |c| c.small);
-        if let Some(mut draw) = draw(Latitude::FewSegments) {
+        if let Some(mut draw) = draw(Latitude::FEW_SEGMENTS) {
             shape.seg_max = shape.seg_max.min(1 + draw.below(4) as u32);
             shape.size_max = draw.of(&[4096, 8192, 65536]);
         }
-        if let Some(mut draw) = draw(Latitude::SmallSegments) {
+        if let Some(mut draw) = draw(Latitude::SMALL_SEGMENTS) {
             shape.size_max = draw.of(&[512, 1024, 2048]);
         }
-        if let Some(mut draw) = draw(Latitude::BlockSizes) {
+        if let Some(mut draw) = draw(Latitude::BLOCK_SIZES) {
             // A disk of whole blocks: what is behind the last one, drivers have no use for.
             let whole = |size: &u32| self.disk.is_multiple_of(u64::from(*size) / SECTOR);
             let sizes: Vec<u32> = [1024, 2048, 4096].into_iter().filter(whole).collect();
@@ -133,13 +134,13 @@ impl Liberties {
             let (cylinders, heads) = (1 + draw.below(65535), 1 + draw.below(255));
             shape.geometry = (cylinders as u16, heads as u8, 1 + draw.below(255) as u8);
         }
-        if let Some(mut draw) = draw(Latitude::LargeBlocks) {
+        if let Some(mut draw) = draw(Latitude::LARGE_BLOCKS) {
             shape.blk_size = draw.of(&[8 << 10, 64 << 10, 1 << 20]);
         }
-        if latitudes.has(Latitude::Writethrough) {
+        if latitudes.has(Latitude::WRITETHROUGH) {
             shape.writeback = 0;
         }
-        if latitudes.has(Latitude::ReadOnly) {
+        if latitudes.has(Latitude::READ_ONLY) {
             shape.features |= feature::RO;
         }
     }
@@ -147,9 +148,9 @@ impl Liberties {
     /// The driver has set DRIVER_OK, with these features.
     pub(super) fn activate<W: Witness>(&self, negotiated: u64, witness: &mut W) {
         for latitude in IN_CONFIG {
-            let unheard = latitude == Latitude::ReadOnly && negotiated & feature::RO == 0;
+            let unheard = latitude == Latitude::READ_ONLY && negotiated & feature::RO == 0;
             if self.latitudes.has(latitude) && !unheard {
-                witness.see(&Event::MadeUse(latitude));
+                witness.see(&LatitudeEvent::Shown(latitude).into());
             }
         }
     }
@@ -171,27 +172,27 @@ impl Liberties {
         }
         changes.left = between(&mut changes.draw);
         changes.grown = !changes.grown;
-        witness.see(&Event::MadeUse(Latitude::CapacityChanges));
+        witness.see(&LatitudeEvent::Shown(Latitude::CAPACITY_CHANGES).into());
         Some(changes.small + if changes.grown { GROWTH } else { 0 })
     }
 
     /// Whether a request for the device id string is not supported.
     pub(super) fn refuses_id<W: Witness>(&self, witness: &mut W) -> bool {
-        let refuses = self.latitudes.has(Latitude::RefusedId);
+        let refuses = self.latitudes.has(Latitude::REFUSED_ID);
         if refuses {
-            witness.see(&Event::MadeUse(Latitude::RefusedId));
+            witness.see(&LatitudeEvent::Shown(Latitude::REFUSED_ID).into());
         }
         refuses
     }
 
     /// Whether all writes fail (§5.2.6.2).
     pub(super) fn is_read_only(&self) -> bool {
-        self.latitudes.has(Latitude::ReadOnly)
+        self.latitudes.has(Latitude::READ_ONLY)
     }
 
     /// Whether the device does not know what it has written of a request that failed (§2.4.8.2).
     pub(super) fn loses_count(&self) -> bool {
-        self.latitudes.has(Latitude::UnknownLen)
+        self.latitudes.has(Latitude::UNKNOWN_LEN)
     }
 
     /// Serves of an operation, which lies within [`reach`](Self::reach), what is not on the disk.
@@ -226,7 +227,7 @@ impl Liberties {
             return Served::Nothing;
         }
         let Extra::Memory(memory) = &mut self.extra else {
-            witness.see(&Event::MadeUse(Latitude::FailingSectors));
+            witness.see(&LatitudeEvent::Shown(Latitude::FAILING_SECTORS).into());
             return Served::Failed;
         };
         let mut at = offset.saturating_sub(end) as usize;

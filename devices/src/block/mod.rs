@@ -20,10 +20,10 @@ mod tests;
 
 use std::os::fd::RawFd;
 
-use stickler_conformance::event::BlockRequest;
+use stickler_conformance::event::{BlockRequest, DataEvent, LatitudeEvent};
 use stickler_conformance::features::block as feature;
 use stickler_conformance::protocol::block::{kind, status};
-use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
 use vm_memory::Bytes;
 
 use crate::memory::GuestRam;
@@ -264,7 +264,8 @@ impl<D: Disk> Block<D> {
                 }
             };
             if W::JUDGING {
-                line.witness.see(&Event::BlockRequest(self.told(&request)));
+                line.witness
+                    .see(&DataEvent::BlockRequest(self.told(&request)).into());
             }
             bytes = bytes.saturating_add(request.readable + request.writable);
             if let Some(capacity) = self.liberties.changed_capacity(line.witness) {
@@ -448,7 +449,8 @@ impl<W: Witness> Line<'_, W> {
     /// The request was not served.
     fn fail(&mut self, id: BufferId, status_at: u64, data: &Data, status: u8) {
         if self.loses_count {
-            self.witness.see(&Event::MadeUse(Latitude::UnknownLen));
+            self.witness
+                .see(&LatitudeEvent::Shown(Latitude::UNKNOWN_LEN).into());
             return self.finish(id, status_at, data, status, false);
         }
         let whole = self.fill(&data.writable, &[]);

@@ -59,8 +59,8 @@ impl Notice {
     /// What the device makes use of by sending it, if it does so of its own accord.
     pub(super) const fn latitude(self) -> Option<Latitude> {
         match self {
-            Notice::Remove => Some(Latitude::PortsComeAndGo),
-            Notice::Closed => Some(Latitude::PortsOpenAndClose),
+            Notice::Remove => Some(Latitude::PORTS_COME_AND_GO),
+            Notice::Closed => Some(Latitude::PORTS_OPEN_AND_CLOSE),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! What a console does otherwise where it makes use of latitudes (§5.3.6).
 
-use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+use stickler_conformance::event::LatitudeEvent;
+use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::port::Size;
 use crate::virtio::moments::Moments;
@@ -30,28 +31,28 @@ impl Liberties {
         let moments = |latitude, between| Moments::new(latitudes, latitude, slot, between);
         Liberties {
             latitudes,
-            closings: moments(Latitude::PortsOpenAndClose, 12),
-            sizes: moments(Latitude::SizeChanges, 8),
+            closings: moments(Latitude::PORTS_OPEN_AND_CLOSE, 12),
+            sizes: moments(Latitude::SIZE_CHANGES, 8),
         }
     }
 
     /// What `latitude` is about has just been done; told if it was of the device's own accord.
     pub(super) fn tell<W: Witness>(&self, latitude: Latitude, witness: &mut W) {
         if self.latitudes.has(latitude) {
-            witness.see(&Event::MadeUse(latitude));
+            witness.see(&LatitudeEvent::Shown(latitude).into());
         }
     }
 
     /// Whether a port is removed when it is set up, and when it was closed. Port 0 stays: who sees the
     /// guest's console sees it end otherwise.
     pub(super) fn goes(&self, port: usize) -> bool {
-        port != 0 && self.latitudes.has(Latitude::PortsComeAndGo)
+        port != 0 && self.latitudes.has(Latitude::PORTS_COME_AND_GO)
     }
 
     /// Whether input for a port is not kept until the driver has opened it. That of others than port 0
     /// is: it may be for one who opens the port, and nobody else.
     pub(super) fn takes_early(&self, port: usize) -> bool {
-        port == 0 && self.latitudes.has(Latitude::EarlyInput)
+        port == 0 && self.latitudes.has(Latitude::EARLY_INPUT)
     }
 
     /// Whether the size changes now and then.

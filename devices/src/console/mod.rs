@@ -14,11 +14,11 @@ mod tests;
 
 use std::os::fd::RawFd;
 
-use stickler_conformance::event::ConsoleMessage;
+use stickler_conformance::event::{ConsoleEvent, ConsoleMessage, LatitudeEvent};
 use stickler_conformance::features::console as feature;
 use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_conformance::protocol::console::{CONTROL_LEN, event};
-use stickler_conformance::{DeviceKind, Event, Latitude, Latitudes, Witness};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Queue};
@@ -243,7 +243,8 @@ impl Console {
             false => Progress::Done,
         };
         if early && port.inputs != inputs {
-            io.witness.see(&Event::MadeUse(Latitude::EarlyInput));
+            io.witness
+                .see(&LatitudeEvent::Shown(Latitude::EARLY_INPUT).into());
         }
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);
@@ -302,7 +303,7 @@ impl Console {
     fn now_and_then<W: Witness>(&mut self, io: &mut Io<'_, W>) {
         if let Some(size) = self.liberties.new_size() {
             self.resize(size, io);
-            self.liberties.tell(Latitude::SizeChanges, io.witness);
+            self.liberties.tell(Latitude::SIZE_CHANGES, io.witness);
             if let Some(control) = self.control.first_mut() {
                 control.host_changed(true, Change::Resized(size));
             }
@@ -335,13 +336,16 @@ impl Console {
                 let mut rest = [0; REST];
                 let count = reader.read(&mut rest);
                 if W::JUDGING {
-                    witness.see(&Event::ConsoleMessage(ConsoleMessage {
-                        id: message.map(|m| m.id),
-                        event: message.map_or(0, |m| m.event),
-                        value: message.map_or(0, |m| m.value),
-                        rest: &rest[..count],
-                        max_nr_ports: self.ports.len() as u32,
-                    }));
+                    witness.see(
+                        &ConsoleEvent::DriverMessage(ConsoleMessage {
+                            id: message.map(|m| m.id),
+                            event: message.map_or(0, |m| m.event),
+                            value: message.map_or(0, |m| m.value),
+                            rest: &rest[..count],
+                            max_nr_ports: self.ports.len() as u32,
+                        })
+                        .into(),
+                    );
                 }
                 if let Some(message) = message {
                     self.take_message(message);
@@ -438,7 +442,7 @@ impl Console {
                     }
                     if W::JUDGING {
                         let id = message.id;
-                        witness.see(&Event::ConsoleMessageSent { id, event, value });
+                        witness.see(&ConsoleEvent::DeviceMessage { id, event, value }.into());
                     }
                 }
                 let written = writer.written() as u32;

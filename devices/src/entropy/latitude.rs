@@ -1,7 +1,8 @@
 //! How many random bytes a buffer gets, where the device makes use of the latitude it has there.
 
+use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::latitude::Draw;
-use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+use stickler_conformance::{Latitude, Latitudes, Witness};
 
 /// What of its room a buffer gets.
 pub(super) enum Portions {
@@ -13,23 +14,23 @@ pub(super) enum Portions {
 
 impl Portions {
     pub(super) fn new(latitudes: Latitudes, slot: u8) -> Option<Self> {
-        if latitudes.has(Latitude::OneByte) {
+        if latitudes.has(Latitude::ONE_BYTE) {
             return Some(Portions::OneByte);
         }
         latitudes
-            .has(Latitude::ShortReads)
-            .then(|| Portions::Drawn(latitudes.numbers(Latitude::ShortReads, slot)))
+            .has(Latitude::SHORT_READS)
+            .then(|| Portions::Drawn(latitudes.numbers(Latitude::SHORT_READS, slot)))
     }
 
     /// How many bytes a buffer with this much room gets. §5.4.6.2: one at least.
     pub(super) fn of<W: Witness>(&mut self, room: u64, witness: &mut W) -> u64 {
         let (latitude, count) = match self {
-            Portions::OneByte => (Latitude::OneByte, 1),
-            Portions::Drawn(draw) => (Latitude::ShortReads, 1 + draw.below(room.min(4096))),
+            Portions::OneByte => (Latitude::ONE_BYTE, 1),
+            Portions::Drawn(draw) => (Latitude::SHORT_READS, 1 + draw.below(room.min(4096))),
         };
         let count = count.min(room);
         if W::JUDGING && count < room {
-            witness.see(&Event::MadeUse(latitude));
+            witness.see(&LatitudeEvent::Shown(latitude).into());
         }
         count
     }

@@ -1,11 +1,11 @@
 //! The control virtqueue (§5.1.6.5).
 
-use stickler_conformance::event::NetCommand;
+use stickler_conformance::Witness;
+use stickler_conformance::event::{NetCommand, NetEvent};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::protocol::net::{
     ack, announce, class, guest_offloads, mac, mq, rx, status, vlan,
 };
-use stickler_conformance::{Event, Witness};
 
 use super::backend::NetBackend;
 use super::{BUDGET, GUEST_OFFLOADS, Net};
@@ -76,14 +76,17 @@ impl<B: NetBackend> Net<B> {
         let bytes = buffer.get(..filled).unwrap_or_default();
         let len = chain.readable.saturating_sub(2);
         if W::JUDGING {
-            witness.see(&Event::NetCommand(NetCommand {
-                class: (chain.readable >= 1).then_some(class),
-                command: (chain.readable >= 2).then_some(command),
-                data: bytes,
-                len,
-                writable: chain.writable,
-                max_virtqueue_pairs: self.max_pairs,
-            }));
+            witness.see(
+                &NetEvent::Command(NetCommand {
+                    class: (chain.readable >= 1).then_some(class),
+                    command: (chain.readable >= 2).then_some(command),
+                    data: bytes,
+                    len,
+                    writable: chain.writable,
+                    max_virtqueue_pairs: self.max_pairs,
+                })
+                .into(),
+            );
         }
         let done = if complete && len == bytes.len() as u64 {
             self.execute(class, command, bytes, signals)

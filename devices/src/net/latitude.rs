@@ -2,12 +2,12 @@
 
 mod packets;
 
-use stickler_conformance::event::NetHeader;
+use stickler_conformance::event::{LatitudeEvent, NetHeader};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::packet::has_right_tcp_checksum;
 use stickler_conformance::protocol::net::{flags, gso};
-use stickler_conformance::{Event, Latitude, Latitudes, Witness};
+use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::offload;
 use crate::virtio::moments::Moments;
@@ -52,15 +52,15 @@ impl Liberties {
         };
         let moments = |latitude, between| Moments::new(latitudes, latitude, slot, between);
         Liberties {
-            flaps: moments(Latitude::LinkFlaps, 16).map(|moments| Flaps { moments, down: 0 }),
-            announcements: moments(Latitude::Announce, 256),
-            early: numbers(Latitude::EarlyPackets).map(|draw| Early { draw, left: 0 }),
-            large: moments(Latitude::LargePackets, 8).map(|moments| Large {
+            flaps: moments(Latitude::LINK_FLAPS, 16).map(|moments| Flaps { moments, down: 0 }),
+            announcements: moments(Latitude::ANNOUNCE, 256),
+            early: numbers(Latitude::EARLY_PACKETS).map(|draw| Early { draw, left: 0 }),
+            large: moments(Latitude::LARGE_PACKETS, 8).map(|moments| Large {
                 moments,
                 due: false,
             }),
-            splits: numbers(Latitude::SplitPackets),
-            checksums: latitudes.has(Latitude::ChecksumStates).then_some(0),
+            splits: numbers(Latitude::SPLIT_PACKETS),
+            checksums: latitudes.has(Latitude::CHECKSUM_STATES).then_some(0),
         }
     }
 
@@ -121,7 +121,7 @@ impl Liberties {
             false
         };
         if moved {
-            witness.see(&Event::MadeUse(Latitude::LinkFlaps));
+            witness.see(&LatitudeEvent::Shown(Latitude::LINK_FLAPS).into());
         }
         moved
     }
@@ -154,13 +154,13 @@ impl Liberties {
             && early.left > 0
         {
             early.left -= 1;
-            witness.see(&Event::MadeUse(Latitude::EarlyPackets));
+            witness.see(&LatitudeEvent::Shown(Latitude::EARLY_PACKETS).into());
             let len = packets::SHORTEST + early.draw.below(1000) as usize;
             return packets::plain(frame, len);
         }
         let large = self.large.as_mut().filter(|large| large.due)?;
         large.due = false;
-        witness.see(&Event::MadeUse(Latitude::LargePackets));
+        witness.see(&LatitudeEvent::Shown(Latitude::LARGE_PACKETS).into());
         packets::largest(frame, offloads)
     }
 
@@ -176,7 +176,7 @@ impl Liberties {
 
     /// A packet has been spread over more buffers than it needs.
     pub(super) fn was_split<W: Witness>(&self, witness: &mut W) {
-        witness.see(&Event::MadeUse(Latitude::SplitPackets));
+        witness.see(&LatitudeEvent::Shown(Latitude::SPLIT_PACKETS).into());
     }
 
     /// Gives a packet for a driver that has negotiated VIRTIO_NET_F_GUEST_CSUM the state whose turn it
@@ -204,7 +204,7 @@ impl Liberties {
             1 => stated.flags = flags::DATA_VALID,
             _ => stated = offload::make_partial(packet).unwrap_or_default(),
         }
-        witness.see(&Event::MadeUse(Latitude::ChecksumStates));
+        witness.see(&LatitudeEvent::Shown(Latitude::CHECKSUM_STATES).into());
         stated
     }
 }

@@ -29,9 +29,10 @@ mod unusual;
 use std::io;
 use std::os::fd::RawFd;
 
+use stickler_conformance::event::NetEvent;
 use stickler_conformance::features::{self, net as feature};
 use stickler_conformance::protocol::net::status;
-use stickler_conformance::{DeviceKind, Event, Latitudes, Witness};
+use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
 pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
 pub use filter::Mac;
@@ -376,9 +377,12 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {
-        io.witness.see(&Event::NetAddress {
-            mac: self.config.mac(),
-        });
+        io.witness.see(
+            &NetEvent::Address {
+                mac: self.config.mac(),
+            }
+            .into(),
+        );
         // Buffers in the receive queues are looked for when there is a packet to put in them.
         for pair in 0..self.max_pairs {
             if self.role(2 * pair) == Some(Role::Receive(pair))

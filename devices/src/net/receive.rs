@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use stickler_conformance::event::{Element, NetHeader, NetReceived};
+use stickler_conformance::event::{DataEvent, Element, NetEvent, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::desc;
 use stickler_conformance::protocol::net::{flags, gso};
-use stickler_conformance::{Event, Latitude, Witness};
+use stickler_conformance::{Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};
 use super::header;
@@ -296,7 +296,8 @@ impl<B: NetBackend> Net<B> {
                 Ok(false) => {
                     // Where there is one pair only, the packet waits.
                     if self.pairs > 1 && !stock.populated {
-                        io.witness.see(&Event::NetUnpopulated { queue: index });
+                        io.witness
+                            .see(&NetEvent::Unpopulated { queue: index }.into());
                     }
                     return Delivery::Starved;
                 }
@@ -344,10 +345,13 @@ impl<B: NetBackend> Net<B> {
         }
         if W::JUDGING && self.unusual.is_some() {
             let whole = self.receiver.frame.get(header::LEN..held.len);
-            io.witness.see(&Event::NetReceived(NetReceived {
-                bytes: whole.unwrap_or_default(),
-                unusual: held.unusual,
-            }));
+            io.witness.see(
+                &NetEvent::Received(NetReceived {
+                    bytes: whole.unwrap_or_default(),
+                    unusual: held.unusual,
+                })
+                .into(),
+            );
         }
         Delivery::Delivered
     }
@@ -365,11 +369,14 @@ fn stock_up<W: Witness>(
         if let Some(chain) = queue.pop(ram, witness)? {
             stock.put(&chain);
             if W::JUDGING {
-                witness.see(&Event::NetReceiveBuffer {
-                    queue: index,
-                    len: chain.writable,
-                    readable: chain.readable,
-                });
+                witness.see(
+                    &DataEvent::NetReceiveBuffer {
+                        queue: index,
+                        len: chain.writable,
+                        readable: chain.readable,
+                    }
+                    .into(),
+                );
             }
             queue.want_notifications(false);
             return Ok(true);

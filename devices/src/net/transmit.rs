@@ -1,9 +1,9 @@
 //! Packets from the driver (§5.1.6.2).
 
-use stickler_conformance::event::{NetHeader, NetTransmit};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{DataEvent, NetHeader, NetTransmit};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::protocol::net::{flags, gso};
-use stickler_conformance::{Event, Witness};
 
 use super::backend::{Gather, MAX_PACKET, NetBackend, Packet};
 use super::header;
@@ -90,25 +90,31 @@ impl<B: NetBackend> Net<B> {
     ) {
         let Some((told, data)) = Gather::behind_header(ram, chain.buffers) else {
             if W::JUDGING {
-                witness.see(&Event::NetTransmit(NetTransmit {
-                    queue: index,
-                    header: None,
-                    len: 0,
-                    writable: chain.writable,
-                    bytes: &[],
-                }));
+                witness.see(
+                    &DataEvent::NetTransmit(NetTransmit {
+                        queue: index,
+                        header: None,
+                        len: 0,
+                        writable: chain.writable,
+                        bytes: &[],
+                    })
+                    .into(),
+                );
             }
             return;
         };
         let len = chain.readable.saturating_sub(header::LEN as u64);
         if W::JUDGING {
-            witness.see(&Event::NetTransmit(NetTransmit {
-                queue: index,
-                header: Some(told),
-                len,
-                writable: chain.writable,
-                bytes: self.peek(&told, &data),
-            }));
+            witness.see(
+                &DataEvent::NetTransmit(NetTransmit {
+                    queue: index,
+                    header: Some(told),
+                    len,
+                    writable: chain.writable,
+                    bytes: self.peek(&told, &data),
+                })
+                .into(),
+            );
         }
         let Some(header) = self.vet(&told, len) else {
             return;

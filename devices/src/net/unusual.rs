@@ -23,10 +23,10 @@ const REMEMBERED: usize = 16;
 
 /// The latitudes.
 const LATITUDES: [Latitude; 4] = [
-    Latitude::UnknownFlags,
-    Latitude::StrayChecksumFields,
-    Latitude::OddHdrLen,
-    Latitude::DamagedPackets,
+    Latitude::UNKNOWN_FLAGS,
+    Latitude::STRAY_CHECKSUM_FIELDS,
+    Latitude::ODD_HDR_LEN,
+    Latitude::DAMAGED_PACKETS,
 ];
 
 /// What is out of the ordinary, and has been.
@@ -109,9 +109,9 @@ impl Unusual {
             }
         };
         let made = match latitude {
-            Latitude::UnknownFlags => self.set_flags(header, offloads),
-            Latitude::OddHdrLen => self.lengthen(header, packet, offloads),
-            Latitude::StrayChecksumFields => {
+            Latitude::UNKNOWN_FLAGS => self.set_flags(header, offloads),
+            Latitude::ODD_HDR_LEN => self.lengthen(header, packet, offloads),
+            Latitude::STRAY_CHECKSUM_FIELDS => {
                 whole(header, packet) && self.point_astray(header, packet)
             }
             _ => whole(header, packet) && self.damage(header, packet, &payload),
@@ -261,20 +261,20 @@ mod tests {
 
     #[test]
     fn undefined_flags_are_set_beside_the_others_and_with_the_feature_only() {
-        let all = made(Latitude::UnknownFlags, ALL);
+        let all = made(Latitude::UNKNOWN_FLAGS, ALL);
         assert!(all.len() > 10 && all[0].2 == 0);
         for (header, packet, sequence) in all {
             assert_ne!(header.flags & 0xfc, 0);
             assert_eq!(header.flags & 3, flags::NEEDS_CSUM);
             assert_eq!(packet, segment(sequence).1);
         }
-        assert!(made(Latitude::UnknownFlags, 0).is_empty());
+        assert!(made(Latitude::UNKNOWN_FLAGS, 0).is_empty());
     }
 
     #[test]
     fn stray_fields_come_with_flags_0_and_a_complete_checksum() {
         for offloads in [0, ALL] {
-            let all = made(Latitude::StrayChecksumFields, offloads);
+            let all = made(Latitude::STRAY_CHECKSUM_FIELDS, offloads);
             assert!(all.iter().any(|(header, ..)| header.csum_start != 0));
             for (header, packet, sequence) in all {
                 assert_eq!(header.flags, 0);
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn hdr_len_is_no_less_than_the_headers_have_where_packets_may_be_segmented() {
         let lengths = |offloads| {
-            let all = made(Latitude::OddHdrLen, offloads).into_iter();
+            let all = made(Latitude::ODD_HDR_LEN, offloads).into_iter();
             all.map(|(header, ..)| header.hdr_len).collect::<Vec<_>>()
         };
         assert!(lengths(ALL).iter().all(|len| usize::from(*len) > HEADERS));
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_damaged_segment_has_the_checksum_of_what_it_was() {
-        for (header, packet, sequence) in made(Latitude::DamagedPackets, ALL) {
+        for (header, packet, sequence) in made(Latitude::DAMAGED_PACKETS, ALL) {
             assert_eq!((header.flags, header.csum_start), (0, 0));
             let original = completed(sequence);
             let other = packet.iter().zip(&original).map(|(a, b)| a ^ b);
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn each_comes_twice_at_most_and_a_reset_begins_anew() {
-        let latitudes = Latitudes::default().with(Latitude::DamagedPackets);
+        let latitudes = Latitudes::default().with(Latitude::DAMAGED_PACKETS);
         let mut unusual = Unusual::new(latitudes, 3).expect("something to do");
         let comes = |unusual: &mut Unusual| {
             let (mut header, mut packet) = segment(7);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
 use stickler_conformance::{DeviceId, Witness};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use stickler_conformance::DeviceId;
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
 
 use crate::memory::GuestRam;
 

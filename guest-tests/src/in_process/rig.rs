@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stickler_conformance::judge::{Tallies, Tally};
 use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{DeviceId, Finding, Judge, Recorder, catalogue};
+use stickler_conformance::tally::{Tallies, Tally};
+use stickler_conformance::{DeviceId, Finding, Judge, Recorder, Version, catalogue};
 use stickler_devices::interrupt::{InterruptSink, MsiMessage};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::{PciBus, PciLayout};
@@ -207,7 +207,9 @@ impl Rig {
             self.ram.clone(),
             self.interrupts.clone(),
             &self.options,
-            |id: DeviceId, offered| Judge::new(id, offered, recorder).reading(self.strictness),
+            |id: DeviceId, offered| {
+                Judge::new(id, offered, recorder).by(Version::V1_0, self.strictness)
+            },
         )
         .expect("a device can be made");
         self.bus
@@ -280,7 +282,7 @@ impl Rig {
 
     /// What was counted of the drivers of all devices.
     pub fn tallies(&self) -> Tallies {
-        let mut all = Tallies::new(self.strictness);
+        let mut all = Tallies::new(Version::V1_0, self.strictness);
         self.devices
             .iter()
             .filter_map(|d| d.tallies())

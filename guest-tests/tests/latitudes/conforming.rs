@@ -38,10 +38,10 @@ pub(crate) fn works(d: &mut Driver<'_>) {
 
 /// Of the latitudes that may end the use of the device, those that end ours.
 const ENDS: [Latitude; 4] = [
-    Latitude::RefusedFeatures,
-    Latitude::PickyFeatures,
-    Latitude::TinyQueues,
-    Latitude::NeedsReset,
+    Latitude::REFUSED_FEATURES,
+    Latitude::PICKY_FEATURES,
+    Latitude::TINY_QUEUES,
+    Latitude::NEEDS_RESET,
 ];
 
 /// Latitudes with which `device` can be worked, by the seed.
@@ -62,9 +62,9 @@ fn works_with(latitudes: Latitudes, device: Device) {
 
 #[test]
 fn each_alone() {
-    for latitude in Latitude::ALL.iter().filter(|l| !ENDS.contains(l)) {
+    for latitude in Latitude::all().filter(|l| !ENDS.contains(l)) {
         for device in Device::TYPES {
-            works_with(Latitudes::default().with(*latitude), device);
+            works_with(Latitudes::default().with(latitude), device);
         }
     }
 }
@@ -81,7 +81,7 @@ fn many_at_once() {
 #[test]
 fn an_instance_in_io_space_answers_at_its_port() {
     let rig = rig_with(
-        Latitudes::default().with(Latitude::IoInstances),
+        Latitudes::default().with(Latitude::IO_INSTANCES),
         Device::Net,
     );
     let d = Driver::probe(&rig, SLOT);

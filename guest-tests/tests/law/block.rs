@@ -1,7 +1,7 @@
 //! The block device (§5.2).
 
+use stickler_conformance::DeviceKind;
 use stickler_conformance::features::block as feature;
-use stickler_conformance::latitude::About;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::protocol::block::status;
 use stickler_guest_tests::in_process::Buffer;
@@ -269,7 +269,7 @@ pub(crate) fn done(exam: &mut Exam<'_>, request: &Request, len: u32) -> bool {
     }
     if *status != status::OK {
         // For a disk without fault, only a latitude explains it.
-        let explained = exam.block.failing || court.has_about(About::Block);
+        let explained = exam.block.failing || court.has_about(DeviceKind::Block);
         court.rule("5.2.6", explained, || {
             format!("request {number} fails: {status}")
         });

@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use stickler_conformance::latitude::About;
 use stickler_conformance::requirement::{Level, Role};
-use stickler_conformance::{Latitude, Latitudes, catalogue};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes, Version, catalogue};
 
 /// How a requirement on devices is looked at by a driver.
 #[derive(Clone, Copy, Debug)]
@@ -24,20 +23,22 @@ pub(crate) type Row = (&'static str, Seen);
 
 /// For recommendations that a latitude may leave aside; it need not say so where the clauses that it
 /// cites are those of the row.
-const LEFT_ASIDE: &[(&str, &[Latitude])] = {
-    use Latitude::*;
-    &[
-        ("5.2.5.2-1", &[FeatureSubset]),
-        ("2.4.7.2-2", &[SpuriousInterrupts, SharedInterrupts]),
-        ("2.4.7.2-6", &[SpuriousInterrupts, SharedInterrupts]),
-    ]
-};
+const LEFT_ASIDE: &[(&str, &[Latitude])] = &[
+    ("5.2.5.2-1", &[Latitude::FEATURE_SUBSET]),
+    ("2.4.7.2-2", INTERRUPTS),
+    ("2.4.7.2-6", INTERRUPTS),
+];
+const INTERRUPTS: &[Latitude] = &[Latitude::SPURIOUS_INTERRUPTS, Latitude::SHARED_INTERRUPTS];
 
 /// The level of each row that binds devices.
 pub(crate) static LEVELS: LazyLock<BTreeMap<&str, Level>> = LazyLock::new(|| {
     let rows = catalogue::iter().filter(|(_, row)| row.role == Role::Device);
-    rows.flat_map(|(_, row)| row.clauses.iter().map(|clause| (*clause, row.level)))
-        .collect()
+    let version = Version::V1_0;
+    rows.flat_map(|(_, row)| {
+        let clauses = row.clauses(version).into_iter();
+        clauses.map(|clause| (clause, row.level(version)))
+    })
+    .collect()
 });
 
 /// Keeps the count of one device, or of several.
@@ -90,8 +91,8 @@ impl Court {
         let section = row.split_once('-').map_or(row, |(section, _)| section);
         recommended
             && self.latitudes.iter().any(|latitude| {
-                latitude.clauses().contains(&section)
-                    || latitude.clauses().contains(&row)
+                latitude.entry().clauses.contains(&section)
+                    || latitude.entry().clauses.contains(&row)
                     || LEFT_ASIDE
                         .iter()
                         .any(|(name, latitudes)| *name == row && latitudes.contains(&latitude))
@@ -103,11 +104,10 @@ impl Court {
         self.latitudes.has(latitude)
     }
 
-    /// Whether the device makes use of a latitude of this kind.
-    pub(crate) fn has_about(&self, about: About) -> bool {
-        self.latitudes
-            .iter()
-            .any(|latitude| latitude.about() == about)
+    /// Whether the device makes use of a latitude that is about devices of this type.
+    pub(crate) fn has_about(&self, kind: DeviceKind) -> bool {
+        let mut latitudes = self.latitudes.iter();
+        latitudes.any(|latitude| latitude.kind() == Some(kind))
     }
 
     /// How often the device was found to do right by `row`.

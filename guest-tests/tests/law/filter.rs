@@ -212,10 +212,10 @@ pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
     // Where a packet takes more buffers than it needs, waits behind a large one, is lost with the link,
     // or cannot be recognized, one that does not come tells nothing.
     let uncertain = [
-        Latitude::SplitPackets,
-        Latitude::LargePackets,
-        Latitude::LinkFlaps,
-        Latitude::DamagedPackets,
+        Latitude::SPLIT_PACKETS,
+        Latitude::LARGE_PACKETS,
+        Latitude::LINK_FLAPS,
+        Latitude::DAMAGED_PACKETS,
     ];
     // Without VIRTIO_NET_F_MAC there is no mac to go by: the device cannot know whose address is whose.
     let can = exam.has(feature::CTRL_RX)

@@ -121,9 +121,9 @@ fn drawn(seed: u64) -> Vec<Life> {
 #[test]
 fn no_latitude_alone_breaks_the_law() {
     let mut breaches = Vec::new();
-    for latitude in Latitude::ALL {
+    for latitude in Latitude::all() {
         for (seed, device) in (0..).zip(Device::ALL) {
-            let latitudes = Latitudes::default().with(*latitude).varied(seed);
+            let latitudes = Latitudes::default().with(latitude).varied(seed);
             let found = examine(device, latitudes, &drawn(seed)).breaches();
             breaches.extend(found.into_iter().map(|breach| (latitude, device, breach)));
         }
@@ -135,12 +135,13 @@ fn no_latitude_alone_breaks_the_law() {
 #[test]
 fn no_pair_of_latitudes_breaks_the_law() {
     let all = std::env::var_os("PROPTEST_CASES").is_some();
-    let ones = Latitude::ALL.iter().enumerate();
-    let pairs = ones.flat_map(|(index, one)| Latitude::ALL[..index].iter().map(|two| [*one, *two]));
+    let ones = Latitude::all().enumerate();
+    let pairs =
+        ones.flat_map(|(index, one)| Latitude::all().take(index).map(move |two| [one, two]));
     let mut breaches = Vec::new();
     for (seed, pair) in (0..).zip(pairs).step_by(if all { 1 } else { 29 }) {
         let latitudes: Latitudes = pair.into_iter().collect();
-        if latitudes.contradiction().is_none() {
+        if latitudes.conflict().is_none() {
             let device = Device::ALL[seed as usize % Device::ALL.len()];
             let found = examine(device, latitudes.varied(seed), &drawn(seed)).breaches();
             breaches.extend(found.into_iter().map(|breach| (pair, device, seed, breach)));

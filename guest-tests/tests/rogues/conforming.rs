@@ -1,9 +1,9 @@
 //! A conforming driver has no finding.
 
 use stickler_conformance::Finding;
+use stickler_conformance::Tallies;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
-use stickler_conformance::judge::Tallies;
 use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::protocol::console::event;
 use stickler_conformance::protocol::net::{

@@ -76,7 +76,7 @@ impl Rogue {
             assert!(
                 name == self.requirement
                     || self.also.contains(&name)
-                    || !finding.requirement.requirement().level.is_absolute(),
+                    || !finding.level.is_absolute(),
                 "{name} is not what the rogue breaks: {all:#?}"
             );
         }

@@ -1,6 +1,5 @@
 use serde_json::Value;
-use stickler_conformance::Latitude::{AnyRevision, OneVector};
-use stickler_conformance::{DeviceKind, Latitudes};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
 use super::*;
 use crate::report::json::ReportedEnd;
@@ -17,6 +16,7 @@ fn requirement(id: &str, held: u64, violated: u64) -> ReportedRequirement {
     let req = catalogue::find(id).unwrap();
     let row = crate::report::ReportRow {
         req,
+        version: Version::V1_0,
         tally: Tally { held, violated },
         outcome: Tally { held, violated }.outcome(req),
         by_reading: Default::default(),
@@ -40,10 +40,13 @@ fn finding(message: &str, time_us: u64) -> ReportedFinding {
 }
 
 fn latitude(seed: Option<u64>) -> ReportedLatitudes {
-    let drawn: Latitudes = [Some(AnyRevision), seed.map(|_| OneVector)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let drawn: Latitudes = [
+        Some(Latitude::ANY_REVISION),
+        seed.map(|_| Latitude::ONE_VECTOR),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let latitudes = drawn.varied(seed.unwrap_or(0));
     ReportedLatitudes::new(latitudes, seed)
 }
@@ -55,7 +58,7 @@ fn run(
 ) -> RunReport {
     RunReport {
         stickler: env!("CARGO_PKG_VERSION").to_owned(),
-        spec: SPEC.to_owned(),
+        spec: Version::V1_0,
         reading: Strictness::Lenient,
         latitude: latitude(seed),
         guest: ReportedEnd {
@@ -97,7 +100,7 @@ fn failure(how: FailureKind, step: &str, message: &str) -> RunFailure {
 
 /// Three runs in the order in which they might end.
 fn sample() -> CheckReport {
-    let mut check = CheckReport::new(Strictness::Lenient, Deny::Must, kernel(), 4);
+    let mut check = CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel(), 4);
     let violation = "wrote ACKNOWLEDGE to device_status, which was ACKNOWLEDGE|DRIVER";
     let failures = vec![
         failure(
@@ -274,7 +277,8 @@ fn the_schema_demands_every_member_and_takes_no_other() {
 fn shards() -> Vec<(String, CheckReport)> {
     let whole = sample();
     let part = |numbers: &[usize], requirements: Vec<ReportedRequirement>| {
-        let mut check = CheckReport::new(Strictness::Lenient, Deny::Must, kernel(), 4);
+        let mut check =
+            CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel(), 4);
         for number in numbers {
             let one = &whole.runs[*number];
             let findings = whole

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use stickler_conformance::event::BlockRequest;
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
+use stickler_conformance::event::{BlockRequest, DataEvent};
 use stickler_conformance::layout::desc::NEXT;
 use stickler_conformance::{Event, Witness};
 use stickler_mock_driver::{SplitLayout, Virtqueue};
@@ -139,7 +139,7 @@ impl Disk for FakeDisk {
     }
 }
 
-/// Keeps the requests told.
+/// Keeps the requests that are reported.
 #[derive(Default)]
 pub(super) struct Seen(pub(super) Vec<BlockRequest>);
 
@@ -147,7 +147,7 @@ impl Witness for Seen {
     const JUDGING: bool = true;
 
     fn see(&mut self, event: &Event<'_>) {
-        if let Event::BlockRequest(request) = event {
+        if let Event::Data(DataEvent::BlockRequest(request)) = event {
             self.0.push(*request);
         }
     }

@@ -39,8 +39,8 @@ fn ports_are_introduced_as_the_driver_gets_ready() {
     tell(&mut bench, 0, event::DEVICE_READY, 1);
     tell(&mut bench, 0, event::PORT_READY, 1);
     assert_eq!(told(&mut bench), []);
-    assert_eq!(bench.witness.of("ConsoleMessage").len(), 5);
-    assert_eq!(bench.witness.of("ConsoleMessageSent").len(), 7);
+    assert_eq!(bench.witness.of("Console(DriverMessage").len(), 5);
+    assert_eq!(bench.witness.of("Console(DeviceMessage").len(), 7);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn messages_that_make_no_sense_change_nothing() {
     .to_vec();
     long.extend([7; 1000]);
     send(&mut bench, &long);
-    let seen = bench.witness.of("ConsoleMessage");
+    let seen = bench.witness.of("Console(DriverMessage");
     assert!(seen[0].contains("id: None"));
     let last = seen.last().expect("one a message");
     assert!(last.contains("id: Some(1), event: 9, value: 3"), "{last}");

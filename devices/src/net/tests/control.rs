@@ -127,7 +127,7 @@ fn commands_are_acknowledged_by_whether_they_were_carried_out() {
             u8::from(!good),
             "{bytes:?}"
         );
-        assert_eq!(all_of_it.bench.witness.of("NetCommand").len(), 1);
+        assert_eq!(all_of_it.bench.witness.of("Net(Command").len(), 1);
         assert_eq!(all_of_it.bench.signals.queues, 1 << queue);
         // In single bytes, too.
         let mut pieces: Vec<_> = bytes

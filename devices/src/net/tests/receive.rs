@@ -1,5 +1,6 @@
 //! Packets to the driver (§5.1.6.3, §5.1.6.4).
 
+use stickler_conformance::event::DataEvent;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
@@ -100,7 +101,7 @@ impl Witness for IdxAtUsed {
     const JUDGING: bool = true;
 
     fn see(&mut self, event: &Event<'_>) {
-        if let Event::Used { .. } = event {
+        if let Event::Data(DataEvent::Returned { .. }) = event {
             let mut idx = [0; 2];
             self.ram
                 .slice(self.at, 2)

@@ -1,6 +1,7 @@
 //! The device-specific configuration and its generation (§2.3).
 
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::Witness;
+use stickler_conformance::event::ConfigEvent;
 
 use super::{Core, Transport};
 use crate::virtio::VirtioDevice;
@@ -40,7 +41,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             // The configuration has changed just after this was read (§2.3.1).
             self.device.config_before_change(offset, data);
             self.advance_generation();
-            self.witness.see(&Event::ChangedUnderWay);
+            self.witness.see(&ConfigEvent::ChangedBetweenReads.into());
         }
     }
 
@@ -72,9 +73,6 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// The device has changed the configuration of its own accord (§4.1.5.4).
     pub(super) fn configuration_changed(&mut self, transport: &mut dyn Transport) {
         self.advance_generation();
-        self.witness.see(&Event::ConfigChanged {
-            generation: self.configuration.generation,
-        });
         self.interrupt_configuration(transport);
     }
 

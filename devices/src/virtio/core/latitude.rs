@@ -72,16 +72,16 @@ impl CoreLatitudes {
                 }
             }
         };
-        choose(Latitude::SmallQueues, small, 0);
-        choose(Latitude::TinyQueues, &[1, 2, 4], 0);
-        choose(Latitude::LargestQueues, &[32768], 0);
+        choose(Latitude::SMALL_QUEUES, small, 0);
+        choose(Latitude::TINY_QUEUES, &[1, 2, 4], 0);
+        choose(Latitude::LARGEST_QUEUES, &[32768], 0);
         // §4.1.4.3: queue_size is the maximum on reset, and is read each time that a queue is configured
         // (§4.1.5.1.3); no clause says that it is the same after each reset.
         let any: &[u16] = &[64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
-        choose(Latitude::ResizedQueues, any, self.resets);
+        choose(Latitude::RESIZED_QUEUES, any, self.resets);
         self.resets += 1;
-        if self.has(Latitude::MoreQueues) {
-            let mut numbers = self.numbers(Latitude::MoreQueues);
+        if self.has(Latitude::MORE_QUEUES) {
+            let mut numbers = self.numbers(Latitude::MORE_QUEUES);
             let room = MAX_QUEUES.saturating_sub(sizes.len()) as u64;
             for more in 0..(2 + numbers.below(14)).min(room) {
                 // Some exist, others are unavailable.
@@ -105,24 +105,24 @@ impl CoreLatitudes {
             })
         };
         QueueBehaviour {
-            any_order: numbers(Latitude::OutOfOrder, order_is_free),
-            bursts: numbers(Latitude::Bursts, true),
-            whole_queue: self.has(Latitude::WholeQueue),
-            one_by_one: self.has(Latitude::OneByOne) && order_is_free,
-            late_interrupts: numbers(Latitude::LateInterrupts, true),
-            beyond_len: self.has(Latitude::WritesBeyondLen) && device.may_write_beyond_len(index),
-            fickle_suppression: self.has(Latitude::FickleSuppression),
+            any_order: numbers(Latitude::OUT_OF_ORDER, order_is_free),
+            bursts: numbers(Latitude::BURSTS, true),
+            whole_queue: self.has(Latitude::WHOLE_QUEUE),
+            one_by_one: self.has(Latitude::ONE_BY_ONE) && order_is_free,
+            late_interrupts: numbers(Latitude::LATE_INTERRUPTS, true),
+            beyond_len: self.has(Latitude::WRITES_BEYOND_LEN) && device.may_write_beyond_len(index),
+            fickle_suppression: self.has(Latitude::FICKLE_SUPPRESSION),
         }
     }
 
     /// Whether queues have to be settled after the device has worked.
     pub(super) fn settles(&self) -> bool {
         [
-            Latitude::OutOfOrder,
-            Latitude::Bursts,
-            Latitude::WholeQueue,
-            Latitude::OneByOne,
-            Latitude::LateInterrupts,
+            Latitude::OUT_OF_ORDER,
+            Latitude::BURSTS,
+            Latitude::WHOLE_QUEUE,
+            Latitude::ONE_BY_ONE,
+            Latitude::LATE_INTERRUPTS,
         ]
         .into_iter()
         .any(|latitude| self.has(latitude))
@@ -133,17 +133,17 @@ impl CoreLatitudes {
     /// What is offered of `all`: what `device` has and the core adds.
     pub(super) fn offered<D: VirtioDevice<W>, W: Witness>(&self, device: &D, all: u64) -> u64 {
         let mut offered = all;
-        if self.has(Latitude::FewFeatures) {
+        if self.has(Latitude::FEW_FEATURES) {
             offered &= !(features::RING_INDIRECT_DESC | features::RING_EVENT_IDX);
         }
-        if self.has(Latitude::FeatureSubset) {
-            let mut numbers = self.numbers(Latitude::FeatureSubset);
+        if self.has(Latitude::FEATURE_SUBSET) {
+            let mut numbers = self.numbers(Latitude::FEATURE_SUBSET);
             let essential = essential(device);
             // §2.2.2: no feature without those it requires.
             offered = features::subset(self.id.kind, offered, essential, &mut numbers);
             offered = device.complete_offer(offered);
         }
-        if self.has(Latitude::UnknownFeatures) {
+        if self.has(Latitude::UNKNOWN_FEATURES) {
             offered |= features::UNKNOWN;
         }
         offered
@@ -151,7 +151,7 @@ impl CoreLatitudes {
 
     /// The offered bits from `32 * select` on, for a select of 2 and more.
     pub(super) fn high_features(&self, select: u32) -> u32 {
-        if self.has(Latitude::UnknownFeatures) && select >= 3 {
+        if self.has(Latitude::UNKNOWN_FEATURES) && select >= 3 {
             UNKNOWN_HIGH_FEATURES
         } else {
             0
@@ -165,13 +165,13 @@ impl CoreLatitudes {
         offered: u64,
         accepted: u64,
     ) -> bool {
-        let picked = if self.has(Latitude::PickyFeatures) {
+        let picked = if self.has(Latitude::PICKY_FEATURES) {
             self.picked(device, offered)
         } else {
             0
         };
         let refused = picked != 0 && accepted & picked == picked;
-        !self.has(Latitude::RefusedFeatures) && !refused && accepted & features::UNKNOWN == 0
+        !self.has(Latitude::REFUSED_FEATURES) && !refused && accepted & features::UNKNOWN == 0
     }
 
     /// The features that a picky device does not work with together, of those offered: event indices
@@ -188,7 +188,7 @@ impl CoreLatitudes {
         if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
             return usual;
         }
-        let mut numbers = self.numbers(Latitude::PickyFeatures);
+        let mut numbers = self.numbers(Latitude::PICKY_FEATURES);
         numbers.shuffle(&mut choice);
         let count = if numbers.one_in(3) { 2 } else { 1 };
         choice.iter().take(count).fold(0, |all, bit| all | bit)
@@ -212,22 +212,24 @@ impl CoreLatitudes {
 
     /// How many times status is still read as it was after 0 was written to it.
     pub(super) fn slow_reset(&self) -> u32 {
-        if !self.has(Latitude::SlowReset) {
+        if !self.has(Latitude::SLOW_RESET) {
             return 0;
         }
-        2 + self.numbers_of_reset(Latitude::SlowReset).below(SLOW_RESET) as u32
+        2 + self
+            .numbers_of_reset(Latitude::SLOW_RESET)
+            .below(SLOW_RESET) as u32
     }
 
     /// After how many services of queues a live device needs a reset (§2.1.2), if it ever does.
     pub(super) fn needs_reset_after(&self) -> Option<u32> {
-        self.has(Latitude::NeedsReset)
-            .then(|| 10 + self.numbers_of_reset(Latitude::NeedsReset).below(150) as u32)
+        self.has(Latitude::NEEDS_RESET)
+            .then(|| 10 + self.numbers_of_reset(Latitude::NEEDS_RESET).below(150) as u32)
     }
 
     /// Whether the configuration changes while it is read, after so many reads of the generation. That
     /// is seldom enough for a driver that tries again to succeed.
     pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
-        self.has(Latitude::UnsettledConfiguration) && generation_reads % 3 == 1
+        self.has(Latitude::UNSETTLED_CONFIGURATION) && generation_reads % 3 == 1
     }
 }
 

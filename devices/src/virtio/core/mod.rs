@@ -22,9 +22,10 @@ mod work;
 use std::io;
 use std::os::fd::RawFd;
 
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
+use stickler_conformance::event::{FeatureEvent, LatitudeEvent, StatusEvent};
 use stickler_conformance::layout::status;
-use stickler_conformance::{DeviceId, Event, Latitude, Latitudes, Witness, features};
+use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
 use crate::memory::GuestRam;
 use crate::virtio::VirtioDevice;
@@ -131,7 +132,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             .collect();
         let mut witness = witness(id, offered);
         for latitude in latitudes.iter() {
-            witness.see(&Event::Latitude(latitude));
+            witness.see(&LatitudeEvent::InUse(latitude).into());
         }
         let work = PendingWork::new(device.host_fds().len());
         let mut core = Core {
@@ -156,7 +157,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             live: false,
             work,
         };
-        if latitudes.has(Latitude::LiveAtArrival) {
+        if latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
             core.as_firmware_left_it();
         }
         Ok(core)
@@ -191,7 +192,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// The driver writes the status.
     fn write_status(&mut self, to: u8, transport: &mut dyn Transport) {
         let from = self.status;
-        self.witness.see(&Event::StatusWritten { from, to });
+        self.witness.see(&StatusEvent::Written { from, to }.into());
         // §4.1.4.3.1: writing 0 asks for a reset.
         if to == 0 {
             self.reset(transport);
@@ -225,11 +226,14 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.status |= status::FEATURES_OK;
             self.features.negotiated = accepted;
         }
-        self.witness.see(&Event::FeaturesDecided {
-            offered,
-            accepted,
-            kept,
-        });
+        self.witness.see(
+            &FeatureEvent::Decided {
+                offered,
+                accepted,
+                kept,
+            }
+            .into(),
+        );
         if kept {
             self.device.negotiated(accepted);
         }
@@ -273,7 +277,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             }
         }
         self.close_queues();
-        self.witness.see(&Event::NeedsReset);
+        self.witness.see(&StatusEvent::NeedsReset.into());
         // §2.1.2: the driver is notified if DRIVER_OK is set.
         self.interrupt_configuration(transport);
     }
@@ -363,7 +367,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     fn finish_reset(&mut self) {
         self.slow_reset_reads = 0;
         self.status = 0;
-        self.witness.see(&Event::ResetDone);
+        self.witness.see(&StatusEvent::ResetDone.into());
     }
 
     /// The driver reads the status: a slow reset takes a number of reads.

@@ -1,7 +1,7 @@
 //! Virtqueues, from the registers that describe them to the live queue.
 
-use stickler_conformance::event::{QueueSetup, RingPart};
-use stickler_conformance::{Event, Witness, features};
+use stickler_conformance::event::{QueueArea, QueueEvent, QueueSetup, SplitSetup};
+use stickler_conformance::{Witness, features};
 
 use super::{Core, Transport};
 use crate::memory::GuestRam;
@@ -33,17 +33,17 @@ impl QueueRegisters {
         }
     }
 
-    pub(super) fn address(&self, part: RingPart) -> u64 {
+    pub(super) fn address(&self, part: QueueArea) -> u64 {
         match part {
-            RingPart::Descriptor => self.desc,
-            RingPart::Available => self.avail,
-            RingPart::Used => self.used,
+            QueueArea::Descriptor => self.desc,
+            QueueArea::Driver => self.avail,
+            QueueArea::Device => self.used,
         }
     }
 
     /// Whether all three parts lie in the guest's memory.
     fn in_memory(&self, ram: &GuestRam) -> bool {
-        [RingPart::Descriptor, RingPart::Available, RingPart::Used]
+        [QueueArea::Descriptor, QueueArea::Driver, QueueArea::Device]
             .into_iter()
             .all(|part| ram.contains(self.address(part), part_len(part, self.size)))
     }
@@ -102,26 +102,29 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
         let queue = self.queue_select;
         self.witness
-            .see(&Event::QueueSizeWritten { queue, value, max });
+            .see(&QueueEvent::SizeWritten { queue, value, max }.into());
     }
 
-    pub(super) fn write_queue_address(&mut self, part: RingPart, address: u64) {
+    pub(super) fn write_queue_address(&mut self, area: QueueArea, address: u64) {
         // The rings of a queue in use stay where they are.
         if let Some(queue) = self.selected_mut()
             && !queue.enabled
         {
-            match part {
-                RingPart::Descriptor => queue.desc = address,
-                RingPart::Available => queue.avail = address,
-                RingPart::Used => queue.used = address,
+            match area {
+                QueueArea::Descriptor => queue.desc = address,
+                QueueArea::Driver => queue.avail = address,
+                QueueArea::Device => queue.used = address,
             }
         }
         let queue = self.queue_select;
-        self.witness.see(&Event::QueueAddressWritten {
-            queue,
-            part,
-            address,
-        });
+        self.witness.see(
+            &QueueEvent::AddressWritten {
+                queue,
+                area,
+                address,
+            }
+            .into(),
+        );
     }
 
     pub(super) fn write_queue_enable(&mut self, value: u16, transport: &mut dyn Transport) {
@@ -132,19 +135,24 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let setup = registers.map(|q| QueueSetup {
             size: q.size,
             max: q.max,
-            desc: q.desc,
-            avail: q.avail,
-            used: q.used,
+            descriptor: q.desc,
+            driver: q.avail,
+            device: q.used,
             enabled: q.enabled,
-            used_flags: used.map(|[flags, _]| flags),
-            used_idx: used.map(|[_, idx]| idx),
+            split: used.map(|[used_flags, used_idx]| SplitSetup {
+                used_flags,
+                used_idx,
+            }),
             in_memory: q.in_memory(&self.ram),
         });
-        self.witness.see(&Event::QueueEnableWritten {
-            queue,
-            value,
-            setup,
-        });
+        self.witness.see(
+            &QueueEvent::EnableWritten {
+                queue,
+                value,
+                setup,
+            }
+            .into(),
+        );
         // A queue is enabled by 1 and disabled by a reset only; any other value does nothing.
         if let (1, Some(QueueRegisters { enabled: false, .. })) = (value, registers) {
             if let Some(selected) = self.selected_mut() {

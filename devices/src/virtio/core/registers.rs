@@ -1,8 +1,8 @@
 //! The registers that the driver finds on every transport. A transport maps its own registers to them:
 //! the common configuration structure of PCI (§4.1.4.3), or the registers of MMIO.
 
-use stickler_conformance::event::RingPart;
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{FeatureEvent, QueueArea, QueueEvent, StatusEvent};
 
 use super::{Core, Transport};
 use crate::virtio::VirtioDevice;
@@ -32,7 +32,7 @@ pub(crate) enum CoreRegister {
     /// 1 if the queue is enabled, 16 bits.
     QueueEnable,
     /// Guest-physical address of a part of the queue, 64 bits.
-    QueueAddress(RingPart),
+    QueueAddress(QueueArea),
 }
 
 impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
@@ -72,18 +72,20 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The driver has read `register`: tells the witness what that means.
     pub(crate) fn after_read(&mut self, register: CoreRegister) {
-        let event = match register {
+        let event: stickler_conformance::Event<'_> = match register {
             CoreRegister::ConfigurationGeneration => {
                 self.generation_is_read();
                 return;
             }
-            CoreRegister::Status => Event::StatusRead { value: self.status },
-            CoreRegister::DeviceFeatures => Event::DeviceFeaturesRead {
+            CoreRegister::Status => StatusEvent::Read { value: self.status }.into(),
+            CoreRegister::DeviceFeatures => FeatureEvent::DeviceRead {
                 select: self.features.device_select,
-            },
-            CoreRegister::QueueSize => Event::QueueSizeRead {
+            }
+            .into(),
+            CoreRegister::QueueSize => QueueEvent::SizeRead {
                 queue: self.queue_select,
-            },
+            }
+            .into(),
             _ => return,
         };
         self.witness.see(&event);
@@ -128,7 +130,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.features.driver = others | u64::from(value) << shift;
         }
         self.witness
-            .see(&Event::DriverFeaturesWritten { select, value });
+            .see(&FeatureEvent::DriverWritten { select, value }.into());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The work of a device: what waits for it, and what the driver learns of it afterwards.
 
-use stickler_conformance::{Event, Latitude, Witness};
+use stickler_conformance::event::{LatitudeEvent, NotificationEvent};
+use stickler_conformance::{Latitude, Witness};
 
 use super::{Core, Interrupt, Transport};
 use crate::virtio::queue::Queue;
@@ -103,12 +104,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             let index = u16::try_from(index).ok()?;
             Some((index, self.is_enabled(index)?))
         });
-        self.witness.see(&Event::Notified {
-            queue: queue.map(|(index, _)| index),
-            value,
-            width,
-            enabled: queue.is_some_and(|(_, enabled)| enabled),
-        });
+        self.witness.see(
+            &NotificationEvent::Sent {
+                queue: queue.map(|(index, _)| index),
+                value,
+                width,
+                enabled: queue.is_some_and(|(_, enabled)| enabled),
+            }
+            .into(),
+        );
         if let Some((index, true)) = queue {
             self.notified(index, transport);
         }
@@ -157,7 +161,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.tick(transport);
             return Progress::Done;
         }
-        if self.latitudes.has(Latitude::UnaskedLooks) {
+        if self.latitudes.has(Latitude::UNASKED_LOOKS) {
             for (index, _) in (0..).zip(&self.queues).filter(|(_, queue)| queue.is_some()) {
                 self.work.queues |= 1 << index;
             }
@@ -220,19 +224,19 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             let settled = queue.settle();
             later |= settled.later;
             let made_use = [
-                (Latitude::OutOfOrder, settled.reordered),
+                (Latitude::OUT_OF_ORDER, settled.reordered),
                 (
-                    Latitude::Bursts,
-                    settled.several && self.latitudes.has(Latitude::Bursts),
+                    Latitude::BURSTS,
+                    settled.several && self.latitudes.has(Latitude::BURSTS),
                 ),
                 (
-                    Latitude::WholeQueue,
-                    settled.several && self.latitudes.has(Latitude::WholeQueue),
+                    Latitude::WHOLE_QUEUE,
+                    settled.several && self.latitudes.has(Latitude::WHOLE_QUEUE),
                 ),
-                (Latitude::LateInterrupts, settled.late),
+                (Latitude::LATE_INTERRUPTS, settled.late),
             ];
             for (latitude, _) in made_use.iter().filter(|(_, made_use)| *made_use) {
-                self.witness.see(&Event::MadeUse(*latitude));
+                self.witness.see(&LatitudeEvent::Shown(*latitude).into());
             }
             if settled.interrupt {
                 transport.interrupt(Interrupt::Queue(index));
@@ -256,11 +260,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if !self.work.served.is_multiple_of(SERVICES_BETWEEN_INTERRUPTS) {
             return;
         }
-        if self.latitudes.has(Latitude::SharedInterrupts) {
+        if self.latitudes.has(Latitude::SHARED_INTERRUPTS) {
             transport.interrupt(Interrupt::QueueAndConfiguration(queue));
         }
-        if self.latitudes.has(Latitude::SpuriousInterrupts) {
-            self.witness.see(&Event::SpuriousInterrupt);
+        if self.latitudes.has(Latitude::SPURIOUS_INTERRUPTS) {
+            self.witness
+                .see(&LatitudeEvent::Shown(Latitude::SPURIOUS_INTERRUPTS).into());
             transport.interrupt(Interrupt::Queue(queue));
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
     // a subsystem ID of 0x40 or higher, so that no legacy driver takes it.
     let mut device = 0x1040 + kind.id();
     let (mut revision, mut subsystem_vendor, mut subsystem) = (1, 0x1af4, device);
-    if latitudes.has(Latitude::TransitionalId) {
+    if latitudes.has(Latitude::TRANSITIONAL_ID) {
         // The type stands in the subsystem ID then, as it does in a transitional device (§4.1.2.3).
         subsystem = kind.id();
         device = match kind {
@@ -68,10 +68,10 @@ pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
             DeviceKind::Console => 0x1003,
             DeviceKind::Entropy => 0x1005,
         };
-    } else if latitudes.has(Latitude::AnySubsystem) {
+    } else if latitudes.has(Latitude::ANY_SUBSYSTEM) {
         (subsystem_vendor, subsystem) = (0xfffe, 0x5a5a);
     }
-    if latitudes.has(Latitude::AnyRevision) {
+    if latitudes.has(Latitude::ANY_REVISION) {
         revision = 0x5a;
     }
     Identity {
@@ -166,7 +166,7 @@ impl Capabilities {
 fn entries(layout: &Layout, latitudes: &PciLatitudes) -> Vec<Entry> {
     let has = |latitude| latitudes.has(latitude);
     let mut list = Vec::new();
-    if has(Latitude::ForeignCapabilities) {
+    if has(Latitude::FOREIGN_CAPABILITIES) {
         list.push(Entry {
             id: UNKNOWN_ID,
             structure: None,
@@ -175,14 +175,14 @@ fn entries(layout: &Layout, latitudes: &PciLatitudes) -> Vec<Entry> {
         });
     }
     // §4.1.4.1: what a driver ignores.
-    if has(Latitude::ReservedCfgType) {
+    if has(Latitude::RESERVED_CFG_TYPE) {
         list.push(ignored(RESERVED_CFG_TYPE, 0));
     }
-    if has(Latitude::ReservedBar) {
+    if has(Latitude::RESERVED_BAR) {
         list.push(ignored(Structure::Common.cfg_type(), RESERVED_BAR));
     }
-    let mut middle = known(layout, has(Latitude::LongCapabilities));
-    if has(Latitude::ForeignCapabilities) {
+    let mut middle = known(layout, has(Latitude::LONG_CAPABILITIES));
+    if has(Latitude::FOREIGN_CAPABILITIES) {
         // Its length ends where bar would be.
         middle.insert(
             1,
@@ -198,7 +198,7 @@ fn entries(layout: &Layout, latitudes: &PciLatitudes) -> Vec<Entry> {
     // §4.1.4.2: the optimal one first.
     middle.sort_by_key(|entry| matches!(entry.structure, Some((_, true))));
     list.extend(middle);
-    if has(Latitude::ReservedLast) {
+    if has(Latitude::RESERVED_LAST) {
         list.push(ignored(RESERVED_CFG_TYPE, 0));
         list.push(ignored(Structure::Common.cfg_type(), RESERVED_BAR));
     }

@@ -45,22 +45,22 @@ impl PciLatitudes {
     pub(super) fn options(&self, options: &Options, queues: u16) -> Options {
         let mut options = options.clone();
         self.choose_bars(&mut options);
-        if self.has(Latitude::OneNotifyAddress) {
+        if self.has(Latitude::ONE_NOTIFY_ADDRESS) {
             options.notify_off_multiplier = 0;
-        } else if self.has(Latitude::CloseNotifyAddresses) {
+        } else if self.has(Latitude::CLOSE_NOTIFY_ADDRESSES) {
             options.notify_off_multiplier = 2;
-        } else if self.has(Latitude::DistantNotifyAddresses) {
-            let mut numbers = self.numbers(Latitude::DistantNotifyAddresses);
+        } else if self.has(Latitude::DISTANT_NOTIFY_ADDRESSES) {
+            let mut numbers = self.numbers(Latitude::DISTANT_NOTIFY_ADDRESSES);
             options.notify_off_multiplier = numbers.of(&[4096, 1024, 256, 64]);
         }
-        if self.has(Latitude::SharedInterrupts) || self.has(Latitude::NoMsix) {
+        if self.has(Latitude::SHARED_INTERRUPTS) || self.has(Latitude::NO_MSIX) {
             options.vectors = Some(0);
-        } else if self.has(Latitude::OneVector) {
+        } else if self.has(Latitude::ONE_VECTOR) {
             options.vectors = Some(1);
-        } else if self.has(Latitude::MostVectors) {
+        } else if self.has(Latitude::MOST_VECTORS) {
             options.vectors = Some(MAX_VECTORS);
-        } else if self.has(Latitude::SomeVectors) {
-            let mut numbers = self.numbers(Latitude::SomeVectors);
+        } else if self.has(Latitude::SOME_VECTORS) {
+            let mut numbers = self.numbers(Latitude::SOME_VECTORS);
             // Never just enough for everything, and, where that can be, not enough.
             let few = match queues {
                 0 | 1 => 3,
@@ -72,10 +72,10 @@ impl PciLatitudes {
     }
 
     fn choose_bars(&self, options: &mut Options) {
-        let all_wide = self.has(Latitude::WideBars);
-        if self.has(Latitude::SeparateBars) {
+        let all_wide = self.has(Latitude::WIDE_BARS);
+        if self.has(Latitude::SEPARATE_BARS) {
             let mut bars: [u8; BAR_COUNT] = [0, 1, 2, 3, 4, 5];
-            self.numbers(Latitude::SeparateBars).shuffle(&mut bars);
+            self.numbers(Latitude::SEPARATE_BARS).shuffle(&mut bars);
             [
                 options.common_bar,
                 options.isr_bar,
@@ -85,8 +85,8 @@ impl PciLatitudes {
                 _,
             ] = bars;
             options.wide_bars = [false; BAR_COUNT];
-        } else if self.has(Latitude::OneBar) {
-            let mut numbers = self.numbers(Latitude::OneBar);
+        } else if self.has(Latitude::ONE_BAR) {
+            let mut numbers = self.numbers(Latitude::ONE_BAR);
             let bar = match numbers.below(5) as u8 + 1 {
                 5 if all_wide => 4,
                 bar => bar,
@@ -99,10 +99,10 @@ impl PciLatitudes {
             options.wide_bars = [false; BAR_COUNT];
             options.wide_bars[usize::from(bar)] = bar < 5 && numbers.one_in(2);
         }
-        if self.has(Latitude::PrefetchableBar) {
+        if self.has(Latitude::PREFETCHABLE_BAR) {
             // Reading device-specific configuration has no effect, and of all structures it alone
             // has no registers whose writes a bridge must not merge.
-            if !self.has(Latitude::SeparateBars) {
+            if !self.has(Latitude::SEPARATE_BARS) {
                 options.device_bar = 4;
                 options.wide_bars[4] = true;
             }
@@ -110,7 +110,7 @@ impl PciLatitudes {
         }
         if all_wide {
             options.wide_bars = [true; BAR_COUNT];
-        } else if self.has(Latitude::NarrowBars) {
+        } else if self.has(Latitude::NARROW_BARS) {
             options.wide_bars = [false; BAR_COUNT];
         }
     }
@@ -119,11 +119,11 @@ impl PciLatitudes {
 
     /// Decides `queue_notify_off` of so many queues. Returns the largest.
     pub(super) fn place_notifications(&mut self, queues: u16) -> u16 {
-        if self.has(Latitude::SameNotifyOffset) {
+        if self.has(Latitude::SAME_NOTIFY_OFFSET) {
             self.notify_offs = Some(vec![3; usize::from(queues)]);
-        } else if self.has(Latitude::NotifyOffsets) {
+        } else if self.has(Latitude::NOTIFY_OFFSETS) {
             let mut offs: Vec<u16> = (0..queues).map(|index| 2 * index + 1).collect();
-            self.numbers(Latitude::NotifyOffsets).shuffle(&mut offs);
+            self.numbers(Latitude::NOTIFY_OFFSETS).shuffle(&mut offs);
             if let [.., last] = offs.as_mut_slice()
                 && queues == 1
             {
@@ -171,11 +171,11 @@ impl PciLatitudes {
     /// impossible to satisfy a request; so what is refused depends on the other mappings or on the
     /// time, and never on event or vector.
     pub(super) fn refuses_vector(&self, mut others: impl Iterator<Item = u16>, lives: u64) -> bool {
-        if self.has(Latitude::NoVectorMaps) {
+        if self.has(Latitude::NO_VECTOR_MAPS) {
             return lives.is_multiple_of(2);
         }
         // There is room for two different ones.
-        self.has(Latitude::RefusedVectors)
+        self.has(Latitude::REFUSED_VECTORS)
             && others
                 .next()
                 .is_some_and(|one| others.any(|other| other != one))
@@ -185,8 +185,8 @@ impl PciLatitudes {
 
     /// Where firmware has put the BARs, if not where it usually does.
     pub(super) fn placement(&self) -> Option<Draw> {
-        self.has(Latitude::RelocatedBars)
-            .then(|| self.numbers(Latitude::RelocatedBars))
+        self.has(Latitude::RELOCATED_BARS)
+            .then(|| self.numbers(Latitude::RELOCATED_BARS))
     }
 }
 
@@ -202,10 +202,10 @@ pub(super) enum Spacing {
 
 impl PciLatitudes {
     pub(super) fn spacing(&self) -> Spacing {
-        if self.has(Latitude::PackedStructures) {
-            Spacing::Packed(self.numbers(Latitude::PackedStructures))
-        } else if self.has(Latitude::DistantStructures) {
-            Spacing::Distant(self.numbers(Latitude::DistantStructures))
+        if self.has(Latitude::PACKED_STRUCTURES) {
+            Spacing::Packed(self.numbers(Latitude::PACKED_STRUCTURES))
+        } else if self.has(Latitude::DISTANT_STRUCTURES) {
+            Spacing::Distant(self.numbers(Latitude::DISTANT_STRUCTURES))
         } else {
             Spacing::Pages
         }
@@ -246,8 +246,8 @@ impl Spacing {
 impl PciLatitudes {
     /// Puts those in the middle of the list into another order.
     pub(super) fn order_capabilities<T>(&self, middle: &mut [T]) {
-        if self.has(Latitude::CapabilityOrder) {
-            self.numbers(Latitude::CapabilityOrder).shuffle(middle);
+        if self.has(Latitude::CAPABILITY_ORDER) {
+            self.numbers(Latitude::CAPABILITY_ORDER).shuffle(middle);
         }
     }
 
@@ -262,9 +262,9 @@ impl PciLatitudes {
         let rounded: Vec<usize> = lens.iter().map(|len| len.next_multiple_of(4)).collect();
         let mut order: Vec<usize> = (0..lens.len()).collect();
         let mut places = vec![0; lens.len()];
-        let mut numbers = self.numbers(Latitude::ScatteredCapabilities);
+        let mut numbers = self.numbers(Latitude::SCATTERED_CAPABILITIES);
         let mut spare = 0;
-        if self.has(Latitude::ScatteredCapabilities) {
+        if self.has(Latitude::SCATTERED_CAPABILITIES) {
             numbers.shuffle(&mut order);
             spare = room.saturating_sub(rounded.iter().sum()) / 4;
         }

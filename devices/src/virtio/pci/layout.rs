@@ -130,13 +130,13 @@ impl Layout {
             (Part::Virtio(Device), options.device_bar, config_len as u32),
             (Part::Virtio(Notify), options.notify_bar, notify_len),
         ];
-        if latitudes.has(Latitude::OversizedStructures) {
+        if latitudes.has(Latitude::OVERSIZED_STRUCTURES) {
             // §4.1.4.1: lengths may be larger than what is defined takes. What is not there stays so.
             for (_, _, len) in parts.iter_mut().filter(|(_, _, len)| *len != 0) {
                 *len = (*len).max(OVERSIZE);
             }
         }
-        if latitudes.has(Latitude::SecondInstances) {
+        if latitudes.has(Latitude::SECOND_INSTANCES) {
             for index in [0, 2] {
                 if let (Part::Virtio(structure), _, len) = parts[index] {
                     parts.push((Part::Second(structure), options.msix_bar, len));
@@ -180,7 +180,7 @@ impl Layout {
                 config.make_prefetchable(index);
             }
         }
-        if latitudes.has(Latitude::IoInstances) {
+        if latitudes.has(Latitude::IO_INSTANCES) {
             // Common configuration and ISR status; there is no room for what is longer.
             let bar = config
                 .add_io_bar(IO_BAR)

@@ -99,10 +99,10 @@ impl<D: VirtioDevice<W>, W: Witness> PciFunction for VirtioPci<D, W> {
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
-        self.access(|state| state.bar_read(bar, offset, data, false));
+        self.access(|state| state.bar_read(bar, offset, data));
     }
 
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
-        self.access(|state| state.bar_write(bar, offset, data, false));
+        self.access(|state| state.bar_write(bar, offset, data));
     }
 }

@@ -3,9 +3,9 @@
 //! Accesses of the widths the specification demands and all others are served alike: bytes of fields
 //! are read and written where they are. The witness sees each access as it came, and then what it means.
 
-use stickler_conformance::event::{Register, RingPart};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{PciEvent, QueueArea, Register, RegisterEvent};
 use stickler_conformance::layout::{Access, COMMON, Field, NO_VECTOR, Structure, common};
-use stickler_conformance::{Event, Witness};
 
 use super::layout::Part;
 use super::{PciState, PciTransport};
@@ -14,15 +14,17 @@ use crate::virtio::core::CoreRegister;
 
 impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
     /// Reads 1 to 8 bytes at `offset` of a BAR; zeros where there is no register.
-    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8], through_window: bool) {
+    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8]) {
         data.fill(0);
         match (self.transport.layout.at(bar, offset), &self.transport.msix) {
             (Some((Part::Second(structure), at)), _) => {
-                self.core.witness.see(&Event::SecondInstance { structure });
-                self.structure_read(structure, at, data, through_window);
+                self.core
+                    .witness
+                    .see(&PciEvent::SecondInstance { structure }.into());
+                self.structure_read(structure, at, data);
             }
             (Some((Part::Virtio(structure), at)), _) => {
-                self.structure_read(structure, at, data, through_window);
+                self.structure_read(structure, at, data);
             }
             (Some((Part::MsixTable, at)), Some(msix)) => msix.read_table(u64::from(at), data),
             (Some((Part::MsixPending, at)), Some(msix)) => msix.read_pending(u64::from(at), data),
@@ -31,17 +33,19 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
     }
 
     /// Writes 1 to 8 bytes at `offset` of a BAR.
-    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8], through_window: bool) {
+    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]) {
         match (
             self.transport.layout.at(bar, offset),
             &mut self.transport.msix,
         ) {
             (Some((Part::Second(structure), at)), _) => {
-                self.core.witness.see(&Event::SecondInstance { structure });
-                self.structure_write(structure, at, data, through_window);
+                self.core
+                    .witness
+                    .see(&PciEvent::SecondInstance { structure }.into());
+                self.structure_write(structure, at, data);
             }
             (Some((Part::Virtio(structure), at)), _) => {
-                self.structure_write(structure, at, data, through_window);
+                self.structure_write(structure, at, data);
             }
             (Some((Part::MsixTable, at)), Some(msix)) => {
                 msix.write_table(u64::from(at), data, self.transport.sink.as_ref());
@@ -51,13 +55,7 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
     }
 
     /// Reads `data` (which is zeroed, 1 to 8 bytes) at `offset` of a structure.
-    fn structure_read(
-        &mut self,
-        structure: Structure,
-        offset: u32,
-        data: &mut [u8],
-        through_window: bool,
-    ) {
+    fn structure_read(&mut self, structure: Structure, offset: u32, data: &mut [u8]) {
         match structure {
             Structure::Common => {
                 for field in fields_at(offset, data.len()) {
@@ -79,12 +77,9 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             // §4.1.4.4: there is nothing to read in the notification structure.
             Structure::Notify | Structure::PciCfg => {}
         }
-        self.core.witness.see(&Event::RegisterRead(register(
-            structure,
-            offset,
-            data,
-            through_window,
-        )));
+        self.core
+            .witness
+            .see(&RegisterEvent::Read(register(structure, offset, data)).into());
         match structure {
             Structure::Common => {
                 for field in fields_at(offset, data.len()) {
@@ -95,29 +90,23 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
                 // §4.1.4.5.1: reading resets it, and with it the interrupt goes.
                 let value = self.transport.take_isr();
                 let msix_enabled = self.transport.msix_enabled();
-                self.core.witness.see(&Event::IsrRead {
-                    value,
-                    msix_enabled,
-                });
+                self.core.witness.see(
+                    &PciEvent::IsrRead {
+                        value,
+                        msix_enabled,
+                    }
+                    .into(),
+                );
             }
             _ => {}
         }
     }
 
     /// Writes `data` (1 to 8 bytes) at `offset` of a structure.
-    fn structure_write(
-        &mut self,
-        structure: Structure,
-        offset: u32,
-        data: &[u8],
-        through_window: bool,
-    ) {
-        self.core.witness.see(&Event::RegisterWritten(register(
-            structure,
-            offset,
-            data,
-            through_window,
-        )));
+    fn structure_write(&mut self, structure: Structure, offset: u32, data: &[u8]) {
+        self.core
+            .witness
+            .see(&RegisterEvent::Written(register(structure, offset, data)).into());
         match structure {
             Structure::Common => {
                 self.core.before_write();
@@ -172,7 +161,9 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             Some(CommonField::QueueNotifyOff) | None => return,
         };
         let value = self.common_field(offset) as u16;
-        self.core.witness.see(&Event::VectorRead { queue, value });
+        self.core
+            .witness
+            .see(&PciEvent::VectorRead { queue, value }.into());
     }
 
     fn write_common_field(&mut self, offset: u32, value: u64) {
@@ -202,12 +193,15 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
 
     /// The register's name in §4.1.4.3 is `msix_config`, elsewhere `config_msix_vector`.
     fn tell_vector(&mut self, queue: Option<u16>, value: u16) {
-        self.core.witness.see(&Event::VectorWritten {
-            queue,
-            value,
-            vectors: self.transport.vectors(),
-            enabled: self.transport.msix_enabled(),
-        });
+        self.core.witness.see(
+            &PciEvent::VectorWritten {
+                queue,
+                value,
+                vectors: self.transport.vectors(),
+                enabled: self.transport.msix_enabled(),
+            }
+            .into(),
+        );
     }
 
     // ---- Notifications (§4.1.4.4, §4.1.5.2)
@@ -258,9 +252,9 @@ impl CommonField {
             common::QUEUE_MSIX_VECTOR => return Some(CommonField::QueueVector),
             common::QUEUE_ENABLE => QueueEnable,
             common::QUEUE_NOTIFY_OFF => return Some(CommonField::QueueNotifyOff),
-            common::QUEUE_DESC => QueueAddress(RingPart::Descriptor),
-            common::QUEUE_AVAIL => QueueAddress(RingPart::Available),
-            common::QUEUE_USED => QueueAddress(RingPart::Used),
+            common::QUEUE_DESC => QueueAddress(QueueArea::Descriptor),
+            common::QUEUE_AVAIL => QueueAddress(QueueArea::Driver),
+            common::QUEUE_USED => QueueAddress(QueueArea::Device),
             _ => return None,
         };
         Some(CommonField::Core(register))
@@ -284,13 +278,12 @@ fn bytes_of(field: &Field, offset: u32, len: usize) -> impl Iterator<Item = (usi
     })
 }
 
-fn register(structure: Structure, offset: u32, data: &[u8], through_window: bool) -> Register {
+fn register(structure: Structure, offset: u32, data: &[u8]) -> Register {
     Register {
         structure,
         offset,
         width: data.len() as u8,
         value: little_endian(data),
-        through_window,
     }
 }
 

@@ -86,7 +86,7 @@ impl PciTransport {
             queue_vectors: vec![NO_VECTOR; usize::from(device.queues)],
             isr: 0,
         };
-        if options.latitudes.has(Latitude::LiveAtArrival) {
+        if options.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
             transport.as_firmware_left_it();
         }
         Ok(transport)

@@ -1,9 +1,9 @@
 //! Configuration space as the driver sees it: the PCI configuration access capability (§4.1.4.7), and
 //! writes to what is not writable.
 
-use stickler_conformance::event::WindowField;
+use stickler_conformance::Witness;
+use stickler_conformance::event::{PciEvent, WindowField};
 use stickler_conformance::layout::Structure;
-use stickler_conformance::{Event, Witness};
 
 use super::PciState;
 use super::capabilities::field;
@@ -47,11 +47,14 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             (Structure::PciCfg, field::OFFSET..) => WindowField::Offset,
             (Structure::PciCfg, field::BAR) => WindowField::Bar,
             _ => {
-                self.core.witness.see(&Event::CapabilityWritten {
-                    cfg_type: cap.structure.cfg_type(),
-                    offset: within as u8,
-                    width: data.len() as u8,
-                });
+                self.core.witness.see(
+                    &PciEvent::CapabilityWritten {
+                        cfg_type: cap.structure.cfg_type(),
+                        offset: within as u8,
+                        width: data.len() as u8,
+                    }
+                    .into(),
+                );
                 return;
             }
         };
@@ -60,12 +63,15 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             offset,
             length,
         } = self.window();
-        self.core.witness.see(&Event::WindowAddressed {
-            bar,
-            offset,
-            length,
-            field,
-        });
+        self.core.witness.see(
+            &PciEvent::WindowAddressed {
+                bar,
+                offset,
+                length,
+                field,
+            }
+            .into(),
+        );
     }
 
     /// Follows what was written to configuration space.
@@ -87,7 +93,7 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
         };
         let mut data = [0; 4];
         let data = &mut data[..len];
-        self.bar_read(window.bar, u64::from(window.offset), data, true);
+        self.bar_read(window.bar, u64::from(window.offset), data);
         if let Some(at) = self.transport.capabilities.window() {
             self.transport.config.put(at + field::PCI_CFG_DATA, data);
         }
@@ -106,7 +112,7 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
                 .config
                 .read((at + field::PCI_CFG_DATA) as u16, &mut data);
         }
-        self.bar_write(window.bar, u64::from(window.offset), &data[..len], true);
+        self.bar_write(window.bar, u64::from(window.offset), &data[..len]);
     }
 
     fn window(&self) -> Window {
@@ -135,14 +141,17 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             length,
         } = window;
         let target = self.transport.layout.structure_of(bar, offset, length);
-        self.core.witness.see(&Event::WindowAccessed {
-            write,
-            bar,
-            offset,
-            length,
-            target,
-            bytes,
-        });
+        self.core.witness.see(
+            &PciEvent::WindowAccessed {
+                write,
+                bar,
+                offset,
+                length,
+                target,
+                bytes,
+            }
+            .into(),
+        );
     }
 
     /// Bytes of an access that can be executed: 1, 2 or 4, all of them within a BAR. Others are not.

@@ -15,8 +15,9 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use stickler_conformance::event::{Element, RingPart};
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::Witness;
+pub use stickler_conformance::event::BufferId;
+use stickler_conformance::event::{DataEvent, Element, QueueArea};
 
 use crate::memory::GuestRam;
 use behaviour::BehaviourState;
@@ -51,11 +52,6 @@ pub struct Queue {
     behaviour: Option<Box<BehaviourState>>,
 }
 
-/// By what a chain is known from when the device takes it until the driver has it back. Driver and
-/// device agree on it: in a split ring it is the index of the chain's first descriptor (§2.4.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BufferId(pub u16);
-
 /// A descriptor chain that the device has taken and has yet to return.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'q> {
@@ -77,7 +73,7 @@ pub struct Chain<'q> {
 pub struct Broken;
 
 /// Bytes of one part of a virtqueue of `size` descriptors (§2.4), the event fields included.
-pub const fn part_len(part: RingPart, size: u16) -> u64 {
+pub const fn part_len(part: QueueArea, size: u16) -> u64 {
     split::part_len(part, size)
 }
 
@@ -165,11 +161,14 @@ impl Queue {
             self.use_otherwise(id, len);
         }
         if W::JUDGING {
-            witness.see(&Event::Used {
-                queue: self.index,
-                head: id.0,
-                len,
-            });
+            witness.see(
+                &DataEvent::Returned {
+                    queue: self.index,
+                    id,
+                    len,
+                }
+                .into(),
+            );
         }
     }
 

@@ -1,8 +1,8 @@
 //! What the device has asked of the driver about notifications (§2.4.9), for those who judge what the
 //! driver does with it.
 
-use stickler_conformance::event::NotifiedLive;
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{LiveNotification, NotificationEvent};
 
 /// What the driver was last asked, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,13 +46,16 @@ impl NotificationState {
     ) {
         self.notifications = self.notifications.saturating_add(1);
         self.ticks = 0;
-        witness.see(&Event::NotifiedLive(NotifiedLive {
-            queue,
-            event_idx,
-            asked: self.asked && new,
-            advised_against: self.advised_against,
-            since: self.notifications,
-        }));
+        witness.see(
+            &NotificationEvent::Live(LiveNotification {
+                queue,
+                event_idx,
+                asked: self.asked && new,
+                advised_against: self.advised_against,
+                since: self.notifications,
+            })
+            .into(),
+        );
         // The entries that were to be notified of have been.
         self.asked = false;
     }

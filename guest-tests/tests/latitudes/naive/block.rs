@@ -9,7 +9,7 @@ use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 use crate::cases;
 
 cases! {
-    fields_are_there: FeatureSubset on Block,
+    fields_are_there: FEATURE_SUBSET on Block,
         |d| {
             d.initialize(u64::MAX, Interrupts::Msix);
             for (offset, width) in [(8, 4), (12, 4), (16, 2), (20, 4), (24, 1), (32, 1)] {
@@ -17,14 +17,14 @@ cases! {
             }
         },
         Breaks "config.optional.offered", copes with reads_what_is_there;
-    a_disk_can_be_read: FailingSectors on Block,
+    a_disk_can_be_read: FAILING_SECTORS on Block,
         |d| {
             d.initialize(block::FLUSH, Interrupts::Msix);
             let last = capacity(d) - 1;
             assert_eq!(read(d, last, 1).0, 0, "a broken disk");
         },
         Stops "a broken disk", copes with lives_with_failures;
-    a_failed_request_has_its_len: UnknownLen on ReadOnlyBlock,
+    a_failed_request_has_its_len: UNKNOWN_LEN on ReadOnlyBlock,
         |d| {
             d.initialize(block::RO, Interrupts::Msix);
             assert_eq!(fails(d), 1, "no status");
@@ -39,13 +39,13 @@ cases! {
             }
             d.reset();
         };
-    a_disk_can_be_written: ReadOnly on Block,
+    a_disk_can_be_written: READ_ONLY on Block,
         |d| {
             d.initialize(block::FLUSH, Interrupts::Msix);
             assert_eq!(write(d, 7, &[1; 512]), 0, "it takes no writes");
         },
         Stops "it takes no writes";
-    a_disk_has_one_size: CapacityChanges on Block,
+    a_disk_has_one_size: CAPACITY_CHANGES on Block,
         |d| {
             d.initialize(block::FLUSH, Interrupts::Msix);
             let known = capacity(d);
@@ -56,7 +56,7 @@ cases! {
             }
         },
         Stops "beyond the end", copes with follows_the_capacity;
-    a_disk_has_a_name: RefusedId on Block,
+    a_disk_has_a_name: REFUSED_ID on Block,
         |d| {
             d.initialize(block::FLUSH, Interrupts::Msix);
             assert_eq!(device_id(d).0, 0, "no device id");
@@ -69,7 +69,7 @@ cases! {
             d.write_and_read_back(7, 0x77);
             d.reset();
         };
-    four_segments_are_not_many: FewSegments on Block,
+    four_segments_are_not_many: FEW_SEGMENTS on Block,
         |d| {
             d.initialize(block::SEG_MAX | block::SIZE_MAX, Interrupts::Msix);
             let at = d.rig.allocate(8 * u64::from(SECTOR));
@@ -79,26 +79,26 @@ cases! {
             assert_eq!(d.block_do(kind::IN, 0, &data), 0);
         },
         Breaks "block.request.seg-max", copes with keeps_to_the_limits;
-    a_page_is_a_segment: SmallSegments on Block,
+    a_page_is_a_segment: SMALL_SEGMENTS on Block,
         |d| {
             d.initialize(block::SEG_MAX | block::SIZE_MAX, Interrupts::Msix);
             assert_eq!(read(d, 0, 8).0, 0);
         },
         Breaks "block.request.size-max", copes with keeps_to_the_limits;
-    a_sector_is_a_block: BlockSizes on Block,
+    a_sector_is_a_block: BLOCK_SIZES on Block,
         |d| {
             d.initialize(block::BLK_SIZE, Interrupts::Msix);
             let size = d.read(Structure::Device, 20, 4) as u32;
             writes_blocks(d, size, 1);
         },
         Stops "another block's data", copes with counts_in_sectors;
-    a_block_fits_into_a_page: LargeBlocks on Block,
+    a_block_fits_into_a_page: LARGE_BLOCKS on Block,
         |d| {
             d.initialize(block::BLK_SIZE, Interrupts::Msix);
             assert!(d.read(Structure::Device, 20, 4) <= 4096, "too large a block");
         },
         Stops "too large a block", copes with counts_in_sectors;
-    the_cache_is_a_writeback_cache: Writethrough on Block,
+    the_cache_is_a_writeback_cache: WRITETHROUGH on Block,
         |d| {
             d.initialize(block::FLUSH | block::CONFIG_WCE, Interrupts::Msix);
             assert_eq!(d.read(Structure::Device, 32, 1), 1, "no cache");

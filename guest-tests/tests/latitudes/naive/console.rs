@@ -8,12 +8,12 @@ use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 use crate::cases;
 
 cases! {
-    a_port_stays: PortsComeAndGo on Console,
+    a_port_stays: PORTS_COME_AND_GO on Console,
         |d| sets_up_ports(d, |message| {
             assert_ne!(message.event, event::DEVICE_REMOVE, "an unknown event");
         }),
         Stops "an unknown event", copes with uses_a_port_again;
-    a_closed_port_is_gone: PortsOpenAndClose on Console,
+    a_closed_port_is_gone: PORTS_OPEN_AND_CLOSE on Console,
         |d| {
             sets_up_ports(d, |_| {});
             for _ in 0..20 {
@@ -25,7 +25,7 @@ cases! {
             }
         },
         Stops "gone", copes with prints_whoever_is_there;
-    there_is_nothing_before_a_port_is_open: EarlyInput on Console,
+    there_is_nothing_before_a_port_is_open: EARLY_INPUT on Console,
         |d| {
             prints_before_it_opens(d);
             // A new port has had no input.
@@ -36,7 +36,7 @@ cases! {
             d.wait_used(0);
         },
         Stops "the device returns nothing", copes with takes_what_has_come;
-    a_terminal_has_one_size: SizeChanges on Console,
+    a_terminal_has_one_size: SIZE_CHANGES on Console,
         |d| {
             d.initialize(console::SIZE | console::MULTIPORT, Interrupts::Msix);
             let known = size(d);

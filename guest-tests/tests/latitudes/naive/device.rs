@@ -9,7 +9,7 @@ use crate::cases;
 use crate::conforming::works;
 
 cases! {
-    features_ok_stays_set: RefusedFeatures on Entropy,
+    features_ok_stays_set: REFUSED_FEATURES on Entropy,
         |d| {
             d.begin();
             d.offered();
@@ -17,7 +17,7 @@ cases! {
             goes_on(d);
         },
         Breaks "status.features-ok.refusal", copes with gives_up_on_features;
-    a_device_works_with_all_it_offers: PickyFeatures on Entropy,
+    a_device_works_with_all_it_offers: PICKY_FEATURES on Entropy,
         |d| {
             d.begin();
             let offered = d.offered();
@@ -25,7 +25,7 @@ cases! {
             goes_on(d);
         },
         Breaks "status.features-ok.refusal", copes with tries_fewer_features;
-    all_devices_have_event_indices: FewFeatures on Entropy,
+    all_devices_have_event_indices: FEW_FEATURES on Entropy,
         |d| {
             d.begin();
             d.offered();
@@ -33,7 +33,7 @@ cases! {
             d.features_ok();
         },
         Breaks "features.offered";
-    no_feature_is_missing: FeatureSubset on Net,
+    no_feature_is_missing: FEATURE_SUBSET on Net,
         |d| {
             d.begin();
             let all = net::MAC | net::STATUS | net::CTRL_VQ | net::MRG_RXBUF | RING_EVENT_IDX;
@@ -41,7 +41,7 @@ cases! {
             works(d);
         },
         Stops "a feature is missing";
-    what_is_offered_is_for_me: UnknownFeatures on Entropy,
+    what_is_offered_is_for_me: UNKNOWN_FEATURES on Entropy,
         |d| {
             d.begin();
             let offered = d.offered();
@@ -49,13 +49,13 @@ cases! {
             d.features_ok();
         },
         Breaks "features.unknown";
-    nobody_was_here_before: LiveAtArrival on Entropy,
+    nobody_was_here_before: LIVE_AT_ARRIVAL on Entropy,
         |d| {
             assert_eq!(d.status(), 0, "somebody else's device");
             works(d);
         },
         Stops "somebody else's device";
-    a_reset_is_complete_at_once: SlowReset on Entropy,
+    a_reset_is_complete_at_once: SLOW_RESET on Entropy,
         |d| {
             works(d);
             d.initialize(0, Interrupts::Msix);
@@ -65,7 +65,7 @@ cases! {
             d.set_common(common::DEVICE_STATUS, u32::from(status::ACKNOWLEDGE));
         },
         Breaks "status.reset.wait";
-    the_capacity_stays: UnsettledConfiguration on Block,
+    the_capacity_stays: UNSETTLED_CONFIGURATION on Block,
         |d| {
             d.begin();
             d.offered();
@@ -81,7 +81,7 @@ cases! {
             assert_eq!(d.consistently(capacity), SECTORS);
             works(d);
         };
-    requests_are_completed: NeedsReset on Entropy,
+    requests_are_completed: NEEDS_RESET on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             for _ in 0..200 {

@@ -5,9 +5,9 @@ use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 use crate::cases;
 
 cases! {
-    a_buffer_comes_back_full: OneByte on Entropy, takes_the_whole_buffer,
+    a_buffer_comes_back_full: ONE_BYTE on Entropy, takes_the_whole_buffer,
         Stops "not random", copes with collects;
-    bytes_come_all_at_once: ShortReads on Entropy,
+    bytes_come_all_at_once: SHORT_READS on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             for _ in 0..10 {

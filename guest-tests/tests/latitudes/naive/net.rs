@@ -16,23 +16,23 @@ use stickler_guest_tests::in_process::{Driver, Interrupts};
 use crate::cases;
 
 cases! {
-    status_is_about_the_link: Announce on Net,
+    status_is_about_the_link: ANNOUNCE on Net,
         |d| {
             d.initialize(ANNOUNCING, Interrupts::Msix);
             assert_eq!(status(d) & UP, UP);
             sends_much(d);
         },
         Breaks "net.announce.acknowledged", copes with acknowledges;
-    to_acknowledge_is_enough: Announce on Net, never_announces,
+    to_acknowledge_is_enough: ANNOUNCE on Net, never_announces,
         Breaks "net.announce.sent", copes with acknowledges;
-    a_link_that_is_up_stays_up: LinkFlaps on Net,
+    a_link_that_is_up_stays_up: LINK_FLAPS on Net,
         |d| {
             d.initialize(net::MAC | net::STATUS, Interrupts::Msix);
             assert_eq!(status(d), UP);
             sends_much(d);
         },
         Breaks "net.link.read-again", copes with follows_the_link;
-    a_packet_is_in_one_buffer: SplitPackets on Net,
+    a_packet_is_in_one_buffer: SPLIT_PACKETS on Net,
         |d| {
             d.initialize(net::MAC | net::MRG_RXBUF, Interrupts::Msix);
             begins(d, 32, 2048);
@@ -45,7 +45,7 @@ cases! {
             }
         },
         Stops "a short packet", copes with merges;
-    packets_are_answers: EarlyPackets on Net,
+    packets_are_answers: EARLY_PACKETS on Net,
         |d| {
             d.initialize(net::MAC, Interrupts::Msix);
             begins(d, 4, 2048);
@@ -54,7 +54,7 @@ cases! {
             assert!(is_arp(&packet), "not the answer");
         },
         Stops "not the answer", copes with passes_over_what_it_did_not_ask_for;
-    a_packet_fits_into_two_buffers: LargePackets on Net,
+    a_packet_fits_into_two_buffers: LARGE_PACKETS on Net,
         |d| {
             d.initialize(net::MAC | net::MRG_RXBUF, Interrupts::Msix);
             begins(d, 32, 256);
@@ -65,7 +65,7 @@ cases! {
             }
         },
         Stops "too large a packet", copes with has_room;
-    checksums_are_always_partial: ChecksumStates on Net,
+    checksums_are_always_partial: CHECKSUM_STATES on Net,
         |d| {
             talks_tcp(d, |header, _| {
                 assert_eq!(header.flags, flags::NEEDS_CSUM, "a complete checksum");

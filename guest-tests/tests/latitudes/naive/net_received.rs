@@ -9,16 +9,16 @@ use stickler_guest_tests::in_process::{Driver, Interrupts};
 use crate::cases;
 
 cases! {
-    flags_are_compared_as_a_whole: UnknownFlags on Peer, |d| converse(d, |header, packet| {
+    flags_are_compared_as_a_whole: UNKNOWN_FLAGS on Peer, |d| converse(d, |header, packet| {
             header.flags & !flags::DEFINED == 0 && copes(header, packet)
         }), Breaks "net.rx.flags.unknown", copes with |d| converse(d, copes);
-    checksum_fields_are_checked_always: StrayChecksumFields on Peer, |d| converse(d, |header, packet| {
+    checksum_fields_are_checked_always: STRAY_CHECKSUM_FIELDS on Peer, |d| converse(d, |header, packet| {
             header.csum_start == 0 && copes(header, packet)
         }), Breaks "net.rx.csum.without-flag", copes with |d| converse(d, copes);
-    hdr_len_is_relied_upon: OddHdrLen on Peer, |d| converse(d, |header, packet| {
+    hdr_len_is_relied_upon: ODD_HDR_LEN on Peer, |d| converse(d, |header, packet| {
             header.hdr_len <= 54 && copes(header, packet)
         }), Breaks "net.rx.hdr-len.no-reliance", copes with |d| converse(d, copes);
-    checksums_are_taken_for_granted: DamagedPackets on Peer, |d| converse(d, |_, _| true),
+    checksums_are_taken_for_granted: DAMAGED_PACKETS on Peer, |d| converse(d, |_, _| true),
         Breaks "net.rx.csum.no-reliance", copes with |d| converse(d, copes);
 }
 

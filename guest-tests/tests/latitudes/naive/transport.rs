@@ -9,39 +9,39 @@ use crate::cases;
 use crate::conforming::works;
 
 cases! {
-    the_revision_is_that_of_the_device_at_hand: AnyRevision on Entropy,
+    the_revision_is_that_of_the_device_at_hand: ANY_REVISION on Entropy,
         |d| {
             assert_eq!(d.config_read(8, 1), 1, "an unknown revision");
             works(d);
         },
         Stops "an unknown revision";
-    the_subsystem_is_that_of_the_device_at_hand: AnySubsystem on Entropy,
+    the_subsystem_is_that_of_the_device_at_hand: ANY_SUBSYSTEM on Entropy,
         |d| {
             assert_eq!(d.config_read(0x2c, 2), 0x1af4, "an unknown subsystem");
             works(d);
         },
         Stops "an unknown subsystem";
-    modern_devices_have_modern_ids: TransitionalId on Block,
+    modern_devices_have_modern_ids: TRANSITIONAL_ID on Block,
         |d| {
             assert!(d.config_read(2, 2) >= 0x1040, "a legacy device");
             works(d);
         },
         Stops "a legacy device";
-    all_cfg_types_are_known: ReservedCfgType on Entropy,
+    all_cfg_types_are_known: RESERVED_CFG_TYPE on Entropy,
         |d| {
             let known = |c: &Capability| !is_virtio(c) || (1..=5).contains(&c.cfg_type);
             assert!(d.capabilities().iter().all(known), "an unknown cfg_type");
             works(d);
         },
         Stops "an unknown cfg_type";
-    all_bars_exist: ReservedBar on Entropy,
+    all_bars_exist: RESERVED_BAR on Entropy,
         |d| {
             let common = first(d, Structure::Common);
             assert!(common.bar < 6, "no such BAR");
             works(d);
         },
         Stops "no such BAR";
-    cap_len_is_what_the_fields_need: LongCapabilities on Entropy,
+    cap_len_is_what_the_fields_need: LONG_CAPABILITIES on Entropy,
         |d| {
             let known = |c: &Capability| !is_virtio(c) || c.cap_len == needed(c);
             d.find(d.capabilities().into_iter().filter(known));
@@ -49,48 +49,48 @@ cases! {
             works(d);
         },
         Stops "no common configuration";
-    any_instance_will_do: SecondInstances on Block,
+    any_instance_will_do: SECOND_INSTANCES on Block,
         |d| {
             // The last of each type is found first.
             d.find(d.capabilities().into_iter().rev());
             works(d);
         },
         Breaks "pci.capability.first-instance";
-    structures_are_as_large_as_they_have_to_be: OversizedStructures on Block,
+    structures_are_as_large_as_they_have_to_be: OVERSIZED_STRUCTURES on Block,
         |d| {
             assert_eq!(d.place(Structure::Common).len, common::LEN, "another structure");
             works(d);
         },
         Stops "another structure";
-    there_is_a_vector_for_each_queue: OneVector on Block,
+    there_is_a_vector_for_each_queue: ONE_VECTOR on Block,
         |d| {
             assert!(d.vectors() > d.num_queues(), "too few vectors");
             works(d);
         },
         Stops "too few vectors";
-    there_are_no_more_vectors_than_i_have_room_for: MostVectors on Block,
+    there_are_no_more_vectors_than_i_have_room_for: MOST_VECTORS on Block,
         |d| {
             assert!(d.vectors() <= 64, "too many vectors");
             works(d);
         },
         Stops "too many vectors";
-    a_vector_that_is_written_is_mapped: RefusedVectors on Net, |d| interrupted_without_looking(d, true),
+    a_vector_that_is_written_is_mapped: REFUSED_VECTORS on Net, |d| interrupted_without_looking(d, true),
         Stops "no interrupt";
-    there_is_msix: NoMsix on Entropy,
+    there_is_msix: NO_MSIX on Entropy,
         |d| {
             assert!(d.msix.is_some(), "no MSI-X");
             works(d);
         },
         Stops "no MSI-X";
-    there_are_as_many_vectors_as_i_know: SomeVectors on Entropy,
+    there_are_as_many_vectors_as_i_know: SOME_VECTORS on Entropy,
         |d| {
             assert_eq!(d.vectors(), 2, "another number of vectors");
             works(d);
         },
         Stops "another number of vectors";
-    msix_that_is_there_works: NoVectorMaps on Net, |d| interrupted_without_looking(d, false),
+    msix_that_is_there_works: NO_VECTOR_MAPS on Net, |d| interrupted_without_looking(d, false),
         Stops "no interrupt";
-    there_are_no_queues_but_mine: MoreQueues on Console,
+    there_are_no_queues_but_mine: MORE_QUEUES on Console,
         |d| {
             d.negotiate(console::MULTIPORT);
             let ports = d.read(Structure::Device, 4, 4) as u16;
@@ -98,7 +98,7 @@ cases! {
             works(d);
         },
         Stops "another number of queues";
-    an_interrupt_has_one_cause: SharedInterrupts on Entropy, one_cause_only,
+    an_interrupt_has_one_cause: SHARED_INTERRUPTS on Entropy, one_cause_only,
         Stops "the request is lost";
 }
 

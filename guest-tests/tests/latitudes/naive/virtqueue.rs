@@ -9,16 +9,16 @@ use crate::cases;
 use crate::conforming::works;
 
 cases! {
-    an_interrupt_means_a_used_buffer: SpuriousInterrupts on Entropy, one_buffer_an_interrupt,
+    an_interrupt_means_a_used_buffer: SPURIOUS_INTERRUPTS on Entropy, one_buffer_an_interrupt,
         Stops "there is no used buffer";
-    queues_are_large_enough: SmallQueues on Block,
+    queues_are_large_enough: SMALL_QUEUES on Block,
         |d| {
             d.negotiate(0);
             assert!(d.select_queue(0) >= 64, "too small a queue");
             works(d);
         },
         Stops "too small a queue";
-    there_is_room_for_a_request: TinyQueues on Entropy,
+    there_is_room_for_a_request: TINY_QUEUES on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             let room = d.rig.allocate(64);
@@ -26,7 +26,7 @@ cases! {
             d.submit(0, &parts);
         },
         Stops "a driver waits for free descriptors";
-    queues_have_less_than_64_kib: LargestQueues on Entropy,
+    queues_have_less_than_64_kib: LARGEST_QUEUES on Entropy,
         |d| {
             d.negotiate(0);
             let table = d.select_queue(0).checked_mul(16);
@@ -34,7 +34,7 @@ cases! {
             works(d);
         },
         Stops "too long a table";
-    a_queue_keeps_its_size: ResizedQueues on Entropy, |d| {
+    a_queue_keeps_its_size: RESIZED_QUEUES on Entropy, |d| {
             d.negotiate(0);
             let size = d.select_queue(0);
             for _ in 0..8 {
@@ -44,7 +44,7 @@ cases! {
             works(d);
         },
         Stops "another size";
-    the_oldest_comes_back_first: OutOfOrder on Entropy,
+    the_oldest_comes_back_first: OUT_OF_ORDER on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             let heads = expose(d, 8);
@@ -54,7 +54,7 @@ cases! {
             assert_eq!(used, heads, "another order");
         },
         Stops "another order", copes with several_at_once;
-    each_request_has_its_interrupt: Bursts on Entropy,
+    each_request_has_its_interrupt: BURSTS on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             d.rig.interrupts.take_messages();
@@ -66,7 +66,7 @@ cases! {
             assert_eq!(d.rig.interrupts.take_messages().len(), 8, "too few interrupts");
         },
         Stops "too few interrupts", copes with several_at_once;
-    a_burst_is_never_all_there_is: WholeQueue on Entropy,
+    a_burst_is_never_all_there_is: WHOLE_QUEUE on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             let few = |d: &mut Driver<'_>| assert!(d.queue(0).take_used().len() <= 4, "too many at once");
@@ -80,7 +80,7 @@ cases! {
             few(d);
         },
         Stops "too many at once", copes with several_at_once;
-    who_finds_a_buffer_need_not_be_called: LateInterrupts on Entropy,
+    who_finds_a_buffer_need_not_be_called: LATE_INTERRUPTS on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             expose(d, 1);
@@ -96,7 +96,7 @@ cases! {
             assert_eq!(d.rig.interrupts.take_messages().len(), 0, "whose interrupt is that");
         },
         Stops "whose interrupt is that", copes with several_at_once;
-    what_goes_together_comes_back_together: OneByOne on Entropy,
+    what_goes_together_comes_back_together: ONE_BY_ONE on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             expose(d, 8);
@@ -105,7 +105,7 @@ cases! {
             assert_eq!(d.queue(0).take_used().len(), 8, "some are missing");
         },
         Stops "some are missing";
-    input_ends_with_a_zero: WritesBeyondLen on PlainConsole,
+    input_ends_with_a_zero: WRITES_BEYOND_LEN on PlainConsole,
         |d| {
             let input = echoed(d);
             assert_eq!(input[2], 0, "no end");
@@ -113,7 +113,7 @@ cases! {
         Stops "no end", copes with |d| {
             assert_eq!(echoed(d)[..2], *b"hi");
         };
-    avail_event_is_there: FickleSuppression on Entropy,
+    avail_event_is_there: FICKLE_SUPPRESSION on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             // Without having negotiated it.
@@ -123,7 +123,7 @@ cases! {
             assert_eq!(d.queue(0).take_used().len(), 1, "the queue stands still");
         },
         Stops "the queue stands still";
-    nothing_happens_before_the_notification: UnaskedLooks on Entropy,
+    nothing_happens_before_the_notification: UNASKED_LOOKS on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);
             let room = d.rig.allocate(8);
@@ -175,7 +175,7 @@ fn several_at_once(d: &mut Driver<'_>) {
 /// signed number of 16 bits that is less than nothing.
 #[test]
 fn half_of_what_idx_holds_comes_at_once() {
-    let latitudes = [Latitude::WholeQueue, Latitude::LargestQueues];
+    let latitudes = [Latitude::WHOLE_QUEUE, Latitude::LARGEST_QUEUES];
     let rig = crate::rig_with(latitudes.into_iter().collect(), Device::Entropy);
     let mut d = Driver::probe(&rig, SLOT);
     d.negotiate(0);
@@ -242,7 +242,7 @@ fn one_buffer_an_interrupt(d: &mut Driver<'_>) {
 #[test]
 fn who_is_late_is_not_too_late_for_a_reset() {
     let rig = crate::rig_with(
-        Latitudes::default().with(Latitude::LateInterrupts),
+        Latitudes::default().with(Latitude::LATE_INTERRUPTS),
         Device::Entropy,
     );
     let mut d = Driver::probe(&rig, SLOT);

@@ -1,12 +1,11 @@
 //! Packets to the driver (§5.1.6.3, §5.1.6.4): what the host has sent, in which buffers, and what the
 //! header says of it.
 
-use stickler_conformance::Latitude;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
-use stickler_conformance::latitude::About;
 use stickler_conformance::packet::{Headers, sum, tcp};
 use stickler_conformance::protocol::net::{flags, gso};
+use stickler_conformance::{DeviceKind, Latitude};
 use stickler_devices::net::{header, offload};
 use stickler_guest_tests::in_process::Buffer;
 use stickler_guest_tests::in_process::net::{
@@ -146,7 +145,7 @@ fn packet(exam: &mut Exam<'_>, buffers: &[(Vec<Buffer>, u32)]) -> usize {
     };
     let found = number_of(&bytes[12..]).and_then(|n| Some((n, exam.net.incoming.remove(&n)?)));
     let Some((number, (given, original))) = found else {
-        if court.has_about(About::Net) {
+        if court.has_about(DeviceKind::Net) {
             return strange(exam, &header, &parts);
         }
         court.rule("5.1.6.4", false, || {
@@ -194,7 +193,7 @@ fn packet(exam: &mut Exam<'_>, buffers: &[(Vec<Buffer>, u32)]) -> usize {
     };
     let partial = partial(&completed);
     let known = [&original, &completed, &partial];
-    let right = known.contains(&&got.to_vec()) || court.has(Latitude::DamagedPackets);
+    let right = known.contains(&&got.to_vec()) || court.has(Latitude::DAMAGED_PACKETS);
     court.rule("5.1.6.4", right, || {
         format!("packet {number} is not what it was")
     });
@@ -250,7 +249,7 @@ fn look_at_header(
     if !exam.has(feature::GUEST_CSUM) {
         court.strictly("5.1.6.4.1-4", flags == 0, told);
         // What is checksummed may be what there was before the wire.
-        let full = got == completed || court.has(Latitude::DamagedPackets);
+        let full = got == completed || court.has(Latitude::DAMAGED_PACKETS);
         court.rule("5.1.6.4.1-4", full, || {
             "the packet is not fully checksummed".to_owned()
         });

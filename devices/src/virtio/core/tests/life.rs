@@ -1,6 +1,7 @@
 //! Status, work and reset.
 
 use super::*;
+use stickler_conformance::event::QueueArea;
 
 #[test]
 fn a_driver_uses_a_device_without_any_transport_of_ours() {
@@ -51,9 +52,9 @@ fn a_reset_reaches_the_device_and_the_transport_and_every_register() {
         CoreRegister::QueueSelect,
         CoreRegister::QueueSize,
         CoreRegister::QueueEnable,
-        CoreRegister::QueueAddress(RingPart::Descriptor),
-        CoreRegister::QueueAddress(RingPart::Available),
-        CoreRegister::QueueAddress(RingPart::Used),
+        CoreRegister::QueueAddress(QueueArea::Descriptor),
+        CoreRegister::QueueAddress(QueueArea::Driver),
+        CoreRegister::QueueAddress(QueueArea::Device),
     ];
     let fresh = registers.map(|register| rig.core.value(register));
     rig.bring_up();
@@ -77,7 +78,7 @@ fn a_reset_reaches_the_device_and_the_transport_and_every_register() {
 
 #[test]
 fn shared_interrupts_are_the_transports_to_merge() {
-    let mut rig = Rig::with(Latitudes::default().with(Latitude::SharedInterrupts));
+    let mut rig = Rig::with(Latitudes::default().with(Latitude::SHARED_INTERRUPTS));
     rig.bring_up();
     for count in 1..=40 {
         rig.send(0, count);

@@ -4,7 +4,7 @@ mod life;
 mod memory;
 
 use stickler_conformance::DeviceKind;
-use stickler_conformance::event::RingPart;
+use stickler_conformance::event::QueueArea;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -171,9 +171,9 @@ impl Rig {
         let [desc, avail, used] = rings(index);
         self.write(CoreRegister::QueueSelect, index.into());
         for (part, address) in [
-            (RingPart::Descriptor, desc),
-            (RingPart::Available, avail),
-            (RingPart::Used, used),
+            (QueueArea::Descriptor, desc),
+            (QueueArea::Driver, avail),
+            (QueueArea::Device, used),
         ] {
             self.write(CoreRegister::QueueAddress(part), address);
         }

@@ -17,7 +17,7 @@ fn offered_features_show_for_any_select() {
         assert_eq!(rig.get(reg::DEVICE_FEATURE), value);
         assert_eq!(
             rig.meanings(),
-            [format!("DeviceFeaturesRead {{ select: {select} }}")]
+            [format!("Feature(DeviceRead {{ select: {select} }})")]
         );
     }
 }
@@ -32,7 +32,7 @@ fn accepted_features_show_for_any_select() {
         assert_eq!(
             rig.meanings(),
             [format!(
-                "DriverFeaturesWritten {{ select: {select}, value: {value} }}"
+                "Feature(DriverWritten {{ select: {select}, value: {value} }})"
             )]
         );
     }
@@ -53,10 +53,12 @@ fn features_are_decided_when_features_ok_is_set() {
         rig.add_status(status::FEATURES_OK);
         let kept = rig.status() & status::FEATURES_OK != 0;
         let told = rig.meanings();
-        assert_eq!(told[1], "StatusWritten { from: 3, to: 11 }");
+        assert_eq!(told[1], "Status(Written { from: 3, to: 11 })");
         assert_eq!(
             told[2],
-            format!("FeaturesDecided {{ offered: {OFFERED}, accepted: {accepted}, kept: {kept} }}")
+            format!(
+                "Feature(Decided {{ offered: {OFFERED}, accepted: {accepted}, kept: {kept} }})"
+            )
         );
         assert_eq!(told.len(), 4);
         assert_eq!(rig.calls().len(), usize::from(kept));
@@ -84,7 +86,7 @@ fn features_refused_can_be_mended() {
     // It is decided once.
     rig.events();
     rig.set(reg::DEVICE_STATUS, status::FEATURES_OK.into());
-    assert_eq!(rig.meanings(), ["StatusWritten { from: 8, to: 8 }"]);
+    assert_eq!(rig.meanings(), ["Status(Written { from: 8, to: 8 })"]);
 }
 
 #[test]
@@ -99,11 +101,11 @@ fn status_bits_stay_until_reset() {
     assert_eq!(
         rig.meanings(),
         [
-            "StatusWritten { from: 0, to: 3 }",
-            "StatusWritten { from: 3, to: 1 }",
-            "StatusRead { value: 3 }",
-            "StatusWritten { from: 3, to: 240 }",
-            "StatusRead { value: 131 }",
+            "Status(Written { from: 0, to: 3 })",
+            "Status(Written { from: 3, to: 1 })",
+            "Status(Read { value: 3 })",
+            "Status(Written { from: 3, to: 240 })",
+            "Status(Read { value: 131 })",
         ]
     );
     rig.set(reg::DEVICE_STATUS, 0);
@@ -119,7 +121,7 @@ fn driver_ok_without_features_needs_a_reset() {
     rig.set(reg::DEVICE_STATUS, 7);
     assert_eq!(
         rig.meanings(),
-        ["StatusWritten { from: 0, to: 7 }", "NeedsReset"]
+        ["Status(Written { from: 0, to: 7 })", "Status(NeedsReset)"]
     );
     assert_eq!(rig.status(), 7 | status::DEVICE_NEEDS_RESET);
     assert_eq!(rig.read(Structure::Isr, 0, 1), 2);
@@ -168,7 +170,7 @@ fn reset_makes_the_device_fresh() {
     assert_eq!(rig.calls(), ["reset"]);
     assert_eq!(
         rig.meanings(),
-        ["StatusWritten { from: 15, to: 0 }", "ResetDone"]
+        ["Status(Written { from: 15, to: 0 })", "Status(ResetDone)"]
     );
     assert_eq!(registers(&rig), fresh);
     // Nothing is live any more.
@@ -192,9 +194,9 @@ fn read_only_fields_stay() {
         rig.set(field, !before);
         assert_eq!(rig.get(field), before);
         let mut events = rig.events();
-        events.retain(|e| !e.starts_with("RegisterRead") && !e.starts_with("DeviceFeaturesRead"));
+        events.retain(|e| !e.starts_with("Register(Read") && !e.starts_with("Feature(DeviceRead"));
         assert_eq!(events.len(), 1, "{events:?}");
-        assert!(events[0].starts_with("RegisterWritten"), "{events:?}");
+        assert!(events[0].starts_with("Register(Written"), "{events:?}");
     }
 }
 
@@ -244,17 +246,17 @@ fn accesses_are_told_before_what_they_mean() {
     assert_eq!(
         rig.events(),
         [
-            "RegisterWritten(Register { structure: Common, offset: 22, width: 2, value: 2, through_window: false })",
-            "RegisterWritten(Register { structure: Common, offset: 24, width: 2, value: 4, through_window: false })",
-            "QueueSizeWritten { queue: 2, value: 4, max: 8 }",
+            "Register(Written(Register { structure: Common, offset: 22, width: 2, value: 2 }))",
+            "Register(Written(Register { structure: Common, offset: 24, width: 2, value: 4 }))",
+            "Queue(SizeWritten { queue: 2, value: 4, max: 8 })",
         ]
     );
     rig.get(reg::MSIX_CONFIG);
     assert_eq!(
         rig.events(),
         [
-            "RegisterRead(Register { structure: Common, offset: 16, width: 2, value: 65535, through_window: false })",
-            "VectorRead { queue: None, value: 65535 }",
+            "Register(Read(Register { structure: Common, offset: 16, width: 2, value: 65535 }))",
+            "Pci(VectorRead { queue: None, value: 65535 })",
         ]
     );
 }

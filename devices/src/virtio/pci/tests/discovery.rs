@@ -216,11 +216,9 @@ fn without_msix_there_is_no_capability_and_no_vector() {
     assert_eq!(rig.capabilities(0x11), [0u16; 0]);
     rig.set(reg::MSIX_CONFIG, 0);
     assert_eq!(rig.get(reg::MSIX_CONFIG), 0xffff);
-    assert!(
-        rig.events().contains(
-            &"VectorWritten { queue: None, value: 0, vectors: 0, enabled: false }".into()
-        )
-    );
+    assert!(rig.events().contains(
+        &"Pci(VectorWritten { queue: None, value: 0, vectors: 0, enabled: false })".into()
+    ));
 }
 
 #[test]
@@ -248,10 +246,10 @@ fn writes_to_capabilities_change_nothing_and_are_told() {
     assert_eq!(events.len(), 6);
     assert_eq!(
         events[4],
-        "CapabilityWritten { cfg_type: 2, offset: 16, width: 4 }"
+        "Pci(CapabilityWritten { cfg_type: 2, offset: 16, width: 4 })"
     );
     assert_eq!(
         events[5],
-        "CapabilityWritten { cfg_type: 2, offset: 5, width: 1 }"
+        "Pci(CapabilityWritten { cfg_type: 2, offset: 5, width: 1 })"
     );
 }

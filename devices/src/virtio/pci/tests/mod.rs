@@ -11,7 +11,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
 use stickler_conformance::layout::{Structure, common as reg, status};
 use stickler_conformance::{DeviceKind, Event, Finding, Judge, Recorder, Witness, features};
 
@@ -19,6 +19,7 @@ use super::{Options, VirtioPci};
 use crate::interrupt::{InterruptSink, MsiMessage};
 use crate::memory::GuestRam;
 use crate::pci::{PciBus, PciLayout};
+use crate::testing::described;
 use crate::virtio::{Io, Progress, Serviced, VirtioDevice, Wake};
 
 const SLOT: u8 = 4;
@@ -174,7 +175,7 @@ impl Witness for Log {
     const JUDGING: bool = true;
 
     fn see(&mut self, event: &Event<'_>) {
-        self.events.lock().unwrap().push(format!("{event:?}"));
+        self.events.lock().unwrap().push(described(event));
         if let Some(judge) = &mut *self.judge.lock().unwrap() {
             judge.see(event);
         }
@@ -272,7 +273,10 @@ impl Rig {
             knobs,
         };
         rig.config_write(4, 2, 0x6);
-        let told = options.latitudes.iter().map(|l| format!("Latitude({l:?})"));
+        let told = options
+            .latitudes
+            .iter()
+            .map(|l| format!("Latitude(InUse({l:?}))"));
         assert_eq!(rig.events(), told.collect::<Vec<_>>());
         rig
     }
@@ -453,7 +457,7 @@ impl Rig {
     fn meanings(&self) -> Vec<String> {
         let mut events = self.events();
         // What a notification meant to the device is a matter of the queue.
-        events.retain(|e| !e.starts_with("Register") && !e.starts_with("NotifiedLive"));
+        events.retain(|e| !e.starts_with("Register") && !e.starts_with("Notification(Live"));
         events
     }
 

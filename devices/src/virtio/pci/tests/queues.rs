@@ -21,10 +21,10 @@ fn missing_queues_read_as_unavailable() {
     assert_eq!(
         rig.meanings(),
         [
-            "QueueSizeWritten { queue: 1, value: 4, max: 0 }",
-            "QueueAddressWritten { queue: 1, part: Descriptor, address: 4096 }",
-            "VectorWritten { queue: Some(1), value: 0, vectors: 4, enabled: false }",
-            "QueueEnableWritten { queue: 1, value: 1, setup: None }",
+            "Queue(SizeWritten { queue: 1, value: 4, max: 0 })",
+            "Queue(AddressWritten { queue: 1, area: Descriptor, address: 4096 })",
+            "Pci(VectorWritten { queue: Some(1), value: 0, vectors: 4, enabled: false })",
+            "Queue(EnableWritten { queue: 1, value: 1, setup: None })",
         ]
     );
     assert_eq!(rig.get(reg::QUEUE_SIZE), 0);
@@ -60,9 +60,9 @@ fn enabling_tells_the_set_up() {
     let told = rig.meanings();
     let setup = |enabled| {
         format!(
-            "QueueEnableWritten {{ queue: 0, value: 1, setup: Some(QueueSetup {{ size: 16, max: 16, \
-             desc: {desc}, avail: {avail}, used: {used}, enabled: {enabled}, \
-             used_flags: Some(1), used_idx: Some(7), in_memory: true }}) }}"
+            "Queue(EnableWritten {{ queue: 0, value: 1, setup: Some(QueueSetup {{ size: 16, max: 16, \
+             descriptor: {desc}, driver: {avail}, device: {used}, enabled: {enabled}, \
+             in_memory: true, split: Some(SplitSetup {{ used_flags: 1, used_idx: 7 }}) }}) }})"
         )
     };
     assert_eq!(told[3..], [setup(false), setup(true)]);
@@ -80,13 +80,16 @@ fn an_enabled_queue_cannot_be_changed() {
     rig.set(reg::QUEUE_ENABLE, 0);
     rig.set(reg::QUEUE_ENABLE, 2);
     let told = rig.meanings();
-    assert_eq!(told[0], "QueueSizeWritten { queue: 0, value: 4, max: 16 }");
+    assert_eq!(
+        told[0],
+        "Queue(SizeWritten { queue: 0, value: 4, max: 16 })"
+    );
     assert_eq!(
         told[1],
-        "QueueAddressWritten { queue: 0, part: Descriptor, address: 19070976 }"
+        "Queue(AddressWritten { queue: 0, area: Descriptor, address: 19070976 })"
     );
-    assert!(told[2].starts_with("QueueEnableWritten { queue: 0, value: 0,"));
-    assert!(told[3].starts_with("QueueEnableWritten { queue: 0, value: 2,"));
+    assert!(told[2].starts_with("Queue(EnableWritten { queue: 0, value: 0,"));
+    assert!(told[3].starts_with("Queue(EnableWritten { queue: 0, value: 2,"));
     assert_eq!(rig.get(reg::QUEUE_SIZE), 16);
     assert_eq!(rig.get(reg::QUEUE_DESC), desc);
     assert_eq!(rig.get(reg::QUEUE_ENABLE), 1);
@@ -111,7 +114,7 @@ fn nothing_is_consumed_before_driver_ok() {
     rig.work();
     assert_eq!(
         rig.meanings(),
-        ["Notified { queue: Some(0), value: 0, width: 2, enabled: true }"]
+        ["Notification(Sent { queue: Some(0), value: 0, width: 2, enabled: true })"]
     );
     assert_eq!(rig.calls(), [""; 0]);
     assert_eq!(rig.used_idx(0), 0);
@@ -176,7 +179,9 @@ fn odd_notifications_are_told_and_do_no_harm() {
     write(0, 4, 0xdead_0007); // wide, and not the index
     write(0, 1, 0);
     let told = |queue: &str, value: u32, width: u8, enabled: bool| {
-        format!("Notified {{ queue: {queue}, value: {value}, width: {width}, enabled: {enabled} }}")
+        format!(
+            "Notification(Sent {{ queue: {queue}, value: {value}, width: {width}, enabled: {enabled} }})"
+        )
     };
     assert_eq!(
         rig.meanings(),
@@ -207,9 +212,9 @@ fn one_address_for_all_queues_goes_by_the_value() {
     assert_eq!(
         rig.meanings(),
         [
-            "Notified { queue: Some(2), value: 2, width: 2, enabled: true }",
-            "Notified { queue: None, value: 1, width: 2, enabled: false }",
-            "Notified { queue: None, value: 65538, width: 4, enabled: false }",
+            "Notification(Sent { queue: Some(2), value: 2, width: 2, enabled: true })",
+            "Notification(Sent { queue: None, value: 1, width: 2, enabled: false })",
+            "Notification(Sent { queue: None, value: 65538, width: 4, enabled: false })",
         ]
     );
     rig.work();
@@ -241,7 +246,7 @@ fn rings_outside_memory_need_a_reset() {
     rig.set(reg::QUEUE_ENABLE, 1);
     let told = rig.meanings();
     assert!(
-        told[0].contains("used_flags: None, used_idx: None, in_memory: false"),
+        told[0].contains("in_memory: false, split: None"),
         "{told:?}"
     );
     rig.calls();
@@ -262,7 +267,7 @@ fn a_broken_queue_needs_a_reset_and_a_reset_mends_it() {
     rig.write_memory(avail + 2, &1000u16.to_le_bytes());
     rig.notify(0);
     rig.work();
-    assert_eq!(rig.meanings().last().unwrap(), "NeedsReset");
+    assert_eq!(rig.meanings().last().unwrap(), "Status(NeedsReset)");
     assert_eq!(rig.status(), READY | status::DEVICE_NEEDS_RESET);
     assert!(rig.pin());
     assert_eq!(rig.read(Structure::Isr, 0, 1), 2);

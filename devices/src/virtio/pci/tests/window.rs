@@ -37,27 +37,27 @@ fn the_window_is_told() {
     assert_eq!(
         rig.events(),
         [
-            "WindowAddressed { bar: 0, offset: 0, length: 0, field: Bar }",
-            "WindowAddressed { bar: 0, offset: 20, length: 0, field: Offset }",
-            "WindowAddressed { bar: 0, offset: 20, length: 1, field: Length }",
+            "Pci(WindowAddressed { bar: 0, offset: 0, length: 0, field: Bar })",
+            "Pci(WindowAddressed { bar: 0, offset: 20, length: 0, field: Offset })",
+            "Pci(WindowAddressed { bar: 0, offset: 20, length: 1, field: Length })",
         ]
     );
     rig.config_write(window + 16, 1, 1);
     assert_eq!(
         rig.events(),
         [
-            "WindowAccessed { write: true, bar: 0, offset: 20, length: 1, target: Some(Common), bytes: 1 }",
-            "RegisterWritten(Register { structure: Common, offset: 20, width: 1, value: 1, through_window: true })",
-            "StatusWritten { from: 0, to: 1 }",
+            "Pci(WindowAccessed { write: true, bar: 0, offset: 20, length: 1, target: Some(Common), bytes: 1 })",
+            "Register(Written(Register { structure: Common, offset: 20, width: 1, value: 1 }))",
+            "Status(Written { from: 0, to: 1 })",
         ]
     );
     rig.config_read(window + 16, 1);
     assert_eq!(
         rig.events(),
         [
-            "WindowAccessed { write: false, bar: 0, offset: 20, length: 1, target: Some(Common), bytes: 1 }",
-            "RegisterRead(Register { structure: Common, offset: 20, width: 1, value: 1, through_window: true })",
-            "StatusRead { value: 1 }",
+            "Pci(WindowAccessed { write: false, bar: 0, offset: 20, length: 1, target: Some(Common), bytes: 1 })",
+            "Register(Read(Register { structure: Common, offset: 20, width: 1, value: 1 }))",
+            "Status(Read { value: 1 })",
         ]
     );
 }
@@ -72,14 +72,14 @@ fn all_but_four_fields_of_the_window_are_read_only() {
     assert_eq!(
         rig.events(),
         [
-            "CapabilityWritten { cfg_type: 5, offset: 0, width: 4 }",
-            "CapabilityWritten { cfg_type: 5, offset: 5, width: 1 }",
+            "Pci(CapabilityWritten { cfg_type: 5, offset: 0, width: 4 })",
+            "Pci(CapabilityWritten { cfg_type: 5, offset: 5, width: 1 })",
         ]
     );
     rig.config_write(window + 4, 4, 0xffff_ff03);
     assert_eq!(
         rig.events(),
-        ["WindowAddressed { bar: 3, offset: 0, length: 0, field: Bar }"]
+        ["Pci(WindowAddressed { bar: 3, offset: 0, length: 0, field: Bar })"]
     );
     assert_eq!(rig.config_read(window, 4), head);
     assert_eq!(rig.config_read(window + 4, 4), 3);
@@ -109,7 +109,7 @@ fn senseless_windows_do_nothing() {
         assert_eq!(rig.config_read(window + 16, 4), 0x1234_5678);
         let told = rig.events();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told.iter().all(|e| e.starts_with("WindowAccessed")));
+        assert!(told.iter().all(|e| e.starts_with("Pci(WindowAccessed")));
     }
     // Within a BAR, but in no structure: executed, and nothing is there.
     rig.config_write(window + 4, 1, 0);

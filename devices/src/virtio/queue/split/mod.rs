@@ -15,11 +15,13 @@ mod watch;
 
 use std::sync::atomic::{Ordering, fence};
 
-use stickler_conformance::event::{AvailableRead, ChainEnd, Element, RingPart};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{
+    AvailableRead, Buffer, BufferId, ChainEnd, DataEvent, Element, NotificationEvent, QueueArea,
+};
 use stickler_conformance::layout::desc;
-use stickler_conformance::{Event, Witness, event};
 
-use super::{Broken, BufferId, Chain, QueueConfig};
+use super::{Broken, Chain, QueueConfig};
 use crate::memory::GuestRam;
 use rings::MappedRings;
 use shadow::UsedRingShadow;
@@ -32,11 +34,11 @@ const USED_F_NO_NOTIFY: u16 = 1;
 const AVAIL_F_NO_INTERRUPT: u16 = 1;
 
 /// Bytes of one part of a ring of `size` descriptors (§2.4), the event fields included.
-pub(super) const fn part_len(part: RingPart, size: u16) -> u64 {
+pub(super) const fn part_len(part: QueueArea, size: u16) -> u64 {
     match part {
-        RingPart::Descriptor => rings::table_len(size),
-        RingPart::Available => rings::available_len(size),
-        RingPart::Used => rings::used_len(size),
+        QueueArea::Descriptor => rings::table_len(size),
+        QueueArea::Driver => rings::available_len(size),
+        QueueArea::Device => rings::used_len(size),
     }
 }
 
@@ -121,14 +123,17 @@ impl SplitRing {
         }
         if W::JUDGING {
             self.compare_used_ring(witness);
-            witness.see(&Event::AvailableRead(AvailableRead {
-                queue: self.config.index,
-                size: self.rings.size(),
-                flags: self.rings.available_flags(),
-                previous,
-                idx,
-                taken: self.next_available,
-            }));
+            witness.see(
+                &DataEvent::AvailableRead(AvailableRead {
+                    queue: self.config.index,
+                    size: self.rings.size(),
+                    flags: self.rings.available_flags(),
+                    previous,
+                    idx,
+                    taken: self.next_available,
+                })
+                .into(),
+            );
         }
         // The driver cannot make more chains available than there are descriptors; if it seems to,
         // `idx` has gone backwards or is wild, and the entries below it have no meaning.
@@ -155,15 +160,18 @@ impl SplitRing {
     ) -> Result<Chain<'_>, Broken> {
         let walk = walk::walk(&self.rings, ram, head, &mut self.elements);
         if W::JUDGING {
-            let head_in_flight = self.set_in_flight(head);
-            witness.see(&Event::Chain(event::Chain {
-                queue: self.config.index,
-                size: self.rings.size(),
-                head,
-                elements: &self.elements,
-                end: &walk.end,
-                head_in_flight,
-            }));
+            let in_flight = self.set_in_flight(head);
+            witness.see(
+                &DataEvent::Taken(Buffer {
+                    queue: self.config.index,
+                    size: self.rings.size(),
+                    id: BufferId(head),
+                    elements: &self.elements,
+                    end: &walk.end,
+                    in_flight,
+                })
+                .into(),
+            );
             self.watch.see(head, &self.elements);
         }
         if walk.end != ChainEnd::Complete {
@@ -296,12 +304,15 @@ impl SplitRing {
     }
 
     pub(super) fn tell_not_notified<W: Witness>(&self, ticks: u32, witness: &mut W) {
-        witness.see(&Event::NotNotified {
-            queue: self.config.index,
-            event_idx: self.config.event_idx,
-            position: self.next_available,
-            idx: self.rings.available_idx(),
-            ticks,
-        });
+        witness.see(
+            &NotificationEvent::Overdue {
+                queue: self.config.index,
+                event_idx: self.config.event_idx,
+                position: self.next_available,
+                idx: self.rings.available_idx(),
+                ticks,
+            }
+            .into(),
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What the device wrote to the used ring, against what is there: §2.4.8 has it written by the device
 //! only.
 
-use stickler_conformance::{Event, Witness};
+use stickler_conformance::Witness;
+use stickler_conformance::event::{SplitRingEvent, UsedRingField};
 
 use super::SplitRing;
 
@@ -34,10 +35,18 @@ impl SplitRing {
     fn tell_used_altered<W: Witness>(&mut self, witness: &mut W) {
         let queue = self.config.index;
         for (field, wrote, found) in [
-            ("idx", &mut self.shadow.idx, self.rings.used_idx()),
-            ("flags", &mut self.shadow.flags, self.rings.used_flags()),
             (
-                "avail_event",
+                UsedRingField::Idx,
+                &mut self.shadow.idx,
+                self.rings.used_idx(),
+            ),
+            (
+                UsedRingField::Flags,
+                &mut self.shadow.flags,
+                self.rings.used_flags(),
+            ),
+            (
+                UsedRingField::AvailEvent,
                 &mut self.shadow.avail_event,
                 self.rings.avail_event(),
             ),
@@ -47,12 +56,15 @@ impl SplitRing {
             {
                 // Told once: it stays as it is until the device writes it again.
                 let written = std::mem::replace(wrote, found);
-                witness.see(&Event::UsedRingAltered {
-                    queue,
-                    field,
-                    written,
-                    found,
-                });
+                witness.see(
+                    &SplitRingEvent::UsedRingAltered {
+                        queue,
+                        field,
+                        written,
+                        found,
+                    }
+                    .into(),
+                );
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A chain that is looked at again when the device returns it: until then the driver may not alter it.
 
-use stickler_conformance::event::Element;
+use stickler_conformance::Witness;
+use stickler_conformance::event::{BufferId, DataEvent, Element};
 use stickler_conformance::layout::desc;
-use stickler_conformance::{Event, Witness};
 
 use super::rings::MappedRings;
 use super::walk;
@@ -73,11 +73,14 @@ impl ChainWatch {
             (now.addr, now.len, now.flags) != (then.addr, then.len, then.flags)
                 || goes_on && now.next != then.next
         });
-        witness.see(&Event::Compared {
-            queue,
-            head: self.head,
-            altered: altered.copied(),
-        });
+        witness.see(
+            &DataEvent::Compared {
+                queue,
+                id: BufferId(self.head),
+                altered: altered.copied(),
+            }
+            .into(),
+        );
         self.elements.clear();
     }
 }

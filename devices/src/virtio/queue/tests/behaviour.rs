@@ -1,5 +1,6 @@
 //! What a device may do otherwise than usual.
 
+use stickler_conformance::event::BufferId;
 use stickler_conformance::latitude::Draw;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Descriptor chains as they are taken: how they are walked, and whether they stay as they were.
 
+use stickler_conformance::event::IndirectFault;
+
 use super::*;
 
 /// Exposes one chain and takes it; gives how its walk ended.

@@ -5,8 +5,10 @@ mod chains;
 mod notifications;
 mod rings;
 
-use stickler_conformance::event::{self, ChainEnd, Element, IndirectFault};
-use stickler_conformance::judge::Tallies;
+use stickler_conformance::Tallies;
+use stickler_conformance::event::{
+    self, ChainEnd, ControlEvent, DataEvent, Element, NotificationEvent, SplitRingEvent,
+};
 use stickler_conformance::layout::desc::{INDIRECT, NEXT, WRITE};
 use stickler_conformance::{Event, Unjudged, Witness};
 use virtio_queue::desc::split::Descriptor;
@@ -78,7 +80,7 @@ impl Driver {
     }
 }
 
-/// Keeps what the queue tells.
+/// Keeps what the queue reports.
 #[derive(Default)]
 struct Seen {
     chains: Vec<(u16, Vec<Element>, ChainEnd, bool)>,
@@ -86,8 +88,26 @@ struct Seen {
     used: Vec<(u16, u32)>,
     compared: Vec<Option<u16>>,
     overdue: Vec<(u16, u32)>,
-    notified: Vec<event::NotifiedLive>,
+    notified: Vec<event::LiveNotification>,
     used_altered: Vec<(&'static str, u16, u16)>,
+}
+
+impl Seen {
+    fn data(&mut self, event: &DataEvent<'_>) {
+        match event {
+            DataEvent::Taken(taken) => {
+                let elements = taken.elements.to_vec();
+                self.chains
+                    .push((taken.id.0, elements, *taken.end, taken.in_flight));
+            }
+            DataEvent::AvailableRead(read) => self.available.push(*read),
+            DataEvent::Returned { id, len, .. } => self.used.push((id.0, *len)),
+            DataEvent::Compared { altered, .. } => self.compared.push(altered.map(|e| e.index)),
+            DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
+        }
+    }
 }
 
 impl Witness for Seen {
@@ -95,24 +115,21 @@ impl Witness for Seen {
 
     fn see(&mut self, event: &Event<'_>) {
         match event {
-            Event::Chain(c) => {
-                self.chains
-                    .push((c.head, c.elements.to_vec(), *c.end, c.head_in_flight));
-            }
-            Event::AvailableRead(a) => self.available.push(*a),
-            Event::Used { head, len, .. } => self.used.push((*head, *len)),
-            Event::Compared { altered, .. } => self.compared.push(altered.map(|e| e.index)),
-            Event::NotNotified {
-                position, ticks, ..
-            } => self.overdue.push((*position, *ticks)),
-            Event::NotifiedLive(n) => self.notified.push(*n),
-            Event::UsedRingAltered {
+            Event::Data(event) => self.data(event),
+            Event::Control(ControlEvent::Notification(event)) => match event {
+                NotificationEvent::Overdue {
+                    position, ticks, ..
+                } => self.overdue.push((*position, *ticks)),
+                NotificationEvent::Live(n) => self.notified.push(*n),
+                NotificationEvent::Sent { .. } => {}
+            },
+            Event::Control(ControlEvent::SplitRing(SplitRingEvent::UsedRingAltered {
                 field,
                 written,
                 found,
                 ..
-            } => self.used_altered.push((field, *written, *found)),
-            _ => {}
+            })) => self.used_altered.push((field.name(), *written, *found)),
+            Event::Control(_) => {}
         }
     }
 

@@ -1,23 +1,26 @@
-//! Packets and receive buffers of the network device (§5.1.6.2, §5.1.6.3).
+//! Packets that a network device is asked to send (§5.1.6.2 of virtio 1.0).
 //!
 //! A packet that asks for no offload is the common case and the small one: it is looked at once and
 //! counted; what that count stands for depends on the features and is spelled out at the next reset.
 
 mod offload;
 
-use super::Chapter;
-use crate::event::{AvailableRead, Event, NetHeader, NetTransmit};
+use super::control::pairs_set;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{
+    AvailableRead, ControlEvent, DataEvent, FeatureEvent, NetEvent, NetHeader, NetTransmit,
+};
 use crate::features::net;
-use crate::judge::{Tallies, Verdicts};
-use crate::layout::DeviceKind;
+use crate::judge::Verdicts;
 use crate::packet::ETHERNET_LEN;
-use crate::protocol;
-use crate::requirement::Req;
-use crate::requirements;
+use crate::requirement::{Req, requirements};
+use crate::rules::Chapter;
 use crate::session::Session;
+use crate::tally::Tallies;
 
 requirements! {
-    after super::ring::END;
+    chapter NetTransmit;
 
     HEADER = "net.tx.header", Driver Must ["5.1.6"], Asserted,
         "A packet to be sent is preceded by the 12 bytes of struct virtio_net_hdr.";
@@ -87,39 +90,37 @@ requirements! {
         "Before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through transmitq1.";
     BEYOND_PAIRS = "net.tx.queue.within-pairs", Driver MustNot ["5.1.6.5.5.1-4"], Asserted,
         "After VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through as many transmit queues as it named.";
-    RX_WRITABLE = "net.rx.writable", Driver Must ["3.2", "5.1.6"], Asserted,
-        "A receive buffer is device-writable only.";
-    RX_LARGE = "net.rx.size.offloads", Driver Should ["5.1.6.3.1-1"], Asserted,
-        "Without MRG_RXBUF and with GUEST_TSO4, GUEST_TSO6 or GUEST_UFO, receive buffers have at least 65562 bytes.";
-    RX_PLAIN = "net.rx.size.plain", Driver Should ["5.1.6.3.1-2"], Asserted,
-        "Without MRG_RXBUF and without offloads, receive buffers have at least 1526 bytes.";
-    RX_MERGEABLE = "net.rx.size.mergeable", Driver Must ["5.1.6.3.1-3"], Asserted,
-        "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.",
-        readings [
-            "at-least": "12 bytes are enough, as later versions have it.",
-            "greater": "There is room for more than the header: at least 13 bytes.",
-        ];
-    RX_POPULATED = "net.rx.populated", Driver Should ["5.1.6.3.1-4"], Asserted,
-        "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.";
 }
 
-/// Bytes of `struct virtio_net_hdr` and of an Ethernet header.
-const HEADER_LEN: u64 = protocol::net::HEADER_LEN as u64;
+advice! {
+    "net.tx":
+        "The header of a packet to be sent asks for something that was not negotiated, or does not fit the packet.";
+        "Clear all 12 bytes of the header, then fill in only the offloads that were accepted and that this packet needs.";
+    "net.tx.num-buffers":
+        "num_buffers holds what was in memory before: the header is not cleared where no offload is asked for.";
+        "Clear the whole header, num_buffers included; it means something in received packets only.";
+    "net.tx.gso":
+        "A packet is left to the device to segment, and gso_type, gso_size or hdr_len do not say how, or not of this packet.";
+        "Set gso_type by the packet's own headers and the features accepted, with VIRTIO_NET_HDR_GSO_ECN only beside a TCP type, gso_size to the segments' payload, and VIRTIO_NET_HDR_F_NEEDS_CSUM.";
+    "net.tx.queue":
+        "Packets go through a transmit queue that is not in use.";
+        "Send VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET and wait for its answer before using more queues than the first.";
+    "net.tx.checksummed":
+        "A packet goes out with a checksum that was left to the device, though VIRTIO_NET_F_CSUM was not negotiated: whoever receives it drops it.";
+        "Tell the network stack that the card checksums nothing unless VIRTIO_NET_F_CSUM was accepted.";
+}
+
+/// Bytes of an Ethernet header.
 const ETHERNET: u64 = ETHERNET_LEN as u64;
 
 const HOST_OFFLOADS: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO;
-const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
 
 /// What this chapter remembers.
-pub(crate) struct Rules {
+pub(crate) struct NetTransmitRules {
     /// Features negotiated.
     features: u64,
     /// Packets without an offload, right in every respect, since the last reset.
     plain: u64,
-    /// Receive buffers, right in every respect, since the last reset.
-    buffers: u64,
-    /// What a receive buffer has at least.
-    smallest: u64,
     /// Pairs of queues in use.
     pairs: u16,
     /// VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET has been seen since the reset.
@@ -131,11 +132,6 @@ pub(crate) struct Rules {
     looked: u64,
     /// A packet on a queue that was not in use.
     premature: Option<Premature>,
-    /// How often packets were lost because a receive queue has had no buffer yet; those that are lost
-    /// together, while the driver does nothing, count as one.
-    unreceived: u32,
-    /// The driver has notified since.
-    moved: bool,
 }
 
 /// Packets on a queue that is not in use: the command that takes it into use may be on its way, for
@@ -149,38 +145,14 @@ struct Premature {
 /// So many packets are not overtaken by any command.
 const PREMATURE_PACKETS: u32 = 256;
 
-/// A receive queue whose packets have been lost so often does not just get its first buffers.
-const UNRECEIVED: u32 = 64;
-
 /// Of packets that the driver checksums, so many of each life are looked into, and then one in some.
 const SUMMED: u64 = 256;
 const SUMMED_ONE_IN: u64 = 16;
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules {
-            features: 0,
-            plain: 0,
-            buffers: 0,
-            smallest: 0,
-            pairs: 1,
-            told_pairs: false,
-            settling: 0,
-            looked: 0,
-            premature: None,
-            unreceived: 0,
-            moved: true,
-        }
-    }
-
+impl NetTransmitRules {
     /// Judges a packet to be sent.
     #[inline(always)]
-    pub(super) fn transmit(
-        &mut self,
-        packet: &NetTransmit<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
+    fn transmit(&mut self, packet: &NetTransmit<'_>, session: &Session, verdicts: &mut Verdicts) {
         if let Some(header) = &packet.header {
             let ok = (header.flags | header.gso_type == 0)
                 & (packet.writable == 0)
@@ -203,22 +175,6 @@ impl Rules {
     fn sum(&self, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         if self.plain <= SUMMED || self.plain.is_multiple_of(SUMMED_ONE_IN) {
             offload::summed(packet, verdicts);
-        }
-    }
-
-    /// A packet was lost for want of buffers on `queue`, which has had none.
-    fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
-        // There may have been many, before the driver could do anything about it.
-        if !std::mem::take(&mut self.moved) {
-            return;
-        }
-        self.unreceived += 1;
-        if self.unreceived == UNRECEIVED && session.has(net::MQ) {
-            let message = format!(
-                "packets lost {UNRECEIVED} times for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
-                self.pairs
-            );
-            verdicts.violated(RX_POPULATED, Some(queue), message);
         }
     }
 
@@ -301,44 +257,11 @@ impl Rules {
 
     /// The device has looked at an available ring.
     #[inline(always)]
-    pub(super) fn available(&mut self, read: &AvailableRead) {
+    fn available(&mut self, read: &AvailableRead) {
         let settling = self.settling & bit(read.queue);
         if settling != 0 {
             self.settling &= !(settling & self.looked);
             self.looked |= settling;
-        }
-    }
-
-    /// Judges a receive buffer of `len` device-writable and `readable` device-readable bytes.
-    #[inline(always)]
-    pub(super) fn receive_buffer(
-        &mut self,
-        queue: u16,
-        len: u64,
-        readable: u64,
-        verdicts: &mut Verdicts,
-    ) {
-        if readable == 0 && len >= self.smallest {
-            self.buffers += 1;
-        } else {
-            self.judge_buffer(queue, len, readable, verdicts);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn judge_buffer(&mut self, queue: u16, len: u64, readable: u64, verdicts: &mut Verdicts) {
-        let queue = Some(queue);
-        verdicts.check(RX_WRITABLE, readable == 0, queue, || {
-            format!("a receive buffer with {readable} device-readable bytes")
-        });
-        let (requirement, smallest) = receive_size(self.features);
-        let says = || format!("a receive buffer of {len} bytes");
-        if requirement == RX_MERGEABLE {
-            let by = [len >= HEADER_LEN, len > HEADER_LEN];
-            verdicts.check_by(RX_MERGEABLE, by, queue, says);
-        } else {
-            verdicts.check(requirement, len >= smallest, queue, says);
         }
     }
 
@@ -359,15 +282,11 @@ impl Rules {
             (GSO_UDP, lacks(net::HOST_UFO)),
             (self.queue_rule(), !lacks(net::MQ)),
         ];
-        let received = [RX_WRITABLE, receive_size(self.features).0]
-            .into_iter()
-            .chain((!lacks(net::MQ)).then_some(RX_POPULATED));
-        let (packets, buffers) = (self.plain, self.buffers);
+        let packets = self.plain;
         plain
             .into_iter()
             .filter(|(_, stands)| *stands)
             .map(move |(requirement, _)| (requirement, packets))
-            .chain(received.map(move |requirement| (requirement, buffers)))
     }
 
     /// Puts what was counted into the verdicts.
@@ -376,36 +295,66 @@ impl Rules {
             verdicts.held_times(requirement, times);
         }
         self.plain = 0;
-        self.buffers = 0;
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+impl Chapter for NetTransmitRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NetTransmitRules {
+            features: 0,
+            plain: 0,
+            pairs: 1,
+            told_pairs: false,
+            settling: 0,
+            looked: 0,
+            premature: None,
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
-            Event::StatusWritten { to: 0, .. } => {
-                self.premature_was_wrong(verdicts);
-                self.settle(verdicts);
-                *self = Rules::new(DeviceKind::Net);
+            ControlEvent::Status(event) => {
+                if event.asks_for_reset() {
+                    self.premature_was_wrong(verdicts);
+                    self.settle(verdicts);
+                    *self = Chapter::new(session.kind);
+                }
             }
-            Event::FeaturesDecided {
+            ControlEvent::Feature(FeatureEvent::Decided {
                 accepted,
                 kept: true,
                 ..
-            } => {
-                self.features = *accepted;
-                self.smallest = receive_size(*accepted).1;
-            }
-            Event::Notified { .. } => self.moved = true,
-            Event::NetUnpopulated { queue } => self.unpopulated(*queue, session, verdicts),
-            Event::NetCommand(command) => {
-                if let Some(pairs) = super::net_control::pairs_set(command) {
+            }) => self.features = *accepted,
+            ControlEvent::Net(NetEvent::Command(command)) => {
+                if let Some(pairs) = pairs_set(command) {
                     // What was counted until now was counted under another rule.
                     self.settle(verdicts);
                     self.use_pairs(pairs, verdicts);
                 }
             }
-            _ => {}
+            ControlEvent::Feature(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
+            DataEvent::AvailableRead(read) => self.available(read),
+            DataEvent::Taken(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 
@@ -413,17 +362,6 @@ impl Chapter for Rules {
         for (requirement, times) in self.spelled_out() {
             tallies.add_held(requirement, times);
         }
-    }
-}
-
-/// Who says how long receive buffers are, and which length is enough however that is read.
-fn receive_size(features: u64) -> (Req, u64) {
-    if features & net::MRG_RXBUF != 0 {
-        (RX_MERGEABLE, HEADER_LEN + 1)
-    } else if features & GUEST_OFFLOADS != 0 {
-        (RX_LARGE, 65562)
-    } else {
-        (RX_PLAIN, 1526)
     }
 }
 

@@ -1,24 +1,29 @@
 //! The network card as its driver has it: address, link, and announcing itself (§5.1.4, §5.1.6.5.2,
-//! §5.1.6.5.4).
+//! §5.1.6.5.4 of virtio 1.0).
 //!
 //! An address shows in the packets sent. Those of others may pass through a driver, so only what all
 //! of the first packets have in common says something, and only where nothing was done to receive for
 //! others. The device shows the first packets of each life, and those after it has asked for an
 //! announcement.
 
-use super::Chapter;
-use crate::event::{Event, NetCommand, NetTransmit, Register};
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{
+    ControlEvent, DataEvent, LatitudeEvent, NetCommand, NetEvent, NetTransmit, Register,
+    RegisterEvent,
+};
 use crate::features::net;
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, Structure, status};
-use crate::protocol;
+use crate::latitude::Latitude;
+use crate::layout::{Structure, status};
 use crate::protocol::net::config::STATUS;
-use crate::protocol::net::{class, mac, rx};
-use crate::requirements;
+use crate::protocol::net::{announce, class, mac, rx, status as link};
+use crate::requirement::requirements;
+use crate::rules::Chapter;
 use crate::session::Session;
 
 requirements! {
-    after super::net_control::END;
+    chapter NetCard;
 
     MAC_TAKEN = "net.mac.taken", Driver Must ["5.1.4.2-2"], Asserted,
         "With VIRTIO_NET_F_MAC, the card's address is the one in mac.",
@@ -38,8 +43,24 @@ requirements! {
             "sends": "It sends packets; what it has looked at before is its own affair.",
             "unread": "It does not look at status at all once features are negotiated.",
         ];
-    ANNOUNCED = "net.announce.sent", Driver Should ["5.1.6.5.4.1-1"], Provoked("announce"),
+    ANNOUNCED = "net.announce.sent", Driver Should ["5.1.6.5.4.1-1"], Provoked(Latitude::ANNOUNCE),
         "Having seen VIRTIO_NET_S_ANNOUNCE in status, the driver sends a packet to all its peers.";
+    ACKNOWLEDGED = "net.announce.acknowledged", Driver Must ["5.1.6.5.4.1-2"], Provoked(Latitude::ANNOUNCE),
+        "Having seen VIRTIO_NET_S_ANNOUNCE in status, the driver sends VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
+    LINK_AGAIN = "net.link.read-again", Driver Should ["5.1.4.2-4"], Provoked(Latitude::LINK_FLAPS),
+        "With VIRTIO_NET_F_STATUS the driver takes the link's state from status, also when it has changed.";
+}
+
+advice! {
+    "net.mac":
+        "The card uses an address of its own making: the device filters what comes in by another, and answers are lost.";
+        "Take the six bytes of mac for the card's address if VIRTIO_NET_F_MAC was accepted, make up a locally administered one if not, and tell the device of any other by VIRTIO_NET_CTRL_MAC_ADDR_SET.";
+    "net.link":
+        "The driver takes the link for up or down without knowing: with VIRTIO_NET_F_STATUS it never reads status, or without it goes by it.";
+        "With VIRTIO_NET_F_STATUS read bit 0 of status at the start and after each change of the configuration; without it take the link for active.";
+    "net.announce":
+        "The device has asked for an announcement, and the driver goes on without: after a migration its peers go on sending to where it was.";
+        "When status has VIRTIO_NET_S_ANNOUNCE, send gratuitous packets (ARP, neighbour advertisements) and then VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
 }
 
 type Mac = [u8; 6];
@@ -53,11 +74,11 @@ const UNLOOKED: u32 = 256;
 /// So many packets of the card's own do not go before an announcement.
 const UNANNOUNCED: u32 = 1 << 16;
 
-/// VIRTIO_NET_S_ANNOUNCE, in the low byte of status (§5.1.4).
-const S_ANNOUNCE: u64 = protocol::net::status::ANNOUNCE as u64;
+/// So many packets are not sent before an acknowledgement, or a look at the link, that is under way.
+const OVERDUE: u32 = 1 << 16;
 
 /// What this chapter remembers.
-pub(crate) struct Rules {
+pub(crate) struct NetCardRules {
     /// Something is still to be seen in packets.
     watching: bool,
     /// Which bytes of mac have been read, in any life.
@@ -68,7 +89,7 @@ pub(crate) struct Rules {
 /// From one reset to the next.
 #[derive(Default)]
 struct Life {
-    /// mac, as the device has it since it came to life.
+    /// mac, as the device has it since it went live.
     mac: Option<Mac>,
     /// What MAC_ADDR_SET said last.
     set: Option<Mac>,
@@ -81,6 +102,10 @@ struct Life {
     looked: bool,
     /// Since the driver has seen that it is to announce itself: packets of its own.
     announce: Option<u32>,
+    /// Since then, without an acknowledgement: packets sent.
+    unacknowledged: Option<u32>,
+    /// Since the link has changed and status was not read: packets sent.
+    link_changed: Option<u32>,
 }
 
 /// Where packets came from that did not come from the card's address.
@@ -94,25 +119,15 @@ struct Sources {
     mixed: bool,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules {
-            watching: true,
-            learnt: 0,
-            life: Life::default(),
-        }
-    }
-
+impl NetCardRules {
     /// Judges a packet to be sent.
     #[inline(always)]
-    pub(super) fn transmit(
-        &mut self,
-        packet: &NetTransmit<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
+    fn transmit(&mut self, packet: &NetTransmit<'_>, session: &Session, verdicts: &mut Verdicts) {
         if self.watching {
             self.watch(packet, session, verdicts);
+        }
+        if self.life.unacknowledged.is_some() || self.life.link_changed.is_some() {
+            self.life.owes(verdicts);
         }
     }
 
@@ -138,14 +153,14 @@ impl Rules {
     }
 
     fn read(&mut self, register: &Register, session: &Session, verdicts: &mut Verdicts) {
-        let covers = |at| {
-            register.offset <= at && at < register.offset.saturating_add(register.width.into())
-        };
-        for byte in (0..6).filter(|byte| covers(*byte)) {
+        for byte in (0..6).filter(|byte| register.covers(*byte)) {
             self.learnt |= 1 << byte;
         }
-        if !covers(STATUS) {
+        let Some(link) = register.byte(STATUS) else {
             return;
+        };
+        if self.life.link_changed.take().is_some() {
+            verdicts.held(LINK_AGAIN);
         }
         let settled = session.status & status::FEATURES_OK != 0;
         if session.has(net::STATUS) {
@@ -156,13 +171,23 @@ impl Rules {
             });
         }
         self.life.looked = true;
-        if register.value >> (8 * (STATUS - register.offset)) & S_ANNOUNCE != 0
+        if u16::from(link) & link::ANNOUNCE != 0
             && session.has(net::STATUS | net::GUEST_ANNOUNCE)
             && session.is_live()
-            && self.life.announce.is_none()
         {
-            self.life.announce = Some(0);
-            self.watching = true;
+            if self.life.announce.is_none() {
+                self.life.announce = Some(0);
+                self.watching = true;
+            }
+            self.life.unacknowledged.get_or_insert(0);
+        }
+    }
+
+    fn net(&mut self, event: &NetEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            NetEvent::Address { mac } => self.life.mac = Some(*mac),
+            NetEvent::Command(command) => self.life.commanded(command, session, verdicts),
+            NetEvent::Unpopulated { .. } | NetEvent::Received(_) => {}
         }
     }
 }
@@ -232,8 +257,42 @@ impl Life {
         }
     }
 
+    /// A packet was sent, while the driver owes an acknowledgement or a look at the link.
+    #[inline(never)]
+    fn owes(&mut self, verdicts: &mut Verdicts) {
+        for (debt, requirement, did, without) in [
+            (
+                &mut self.unacknowledged,
+                ACKNOWLEDGED,
+                "VIRTIO_NET_S_ANNOUNCE was read",
+                "VIRTIO_NET_CTRL_ANNOUNCE_ACK",
+            ),
+            (
+                &mut self.link_changed,
+                LINK_AGAIN,
+                "the link has changed",
+                "a look at status",
+            ),
+        ] {
+            let Some(packets) = debt else {
+                continue;
+            };
+            *packets += 1;
+            if *packets >= OVERDUE {
+                *debt = None;
+                let message = format!("{did}, and {OVERDUE} packets were sent without {without}");
+                verdicts.violated(requirement, None, message);
+            }
+        }
+    }
+
     fn commanded(&mut self, command: &NetCommand<'_>, session: &Session, verdicts: &mut Verdicts) {
         match (command.class, command.command, command.data) {
+            (Some(class::ANNOUNCE), Some(announce::ACK), _) => {
+                if self.unacknowledged.take().is_some() {
+                    verdicts.held(ACKNOWLEDGED);
+                }
+            }
             (Some(class::RX), Some(rx::PROMISC | rx::ALLUNI), &[1]) => self.open = true,
             // A table of unicast addresses that is not empty.
             (Some(class::MAC), Some(mac::TABLE_SET), data) => {
@@ -288,21 +347,59 @@ impl std::fmt::Display for Shown {
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+impl Chapter for NetCardRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NetCardRules {
+            watching: true,
+            learnt: 0,
+            life: Life::default(),
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        if session.kind != DeviceKind::Net {
+            return;
+        }
         match event {
-            Event::NetAddress { mac } => self.life.mac = Some(*mac),
-            Event::StatusWritten { to: 0, .. } => {
-                self.life = Life::default();
-                self.watching = true;
+            ControlEvent::Net(event) => self.net(event, session, verdicts),
+            ControlEvent::Status(event) => {
+                if event.asks_for_reset() {
+                    self.life = Life::default();
+                    self.watching = true;
+                }
             }
-            Event::RegisterRead(register)
-                if session.kind == DeviceKind::Net && register.structure == Structure::Device =>
-            {
-                self.read(register, session, verdicts);
+            ControlEvent::Register(RegisterEvent::Read(register)) => {
+                if register.structure == Structure::Device {
+                    self.read(register, session, verdicts);
+                }
             }
-            Event::NetCommand(command) => self.life.commanded(command, session, verdicts),
-            _ => {}
+            ControlEvent::Latitude(LatitudeEvent::Shown(Latitude::LINK_FLAPS)) => {
+                if session.has(net::STATUS) {
+                    self.life.link_changed.get_or_insert(0);
+                }
+            }
+            ControlEvent::Register(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
+            DataEvent::AvailableRead(_)
+            | DataEvent::Taken(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 }

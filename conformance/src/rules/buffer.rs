@@ -1,4 +1,4 @@
-//! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3).
+//! Buffers: descriptor chains and indirect tables (§2.4.4, §2.4.5, §3.2, §3.3 of virtio 1.0).
 //!
 //! These rules see every buffer. On the conforming path a chain is looked over once and counted in
 //! groups; only one that breaks a rule is judged requirement by requirement.
@@ -6,16 +6,18 @@
 mod wrong;
 
 use super::Chapter;
-use crate::event::{AvailableRead, Chain, ChainEnd, Element, Event};
-use crate::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
-use crate::judge::{Tallies, Verdicts};
-use crate::layout::{DeviceKind, desc};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{Buffer, BufferId, ChainEnd, ControlEvent, DataEvent, Element, QueueEvent};
+use crate::features::RING_INDIRECT_DESC;
+use crate::judge::Verdicts;
+use crate::layout::desc;
+use crate::requirement::{Req, requirements};
 use crate::session::Session;
+use crate::tally::Tallies;
 
 requirements! {
-    after super::notify::END;
+    chapter Buffer;
 
     HEAD = "chain.head.in-table", Driver Must ["2.4.6"], Asserted,
         "An entry of the available ring is the index of a descriptor in the table.";
@@ -55,28 +57,23 @@ requirements! {
         "An indirect table lies in the guest's memory.";
     INDIRECT_TABLE_NEXT = "indirect.next.in-table", Driver Must ["2.4.5.3"], Asserted,
         "next of a descriptor in an indirect table is an index in that table.";
-    AVAIL_FLAGS = "available.flags.defined", Driver Must ["2.4.7.1-1"], Asserted,
-        "Without VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0 or 1.";
-    AVAIL_FLAGS_ZERO = "available.flags.zero", Driver Must ["2.4.7.1-3"], Asserted,
-        "With VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0.";
-    SUPPRESS = "available.flags.suppress", Driver May ["2.4.7.1-2"], Asserted,
-        "Without VIRTIO_F_RING_EVENT_IDX, the driver may advise against interrupts by setting flags to 1.";
-    DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2", "3.3.1-3"], Asserted,
-        "idx of the available ring never goes back.";
-    OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
-        "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
-    USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
-        "The used ring of a live queue is written by the device only.";
     UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,
         "The descriptors of a chain are not altered before the device has returned it, unless the device is reset first.";
-    USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
-        "With VIRTIO_F_RING_EVENT_IDX, the driver may say by used_event from which buffer on it needs interrupts.";
-    IDX_BARRIER = "available.idx.barrier", Driver Must ["3.2.1.3.1-1"],
-        Unobservable("a memory barrier leaves no trace; its absence is a race that a device may never lose"),
-        "Between filling the rings and writing idx, the driver has a memory barrier.";
-    BEYOND_LEN = "used.len.nothing-assumed", Driver MustNot ["2.4.8.3-1"],
-        Unobservable("what a driver reads of its own memory, and believes of it, no device can see"),
-        "The driver takes nothing for granted about device-writable bytes beyond len.";
+}
+
+advice! {
+    "chain":
+        "The descriptors of a buffer do not make a chain the device can walk.";
+        "Check how the free list is kept: link each descriptor once, device-readable ones first, clear NEXT in the last, and free a chain only when it has been used.";
+    "chain.readable-before-writable":
+        "A device-readable descriptor follows a device-writable one; the device cannot tell where its answer begins.";
+        "Put all that the device reads in front.";
+    "chain.no-loop":
+        "Following next leads back to where it came from: a descriptor is linked that was already in the chain, often after a double free.";
+        "Look for descriptors that are freed twice, or reused before the device has returned them.";
+    "indirect":
+        "An indirect table is not one: its length, flags or links are wrong, or the feature was not negotiated.";
+        "Use one table a chain, a multiple of 16 bytes long, with NEXT inside the table only and INDIRECT only in the queue's table, if VIRTIO_F_RING_INDIRECT_DESC was accepted.";
 }
 
 /// What holds for every chain that breaks no rule.
@@ -104,9 +101,6 @@ static INDIRECT: [Req; 5] = [
 ];
 /// … if that has more than one descriptor.
 static INDIRECT_LINKED: [Req; 2] = [INDIRECT_TABLE_NEXT, EXCESSIVE];
-/// What holds whenever the available ring's idx has moved rightly.
-static AVAILABLE: [Req; 2] = [DECREMENT, OVERRUN];
-
 /// How often the things above were seen to be right.
 #[derive(Default)]
 struct Counts {
@@ -115,18 +109,13 @@ struct Counts {
     mixed: u64,
     indirect: u64,
     indirect_linked: u64,
-    available: u64,
-    used_altered: u64,
-    flags_with_event_idx: u64,
-    flags_without: u64,
-    suppressed: u64,
 }
 
 /// Queues beyond these do not exist here.
 const QUEUES: usize = 64;
 
 /// What this chapter remembers.
-pub(crate) struct Rules {
+pub(crate) struct BufferRules {
     counts: Counts,
     /// Per queue, the descriptors of its table; made when the queue is enabled.
     queues: Box<[Box<[Slot]>; QUEUES]>,
@@ -145,14 +134,25 @@ struct Slot {
     last_head: u16,
 }
 
-/// Which buffers a chain has.
+/// Which parts a buffer has: device-readable, device-writable.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Buffers(u8);
+pub(super) struct Directions(u8);
 
-impl Buffers {
+impl Directions {
     const READABLE: u8 = 1;
     const WRITABLE: u8 = 2;
     const DISORDERED: u8 = 4;
+
+    /// Those of a buffer. What refers to an indirect table is no part of it.
+    #[inline(always)]
+    pub(super) fn of(buffer: &Buffer<'_>) -> Self {
+        let mut directions = Directions::default();
+        let parts = buffer.elements.iter();
+        for part in parts.filter(|e| e.flags & desc::INDIRECT == 0) {
+            directions.add(part.flags);
+        }
+        directions
+    }
 
     /// There are device-readable ones.
     #[inline(always)]
@@ -187,7 +187,7 @@ impl Buffers {
 /// What a chain is made of.
 #[derive(Clone, Copy, Default)]
 struct Shape {
-    buffers: Buffers,
+    directions: Directions,
     /// A descriptor is still in use by another chain.
     occupied: bool,
     /// All flags ORed.
@@ -200,47 +200,10 @@ struct Shape {
     indirect: usize,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules {
-            counts: Counts::default(),
-            queues: Box::new([const { Vec::new() }; QUEUES].map(Vec::into_boxed_slice)),
-            number: 0,
-        }
-    }
-
-    /// Judges the available ring's header.
+impl BufferRules {
+    /// Judges a buffer's chain.
     #[inline(always)]
-    pub(super) fn available(
-        &mut self,
-        read: &AvailableRead,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
-        let event_idx = session.has(RING_EVENT_IDX);
-        let ahead = read.idx.wrapping_sub(read.previous);
-        let waiting = read.idx.wrapping_sub(read.taken);
-        let allowed = if event_idx { 0 } else { 1 };
-        if read.flags > allowed || ahead > read.size || waiting > read.size {
-            return wrong::available(read, event_idx, verdicts);
-        }
-        self.counts.available += u64::from(ahead != 0);
-        if event_idx {
-            self.counts.flags_with_event_idx += 1;
-        } else {
-            self.counts.flags_without += 1;
-            self.counts.suppressed += u64::from(read.flags);
-        }
-    }
-
-    /// Judges a chain. Gives which buffers it has.
-    #[inline(always)]
-    pub(super) fn chain(
-        &mut self,
-        chain: &Chain<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) -> Buffers {
+    fn taken(&mut self, chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
         let mut shape = Shape {
             direct: chain.elements.len(),
             ..Shape::default()
@@ -248,16 +211,17 @@ impl Rules {
         for element in chain.elements {
             shape.flags |= element.flags;
             shape.total += u64::from(element.len);
-            shape.buffers.add(element.flags);
+            shape.directions.add(element.flags);
         }
         let plain = matches!(chain.end, ChainEnd::Complete)
-            & !chain.head_in_flight
-            & !shape.buffers.disordered()
+            & !chain.in_flight
+            & !shape.directions.disordered()
             & (shape.flags & !(desc::NEXT | desc::WRITE) == 0)
             & (shape.direct <= MANY.min(chain.size.into()))
             & (shape.total <= MAX_TOTAL);
         if !plain {
-            return self.look_closer(chain, session, verdicts);
+            self.look_closer(chain, session, verdicts);
+            return;
         }
         shape.occupied = self.occupy(chain);
         if shape.occupied {
@@ -265,17 +229,11 @@ impl Rules {
         } else {
             self.count(&shape);
         }
-        shape.buffers
     }
 
     /// Judges a chain that refers to an indirect table, is long, or is not right.
     #[inline(never)]
-    fn look_closer(
-        &mut self,
-        chain: &Chain<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) -> Buffers {
+    fn look_closer(&mut self, chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
         let mut shape = Shape::default();
         for element in chain.elements {
             shape.add(element);
@@ -284,9 +242,9 @@ impl Rules {
         let size = usize::from(chain.size);
         let refers = shape.flags & desc::INDIRECT != 0;
         let right = *chain.end == ChainEnd::Complete
-            && !chain.head_in_flight
+            && !chain.in_flight
             && !shape.occupied
-            && !shape.buffers.disordered()
+            && !shape.directions.disordered()
             && shape.flags & !DEFINED == 0
             && shape.total <= MAX_TOTAL
             && shape.direct + shape.indirect.max(usize::from(refers)) <= size
@@ -297,7 +255,6 @@ impl Rules {
         } else {
             wrong::chain(chain, &shape, session, verdicts);
         }
-        shape.buffers
     }
 
     /// Counts a chain that is right in every respect.
@@ -305,15 +262,15 @@ impl Rules {
     fn count(&mut self, shape: &Shape) {
         self.counts.chains += 1;
         self.counts.linked += u64::from(shape.direct > 1);
-        self.counts.mixed += u64::from(shape.buffers.readable() & shape.buffers.writable());
+        self.counts.mixed += u64::from(shape.directions.readable() & shape.directions.writable());
         self.counts.indirect += u64::from(shape.flags & desc::INDIRECT != 0);
         self.counts.indirect_linked += u64::from(shape.indirect > 1);
     }
 
-    /// Notes which descriptors of the queue's table the chain has; gives whether another chain in
+    /// Notes which descriptors of the queue's table the chain has; returns whether another chain in
     /// flight has one of them.
     #[inline(always)]
-    fn occupy(&mut self, chain: &Chain<'_>) -> bool {
+    fn occupy(&mut self, chain: &Buffer<'_>) -> bool {
         let Some(slots) = self.queues.get_mut(usize::from(chain.queue)) else {
             return false;
         };
@@ -331,15 +288,15 @@ impl Rules {
                 occupied |= head.heads == slot.last;
             }
             // Of the head itself `heads` tells.
-            if element.index != chain.head
+            if element.index != chain.id.0
                 && let Some(slot) = slots.get_mut(usize::from(element.index))
             {
                 slot.last = number;
-                slot.last_head = chain.head;
+                slot.last_head = chain.id.0;
             }
         }
         if matches!(chain.end, ChainEnd::Complete)
-            && let Some(slot) = slots.get_mut(usize::from(chain.head))
+            && let Some(slot) = slots.get_mut(usize::from(chain.id.0))
         {
             slot.heads = number;
         }
@@ -348,10 +305,10 @@ impl Rules {
 
     /// The device has compared a chain with what it was.
     #[inline(always)]
-    pub(super) fn compared(
+    fn compared(
         &mut self,
         queue: u16,
-        head: u16,
+        id: BufferId,
         altered: Option<Element>,
         verdicts: &mut Verdicts,
     ) {
@@ -362,16 +319,16 @@ impl Rules {
                 None => (0, ""),
             };
             format!(
-                "descriptor {index} of {of}chain {head} was altered before the device returned it"
+                "descriptor {index} of {of}chain {id} was altered before the device returned it"
             )
         });
     }
 
-    /// The device has returned a chain.
+    /// The device has returned a buffer.
     #[inline(always)]
-    pub(super) fn used(&mut self, queue: u16, head: u16) {
+    fn returned(&mut self, queue: u16, id: BufferId) {
         if let Some(slots) = self.queues.get_mut(usize::from(queue))
-            && let Some(slot) = slots.get_mut(usize::from(head))
+            && let Some(slot) = slots.get_mut(usize::from(id.0))
         {
             slot.heads = 0;
         }
@@ -400,7 +357,7 @@ impl Shape {
         self.indirect += usize::from(element.indirect);
         // What refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
         if element.flags & desc::INDIRECT == 0 {
-            self.buffers.add(element.flags);
+            self.directions.add(element.flags);
             self.total += u64::from(element.len);
             self.direct += usize::from(!element.indirect);
         }
@@ -408,7 +365,7 @@ impl Shape {
 }
 
 /// How many bytes of a chain's buffers the device may write.
-pub(super) fn room(chain: &Chain<'_>) -> u64 {
+pub(super) fn room(chain: &Buffer<'_>) -> u64 {
     chain
         .elements
         .iter()
@@ -418,39 +375,62 @@ pub(super) fn room(chain: &Chain<'_>) -> u64 {
 }
 
 /// Whether a chain that refers to an indirect table may, and does so without NEXT.
-fn indirect_is_right(chain: &Chain<'_>, session: &Session) -> bool {
+fn indirect_is_right(chain: &Buffer<'_>, session: &Session) -> bool {
     const BOTH: u16 = desc::INDIRECT | desc::NEXT;
     session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, _session: &Session, verdicts: &mut Verdicts) {
-        if let Event::UsedRingAltered {
-            queue,
-            field,
-            written,
-            found,
-        } = *event
-        {
-            self.counts.used_altered += 1;
-            let message =
-                format!("{field} of the used ring is {found:#x}; the device wrote {written:#x}");
-            verdicts.violated(USED_BY_DEVICE, Some(queue), message);
+impl Chapter for BufferRules {
+    fn new(_kind: DeviceKind) -> Self {
+        BufferRules {
+            counts: Counts::default(),
+            queues: Box::new([const { Vec::new() }; QUEUES].map(Vec::into_boxed_slice)),
+            number: 0,
         }
-        // A queue begins empty. What was in flight before a reset is the driver's again.
-        if let Event::QueueEnableWritten {
-            queue,
-            value: 1,
-            setup: Some(setup),
-        } = *event
-            && !setup.enabled
-            && let Some(slots) = self.queues.get_mut(usize::from(queue))
-        {
-            if slots.len() == usize::from(setup.size) {
-                slots.fill(Slot::default());
-            } else {
-                *slots = vec![Slot::default(); setup.size.into()].into_boxed_slice();
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
+        match *event {
+            // A queue begins empty. What was in flight before a reset is the driver's again.
+            ControlEvent::Queue(QueueEvent::EnableWritten {
+                queue,
+                value: 1,
+                setup: Some(setup),
+            }) if !setup.enabled => {
+                if let Some(slots) = self.queues.get_mut(usize::from(queue)) {
+                    if slots.len() == usize::from(setup.size) {
+                        slots.fill(Slot::default());
+                    } else {
+                        *slots = vec![Slot::default(); setup.size.into()].into_boxed_slice();
+                    }
+                }
             }
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Status(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::Taken(buffer) => self.taken(buffer, session, verdicts),
+            DataEvent::Returned { queue, id, .. } => self.returned(*queue, *id),
+            DataEvent::Compared { queue, id, altered } => {
+                self.compared(*queue, *id, *altered, verdicts);
+            }
+            DataEvent::AvailableRead(_)
+            | DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 
@@ -462,14 +442,6 @@ impl Chapter for Rules {
             (&MIXED, c.mixed),
             (&INDIRECT, c.indirect),
             (&INDIRECT_LINKED, c.indirect_linked),
-            (&AVAILABLE, c.available),
-            (
-                &[USED_BY_DEVICE],
-                c.available.saturating_sub(c.used_altered),
-            ),
-            (&[AVAIL_FLAGS_ZERO, USED_EVENT], c.flags_with_event_idx),
-            (&[AVAIL_FLAGS], c.flags_without),
-            (&[SUPPRESS], c.suppressed),
         ] {
             for requirement in requirements {
                 tallies.add_held(*requirement, times);

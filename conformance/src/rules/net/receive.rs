@@ -1,34 +1,46 @@
-//! What a driver makes of packets it is handed (§5.1.6.4.2).
+//! What a driver makes of packets it is handed (§5.1.6.4.2 of virtio 1.0).
 //!
 //! That shows in what the other end of a TCP connection is told: bytes are acknowledged by whoever has
 //! taken them. A device that makes use of one of the latitudes here hands a segment over out of the
 //! ordinary once or twice, and then as it is; which of these the acknowledgement comes after tells
 //! whether the driver has coped.
 
-use super::Chapter;
-use crate::event::{Event, NetReceived, NetTransmit};
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, NetEvent, NetReceived, NetTransmit};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::Latitude;
-use crate::layout::DeviceKind;
 use crate::packet::{Endpoint, TcpSegment, tcp};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::requirement::{Req, requirements};
+use crate::rules::Chapter;
 use crate::session::Session;
 
 requirements! {
-    after super::net_card::END;
+    chapter NetReceive;
 
-    FLAGS = "net.rx.flags.unknown", Driver Must ["5.1.6.4.2-1"], Provoked("unknown-flags"),
+    FLAGS = "net.rx.flags.unknown", Driver Must ["5.1.6.4.2-1"], Provoked(Latitude::UNKNOWN_FLAGS),
         "The driver takes a packet whose flags have bits that are not defined as if they were not there.";
-    CSUM_FIELDS = "net.rx.csum.without-flag", Driver MustNot ["5.1.6.4.2-2"], Provoked("stray-checksum-fields"),
+    CSUM_FIELDS = "net.rx.csum.without-flag", Driver MustNot ["5.1.6.4.2-2"], Provoked(Latitude::STRAY_CHECKSUM_FIELDS),
         "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not go by csum_start and csum_offset.";
-    HINT = "net.rx.hdr-len.hint", Driver May ["5.1.6.4.2-3"], Provoked("odd-hdr-len"),
+    HINT = "net.rx.hdr-len.hint", Driver May ["5.1.6.4.2-3"], Provoked(Latitude::ODD_HDR_LEN),
         "With segmentation offloads for received packets, the driver may take hdr_len for a hint.";
-    HDR_LEN = "net.rx.hdr-len.no-reliance", Driver MustNot ["5.1.6.4.2-4"], Provoked("odd-hdr-len"),
+    HDR_LEN = "net.rx.hdr-len.no-reliance", Driver MustNot ["5.1.6.4.2-4"], Provoked(Latitude::ODD_HDR_LEN),
         "The driver copes with an hdr_len that is not the length of the headers.";
-    CHECKSUM = "net.rx.csum.no-reliance", Driver MustNot ["5.1.6.4.2-5"], Provoked("damaged-packets"),
+    CHECKSUM = "net.rx.csum.no-reliance", Driver MustNot ["5.1.6.4.2-5"], Provoked(Latitude::DAMAGED_PACKETS),
         "Where flags has neither NEEDS_CSUM nor DATA_VALID, the driver, or who is behind it, looks itself whether a packet's checksum is right.";
+}
+
+advice! {
+    "net.rx.flags":
+        "Packets are dropped or mistaken for others because flags has a bit the driver does not know.";
+        "Test flags for the bits that are known, one by one, and never compare it as a whole.";
+    "net.rx.csum":
+        "Checksums of received packets are made, or believed, where flags does not say so: data is spoilt, or spoilt data passes for good.";
+        "Use csum_start and csum_offset only with VIRTIO_NET_HDR_F_NEEDS_CSUM, and call a checksum verified only with that bit or with VIRTIO_NET_HDR_F_DATA_VALID.";
+    "net.rx.hdr-len":
+        "Packets are lost or torn where hdr_len is not what their headers have.";
+        "Find the length of headers by looking at them; take hdr_len for a hint as to how much to copy, within the packet.";
 }
 
 /// Connections that are followed, and segments of each for which an acknowledgement is awaited.
@@ -43,7 +55,7 @@ const NOT_TAKEN: u32 = 2;
 const IN_A_ROW: u32 = 3;
 
 /// What this chapter remembers.
-pub(crate) struct Rules {
+pub(crate) struct NetReceiveRules {
     /// An acknowledgement is awaited, or a connection followed.
     following: bool,
     flows: Flows,
@@ -53,9 +65,9 @@ pub(crate) struct Rules {
 
 /// The latitudes that leave a packet's bytes as they are, and what each puts to the test.
 const UNUSUAL: [(Latitude, Req); 3] = [
-    (Latitude::UnknownFlags, FLAGS),
-    (Latitude::StrayChecksumFields, CSUM_FIELDS),
-    (Latitude::OddHdrLen, HDR_LEN),
+    (Latitude::UNKNOWN_FLAGS, FLAGS),
+    (Latitude::STRAY_CHECKSUM_FIELDS, CSUM_FIELDS),
+    (Latitude::ODD_HDR_LEN, HDR_LEN),
 ];
 
 #[derive(Default)]
@@ -98,7 +110,7 @@ impl Segment {
         match unusual {
             Some(latitude) if latitude == self.latitude => self.times += 1,
             // Damaged in another way: nobody can tell what is taken.
-            Some(Latitude::DamagedPackets) => {}
+            Some(Latitude::DAMAGED_PACKETS) => {}
             _ => self.plain = true,
         }
     }
@@ -168,23 +180,10 @@ impl Flows {
     }
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules {
-            following: false,
-            flows: Flows::default(),
-            missed: [0; UNUSUAL.len()],
-        }
-    }
-
+impl NetReceiveRules {
     /// The driver sends a packet, which may acknowledge something.
     #[inline(always)]
-    pub(super) fn transmit(
-        &mut self,
-        packet: &NetTransmit<'_>,
-        session: &Session,
-        verdicts: &mut Verdicts,
-    ) {
+    fn transmit(&mut self, packet: &NetTransmit<'_>, session: &Session, verdicts: &mut Verdicts) {
         if self.following {
             self.acknowledged(packet, session, verdicts);
         }
@@ -240,7 +239,7 @@ fn judge(
         plain,
         ..
     } = *segment;
-    if latitude == Latitude::DamagedPackets {
+    if latitude == Latitude::DAMAGED_PACKETS {
         verdicts.check(CHECKSUM, plain, None, || {
             format!(
                 "a TCP segment was acknowledged that has come {times} times, each time damaged, with flags 0 and a checksum that is wrong"
@@ -267,7 +266,7 @@ fn judge(
             *missed = 0;
             let message = format!(
                 "{IN_A_ROW} TCP segments in a row were acknowledged only when they came otherwise than that {}",
-                latitude.text()
+                latitude.entry().does
             );
             verdicts.violated(*requirement, None, message);
         }
@@ -276,15 +275,47 @@ fn judge(
 
 const GUEST_SEGMENTATION: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, _session: &Session, _verdicts: &mut Verdicts) {
+impl Chapter for NetReceiveRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NetReceiveRules {
+            following: false,
+            flows: Flows::default(),
+            missed: [0; UNUSUAL.len()],
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
         match event {
-            Event::NetReceived(packet) => self.received(packet),
-            Event::StatusWritten { to: 0, .. } => {
-                self.following = false;
-                self.flows = Flows::default();
+            ControlEvent::Net(NetEvent::Received(packet)) => self.received(packet),
+            ControlEvent::Status(event) => {
+                if event.asks_for_reset() {
+                    self.following = false;
+                    self.flows = Flows::default();
+                }
             }
-            _ => {}
+            ControlEvent::Net(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
+            DataEvent::AvailableRead(_)
+            | DataEvent::Taken(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 }

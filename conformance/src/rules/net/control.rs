@@ -1,17 +1,17 @@
-//! Commands on the network device's control virtqueue (§5.1.6.5).
+//! Commands on the network device's control virtqueue (§5.1.6.5 of virtio 1.0).
 
-use super::Chapter;
-use crate::event::{Event, NetCommand};
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, NetCommand, NetEvent};
 use crate::features::net;
 use crate::judge::Verdicts;
-use crate::layout::DeviceKind;
 use crate::protocol::net::{announce, class, guest_offloads, mac, mq, rx, vlan};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::requirement::{Req, requirements};
+use crate::rules::Chapter;
 use crate::session::Session;
 
 requirements! {
-    after super::net::END;
+    chapter NetControl;
 
     FORMAT = "net.control.format", Driver Must ["5.1.6.5"], Asserted,
         "A command begins with two device-readable bytes, class and command.";
@@ -67,6 +67,12 @@ requirements! {
         "GUEST_OFFLOADS_SET enables only offloads whose features were negotiated.";
 }
 
+advice! {
+    "net.control":
+        "A command on the control queue lacks its feature, has other data than its class and command call for, or leaves no byte for the answer.";
+        "Build command, data and a device-writable byte for ack as the command's section has it; guard each by its feature.";
+}
+
 /// The features of a driver that GUEST_OFFLOADS_SET turns on and off (§5.1.6.5.6.1).
 const OFFLOADS: u64 =
     net::GUEST_CSUM | net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_ECN | net::GUEST_UFO;
@@ -85,13 +91,7 @@ pub(super) fn pairs_set(command: &NetCommand<'_>) -> Option<u16> {
 }
 
 /// Nothing needs to be remembered.
-pub(crate) struct Rules;
-
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules
-    }
-}
+pub(crate) struct NetControlRules;
 
 /// A command, and `what` is wrong with it.
 fn says(command: &NetCommand<'_>, what: &str) -> String {
@@ -109,17 +109,35 @@ fn says(command: &NetCommand<'_>, what: &str) -> String {
     )
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
-        if let Event::NetCommand(command) = event {
-            Command {
+impl Chapter for NetControlRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NetControlRules
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            ControlEvent::Net(NetEvent::Command(command)) => Command {
                 command,
                 session,
                 verdicts,
             }
-            .judge();
+            .judge(),
+            ControlEvent::Net(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Status(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Console(_) => {}
         }
     }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }
 
 /// One command under judgment.

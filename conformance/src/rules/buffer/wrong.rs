@@ -1,57 +1,14 @@
-//! What exactly is wrong with a chain or an available ring: the cold path.
+//! What exactly is wrong with a chain: the cold path.
 
 use super::*;
 use crate::event::IndirectFault;
 
-/// Judges an available ring's header that is not right, requirement by requirement.
-#[cold]
-#[inline(never)]
-pub(super) fn available(read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {
-    let AvailableRead {
-        queue,
-        size,
-        flags,
-        previous,
-        idx,
-        taken,
-    } = *read;
-    let queue = Some(queue);
-    if event_idx {
-        verdicts.check(AVAIL_FLAGS_ZERO, flags == 0, queue, || {
-            format!("flags of the available ring is {flags:#x} with VIRTIO_F_RING_EVENT_IDX")
-        });
-    } else {
-        verdicts.check(AVAIL_FLAGS, flags <= 1, queue, || {
-            format!("flags of the available ring is {flags:#x}")
-        });
-    }
-    let back = previous.wrapping_sub(idx);
-    let ahead = idx.wrapping_sub(previous);
-    if ahead > size && back <= size {
-        verdicts.violated(
-            DECREMENT,
-            queue,
-            format!("idx of the available ring went from {previous} back to {idx}"),
-        );
-        return;
-    }
-    let waiting = idx.wrapping_sub(taken);
-    let fits = ahead <= size && waiting <= size;
-    if verdicts.check(OVERRUN, fits, queue, || {
-        format!(
-            "idx of the available ring went from {previous} to {idx} while the device had taken {taken}: more than the {size} descriptors of the queue"
-        )
-    }) {
-        verdicts.held(DECREMENT);
-    }
-}
-
 /// Judges a chain that is not plainly right, requirement by requirement.
 #[cold]
 #[inline(never)]
-pub(super) fn chain(chain: &Chain<'_>, shape: &Shape, session: &Session, verdicts: &mut Verdicts) {
+pub(super) fn chain(chain: &Buffer<'_>, shape: &Shape, session: &Session, verdicts: &mut Verdicts) {
     let queue = Some(chain.queue);
-    let head = chain.head;
+    let head = chain.id;
     if !verdicts.check(HEAD, *chain.end != ChainEnd::HeadOutOfRange, queue, || {
         format!(
             "the available ring has {head}; the table has {} descriptors",
@@ -61,7 +18,7 @@ pub(super) fn chain(chain: &Chain<'_>, shape: &Shape, session: &Session, verdict
         return;
     }
     // All that is wrong with a chain made available twice is that it is.
-    if !verdicts.check(HEAD_FREE, !chain.head_in_flight, queue, || {
+    if !verdicts.check(HEAD_FREE, !chain.in_flight, queue, || {
         format!("chain {head} made available again before the device has returned it")
     }) {
         return;
@@ -69,7 +26,7 @@ pub(super) fn chain(chain: &Chain<'_>, shape: &Shape, session: &Session, verdict
     verdicts.check(DESCRIPTOR_FREE, !shape.occupied, queue, || {
         format!("chain {head} has a descriptor of another chain that the device has not returned")
     });
-    verdicts.check(ORDER, !shape.buffers.disordered(), queue, || {
+    verdicts.check(ORDER, !shape.directions.disordered(), queue, || {
         format!("chain {head} has a device-readable buffer after a device-writable one")
     });
     verdicts.check(TOTAL, shape.total <= MAX_TOTAL, queue, || {
@@ -93,15 +50,15 @@ pub(super) fn chain(chain: &Chain<'_>, shape: &Shape, session: &Session, verdict
 }
 
 /// Indirect descriptors (§2.4.5.3).
-fn indirect(chain: &Chain<'_>, session: &Session, verdicts: &mut Verdicts) {
+fn indirect(chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
     let queue = Some(chain.queue);
-    let head = chain.head;
+    let head = chain.id;
     for e in chain.elements {
         if e.flags & desc::INDIRECT == 0 {
             continue;
         }
         let says = |what: &str| format!("descriptor {} of chain {head} {what}", e.index);
-        // A table within a table is told as that.
+        // A table within a table is reported as that.
         if e.indirect {
             verdicts.violated(
                 INDIRECT_NESTED,
@@ -123,9 +80,9 @@ fn indirect(chain: &Chain<'_>, session: &Session, verdicts: &mut Verdicts) {
 }
 
 /// How the walk ended.
-fn end(chain: &Chain<'_>, shape: &Shape, verdicts: &mut Verdicts) {
+fn end(chain: &Buffer<'_>, shape: &Shape, verdicts: &mut Verdicts) {
     let queue = Some(chain.queue);
-    let head = chain.head;
+    let head = chain.id;
     let last = chain.elements.last();
     match *chain.end {
         ChainEnd::Complete => {

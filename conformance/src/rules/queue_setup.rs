@@ -1,16 +1,17 @@
-//! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3).
+//! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3 of virtio 1.0).
 
-use super::{Chapter, goes_live};
-use crate::event::{Event, QueueSetup, RingPart};
-use crate::features::{RING_EVENT_IDX, console, net};
+use super::Chapter;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, QueueArea, QueueEvent, QueueSetup, SplitSetup};
+use crate::features::RING_EVENT_IDX;
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, desc, status};
-use crate::requirement::Req;
-use crate::requirements;
+use crate::layout::{desc, status};
+use crate::requirement::requirements;
 use crate::session::Session;
 
 requirements! {
-    after super::registers::END;
+    chapter QueueSetup;
 
     EXISTS = "queue.exists", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
         "Only queues that exist are configured: a queue whose queue_size reads as 0 does not.";
@@ -74,20 +75,41 @@ requirements! {
             "later-pairs": "A network device's further pairs of queues may be enabled when the driver is about to use them.",
             "all-queues": "Every queue that is ever used is enabled before DRIVER_OK is set.",
         ];
-    CONTROLQ = "net.queue.negotiated", Driver MustNot ["5.1.2"], Asserted,
-        "A network device's queues beyond the first pair are enabled only with VIRTIO_NET_F_CTRL_VQ or MQ.";
-    PAIRS = "net.queue.pairs-negotiated", Driver MustNot ["5.1.2"], Asserted,
-        "Without VIRTIO_NET_F_MQ, no queue of a network device behind queue 2, its controlq, is enabled.";
-    PORTS = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
-        "A console's queues beyond port 0's are enabled only with VIRTIO_CONSOLE_F_MULTIPORT.";
+}
+
+advice! {
+    "queue":
+        "A virtqueue is not set up as the device presents it, and the device uses other memory than the driver.";
+        "For each queue: select it, read queue_size, lower it if wished, write the three addresses with their alignment, map the vector, and only then write 1 to queue_enable.";
+    "queue.exists":
+        "A queue is configured whose queue_size reads as 0.";
+        "Read queue_size after selecting a queue, and leave out those with 0.";
+    "queue.size":
+        "queue_size is written as something else than a power of two within what the device presented.";
+        "Round down to a power of two not above what queue_size read as.";
+    "queue.size.read":
+        "A queue is enabled whose queue_size was not read: the rings may be laid out for another size than the device has, or for a queue that is not there.";
+        "After each reset, select the queue and read queue_size before laying out its rings.";
+    "queue.align":
+        "A part of the queue is not aligned: 16 bytes for the descriptor table, 2 for the available ring, 4 for the used ring.";
+        "Allocate the parts with their alignment; a page each is always right.";
+    "queue.used-flags-zero":
+        "Memory is handed to the device as a used ring without having been cleared.";
+        "Clear all of the queue's memory before enabling it.";
+    "queue.used-idx-zero":
+        "Memory is handed to the device as a used ring whose idx is not 0: the device begins at 0, and both count differently from then on.";
+        "Clear all of the queue's memory before enabling it, also when it is set up again after a reset.";
+    "queue.enable":
+        "queue_enable is written at the wrong time or with the wrong value: too early, late, twice, or to disable.";
+        "Write 1 once to each queue, after its other fields and after FEATURES_OK, and before DRIVER_OK; to stop a queue, reset the device.";
 }
 
 /// Queues beyond these do not exist here.
 const QUEUES: usize = 64;
 
 /// What this chapter remembers since the last reset.
-pub(crate) struct Rules {
-    queues: Box<[Queue; QUEUES]>,
+pub(crate) struct QueueSetupRules {
+    queues: Box<[QueueState; QUEUES]>,
     /// queue_size of an enabled queue was changed.
     size_changed: bool,
     /// An address of an enabled queue was changed.
@@ -97,7 +119,7 @@ pub(crate) struct Rules {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Queue {
+struct QueueState {
     /// queue_size has been read.
     size_read: bool,
     /// Which of the three addresses have been written.
@@ -108,17 +130,8 @@ struct Queue {
     extents: Option<QueueSetup>,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules {
-            queues: Box::new([Queue::default(); QUEUES]),
-            size_changed: false,
-            address_changed: false,
-            disabled: false,
-        }
-    }
-
-    fn queue(&mut self, index: u16) -> Option<&mut Queue> {
+impl QueueSetupRules {
+    fn queue(&mut self, index: u16) -> Option<&mut QueueState> {
         self.queues.get_mut(usize::from(index))
     }
 
@@ -156,22 +169,18 @@ impl Rules {
     fn address_written(
         &mut self,
         index: u16,
-        part: RingPart,
+        area: QueueArea,
         address: u64,
         verdicts: &mut Verdicts,
     ) {
         let Some(queue) = self.queue(index) else {
             return;
         };
-        queue.written[part as usize] = true;
+        queue.written[area as usize] = true;
         let Some(setup) = queue.setup else {
             return;
         };
-        let enabled_with = match part {
-            RingPart::Descriptor => setup.desc,
-            RingPart::Available => setup.avail,
-            RingPart::Used => setup.used,
-        };
+        let enabled_with = setup.address(area);
         if enabled_with != address {
             self.address_changed = true;
             verdicts.violated(
@@ -179,7 +188,7 @@ impl Rules {
                 Some(index),
                 format!(
                     "{} written as {address:#x}, while the queue is enabled with {enabled_with:#x}",
-                    part.register()
+                    area.register()
                 ),
             );
         }
@@ -237,31 +246,12 @@ impl Rules {
             )
         };
         if session.is_live() {
-            // §5.1.6.5.5.1 has a driver configure further pairs before it asks for them, which it
-            // may do at any time.
-            let further = session.kind == DeviceKind::Net && session.has(net::MQ) && index >= 2;
-            verdicts.check_by(ENABLE_BEFORE, [further, false], queue, when);
+            let later = (session.kind.facts().may_enable_later)(index, session.negotiated);
+            verdicts.check_by(ENABLE_BEFORE, [later, false], queue, when);
         } else {
             verdicts.held(ENABLE_BEFORE);
             let negotiated = session.status & status::FEATURES_OK != 0;
             verdicts.check(ENABLE_AFTER, negotiated, queue, when);
-        }
-        if let Some((requirement, any_of)) = beyond_the_first(session.kind) {
-            // Without FEATURES_OK it is the time that is wrong, and told as that.
-            if index >= 2 && session.status & status::FEATURES_OK != 0 {
-                let negotiated = session.negotiated & any_of != 0;
-                let some = verdicts.check(requirement, negotiated, queue, || {
-                    format!(
-                        "enabled without {}",
-                        crate::features::names(session.kind, any_of)
-                    )
-                });
-                if some && requirement == CONTROLQ {
-                    verdicts.check(PAIRS, index == 2 || session.has(net::MQ), queue, || {
-                        "enabled without VIRTIO_NET_F_MQ".to_owned()
-                    });
-                }
-            }
         }
         if !verdicts.check(SIZE_SET, setup.size != 0, queue, || {
             "enabled with a queue_size of 0".to_owned()
@@ -271,45 +261,45 @@ impl Rules {
         let Some(state) = self.queue(index) else {
             return;
         };
-        let missing = [RingPart::Descriptor, RingPart::Available, RingPart::Used]
+        let missing = QueueArea::ALL
             .into_iter()
-            .find(|part| !state.written[*part as usize]);
+            .find(|area| !state.written[*area as usize]);
         state.setup = Some(*setup);
         verdicts.check(SIZE_READ, state.size_read, queue, || {
             "enabled before queue_size was read".to_owned()
         });
         let configured = verdicts.check(CONFIGURED, missing.is_none(), queue, || {
-            let part = missing.map_or("", RingPart::register);
-            format!("enabled before {part} was written")
+            let register = missing.map_or("", QueueArea::register);
+            format!("enabled before {register} was written")
         });
         if !configured {
             return;
         }
-        for (requirement, part, address) in [
-            (ALIGN_DESC, RingPart::Descriptor, setup.desc),
-            (ALIGN_AVAIL, RingPart::Available, setup.avail),
-            (ALIGN_USED, RingPart::Used, setup.used),
+        for (requirement, area) in [
+            (ALIGN_DESC, QueueArea::Descriptor),
+            (ALIGN_AVAIL, QueueArea::Driver),
+            (ALIGN_USED, QueueArea::Device),
         ] {
-            let aligned = address % part.alignment() == 0;
+            let address = setup.address(area);
+            let aligned = address.is_multiple_of(area.alignment());
             verdicts.check(requirement, aligned, queue, || {
-                format!("enabled with {} at {address:#x}", part.register())
+                format!("enabled with {} at {address:#x}", area.register())
             });
         }
-        if let Some(flags) = setup.used_flags {
-            verdicts.check(USED_FLAGS, flags == 0, queue, || {
-                format!("enabled while flags of the used ring is {flags:#x}")
+        if let Some(SplitSetup {
+            used_flags,
+            used_idx,
+        }) = setup.split
+        {
+            verdicts.check(USED_FLAGS, used_flags == 0, queue, || {
+                format!("enabled while flags of the used ring is {used_flags:#x}")
             });
-        }
-        if let Some(idx) = setup.used_idx {
-            verdicts.check(USED_IDX, idx == 0, queue, || {
-                format!("enabled while idx of the used ring is {idx}")
+            verdicts.check(USED_IDX, used_idx == 0, queue, || {
+                format!("enabled while idx of the used ring is {used_idx}")
             });
         }
         let inside = verdicts.check(IN_MEMORY, setup.in_memory, queue, || {
-            format!(
-                "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}: not all of it is memory",
-                setup.desc, setup.avail, setup.used, setup.size
-            )
+            format!("{}: not all of it is memory", enabled_with(setup))
         });
         if inside {
             self.apart(index, setup, session, verdicts);
@@ -328,14 +318,8 @@ impl Rules {
         let apart = by_extents.map(|[table, available, used]| {
             !overlap(table, available) && !overlap(available, used) && !overlap(table, used)
         });
-        let says = || {
-            format!(
-                "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}",
-                setup.desc, setup.avail, setup.used, setup.size
-            )
-        };
         verdicts.check_by(PARTS_APART, apart, Some(index), || {
-            format!("{}: these overlap", says())
+            format!("{}: these overlap", enabled_with(setup))
         });
         let neighbours = [event_idx, true].map(|event_idx| {
             self.queues.iter().enumerate().position(|(other, queue)| {
@@ -351,7 +335,7 @@ impl Rules {
         verdicts.check_by(QUEUES_APART, apart, Some(index), || {
             let [lenient, strict] = neighbours;
             let neighbour = lenient.or(strict).unwrap_or_default();
-            format!("{}: this overlaps queue {neighbour}", says())
+            format!("{}: this overlaps queue {neighbour}", enabled_with(setup))
         });
         if let Some(state) = self.queue(index) {
             state.extents = Some(*setup);
@@ -373,46 +357,70 @@ impl Rules {
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
-        match *event {
-            Event::QueueSizeRead { queue } => {
-                if let Some(queue) = self.queue(queue) {
-                    queue.size_read = true;
-                }
-            }
-            Event::QueueSizeWritten { queue, value, max } => {
-                self.size_written(queue, value, max, verdicts);
-            }
-            Event::QueueAddressWritten {
-                queue,
-                part,
-                address,
-            } => self.address_written(queue, part, address, verdicts),
-            Event::QueueEnableWritten {
-                queue,
-                value,
-                setup,
-            } => self.enable_written(queue, value, setup, session, verdicts),
-            Event::StatusWritten { to: 0, .. } => {
-                self.queues.fill(Queue::default());
-                self.size_changed = false;
-                self.address_changed = false;
-                self.disabled = false;
-            }
-            _ if goes_live(event) => self.went_live(verdicts),
-            _ => {}
+impl Chapter for QueueSetupRules {
+    fn new(_kind: DeviceKind) -> Self {
+        QueueSetupRules {
+            queues: Box::new([QueueState::default(); QUEUES]),
+            size_changed: false,
+            address_changed: false,
+            disabled: false,
         }
     }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            ControlEvent::Queue(event) => match event {
+                QueueEvent::SizeRead { queue } => {
+                    if let Some(queue) = self.queue(queue) {
+                        queue.size_read = true;
+                    }
+                }
+                QueueEvent::SizeWritten { queue, value, max } => {
+                    self.size_written(queue, value, max, verdicts);
+                }
+                QueueEvent::AddressWritten {
+                    queue,
+                    area,
+                    address,
+                } => self.address_written(queue, area, address, verdicts),
+                QueueEvent::EnableWritten {
+                    queue,
+                    value,
+                    setup,
+                } => self.enable_written(queue, value, setup, session, verdicts),
+            },
+            ControlEvent::Status(event) => {
+                if event.asks_for_reset() {
+                    self.queues.fill(QueueState::default());
+                    self.size_changed = false;
+                    self.address_changed = false;
+                    self.disabled = false;
+                } else if event.sets_driver_ok() {
+                    self.went_live(verdicts);
+                }
+            }
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }
 
-/// Who says that queues beyond the first two need a feature, and which.
-fn beyond_the_first(kind: DeviceKind) -> Option<(Req, u64)> {
-    match kind {
-        DeviceKind::Net => Some((CONTROLQ, net::CTRL_VQ | net::MQ)),
-        DeviceKind::Console => Some((PORTS, console::MULTIPORT)),
-        DeviceKind::Block | DeviceKind::Entropy => None,
-    }
+/// How a queue was enabled, for messages.
+fn enabled_with(setup: &QueueSetup) -> String {
+    format!(
+        "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}",
+        setup.descriptor, setup.driver, setup.device, setup.size
+    )
 }
 
 /// The bytes that the three parts take (§2.4), start and end, with used_event and avail_event or
@@ -421,9 +429,9 @@ fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
     let size = u64::from(setup.size);
     let event = if event_idx { 2 } else { 0 };
     [
-        (setup.desc, u64::from(desc::LEN) * size),
-        (setup.avail, 4 + 2 * size + event),
-        (setup.used, 4 + 8 * size + event),
+        (setup.descriptor, u64::from(desc::LEN) * size),
+        (setup.driver, 4 + 2 * size + event),
+        (setup.device, 4 + 8 * size + event),
     ]
     .map(|(start, len)| (start, start.saturating_add(len)))
 }

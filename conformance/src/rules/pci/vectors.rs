@@ -1,14 +1,16 @@
-//! MSI-X vectors (§4.1.5.1.2).
+//! MSI-X vectors (§4.1.5.1.2 of virtio 1.0).
 
-use super::{Chapter, goes_live};
-use crate::event::Event;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, PciEvent};
 use crate::judge::Verdicts;
-use crate::layout::{DeviceKind, NO_VECTOR};
-use crate::requirements;
+use crate::layout::NO_VECTOR;
+use crate::requirement::requirements;
+use crate::rules::Chapter;
 use crate::session::Session;
 
 requirements! {
-    after super::setup::END;
+    chapter PciVectors;
 
     IN_TABLE = "msix.vector.in-table", Driver MustNot ["4.1.5.1.2.2-4"], Asserted,
         "Events are mapped only to vectors that the MSI-X table has.";
@@ -26,18 +28,23 @@ requirements! {
         "After mapping a queue to a vector, the driver reads queue_msix_vector back.";
 }
 
+advice! {
+    "msix":
+        "An MSI-X vector is mapped that the device does not have, or the driver did not look whether the mapping was taken: its interrupts never come.";
+        "Write the vector, read the field back, and fall back to fewer vectors or INTx when it reads as VIRTIO_MSI_NO_VECTOR.";
+    "msix.vector.while-enabled":
+        "An event is mapped to a vector while the device still uses its interrupt pin.";
+        "Enable MSI-X in its capability first, then map events to its vectors.";
+}
+
 /// What this chapter remembers: mappings that have not been read back.
 #[derive(Default)]
-pub(crate) struct Rules {
+pub(crate) struct PciVectorRules {
     config: bool,
     queues: u64,
 }
 
-impl Rules {
-    pub(crate) fn new(_kind: DeviceKind) -> Self {
-        Rules::default()
-    }
-
+impl PciVectorRules {
     fn written(
         &mut self,
         queue: Option<u16>,
@@ -90,7 +97,7 @@ impl Rules {
 
     /// The driver relies on what is mapped by now.
     fn relied_on(&mut self, verdicts: &mut Verdicts) {
-        let Rules { config, queues } = std::mem::take(self);
+        let PciVectorRules { config, queues } = std::mem::take(self);
         if config {
             verdicts.violated(
                 VERIFIED_CONFIG,
@@ -108,21 +115,48 @@ impl Rules {
     }
 }
 
-impl Chapter for Rules {
-    fn see(&mut self, event: &Event<'_>, session: &Session, verdicts: &mut Verdicts) {
+impl Chapter for PciVectorRules {
+    fn new(_kind: DeviceKind) -> Self {
+        PciVectorRules::default()
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match *event {
-            Event::VectorWritten {
-                queue,
-                value,
-                vectors,
-                enabled,
-            } => self.written(queue, value, vectors, enabled, session, verdicts),
-            Event::VectorRead { queue, .. } => self.read(queue, verdicts),
-            Event::StatusWritten { to: 0, .. } if session.is_live() => self.relied_on(verdicts),
-            // An initialization given up relies on nothing.
-            Event::StatusWritten { to: 0, .. } => *self = Rules::default(),
-            _ if goes_live(event) => self.relied_on(verdicts),
-            _ => {}
+            ControlEvent::Pci(event) => match event {
+                PciEvent::VectorWritten {
+                    queue,
+                    value,
+                    vectors,
+                    enabled,
+                } => self.written(queue, value, vectors, enabled, session, verdicts),
+                PciEvent::VectorRead { queue, .. } => self.read(queue, verdicts),
+                PciEvent::SecondInstance { .. }
+                | PciEvent::CapabilityWritten { .. }
+                | PciEvent::WindowAddressed { .. }
+                | PciEvent::WindowAccessed { .. }
+                | PciEvent::IsrRead { .. } => {}
+            },
+            ControlEvent::Status(event) => {
+                let ends_life = event.asks_for_reset() && session.is_live();
+                if ends_life || event.sets_driver_ok() {
+                    self.relied_on(verdicts);
+                } else if event.asks_for_reset() {
+                    // An initialization given up relies on nothing.
+                    *self = PciVectorRules::default();
+                }
+            }
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
         }
     }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }

@@ -1,0 +1,59 @@
+//! The console device (§5.3 of virtio 1.0).
+
+use super::{DeviceFacts, FeatureBit};
+use crate::layout::{Field, read_only, read_write};
+
+/// What the specification fixes of it.
+pub(super) static FACTS: DeviceFacts = DeviceFacts {
+    id: 3,
+    transitional_id: 0x1003,
+    // Simple communication controller, other.
+    pci_class: 0x07_8000,
+    name: "console",
+    feature_prefix: "VIRTIO_CONSOLE_F_",
+    features: &[
+        FeatureBit::new(feature::SIZE, "SIZE"),
+        FeatureBit::new(feature::MULTIPORT, "MULTIPORT"),
+        FeatureBit::new(feature::EMERG_WRITE, "EMERG_WRITE"),
+    ],
+    config: CONFIG,
+    queue_name: |queue, _| match queue {
+        CONTROL_RECEIVEQ => "control receiveq".to_owned(),
+        CONTROL_TRANSMITQ => "control transmitq".to_owned(),
+        receive if receive % 2 == 0 => format!("receiveq(port{})", port_of(receive)),
+        transmit => format!("transmitq(port{})", port_of(transmit)),
+    },
+    may_enable_later: |_, _| false,
+};
+
+/// The queue for control messages from the device (§5.3.2).
+pub const CONTROL_RECEIVEQ: u16 = 2;
+/// The queue for control messages from the driver (§5.3.2).
+pub const CONTROL_TRANSMITQ: u16 = 3;
+
+/// The port whose queue `queue` is; it is none of the control queues (§5.3.2).
+pub const fn port_of(queue: u16) -> u16 {
+    match queue / 2 {
+        0 => 0,
+        pair => pair - 1,
+    }
+}
+
+/// Feature bits (§5.3.3), as masks of the 64-bit feature word.
+pub mod feature {
+    /// Configuration `cols` and `rows` are valid.
+    pub const SIZE: u64 = 1 << 0;
+    /// Device has support for multiple ports.
+    pub const MULTIPORT: u64 = 1 << 1;
+    /// Device has support for emergency write.
+    pub const EMERG_WRITE: u64 = 1 << 2;
+}
+
+/// `struct virtio_console_config` (§5.3.4).
+static CONFIG: &[Field] = &[
+    read_only("cols", 0, 2, feature::SIZE),
+    read_only("rows", 2, 2, feature::SIZE),
+    read_only("max_nr_ports", 4, 4, feature::MULTIPORT),
+    // §5.3.5: it can be written at any time.
+    read_write("emerg_wr", 8, 4, feature::EMERG_WRITE).at_any_time(),
+];

@@ -1,0 +1,320 @@
+//! Events that every transport and every device type has. Sections are those of virtio 1.0.
+
+use crate::latitude::Latitude;
+use crate::layout::{Structure, status};
+
+/// What the device does of what the specification leaves to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatitudeEvent {
+    /// The device makes use of this latitude, from the start.
+    InUse(Latitude),
+    /// The device has just done what this latitude is about, and the driver can see it.
+    Shown(Latitude),
+}
+
+/// An access to a register. What it means is reported by a further event where the rules need it
+/// (status, features, queues, notifications).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterEvent {
+    /// The driver read from a structure.
+    Read(Register),
+    /// The driver wrote to a structure.
+    Written(Register),
+}
+
+/// One access to a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// The structure.
+    pub structure: Structure,
+    /// Offset in it, bytes.
+    pub offset: u32,
+    /// Width of the access, bytes.
+    pub width: u8,
+    /// What was written or presented, little-endian.
+    pub value: u64,
+}
+
+impl Register {
+    /// Whether the access touches the byte at `offset` of its structure.
+    pub fn covers(&self, offset: u32) -> bool {
+        offset
+            .checked_sub(self.offset)
+            .is_some_and(|at| at < u32::from(self.width))
+    }
+
+    /// Whether the access touches one of `len` bytes at `offset` of its structure.
+    pub fn overlaps(&self, offset: u32, len: u32) -> bool {
+        let end = self.offset.saturating_add(self.width.into());
+        self.offset < offset.saturating_add(len) && offset < end
+    }
+
+    /// The byte at `offset` of the structure as it was written or presented; `None` if the access does
+    /// not touch it.
+    pub fn byte(&self, offset: u32) -> Option<u8> {
+        self.covers(offset)
+            .then(|| (self.value >> (8 * (offset - self.offset))) as u8)
+    }
+}
+
+/// Device status (§2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusEvent {
+    /// `device_status` was read.
+    Read {
+        /// What the device presented.
+        value: u8,
+    },
+    /// `device_status` was written. Zero asks for a reset.
+    Written {
+        /// What the device presented before.
+        from: u8,
+        /// What the driver wrote.
+        to: u8,
+    },
+    /// The device has completed a reset the driver asked for.
+    ResetDone,
+    /// The device has set DEVICE_NEEDS_RESET (§2.1.2).
+    NeedsReset,
+}
+
+impl StatusEvent {
+    /// Whether the driver asks for a reset.
+    pub const fn asks_for_reset(self) -> bool {
+        matches!(self, StatusEvent::Written { to: 0, .. })
+    }
+
+    /// Whether the driver sets DRIVER_OK: its initialization is complete, and what it must not have
+    /// done until then has held.
+    pub const fn sets_driver_ok(self) -> bool {
+        self.added() & status::DRIVER_OK != 0
+    }
+
+    /// Whether the driver sets FAILED.
+    pub const fn sets_failed(self) -> bool {
+        self.added() & status::FAILED != 0
+    }
+
+    /// The bits that the driver adds to those the device presented.
+    const fn added(self) -> u8 {
+        match self {
+            StatusEvent::Written { from, to } => to & !from,
+            StatusEvent::Read { .. } | StatusEvent::ResetDone | StatusEvent::NeedsReset => 0,
+        }
+    }
+}
+
+/// Features (§2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureEvent {
+    /// `device_feature` was read.
+    DeviceRead {
+        /// `device_feature_select` at that time.
+        select: u32,
+    },
+    /// `driver_feature` was written.
+    DriverWritten {
+        /// `driver_feature_select` at that time.
+        select: u32,
+        /// The 32 bits written.
+        value: u32,
+    },
+    /// The driver set FEATURES_OK, and the device decided.
+    Decided {
+        /// What the device offers.
+        offered: u64,
+        /// What the driver has written to `driver_feature`, the first 64 bits.
+        accepted: u64,
+        /// Whether the device keeps FEATURES_OK set.
+        kept: bool,
+    },
+}
+
+/// Device-specific configuration (§2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigEvent {
+    /// The configuration has changed between two reads of it, and `config_generation` with it (§2.3.1).
+    ChangedBetweenReads,
+}
+
+/// Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueEvent {
+    /// `queue_size` was read.
+    SizeRead {
+        /// `queue_select`.
+        queue: u16,
+    },
+    /// `queue_size` was written.
+    SizeWritten {
+        /// `queue_select`.
+        queue: u16,
+        /// What was written.
+        value: u16,
+        /// The size the device presented on reset, 0 if there is no such queue.
+        max: u16,
+    },
+    /// The address of one of a queue's three areas was written, in whole or in half.
+    AddressWritten {
+        /// `queue_select`.
+        queue: u16,
+        /// Which area of the virtqueue.
+        area: QueueArea,
+        /// The address that the write makes of what was there. The device keeps the old one if the
+        /// queue is enabled.
+        address: u64,
+    },
+    /// `queue_enable` was written.
+    EnableWritten {
+        /// `queue_select`.
+        queue: u16,
+        /// What was written.
+        value: u16,
+        /// What the device knows of the queue at that moment; `None` if there is no such queue.
+        setup: Option<QueueSetup>,
+    },
+}
+
+/// The three areas of a virtqueue (§2.4). Later versions call the parts of a split virtqueue by these
+/// names (§2.6 (1.1)), and a packed one has three as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueArea {
+    /// The descriptor area: a split virtqueue's descriptor table.
+    Descriptor,
+    /// The driver area: a split virtqueue's available ring.
+    Driver,
+    /// The device area: a split virtqueue's used ring.
+    Device,
+}
+
+impl QueueArea {
+    /// All of them, in the order of their registers.
+    pub const ALL: [QueueArea; 3] = [QueueArea::Descriptor, QueueArea::Driver, QueueArea::Device];
+
+    /// Required alignment of a split virtqueue's area, bytes (§2.4).
+    pub const fn alignment(self) -> u64 {
+        match self {
+            QueueArea::Descriptor => 16,
+            QueueArea::Driver => 2,
+            QueueArea::Device => 4,
+        }
+    }
+
+    /// Name of the register that holds its address (§4.1.4.3).
+    pub const fn register(self) -> &'static str {
+        match self {
+            QueueArea::Descriptor => "queue_desc",
+            QueueArea::Driver => "queue_avail",
+            QueueArea::Device => "queue_used",
+        }
+    }
+}
+
+/// A virtqueue's set-up, as the device sees it when the driver enables it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSetup {
+    /// `queue_size`.
+    pub size: u16,
+    /// The size the device presented on reset.
+    pub max: u16,
+    /// Guest-physical address of the descriptor area.
+    pub descriptor: u64,
+    /// Guest-physical address of the driver area.
+    pub driver: u64,
+    /// Guest-physical address of the device area.
+    pub device: u64,
+    /// Whether it was enabled already.
+    pub enabled: bool,
+    /// Whether all three areas lie in the guest's memory.
+    pub in_memory: bool,
+    /// What a split virtqueue has in its memory; `None` if the device cannot read its used ring.
+    pub split: Option<SplitSetup>,
+}
+
+impl QueueSetup {
+    /// Guest-physical address of `area`.
+    pub const fn address(&self, area: QueueArea) -> u64 {
+        match area {
+            QueueArea::Descriptor => self.descriptor,
+            QueueArea::Driver => self.driver,
+            QueueArea::Device => self.device,
+        }
+    }
+}
+
+/// The header of a split virtqueue's used ring when the driver enables the queue (§2.4.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitSetup {
+    /// `flags`, as found in memory.
+    pub used_flags: u16,
+    /// `idx`, as found in memory.
+    pub used_idx: u16,
+}
+
+/// Notifications of available buffers (§2.4.9, §4.1.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotificationEvent {
+    /// The driver sent a notification.
+    Sent {
+        /// The queue that it is for: the one named by the value where several share an address, else
+        /// the one of the address; `None` if no existing queue matches.
+        queue: Option<u16>,
+        /// The value written.
+        value: u32,
+        /// Width of the write, bytes.
+        width: u8,
+        /// Whether that queue has been enabled.
+        enabled: bool,
+    },
+    /// The notification was for a queue of a live device. Comes after [`NotificationEvent::Sent`].
+    Live(LiveNotification),
+    /// The device has asked to be notified of new buffers, and there have been some, and no
+    /// notification, for `ticks` times a span that is too long for one to be under way (§2.4.9). What
+    /// the device asked for had been the same since before the driver made them available.
+    Overdue {
+        /// Which virtqueue.
+        queue: u16,
+        /// Whether it was `avail_event` that asked, rather than `flags`.
+        event_idx: bool,
+        /// The available ring's position of the first new buffer; what avail_event is, if it is in
+        /// use.
+        position: u16,
+        /// `idx` of the available ring.
+        idx: u16,
+        /// How many of these spans have passed.
+        ticks: u32,
+    },
+}
+
+/// A notification of a live queue, against what the device has told the driver (§2.4.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveNotification {
+    /// Which virtqueue.
+    pub queue: u16,
+    /// Whether `avail_event` says when to notify, rather than `flags`.
+    pub event_idx: bool,
+    /// The device had asked for it, having had nothing to take, and now there is something.
+    pub asked: bool,
+    /// The device has `flags` at 1.
+    pub advised_against: bool,
+    /// The number of this notification, counted from 1, since the device last changed `flags` or
+    /// `avail_event`. Notifications that were under way at that time are counted.
+    pub since: u32,
+}
+
+/// What only split virtqueues have (§2.4), and does not come with every buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitRingEvent {
+    /// The device looked at the used ring of a live queue before it looked at the available ring, and
+    /// did not find what it had written there.
+    UsedRingAltered {
+        /// Which virtqueue.
+        queue: u16,
+        /// The field.
+        field: super::UsedRingField,
+        /// What the device had written.
+        written: u16,
+        /// What is there now.
+        found: u16,
+    },
+}

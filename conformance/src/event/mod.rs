@@ -1,0 +1,139 @@
+//! What a driver did, in the specification's terms. Sections are those of virtio 1.0.
+//!
+//! An event says what happened, never what was wrong. Events borrow what they describe, so that
+//! reporting one costs nothing.
+//!
+//! Events are grouped by what they are about. A chapter of rules matches groups without a wildcard: a
+//! new event does not compile until every chapter that looks at its group has said what it does with
+//! it, and a new group not until every chapter has.
+//!
+//! * [`ControlEvent`]: events that come with register accesses, and others that are rare.
+//! * [`DataEvent`]: events that come with every buffer. They change no [session](crate::session)
+//!   state, and are small.
+
+mod buffer;
+mod control;
+mod device;
+mod pci;
+
+pub use buffer::{
+    AvailableRead, Buffer, BufferId, ChainEnd, Element, IndirectFault, UsedRingField,
+};
+pub use control::{
+    ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, QueueArea,
+    QueueEvent, QueueSetup, Register, RegisterEvent, SplitRingEvent, SplitSetup, StatusEvent,
+};
+pub use device::{
+    BlockHeader, BlockRequest, ConsoleEvent, ConsoleMessage, NetCommand, NetEvent, NetHeader,
+    NetReceived, NetTransmit,
+};
+pub use pci::{PciEvent, WindowField};
+
+/// One move of the driver, or the device's answer to one.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// It does not come with every buffer.
+    Control(ControlEvent<'a>),
+    /// It comes with every buffer.
+    Data(DataEvent<'a>),
+}
+
+/// An event that does not come with every buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum ControlEvent<'a> {
+    /// What the device does of what the specification leaves to it.
+    Latitude(LatitudeEvent),
+    /// An access to a register, of whatever transport.
+    Register(RegisterEvent),
+    /// What only virtio over PCI has (§4.1).
+    Pci(PciEvent),
+    /// Device status (§2.1).
+    Status(StatusEvent),
+    /// Features (§2.2).
+    Feature(FeatureEvent),
+    /// Device-specific configuration (§2.3).
+    Config(ConfigEvent),
+    /// Configuration of virtqueues (§2.4).
+    Queue(QueueEvent),
+    /// Notifications of available buffers (§2.4.9).
+    Notification(NotificationEvent),
+    /// What only split virtqueues have (§2.4).
+    SplitRing(SplitRingEvent),
+    /// The network device (§5.1).
+    Net(NetEvent<'a>),
+    /// The console device (§5.3).
+    Console(ConsoleEvent<'a>),
+}
+
+/// An event that comes with every buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum DataEvent<'a> {
+    /// The device looked at the header of a split virtqueue's available ring (§2.4.6).
+    AvailableRead(AvailableRead),
+    /// The device took a buffer that the driver had made available.
+    Taken(Buffer<'a>),
+    /// The device returned a buffer.
+    Returned {
+        /// Which virtqueue.
+        queue: u16,
+        /// Which buffer.
+        id: BufferId,
+        /// Bytes that the device says it has written to the buffer.
+        len: u32,
+    },
+    /// Before it returned a buffer, the device compared the descriptors, those of an indirect table as
+    /// well, with what they were when it took the buffer. It does so with some buffers, not with all.
+    Compared {
+        /// Which virtqueue.
+        queue: u16,
+        /// Which buffer.
+        id: BufferId,
+        /// The first descriptor that is not what it was, as it was.
+        altered: Option<Element>,
+    },
+    /// The driver asked a network device to transmit a packet (§5.1.6.2).
+    NetTransmit(NetTransmit<'a>),
+    /// The driver gave a network device a receive buffer (§5.1.6.3).
+    NetReceiveBuffer {
+        /// Which virtqueue.
+        queue: u16,
+        /// Device-writable bytes.
+        len: u64,
+        /// Device-readable bytes.
+        readable: u64,
+    },
+    /// The driver made a request of a block device (§5.2.6).
+    BlockRequest(BlockRequest),
+}
+
+impl<'a> From<DataEvent<'a>> for Event<'a> {
+    #[inline(always)]
+    fn from(event: DataEvent<'a>) -> Self {
+        Event::Data(event)
+    }
+}
+
+macro_rules! into_event {
+    ($($group:ident($event:ty)),+ $(,)?) => {
+        $(impl<'a> From<$event> for Event<'a> {
+            #[inline(always)]
+            fn from(event: $event) -> Self {
+                Event::Control(ControlEvent::$group(event))
+            }
+        })+
+    };
+}
+
+into_event! {
+    Latitude(LatitudeEvent),
+    Register(RegisterEvent),
+    Pci(PciEvent),
+    Status(StatusEvent),
+    Feature(FeatureEvent),
+    Config(ConfigEvent),
+    Queue(QueueEvent),
+    Notification(NotificationEvent),
+    SplitRing(SplitRingEvent),
+    Net(NetEvent<'a>),
+    Console(ConsoleEvent<'a>),
+}

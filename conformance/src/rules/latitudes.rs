@@ -1,0 +1,205 @@
+//! Whether a driver copes with what the specification leaves to the device.
+//!
+//! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when it shows
+//! that a driver has coped. A driver that gives up before the device is live has not, if there was one
+//! latitude only: of several, it cannot be known which it was.
+
+use super::Chapter;
+use crate::advice::Advice;
+use crate::device::DeviceKind;
+use crate::event::{
+    ControlEvent, DataEvent, FeatureEvent, LatitudeEvent, NotificationEvent, PciEvent, StatusEvent,
+};
+use crate::judge::Verdicts;
+use crate::latitude::device::{ELSE_FAILED, GIVEN_UP, PICKY};
+use crate::latitude::transport::FIRST;
+use crate::latitude::{Latitude, Latitudes, Shows};
+use crate::requirement::{Level, Req, Requirement};
+use crate::session::Session;
+
+use super::ChapterId;
+
+/// The requirements stand in the tables of latitudes.
+pub(crate) const CHAPTER: ChapterId = ChapterId::Latitudes;
+pub(crate) static REQUIREMENTS: &[Requirement] = &[];
+pub(crate) static ADVICE: &[Advice] = &[];
+
+/// So many notifications make it likely that the driver has seen something of each latitude that
+/// shows in all work.
+const ENOUGH: u32 = 4;
+
+/// The latitudes whose devices refuse features, and what each puts to the test.
+const REFUSING: [(Latitude, Req); 2] = [
+    (Latitude::REFUSED_FEATURES, GIVEN_UP),
+    (Latitude::PICKY_FEATURES, PICKY),
+];
+
+/// What this chapter remembers.
+#[derive(Default)]
+pub(crate) struct LatitudeRules {
+    /// The driver has used the second instance of a structure, since the reset.
+    second: bool,
+    /// What the driver accepted when FEATURES_OK was refused, and has not set FAILED since.
+    refused: Option<u64>,
+    /// How often virtqueues have been notified since the reset.
+    notified: u32,
+    /// What the device has done since the driver notified last.
+    shown: Latitudes,
+}
+
+/// Counts what the latitudes in use that show at this moment provoke as held.
+fn held(shows: Shows, latitudes: Latitudes, verdicts: &mut Verdicts) {
+    for latitude in latitudes.iter().filter(|l| l.entry().shows == shows) {
+        for requirement in latitude.entry().provokes {
+            verdicts.held(*requirement);
+        }
+    }
+}
+
+impl LatitudeRules {
+    fn went_live(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        let mut latitudes = session.latitudes;
+        if self.second {
+            latitudes = latitudes.without(Latitude::SECOND_INSTANCES);
+        }
+        held(Shows::Live, latitudes, verdicts);
+    }
+
+    /// The driver sets FAILED before the device is live.
+    fn gave_up(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        if self.refused.take().is_some() {
+            for (latitude, requirement) in REFUSING {
+                if session.latitudes.has(latitude) {
+                    verdicts.held(requirement);
+                }
+            }
+            return;
+        }
+        if session.latitudes.has(Latitude::FEW_FEATURES) {
+            verdicts.held(ELSE_FAILED);
+        }
+        let mut latitudes = session.latitudes.iter();
+        let (Some(latitude), None) = (latitudes.next(), latitudes.next()) else {
+            return;
+        };
+        let visible = match latitude.entry().shows {
+            Shows::Live => true,
+            Shows::Used => {
+                latitude.table().shows_in_configuration() && latitude.kind() == Some(session.kind)
+            }
+            Shows::Notified | Shows::Worked | Shows::ByRule => false,
+        };
+        for requirement in latitude.entry().provokes {
+            let demanded = requirement.requirement().level(verdicts.version()) != Level::May;
+            if visible && demanded && *requirement != ELSE_FAILED {
+                let message = format!("FAILED set where {}", latitude.entry().does);
+                verdicts.violated(*requirement, None, message);
+            }
+        }
+    }
+
+    fn features_decided(
+        &mut self,
+        accepted: u64,
+        kept: bool,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let refusing = REFUSING
+            .into_iter()
+            .filter(|(latitude, _)| session.latitudes.has(*latitude));
+        let before = self.refused.take();
+        for (_, requirement) in refusing {
+            if kept {
+                // Another set than the refused one, which is always refused.
+                if before.is_some() {
+                    verdicts.held(requirement);
+                }
+                continue;
+            }
+            // A driver that accepts the same again has not tried another set: it had given up, and
+            // begins anew.
+            if before == Some(accepted) {
+                let message = format!(
+                    "FEATURES_OK refused for {accepted:#x}, and the same accepted again without FAILED in between"
+                );
+                verdicts.violated(requirement, None, message);
+            }
+            self.refused = Some(accepted);
+        }
+    }
+
+    fn notified(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        let shown = std::mem::take(&mut self.shown);
+        if !shown.is_empty() {
+            held(Shows::Used, shown, verdicts);
+        }
+        self.notified = self.notified.saturating_add(1);
+        match self.notified {
+            1 => held(Shows::Notified, session.latitudes, verdicts),
+            ENOUGH => held(Shows::Worked, session.latitudes, verdicts),
+            _ => {}
+        }
+    }
+
+    fn status(&mut self, event: StatusEvent, session: &Session, verdicts: &mut Verdicts) {
+        if event.asks_for_reset() {
+            self.second = false;
+            self.notified = 0;
+            self.shown = Latitudes::default();
+        }
+        if event.sets_failed() && !session.is_live() {
+            self.gave_up(session, verdicts);
+        }
+        if event.sets_driver_ok() {
+            self.went_live(session, verdicts);
+        }
+    }
+}
+
+impl Chapter for LatitudeRules {
+    fn new(_kind: DeviceKind) -> Self {
+        LatitudeRules::default()
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            ControlEvent::Latitude(event) => match event {
+                LatitudeEvent::Shown(latitude) => self.shown = self.shown.with(latitude),
+                LatitudeEvent::InUse(_) => {}
+            },
+            ControlEvent::Pci(PciEvent::SecondInstance { structure }) => {
+                self.second = true;
+                let message = format!("an access to the second {}", structure.name());
+                verdicts.violated(FIRST, None, message);
+            }
+            // One interrupt for two reasons (§4.1.5.4.2).
+            ControlEvent::Pci(PciEvent::IsrRead { value: 3, .. })
+                if session.latitudes.has(Latitude::SHARED_INTERRUPTS) =>
+            {
+                self.shown = self.shown.with(Latitude::SHARED_INTERRUPTS);
+            }
+            ControlEvent::Feature(FeatureEvent::Decided { accepted, kept, .. }) => {
+                self.features_decided(accepted, kept, session, verdicts);
+            }
+            ControlEvent::Notification(NotificationEvent::Live(_))
+                if !session.latitudes.is_empty() =>
+            {
+                self.notified(session, verdicts);
+            }
+            ControlEvent::Status(event) => self.status(event, session, verdicts),
+            ControlEvent::Pci(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
+}

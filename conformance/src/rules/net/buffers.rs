@@ -1,0 +1,208 @@
+//! Buffers for the packets that a network device receives (§5.1.6.3 of virtio 1.0).
+
+use super::control::pairs_set;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{ControlEvent, DataEvent, FeatureEvent, NetEvent, NotificationEvent};
+use crate::features::net;
+use crate::judge::Verdicts;
+use crate::protocol;
+use crate::requirement::{Req, requirements};
+use crate::rules::Chapter;
+use crate::session::Session;
+use crate::tally::Tallies;
+
+requirements! {
+    chapter NetBuffers;
+
+    RX_WRITABLE = "net.rx.writable", Driver Must ["3.2", "5.1.6"], Asserted,
+        "A receive buffer is device-writable only.";
+    RX_LARGE = "net.rx.size.offloads", Driver Should ["5.1.6.3.1-1"], Asserted,
+        "Without MRG_RXBUF and with GUEST_TSO4, GUEST_TSO6 or GUEST_UFO, receive buffers have at least 65562 bytes.";
+    RX_PLAIN = "net.rx.size.plain", Driver Should ["5.1.6.3.1-2"], Asserted,
+        "Without MRG_RXBUF and without offloads, receive buffers have at least 1526 bytes.";
+    RX_MERGEABLE = "net.rx.size.mergeable", Driver Must ["5.1.6.3.1-3"], Asserted,
+        "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.",
+        readings [
+            "at-least": "12 bytes are enough, as later versions have it.",
+            "greater": "There is room for more than the header: at least 13 bytes.",
+        ];
+    RX_POPULATED = "net.rx.populated", Driver Should ["5.1.6.3.1-4"], Asserted,
+        "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.";
+}
+
+advice! {
+    "net.rx.populated":
+        "A receive queue that VQ_PAIRS_SET took into use has never had a buffer: what the device steers there is lost.";
+        "Fill each receive queue before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET takes it into use.";
+    "net.rx":
+        "A receive buffer is too small for what the accepted features let the device receive, or not for the device to write.";
+        "Size buffers by the accepted features: 65562 bytes with receive offloads and 1526 without, or any with MRG_RXBUF that hold the header.";
+}
+
+/// Bytes of `struct virtio_net_hdr`.
+const HEADER_LEN: u64 = protocol::net::HEADER_LEN as u64;
+
+const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
+
+/// A receive queue whose packets have been lost so often does not just get its first buffers.
+const UNRECEIVED: u32 = 64;
+
+/// What this chapter remembers.
+pub(crate) struct NetBufferRules {
+    /// Features negotiated.
+    features: u64,
+    /// Receive buffers, right in every respect, since the last reset.
+    buffers: u64,
+    /// What a receive buffer has at least.
+    smallest: u64,
+    /// Pairs of queues in use.
+    pairs: u16,
+    /// How often packets were lost because a receive queue has had no buffer yet; those that are lost
+    /// together, while the driver does nothing, count as one.
+    unreceived: u32,
+    /// The driver has notified since.
+    moved: bool,
+}
+
+impl NetBufferRules {
+    /// A packet was lost for want of buffers on `queue`, which has had none.
+    fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
+        // There may have been many, before the driver could do anything about it.
+        if !std::mem::take(&mut self.moved) {
+            return;
+        }
+        self.unreceived += 1;
+        if self.unreceived == UNRECEIVED && session.has(net::MQ) {
+            let message = format!(
+                "packets lost {UNRECEIVED} times for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
+                self.pairs
+            );
+            verdicts.violated(RX_POPULATED, Some(queue), message);
+        }
+    }
+
+    /// Judges a receive buffer of `len` device-writable and `readable` device-readable bytes.
+    #[inline(always)]
+    fn receive_buffer(&mut self, queue: u16, len: u64, readable: u64, verdicts: &mut Verdicts) {
+        if readable == 0 && len >= self.smallest {
+            self.buffers += 1;
+        } else {
+            self.judge_buffer(queue, len, readable, verdicts);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge_buffer(&mut self, queue: u16, len: u64, readable: u64, verdicts: &mut Verdicts) {
+        let queue = Some(queue);
+        verdicts.check(RX_WRITABLE, readable == 0, queue, || {
+            format!("a receive buffer with {readable} device-readable bytes")
+        });
+        let (requirement, smallest) = receive_size(self.features);
+        let says = || format!("a receive buffer of {len} bytes");
+        if requirement == RX_MERGEABLE {
+            let by = [len >= HEADER_LEN, len > HEADER_LEN];
+            verdicts.check_by(RX_MERGEABLE, by, queue, says);
+        } else {
+            verdicts.check(requirement, len >= smallest, queue, says);
+        }
+    }
+
+    /// What the counts stand for.
+    fn spelled_out(&self) -> impl Iterator<Item = (Req, u64)> {
+        let populated = (self.features & net::MQ != 0).then_some(RX_POPULATED);
+        let buffers = self.buffers;
+        [RX_WRITABLE, receive_size(self.features).0]
+            .into_iter()
+            .chain(populated)
+            .map(move |requirement| (requirement, buffers))
+    }
+}
+
+/// The requirement on the length of receive buffers, and which length is enough however it is read.
+fn receive_size(features: u64) -> (Req, u64) {
+    if features & net::MRG_RXBUF != 0 {
+        (RX_MERGEABLE, HEADER_LEN + 1)
+    } else if features & GUEST_OFFLOADS != 0 {
+        (RX_LARGE, 65562)
+    } else {
+        (RX_PLAIN, 1526)
+    }
+}
+
+impl Chapter for NetBufferRules {
+    fn new(_kind: DeviceKind) -> Self {
+        NetBufferRules {
+            features: 0,
+            buffers: 0,
+            smallest: 0,
+            pairs: 1,
+            unreceived: 0,
+            moved: true,
+        }
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            ControlEvent::Status(event) => {
+                if event.asks_for_reset() {
+                    for (requirement, times) in self.spelled_out() {
+                        verdicts.held_times(requirement, times);
+                    }
+                    *self = Chapter::new(session.kind);
+                }
+            }
+            ControlEvent::Feature(FeatureEvent::Decided {
+                accepted,
+                kept: true,
+                ..
+            }) => {
+                self.features = *accepted;
+                self.smallest = receive_size(*accepted).1;
+            }
+            ControlEvent::Notification(NotificationEvent::Sent { .. }) => self.moved = true,
+            ControlEvent::Net(event) => match event {
+                NetEvent::Unpopulated { queue } => self.unpopulated(*queue, session, verdicts),
+                NetEvent::Command(command) => {
+                    if let Some(pairs) = pairs_set(command) {
+                        self.pairs = pairs;
+                    }
+                }
+                NetEvent::Address { .. } | NetEvent::Received(_) => {}
+            },
+            ControlEvent::Feature(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::SplitRing(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, _: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::NetReceiveBuffer {
+                queue,
+                len,
+                readable,
+            } => self.receive_buffer(*queue, *len, *readable, verdicts),
+            DataEvent::AvailableRead(_)
+            | DataEvent::Taken(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetTransmit(_)
+            | DataEvent::BlockRequest(_) => {}
+        }
+    }
+
+    fn tally(&self, tallies: &mut Tallies) {
+        for (requirement, times) in self.spelled_out() {
+            tallies.add_held(requirement, times);
+        }
+    }
+}

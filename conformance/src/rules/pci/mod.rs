@@ -1,0 +1,11 @@
+//! Virtio over the PCI bus (§4.1 of virtio 1.0).
+//!
+//! * [`registers`]: capabilities, and registers that are only read.
+//! * [`access`]: width of accesses.
+//! * [`vectors`]: MSI-X.
+//! * [`notify`]: how notifications are sent.
+
+pub mod access;
+pub mod notify;
+pub mod registers;
+pub mod vectors;

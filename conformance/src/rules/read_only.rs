@@ -1,0 +1,54 @@
+//! Configuration fields that a driver only reads: each device type has a requirement about its own.
+
+use crate::event::{RegisterEvent, StatusEvent};
+use crate::judge::Verdicts;
+use crate::layout::{Access, Structure};
+use crate::requirement::Req;
+use crate::session::Session;
+
+/// Judges writes to the fields of a device type's configuration that a driver only reads.
+pub(super) struct ReadOnlyFields {
+    requirement: Req,
+    /// One was written since the reset.
+    written: bool,
+}
+
+impl ReadOnlyFields {
+    pub(super) fn new(requirement: Req) -> Self {
+        ReadOnlyFields {
+            requirement,
+            written: false,
+        }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        event: &RegisterEvent,
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
+        let RegisterEvent::Written(register) = event else {
+            return;
+        };
+        if register.structure != Structure::Device {
+            return;
+        }
+        let fields = session.kind.config_fields().iter();
+        for field in fields.filter(|f| register.overlaps(f.offset, f.len())) {
+            if field.access == Access::ReadOnly {
+                self.written = true;
+                let message = format!("{} written, which the driver only reads", field.name);
+                verdicts.violated(self.requirement, None, message);
+            }
+        }
+    }
+
+    pub(super) fn status(&mut self, event: StatusEvent, verdicts: &mut Verdicts) {
+        if event.sets_driver_ok() && !self.written {
+            verdicts.held(self.requirement);
+        }
+        if event.asks_for_reset() {
+            self.written = false;
+        }
+    }
+}

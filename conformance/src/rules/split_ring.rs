@@ -1,0 +1,195 @@
+//! Available and used ring of split virtqueues (§2.4.6 to §2.4.8 of virtio 1.0).
+
+use super::Chapter;
+use crate::advice::advice;
+use crate::device::DeviceKind;
+use crate::event::{AvailableRead, ControlEvent, DataEvent, SplitRingEvent};
+use crate::features::RING_EVENT_IDX;
+use crate::judge::Verdicts;
+use crate::requirement::{Req, requirements};
+use crate::session::Session;
+use crate::tally::Tallies;
+
+requirements! {
+    chapter SplitRing;
+
+    AVAIL_FLAGS = "available.flags.defined", Driver Must ["2.4.7.1-1"], Asserted,
+        "Without VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0 or 1.";
+    AVAIL_FLAGS_ZERO = "available.flags.zero", Driver Must ["2.4.7.1-3"], Asserted,
+        "With VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0.";
+    SUPPRESS = "available.flags.suppress", Driver May ["2.4.7.1-2"], Asserted,
+        "Without VIRTIO_F_RING_EVENT_IDX, the driver may advise against interrupts by setting flags to 1.";
+    DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2", "3.3.1-3"], Asserted,
+        "idx of the available ring never goes back.";
+    OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
+        "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
+    USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
+        "The used ring of a live queue is written by the device only.";
+    USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
+        "With VIRTIO_F_RING_EVENT_IDX, the driver may say by used_event from which buffer on it needs interrupts.";
+
+    @unobservable {
+        "available.idx.barrier", Driver Must ["3.2.1.3.1-1"],
+            "a memory barrier leaves no trace; its absence is a race that a device may never lose",
+            "Between filling the rings and writing idx, the driver has a memory barrier.";
+        "used.len.nothing-assumed", Driver MustNot ["2.4.8.3-1"],
+            "what a driver reads of its own memory, and believes of it, no device can see",
+            "The driver takes nothing for granted about device-writable bytes beyond len.";
+    }
+}
+
+advice! {
+    "available":
+        "The available ring says something the device cannot follow: heads beyond the table, or an idx that goes back or too far.";
+        "Fill the entry, order the writes, then raise idx by the number of entries; never more than the queue's size in flight.";
+    "used":
+        "The driver goes on with a buffer as if the device had, or had not, returned it.";
+        "Follow idx of the used ring, and take buffers back in the order it has them.";
+    "used.read-only":
+        "flags, idx or avail_event of the used ring is not what the device wrote there: the driver keeps its own counts in it, or writes what belongs into the available ring.";
+        "Only read the used ring; interrupts are suppressed by flags and used_event of the available ring, and how far it has been read is kept elsewhere.";
+    "interrupt":
+        "After an interrupt for which there was nothing to do, or one for two reasons, the driver does not go on.";
+        "In the interrupt handler look at all that may have caused it, used rings and configuration, and take finding nothing for no error.";
+}
+
+/// What holds whenever the available ring's idx has moved rightly.
+static AVAILABLE: [Req; 2] = [DECREMENT, OVERRUN];
+
+/// How often the rings were seen to be right.
+#[derive(Default)]
+pub(crate) struct SplitRingRules {
+    available: u64,
+    used_altered: u64,
+    flags_with_event_idx: u64,
+    flags_without: u64,
+    suppressed: u64,
+}
+
+impl SplitRingRules {
+    /// Judges the available ring's header.
+    #[inline(always)]
+    fn available(&mut self, read: &AvailableRead, session: &Session, verdicts: &mut Verdicts) {
+        let event_idx = session.has(RING_EVENT_IDX);
+        let ahead = read.idx.wrapping_sub(read.previous);
+        let waiting = read.idx.wrapping_sub(read.taken);
+        let allowed = if event_idx { 0 } else { 1 };
+        if read.flags > allowed || ahead > read.size || waiting > read.size {
+            return wrong(read, event_idx, verdicts);
+        }
+        self.available += u64::from(ahead != 0);
+        if event_idx {
+            self.flags_with_event_idx += 1;
+        } else {
+            self.flags_without += 1;
+            self.suppressed += u64::from(read.flags);
+        }
+    }
+}
+
+/// Judges an available ring's header that is not right, requirement by requirement.
+#[cold]
+#[inline(never)]
+fn wrong(read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {
+    let AvailableRead {
+        queue,
+        size,
+        flags,
+        previous,
+        idx,
+        taken,
+    } = *read;
+    let queue = Some(queue);
+    if event_idx {
+        verdicts.check(AVAIL_FLAGS_ZERO, flags == 0, queue, || {
+            format!("flags of the available ring is {flags:#x} with VIRTIO_F_RING_EVENT_IDX")
+        });
+    } else {
+        verdicts.check(AVAIL_FLAGS, flags <= 1, queue, || {
+            format!("flags of the available ring is {flags:#x}")
+        });
+    }
+    let back = previous.wrapping_sub(idx);
+    let ahead = idx.wrapping_sub(previous);
+    if ahead > size && back <= size {
+        verdicts.violated(
+            DECREMENT,
+            queue,
+            format!("idx of the available ring went from {previous} back to {idx}"),
+        );
+        return;
+    }
+    let waiting = idx.wrapping_sub(taken);
+    let fits = ahead <= size && waiting <= size;
+    if verdicts.check(OVERRUN, fits, queue, || {
+        format!(
+            "idx of the available ring went from {previous} to {idx} while the device had taken {taken}: more than the {size} descriptors of the queue"
+        )
+    }) {
+        verdicts.held(DECREMENT);
+    }
+}
+
+impl Chapter for SplitRingRules {
+    fn new(_kind: DeviceKind) -> Self {
+        SplitRingRules::default()
+    }
+
+    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, verdicts: &mut Verdicts) {
+        match *event {
+            ControlEvent::SplitRing(SplitRingEvent::UsedRingAltered {
+                queue,
+                field,
+                written,
+                found,
+            }) => {
+                self.used_altered += 1;
+                let field = field.name();
+                let message = format!(
+                    "{field} of the used ring is {found:#x}; the device wrote {written:#x}"
+                );
+                verdicts.violated(USED_BY_DEVICE, Some(queue), message);
+            }
+            ControlEvent::Latitude(_)
+            | ControlEvent::Register(_)
+            | ControlEvent::Pci(_)
+            | ControlEvent::Status(_)
+            | ControlEvent::Feature(_)
+            | ControlEvent::Config(_)
+            | ControlEvent::Queue(_)
+            | ControlEvent::Notification(_)
+            | ControlEvent::Net(_)
+            | ControlEvent::Console(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        match event {
+            DataEvent::AvailableRead(read) => self.available(read, session, verdicts),
+            DataEvent::Taken(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::Compared { .. }
+            | DataEvent::NetTransmit(_)
+            | DataEvent::NetReceiveBuffer { .. }
+            | DataEvent::BlockRequest(_) => {}
+        }
+    }
+
+    fn tally(&self, tallies: &mut Tallies) {
+        for (requirements, times) in [
+            (&AVAILABLE[..], self.available),
+            (
+                &[USED_BY_DEVICE],
+                self.available.saturating_sub(self.used_altered),
+            ),
+            (&[AVAIL_FLAGS_ZERO, USED_EVENT], self.flags_with_event_idx),
+            (&[AVAIL_FLAGS], self.flags_without),
+            (&[SUPPRESS], self.suppressed),
+        ] {
+            for requirement in requirements {
+                tallies.add_held(*requirement, times);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! How often each requirement was put to the test, and what that amounts to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue;
+use crate::requirement::{How, MAX_READINGS, Req, Strictness};
+use crate::version::Version;
+
+/// How often a requirement was put to the test, and how that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Opportunities at which the driver did right.
+    pub held: u64,
+    /// Opportunities at which it did not.
+    pub violated: u64,
+}
+
+/// How a requirement came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Put to the test, and the driver did right every time.
+    Held,
+    /// The driver did not do right at least once.
+    Violated,
+    /// Never put to the test.
+    NotExercised,
+    /// No device can see it.
+    Unobservable,
+}
+
+impl Outcome {
+    /// The outcome as reports spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Held => "held",
+            Outcome::Violated => "violated",
+            Outcome::NotExercised => "not-exercised",
+            Outcome::Unobservable => "unobservable",
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.held += other.held;
+        self.violated += other.violated;
+    }
+
+    fn count(&mut self, ok: bool) {
+        if ok {
+            self.held += 1;
+        } else {
+            self.violated += 1;
+        }
+    }
+
+    /// What these counts say of `requirement`.
+    pub fn outcome(self, requirement: Req) -> Outcome {
+        match (requirement.requirement().how, self) {
+            (How::Unobservable(_), _) => Outcome::Unobservable,
+            (_, Tally { violated: 1.., .. }) => Outcome::Violated,
+            (_, Tally { held: 1.., .. }) => Outcome::Held,
+            _ => Outcome::NotExercised,
+        }
+    }
+}
+
+/// One [`Tally`] a requirement, and one for each way to read it where there are several.
+#[derive(Clone, Debug)]
+pub struct Tallies {
+    version: Version,
+    strictness: Strictness,
+    /// What counts whichever way a requirement is read, by catalogue index.
+    common: Box<[Tally; catalogue::LEN]>,
+    /// What counts besides when it is read in this way.
+    by_reading: Box<[[Tally; MAX_READINGS]; catalogue::LEN]>,
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Tallies::new(Version::default(), Strictness::default())
+    }
+}
+
+impl Tallies {
+    /// No counts yet. The requirements are those of `version`; those with several readings are judged
+    /// as `strictness` says.
+    pub fn new(version: Version, strictness: Strictness) -> Self {
+        Tallies {
+            version,
+            strictness,
+            common: Box::new([Tally::default(); catalogue::LEN]),
+            by_reading: Box::new([[Tally::default(); MAX_READINGS]; catalogue::LEN]),
+        }
+    }
+
+    /// The version whose requirements are judged.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// By which reading requirements with several are judged.
+    pub fn strictness(&self) -> Strictness {
+        self.strictness
+    }
+
+    /// The tally of one requirement, by the reading by which it is judged.
+    pub fn get(&self, requirement: Req) -> Tally {
+        let readings = requirement.requirement().readings.len();
+        self.reading(requirement, self.strictness.pick(readings))
+    }
+
+    /// The tally of one requirement, by its reading with this index.
+    pub fn reading(&self, requirement: Req, reading: usize) -> Tally {
+        let mut tally = self.common[requirement.index()];
+        if let Some(own) = self.by_reading[requirement.index()].get(reading) {
+            tally.add(*own);
+        }
+        tally
+    }
+
+    /// How one requirement came out.
+    pub fn outcome(&self, requirement: Req) -> Outcome {
+        self.get(requirement).outcome(requirement)
+    }
+
+    /// Adds `times` opportunities at which the driver did right, however the requirement is read.
+    #[inline(always)]
+    pub fn add_held(&mut self, requirement: Req, times: u64) {
+        self.common[requirement.index()].held += times;
+    }
+
+    /// Adds an opportunity at which the driver did not do right, however the requirement is read.
+    pub(crate) fn add_violated(&mut self, requirement: Req) {
+        self.common[requirement.index()].violated += 1;
+    }
+
+    /// Adds an opportunity by each of the first readings: whether the driver did right by it, `None`
+    /// where there is no opportunity by that one.
+    #[inline(always)]
+    pub(crate) fn add_by<const N: usize>(&mut self, requirement: Req, by: [Option<bool>; N]) {
+        let tallies = self.by_reading[requirement.index()].iter_mut();
+        for (tally, ok) in tallies.zip(by) {
+            if let Some(ok) = ok {
+                tally.count(ok);
+            }
+        }
+    }
+
+    /// Adds another device's counts to these.
+    pub fn merge(&mut self, other: &Tallies) {
+        let mine = self.common.iter_mut();
+        mine.zip(other.common.iter())
+            .for_each(|(mine, theirs)| mine.add(*theirs));
+        let mine = self.by_reading.as_flattened_mut().iter_mut();
+        mine.zip(other.by_reading.as_flattened())
+            .for_each(|(mine, theirs)| mine.add(*theirs));
+    }
+
+    /// Every requirement of the version with its tally, in catalogue order.
+    pub fn iter(&self) -> impl Iterator<Item = (Req, Tally)> + '_ {
+        catalogue::iter()
+            .filter(|(_, row)| row.is_in(self.version))
+            .map(|(req, _)| (req, self.get(req)))
+    }
+}
