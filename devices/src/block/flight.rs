@@ -78,7 +78,7 @@ impl Flights {
         Some(flight)
     }
 
-    /// Gives the allocations of a request's data back.
+    /// Returns the allocations of a request's data back.
     pub(super) fn recycle(&mut self, data: Data) {
         self.spare.push(data);
     }

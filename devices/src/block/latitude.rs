@@ -29,7 +29,7 @@ const GROWTH: u64 = 256;
 const BETWEEN: (u64, u64) = (16, 256);
 
 /// What the device is free to do, and does.
-pub(super) struct Liberties {
+pub(super) struct BlockLatitudes {
     latitudes: Latitudes,
     /// Sectors of the disk.
     disk: u64,
@@ -69,10 +69,10 @@ pub(super) enum Served {
     Rest(Vec<Segment>),
 }
 
-impl Liberties {
+impl BlockLatitudes {
     /// None at all.
     pub(super) fn none(disk: &Properties) -> Self {
-        Liberties::new(Latitudes::default(), 0, disk)
+        BlockLatitudes::new(Latitudes::default(), 0, disk)
     }
 
     pub(super) fn new(latitudes: Latitudes, slot: u8, disk: &Properties) -> Self {
@@ -92,7 +92,7 @@ impl Liberties {
             }
         });
         let reach = small + changes.as_ref().map_or(0, |_| GROWTH);
-        Liberties {
+        BlockLatitudes {
             latitudes,
             disk: disk.capacity,
             reach,
@@ -105,7 +105,7 @@ impl Liberties {
         }
     }
 
-    /// Gives the configuration after a reset its form.
+    /// Changes what the configuration is after a reset.
     pub(super) fn form(&self, latitudes: Latitudes, slot: u8, shape: &mut Shape) {
         let draw = |latitude| {
             latitudes
@@ -121,7 +121,7 @@ impl Liberties {
             shape.size_max = draw.of(&[512, 1024, 2048]);
         }
         if let Some(mut draw) = draw(Latitude::BLOCK_SIZES) {
-            // A disk of whole blocks: what is behind the last one, drivers have no use for.
+            // The disk has whole blocks: drivers do not use what is behind the last one.
             let whole = |size: &u32| self.disk.is_multiple_of(u64::from(*size) / SECTOR);
             let sizes: Vec<u32> = [1024, 2048, 4096].into_iter().filter(whole).collect();
             if !sizes.is_empty() {
@@ -148,8 +148,9 @@ impl Liberties {
     /// The driver has set DRIVER_OK, with these features.
     pub(super) fn activate<W: Witness>(&self, negotiated: u64, witness: &mut W) {
         for latitude in IN_CONFIG {
-            let unheard = latitude == Latitude::READ_ONLY && negotiated & feature::RO == 0;
-            if self.latitudes.has(latitude) && !unheard {
+            // A driver that has not accepted RO does not know.
+            let unknown = latitude == Latitude::READ_ONLY && negotiated & feature::RO == 0;
+            if self.latitudes.has(latitude) && !unknown {
                 witness.see(&LatitudeEvent::Shown(latitude).into());
             }
         }

@@ -3,7 +3,8 @@
 //! * [`disk`]: the interface to what stands behind the device.
 //! * `config`: what the driver reads of the disk (§5.2.3, §5.2.4).
 //! * `request`: how a descriptor chain becomes a request (§5.2.6).
-//! * `latitude`: what the device does otherwise where it makes use of latitudes.
+//! * `latitude`: the latitudes that the device makes use of.
+//! * `respond`: how a request is returned, with its status and its data.
 //! * `flight`: requests that wait for the disk, and how flushes keep behind writes.
 //!
 //! Requests are served as they come and returned as they complete, in whatever order.
@@ -15,25 +16,25 @@ pub mod disk;
 mod flight;
 mod latitude;
 mod request;
+mod respond;
 #[cfg(test)]
 mod tests;
 
 use std::os::fd::RawFd;
 
-use stickler_conformance::event::{BlockRequest, DataEvent, LatitudeEvent};
+use stickler_conformance::event::{BlockRequest, DataEvent};
 use stickler_conformance::features::block as feature;
 use stickler_conformance::protocol::block::{kind, status};
-use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
-use vm_memory::Bytes;
+use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
-use crate::memory::GuestRam;
-use crate::virtio::queue::{BufferId, Queue};
+use crate::virtio::queue::BufferId;
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 use config::Shape;
-use disk::{Disk, Operation, Properties, SECTOR, Segment, Submitted};
+use disk::{Disk, Operation, Properties, SECTOR, Submitted};
 use flight::{Barriers, Flights, Kind};
-use latitude::{Liberties, Served};
+use latitude::{BlockLatitudes, Served};
 use request::{Data, Request};
+use respond::Responder;
 
 /// The one virtqueue (§5.2.2).
 const REQUESTQ: u16 = 0;
@@ -56,7 +57,7 @@ pub struct Block<D> {
     /// What the configuration is after a reset.
     shape: Shape,
     config: [u8; config::LEN],
-    liberties: Liberties,
+    latitudes: BlockLatitudes,
     /// Features negotiated.
     negotiated: u64,
     flights: Flights,
@@ -83,7 +84,7 @@ impl<D: Disk> Block<D> {
             queue_sizes: [queue_size],
             shape,
             config: shape.config(),
-            liberties: Liberties::none(&properties),
+            latitudes: BlockLatitudes::none(&properties),
             negotiated: 0,
             flights: Flights::new(queue_size),
             barriers: Barriers::default(),
@@ -99,8 +100,8 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
     }
 
     fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
-        self.liberties = Liberties::new(latitudes, slot, &self.properties);
-        self.liberties.form(latitudes, slot, &mut self.shape);
+        self.latitudes = BlockLatitudes::new(latitudes, slot, &self.properties);
+        self.latitudes.form(latitudes, slot, &mut self.shape);
         self.config = self.shape.config();
     }
 
@@ -166,18 +167,31 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {
-        self.liberties.activate(self.negotiated, io.witness);
+        self.latitudes.activate(self.negotiated, io.witness);
     }
 
     fn reset(&mut self) {
-        self.disk.cancel();
-        let [queue_size] = self.queue_sizes;
-        self.config = self.shape.config();
-        self.liberties.reset();
-        self.negotiated = 0;
-        self.flights = Flights::new(queue_size);
-        self.barriers = Barriers::default();
-        self.broken = false;
+        // Every field is named, so that a new one is not forgotten.
+        let Block {
+            disk,
+            properties: _,
+            queue_sizes: [queue_size],
+            shape,
+            config,
+            latitudes,
+            negotiated,
+            flights,
+            barriers,
+            data: _,
+            broken,
+        } = self;
+        disk.cancel();
+        *config = shape.config();
+        latitudes.reset();
+        *negotiated = 0;
+        *flights = Flights::new(*queue_size);
+        *barriers = Barriers::default();
+        *broken = false;
     }
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
@@ -207,18 +221,18 @@ impl<D: Disk> Block<D> {
         else {
             return Progress::Done;
         };
-        let mut line = Line {
+        let mut responder = Responder {
             ram: io.ram,
             queue,
             witness: io.witness,
-            loses_count: self.liberties.loses_count(),
+            loses_count: self.latitudes.loses_count(),
         };
-        let taken = self.take_available(&mut line, io.signals);
+        let taken = self.take_available(&mut responder, io.signals);
         let stalled = self.flights.is_full();
         self.disk.start();
         // Some disks are quick, and what ends now needs no second call.
-        let returned = self.return_completed(&mut line);
-        if line.queue.publish() {
+        let returned = self.return_completed(&mut responder);
+        if responder.queue.publish() {
             io.signals.used(REQUESTQ);
         }
         let goes_on = stalled && !self.flights.is_full();
@@ -230,13 +244,13 @@ impl<D: Disk> Block<D> {
 
     fn take_available<W: Witness>(
         &mut self,
-        line: &mut Line<'_, W>,
+        responder: &mut Responder<'_, W>,
         signals: &mut Signals,
     ) -> Progress {
         if self.broken {
             return Progress::Done;
         }
-        line.queue.want_notifications(false);
+        responder.queue.want_notifications(false);
         let mut bytes = 0;
         for _ in 0..REQUESTS_PER_CALL {
             if self.flights.is_full() {
@@ -246,13 +260,13 @@ impl<D: Disk> Block<D> {
             if bytes >= BYTES_PER_CALL {
                 return Progress::More;
             }
-            let (id, request) = match line.queue.pop(line.ram, line.witness) {
+            let (id, request) = match responder.queue.pop(responder.ram, responder.witness) {
                 Ok(Some(chain)) => (
                     chain.id,
-                    request::parse(line.ram, chain.buffers, &mut self.data),
+                    request::parse(responder.ram, chain.buffers, &mut self.data),
                 ),
                 Ok(None) => {
-                    if line.queue.want_notifications(true) {
+                    if responder.queue.want_notifications(true) {
                         continue;
                     }
                     return Progress::Done;
@@ -264,15 +278,16 @@ impl<D: Disk> Block<D> {
                 }
             };
             if W::JUDGING {
-                line.witness
+                responder
+                    .witness
                     .see(&DataEvent::BlockRequest(self.told(&request)).into());
             }
             bytes = bytes.saturating_add(request.readable + request.writable);
-            if let Some(capacity) = self.liberties.changed_capacity(line.witness) {
+            if let Some(capacity) = self.latitudes.changed_capacity(responder.witness) {
                 self.config[config::CAPACITY..8].copy_from_slice(&capacity.to_le_bytes());
                 signals.config_changed = true;
             }
-            self.begin(line, id, &request);
+            self.begin(responder, id, &request);
         }
         Progress::More
     }
@@ -286,7 +301,7 @@ impl<D: Disk> Block<D> {
             writable: request.writable,
             has_status: request.status.is_some(),
             // Who has not seen it shrink yet does no wrong.
-            capacity: self.liberties.reach,
+            capacity: self.latitudes.reach,
             segments: (self.data.readable.len() + self.data.writable.len()) as u32,
             longest_segment: request.longest,
             seg_max: self.shape.seg_max,
@@ -295,28 +310,33 @@ impl<D: Disk> Block<D> {
     }
 
     /// Serves a request, as far as that is possible at once.
-    fn begin<W: Witness>(&mut self, line: &mut Line<'_, W>, id: BufferId, request: &Request) {
+    fn begin<W: Witness>(
+        &mut self,
+        responder: &mut Responder<'_, W>,
+        id: BufferId,
+        request: &Request,
+    ) {
         // Without a byte for the status nobody could be told whether the request was served.
         let Some(status_at) = request.status else {
-            return line.queue.add_used(id, 0, line.witness);
+            return responder.queue.add_used(id, 0, responder.witness);
         };
         let Some(header) = request.header else {
-            line.put_status(status_at, status::IOERR);
-            return line.queue.add_used(id, 0, line.witness);
+            responder.put_status(status_at, status::IOERR);
+            return responder.queue.add_used(id, 0, responder.witness);
         };
         let Some(token) = self.flights.next_token() else {
-            return line.fail(id, status_at, &self.data, status::IOERR);
+            return responder.fail(id, status_at, &self.data, status::IOERR);
         };
         let stable = self.writes_are_stable();
         // §5.2.6
         let (kind, operation) = match header.kind {
-            kind::GET_ID if self.liberties.refuses_id(line.witness) => {
-                return line.fail(id, status_at, &self.data, status::UNSUPP);
+            kind::GET_ID if self.latitudes.refuses_id(responder.witness) => {
+                return responder.fail(id, status_at, &self.data, status::UNSUPP);
             }
             kind::IN => match self.offset(header.sector, request.writable) {
-                None => return line.fail(id, status_at, &self.data, status::IOERR),
+                None => return responder.fail(id, status_at, &self.data, status::IOERR),
                 Some(_) if request.writable == 0 => {
-                    return line.succeed(id, status_at, &self.data, Kind::Read);
+                    return responder.succeed(id, status_at, &self.data, Kind::Read);
                 }
                 Some(offset) => {
                     let into = &self.data.writable[..];
@@ -324,14 +344,14 @@ impl<D: Disk> Block<D> {
                 }
             },
             // §5.2.6.2: with RO offered, writes fail and nothing is written.
-            kind::OUT if self.properties.read_only || self.liberties.is_read_only() => {
-                return line.fail(id, status_at, &self.data, status::IOERR);
+            kind::OUT if self.properties.read_only || self.latitudes.is_read_only() => {
+                return responder.fail(id, status_at, &self.data, status::IOERR);
             }
             kind::OUT => match self.offset(header.sector, request.readable) {
-                None => return line.fail(id, status_at, &self.data, status::IOERR),
+                None => return responder.fail(id, status_at, &self.data, status::IOERR),
                 Some(_) if request.readable == 0 => {
                     let epoch = 0;
-                    return line.succeed(id, status_at, &self.data, Kind::Write { epoch });
+                    return responder.succeed(id, status_at, &self.data, Kind::Write { epoch });
                 }
                 Some(offset) => {
                     let from = &self.data.readable[..];
@@ -350,22 +370,27 @@ impl<D: Disk> Block<D> {
                 return self.barriers.wait(token);
             }
             kind::FLUSH => (Kind::Flush, Operation::Flush),
-            kind::GET_ID => return line.identify(id, status_at, &self.data, &self.properties.id),
-            _ => return line.fail(id, status_at, &self.data, status::UNSUPP),
+            kind::GET_ID => {
+                return responder.identify(id, status_at, &self.data, &self.properties.id);
+            }
+            _ => return responder.fail(id, status_at, &self.data, status::UNSUPP),
         };
         let rest;
-        let operation = match self.liberties.serve(line.ram, &operation, line.witness) {
+        let operation = match self
+            .latitudes
+            .serve(responder.ram, &operation, responder.witness)
+        {
             Served::Nothing => operation,
-            Served::All => return line.succeed(id, status_at, &self.data, kind),
-            Served::Failed => return line.fail(id, status_at, &self.data, status::IOERR),
+            Served::All => return responder.succeed(id, status_at, &self.data, kind),
+            Served::Failed => return responder.fail(id, status_at, &self.data, status::IOERR),
             Served::Rest(segments) => {
                 rest = segments;
                 operation.with(&rest)
             }
         };
-        match self.disk.submit(line.ram, token, operation) {
-            Submitted::Done(Ok(())) => line.succeed(id, status_at, &self.data, kind),
-            Submitted::Done(Err(_)) => line.fail(id, status_at, &self.data, status::IOERR),
+        match self.disk.submit(responder.ram, token, operation) {
+            Submitted::Done(Ok(())) => responder.succeed(id, status_at, &self.data, kind),
+            Submitted::Done(Err(_)) => responder.fail(id, status_at, &self.data, status::IOERR),
             Submitted::Pending => {
                 if let Kind::Write { .. } = kind {
                     self.barriers.write_submitted();
@@ -378,7 +403,7 @@ impl<D: Disk> Block<D> {
     /// Byte offset of `len` bytes from `sector` on, if they are whole sectors within the capacity.
     fn offset(&self, sector: u64, len: u64) -> Option<u64> {
         let end = sector.checked_add(len / SECTOR)?;
-        if !len.is_multiple_of(SECTOR) || end > self.liberties.reach {
+        if !len.is_multiple_of(SECTOR) || end > self.latitudes.reach {
             return None;
         }
         sector.checked_mul(SECTOR)
@@ -395,7 +420,7 @@ impl<D: Disk> Block<D> {
         no_flush || writethrough
     }
 
-    fn return_completed<W: Witness>(&mut self, line: &mut Line<'_, W>) -> Progress {
+    fn return_completed<W: Witness>(&mut self, responder: &mut Responder<'_, W>) -> Progress {
         if self.flights.is_empty() {
             return Progress::Done;
         }
@@ -403,10 +428,10 @@ impl<D: Disk> Block<D> {
             let Some(completion) = self.disk.next_completion() else {
                 return Progress::Done;
             };
-            self.complete(line, completion.token, completion.result.is_ok());
+            self.complete(responder, completion.token, completion.result.is_ok());
             while let Some(token) = self.barriers.ready() {
-                match self.disk.submit(line.ram, token, Operation::Flush) {
-                    Submitted::Done(result) => self.complete(line, token, result.is_ok()),
+                match self.disk.submit(responder.ram, token, Operation::Flush) {
+                    Submitted::Done(result) => self.complete(responder, token, result.is_ok()),
                     Submitted::Pending => self.disk.start(),
                 }
             }
@@ -414,7 +439,7 @@ impl<D: Disk> Block<D> {
         Progress::More
     }
 
-    fn complete<W: Witness>(&mut self, line: &mut Line<'_, W>, token: u16, ok: bool) {
+    fn complete<W: Witness>(&mut self, responder: &mut Responder<'_, W>, token: u16, ok: bool) {
         let Some(flight) = self.flights.remove(token) else {
             return;
         };
@@ -422,97 +447,10 @@ impl<D: Disk> Block<D> {
             self.barriers.write_completed(epoch);
         }
         if ok {
-            line.succeed(flight.id, flight.status, &flight.data, flight.kind);
+            responder.succeed(flight.id, flight.status, &flight.data, flight.kind);
         } else {
-            line.fail(flight.id, flight.status, &flight.data, status::IOERR);
+            responder.fail(flight.id, flight.status, &flight.data, status::IOERR);
         }
         self.flights.recycle(flight.data);
     }
-}
-
-/// The way back to the driver.
-struct Line<'a, W> {
-    ram: &'a GuestRam,
-    queue: &'a mut Queue,
-    witness: &'a mut W,
-    /// Of a request that fails nobody knows what was written.
-    loses_count: bool,
-}
-
-impl<W: Witness> Line<'_, W> {
-    /// The request was served; what a read was to bring is in its buffers.
-    fn succeed(&mut self, id: BufferId, status_at: u64, data: &Data, kind: Kind) {
-        let whole = kind == Kind::Read || self.fill(&data.writable, &[]);
-        self.finish(id, status_at, data, status::OK, whole);
-    }
-
-    /// The request was not served.
-    fn fail(&mut self, id: BufferId, status_at: u64, data: &Data, status: u8) {
-        if self.loses_count {
-            self.witness
-                .see(&LatitudeEvent::Shown(Latitude::UNKNOWN_LEN).into());
-            return self.finish(id, status_at, data, status, false);
-        }
-        let whole = self.fill(&data.writable, &[]);
-        self.finish(id, status_at, data, status, whole);
-    }
-
-    /// The request was for the device id string (§5.2.6 (1.2)).
-    fn identify(&mut self, id: BufferId, status_at: u64, data: &Data, string: &[u8]) {
-        let whole = self.fill(&data.writable, string);
-        self.finish(id, status_at, data, status::OK, whole);
-    }
-
-    /// Writes the status byte and returns the chain; `whole` says whether all data buffers were
-    /// written.
-    fn finish(&mut self, id: BufferId, status_at: u64, data: &Data, status: u8, whole: bool) {
-        self.put_status(status_at, status);
-        // §2.4.8.2: the first `len` device-writable bytes have been written, no less.
-        let len = if whole { sum(&data.writable) + 1 } else { 0 };
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.queue.add_used(id, len, self.witness);
-    }
-
-    fn put_status(&self, at: u64, status: u8) {
-        if let Some(slice) = self.ram.slice(at, 1) {
-            slice.copy_from(&[status]);
-        }
-    }
-
-    /// Writes `start`, as far as there is room, and zeros behind it. A driver may rely on no byte
-    /// beyond the used `len` (§2.4.8.3), and `len` counts from the first byte: to tell it of the
-    /// status, all data before it has to be written, whatever became of the request. Gives whether
-    /// that was done; for more data than a disk would transfer in one piece it is not.
-    fn fill(&self, segments: &[Segment], start: &[u8]) -> bool {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        if sum(segments) > BYTES_PER_CALL {
-            return false;
-        }
-        let mut start = start;
-        for s in segments {
-            let Some(slice) = self.ram.slice(s.addr, s.len as usize) else {
-                return false;
-            };
-            let (now, later) = start.split_at(start.len().min(slice.len()));
-            start = later;
-            let mut at = 0;
-            while at < slice.len() {
-                let from = if at < now.len() {
-                    &now[at..]
-                } else {
-                    &ZEROS[..]
-                };
-                match slice.write(from, at) {
-                    Ok(n) if n > 0 => at += n,
-                    _ => return false,
-                }
-            }
-        }
-        true
-    }
-}
-
-/// Bytes in all of `segments`.
-fn sum(segments: &[Segment]) -> u64 {
-    segments.iter().map(|s| u64::from(s.len)).sum()
 }

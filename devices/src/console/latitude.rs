@@ -1,10 +1,10 @@
-//! What a console does otherwise where it makes use of latitudes (§5.3.6).
+//! The latitudes of the console device (§5.3.6).
 
 use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::port::Size;
-use crate::virtio::moments::Moments;
+use crate::virtio::call_timer::CallTimer;
 
 /// Sizes that a terminal can have, some of them out of the ordinary.
 const SIZES: [(u16, u16); 8] = [
@@ -18,44 +18,44 @@ const SIZES: [(u16, u16); 8] = [
     (65535, 65535),
 ];
 
-/// What the device is free to do, and does.
+/// The latitudes that the device makes use of, and what they have come to.
 #[derive(Default)]
-pub(super) struct Liberties {
+pub(super) struct ConsoleLatitudes {
     latitudes: Latitudes,
-    closings: Option<Moments>,
-    sizes: Option<Moments>,
+    closings: Option<CallTimer>,
+    sizes: Option<CallTimer>,
 }
 
-impl Liberties {
+impl ConsoleLatitudes {
     pub(super) fn new(latitudes: Latitudes, slot: u8) -> Self {
-        let moments = |latitude, between| Moments::new(latitudes, latitude, slot, between);
-        Liberties {
+        let timer = |latitude, between| CallTimer::new(latitudes, latitude, slot, between);
+        ConsoleLatitudes {
             latitudes,
-            closings: moments(Latitude::PORTS_OPEN_AND_CLOSE, 12),
-            sizes: moments(Latitude::SIZE_CHANGES, 8),
+            closings: timer(Latitude::PORTS_OPEN_AND_CLOSE, 12),
+            sizes: timer(Latitude::SIZE_CHANGES, 8),
         }
     }
 
-    /// What `latitude` is about has just been done; told if it was of the device's own accord.
+    /// The device has just done what `latitude` is about: tells so if it was because of the latitude.
     pub(super) fn tell<W: Witness>(&self, latitude: Latitude, witness: &mut W) {
         if self.latitudes.has(latitude) {
             witness.see(&LatitudeEvent::Shown(latitude).into());
         }
     }
 
-    /// Whether a port is removed when it is set up, and when it was closed. Port 0 stays: who sees the
-    /// guest's console sees it end otherwise.
+    /// Whether a port is removed when it is set up, and when it was closed. Port 0 stays: it is the
+    /// guest's console.
     pub(super) fn goes(&self, port: usize) -> bool {
         port != 0 && self.latitudes.has(Latitude::PORTS_COME_AND_GO)
     }
 
-    /// Whether input for a port is not kept until the driver has opened it. That of others than port 0
-    /// is: it may be for one who opens the port, and nobody else.
+    /// Whether input for a port is passed on before the driver has opened it. Only port 0 does so: input
+    /// for another port may be meant for the program that opens it.
     pub(super) fn takes_early(&self, port: usize) -> bool {
         port == 0 && self.latitudes.has(Latitude::EARLY_INPUT)
     }
 
-    /// Whether the size changes now and then.
+    /// Whether the size changes.
     pub(super) fn changes_size(&self) -> bool {
         self.sizes.is_some()
     }
@@ -63,7 +63,7 @@ impl Liberties {
     /// The device has been called: the new size, if it changes now.
     pub(super) fn new_size(&mut self) -> Option<Size> {
         let sizes = self.sizes.as_mut()?;
-        if !sizes.passes() {
+        if !sizes.elapses() {
             return None;
         }
         let (cols, rows) = sizes.draw.of(&SIZES);
@@ -76,7 +76,7 @@ impl Liberties {
         let Some(closings) = &mut self.closings else {
             return false;
         };
-        let closes = closings.passes();
+        let closes = closings.elapses();
         if closes {
             closings.slow_down();
         }

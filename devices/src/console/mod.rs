@@ -2,30 +2,30 @@
 //!
 //! * [`port`]: bytes between a port's virtqueues and the host.
 //! * `control`: what device and driver tell each other about ports (§5.3.6.2).
-//! * `latitude`: what the device does otherwise where it makes use of latitudes.
+//! * `messages`: the same on the control virtqueues.
+//! * `latitude`: the latitudes that the device makes use of.
 
 #![forbid(unsafe_code)]
 
 mod control;
 mod latitude;
+mod messages;
 pub mod port;
 #[cfg(test)]
 mod tests;
 
 use std::os::fd::RawFd;
 
-use stickler_conformance::event::{ConsoleEvent, ConsoleMessage, LatitudeEvent};
+use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::features::console as feature;
 use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
-use stickler_conformance::protocol::console::{CONTROL_LEN, event};
 use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::{Broken, Queue};
-use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress, VirtioDevice};
-use control::{Message, Notice, PortControl, PortFacts};
-use latitude::Liberties;
+use control::PortControl;
+use latitude::ConsoleLatitudes;
 use port::{Change, Port, PortBackend, Size, Tap};
 
 /// The most ports a console has: with the control queues they take 64 virtqueues.
@@ -80,14 +80,14 @@ pub enum BadPorts {
 pub struct Console {
     ports: Vec<Port>,
     names: Vec<Option<String>>,
-    /// By port: what was told.
+    /// By port: which messages were sent and received.
     control: Vec<PortControl>,
     features: u64,
     queue_sizes: Vec<u16>,
     /// The size of port 0's terminal.
     terminal: Size,
     config: [u8; CONFIG_LEN],
-    liberties: Liberties,
+    latitudes: ConsoleLatitudes,
     /// Features negotiated, and that they have been.
     negotiated: u64,
     /// Ports to be looked at, a bit each.
@@ -96,7 +96,7 @@ pub struct Console {
 
 /// What a virtqueue is for (§5.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum ConsoleQueue {
     /// The receiveq or the transmitq of a port.
     Port(usize),
     ControlReceive,
@@ -104,12 +104,12 @@ enum Role {
 }
 
 /// What the virtqueue `index` is for.
-fn role(index: u16) -> Role {
+fn role(index: u16) -> ConsoleQueue {
     match index {
-        0 | 1 => Role::Port(0),
-        CONTROL_RECEIVEQ => Role::ControlReceive,
-        CONTROL_TRANSMITQ => Role::ControlTransmit,
-        _ => Role::Port(usize::from(index / 2 - 1)),
+        0 | 1 => ConsoleQueue::Port(0),
+        CONTROL_RECEIVEQ => ConsoleQueue::ControlReceive,
+        CONTROL_TRANSMITQ => ConsoleQueue::ControlTransmit,
+        _ => ConsoleQueue::Port(usize::from(index / 2 - 1)),
     }
 }
 
@@ -137,7 +137,7 @@ impl Console {
             queue_sizes: Vec::new(),
             terminal: NO_TERMINAL,
             config: [0; CONFIG_LEN],
-            liberties: Liberties::default(),
+            latitudes: ConsoleLatitudes::default(),
             negotiated: 0,
             attention: 0,
         };
@@ -179,7 +179,7 @@ impl Console {
         self.ports.first().and_then(|p| p.backend.size())
     }
 
-    /// Writes the fields of the configuration. Gives whether they have changed.
+    /// Writes the fields of the configuration. Returns whether they have changed.
     fn write_fields(&mut self) -> bool {
         let before = self.config;
         let Size { cols, rows } = self.terminal;
@@ -208,10 +208,10 @@ impl Console {
         port == 0 || self.is_multiport()
     }
 
-    /// Whether input for a port is wanted. A port the driver has not opened has nobody to take it:
-    /// it waits on the host.
+    /// Whether input for a port is taken from the host. Input for a port that the driver has not opened
+    /// waits on the host.
     fn takes_input(&self, port: usize) -> bool {
-        !self.is_multiport() || self.is_open(port) || self.liberties.takes_early(port)
+        !self.is_multiport() || self.is_open(port) || self.latitudes.takes_early(port)
     }
 
     /// Whether the driver has opened a port.
@@ -230,8 +230,8 @@ impl Console {
             return Progress::Done;
         }
         let (receiveq, transmitq) = (receiveq(id), receiveq(id) + 1);
-        // What has come until now is looked at here; what comes from now on is news.
-        port.backend.take_news();
+        // What has come until now is looked at here; what comes from now on is activity.
+        port.backend.take_activity();
         let sent = on_queue(io, transmitq, |queue, ram, witness| {
             port.transmit(queue, ram, witness)
         });
@@ -249,15 +249,15 @@ impl Console {
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);
         // Input may have come after the last look for it, and room for output likewise.
-        let news = match self
+        let activity = match self
             .ports
             .get_mut(id)
-            .is_some_and(|port| port.backend.take_news())
+            .is_some_and(|port| port.backend.take_activity())
         {
             true => Progress::More,
             false => Progress::Done,
         };
-        both(both(sent, received), both(changed, news))
+        both(both(sent, received), both(changed, activity))
     }
 
     /// Takes note of what happened on the host's side of a port.
@@ -299,16 +299,16 @@ impl Console {
         progress
     }
 
-    /// What happens now and then, counted in what the device is called for.
-    fn now_and_then<W: Witness>(&mut self, io: &mut Io<'_, W>) {
-        if let Some(size) = self.liberties.new_size() {
+    /// Counts a call of the device, and does what is due by that.
+    fn run_timers<W: Witness>(&mut self, io: &mut Io<'_, W>) {
+        if let Some(size) = self.latitudes.new_size() {
             self.resize(size, io);
-            self.liberties.tell(Latitude::SIZE_CHANGES, io.witness);
+            self.latitudes.tell(Latitude::SIZE_CHANGES, io.witness);
             if let Some(control) = self.control.first_mut() {
                 control.host_changed(true, Change::Resized(size));
             }
         }
-        if self.liberties.closes() {
+        if self.latitudes.closes() {
             for (id, (control, port)) in self.control.iter_mut().zip(&self.ports).enumerate() {
                 if port.backend.is_open() {
                     control.host_changed(id == 0, Change::Closed);
@@ -316,140 +316,6 @@ impl Console {
                 }
             }
         }
-    }
-
-    // ---- Control messages (§5.3.6.2)
-
-    /// Takes the driver's messages.
-    fn take_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
-        on_queue(io, CONTROL_TRANSMITQ, |queue, ram, witness| {
-            for _ in 0..MESSAGES_PER_CALL {
-                let Some(chain) = queue.pop(ram, witness)? else {
-                    if queue.want_notifications(true) {
-                        continue;
-                    }
-                    return Ok(Progress::Done);
-                };
-                let id = chain.id;
-                let mut reader = Reader::new(ram, chain.buffers);
-                let message = reader.read_array().map(Message::decode);
-                let mut rest = [0; REST];
-                let count = reader.read(&mut rest);
-                if W::JUDGING {
-                    witness.see(
-                        &ConsoleEvent::DriverMessage(ConsoleMessage {
-                            id: message.map(|m| m.id),
-                            event: message.map_or(0, |m| m.event),
-                            value: message.map_or(0, |m| m.value),
-                            rest: &rest[..count],
-                            max_nr_ports: self.ports.len() as u32,
-                        })
-                        .into(),
-                    );
-                }
-                if let Some(message) = message {
-                    self.take_message(message);
-                }
-                queue.add_used(id, 0, witness);
-            }
-            Ok(Progress::More)
-        })
-    }
-
-    /// Acts on a message; those that make no sense change nothing.
-    fn take_message(&mut self, message: Message) {
-        let success = message.value == 1;
-        if message.event == event::DEVICE_READY {
-            // Where the driver has failed there is nobody to tell of ports.
-            if success {
-                self.control.iter_mut().for_each(PortControl::device_ready);
-            }
-            return;
-        }
-        let id = message.id as usize;
-        let size = self.size();
-        let (Some(control), Some(port)) = (self.control.get_mut(id), self.ports.get(id)) else {
-            return;
-        };
-        let mut goes = self.liberties.goes(id);
-        match message.event {
-            event::PORT_READY => {
-                control.port_ready(
-                    success,
-                    PortFacts {
-                        console: id == 0,
-                        named: self.names.get(id).is_some_and(Option::is_some),
-                        size: size.or(self.liberties.changes_size().then_some(self.terminal)),
-                        open: port.backend.is_open(),
-                    },
-                );
-                goes &= !control.was_removed();
-            }
-            event::PORT_OPEN => {
-                control.guest_opened(success);
-                self.attention |= 1 << id;
-                goes &= !success;
-            }
-            _ => goes = false,
-        }
-        if goes {
-            control.remove();
-        }
-    }
-
-    /// Sends what the driver has to be told, as far as it has given buffers for it.
-    fn send_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
-        on_queue(io, CONTROL_RECEIVEQ, |queue, ram, witness| {
-            for _ in 0..MESSAGES_PER_CALL {
-                let due = self.control.iter().enumerate();
-                let Some((id, notice)) = due.filter_map(|(id, c)| Some((id, c.next_due()?))).next()
-                else {
-                    return Ok(Progress::Done);
-                };
-                let (event, value) = notice.event_and_value();
-                // §5.3.6.2.1: ids are less than max_nr_ports, which is how many ports there are.
-                let message = Message {
-                    id: id as u32,
-                    event,
-                    value,
-                };
-                let Some(chain) = queue.pop(ram, witness)? else {
-                    if queue.want_notifications(true) {
-                        continue;
-                    }
-                    return Ok(Progress::Done);
-                };
-                let buffer = chain.id;
-                let fixed = message.encode();
-                let Size { cols, rows } = self.terminal;
-                let size = [cols.to_le_bytes(), rows.to_le_bytes()].concat();
-                let behind = match notice {
-                    Notice::Resize => &size[..],
-                    Notice::Name => self.names[id].as_deref().unwrap_or_default().as_bytes(),
-                    _ => &[],
-                };
-                let mut writer = Writer::new(ram, chain.buffers);
-                // A buffer that is too small for the message comes back empty; the message waits
-                // for a larger one.
-                if writer.remaining() >= (CONTROL_LEN + behind.len()) as u64 {
-                    writer.write(&fixed);
-                    writer.write(behind);
-                    if let Some(control) = self.control.get_mut(id) {
-                        control.sent(notice);
-                    }
-                    if let Some(latitude) = notice.latitude() {
-                        self.liberties.tell(latitude, witness);
-                    }
-                    if W::JUDGING {
-                        let id = message.id;
-                        witness.see(&ConsoleEvent::DeviceMessage { id, event, value }.into());
-                    }
-                }
-                let written = writer.written() as u32;
-                queue.add_used(buffer, written, witness);
-            }
-            Ok(Progress::More)
-        })
     }
 }
 
@@ -485,7 +351,7 @@ impl<W: Witness> VirtioDevice<W> for Console {
     }
 
     fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
-        self.liberties = Liberties::new(latitudes, slot);
+        self.latitudes = ConsoleLatitudes::new(latitudes, slot);
     }
 
     fn features(&self) -> u64 {
@@ -535,27 +401,41 @@ impl<W: Witness> VirtioDevice<W> for Console {
     fn activate(&mut self, _io: &mut Io<'_, W>) {}
 
     fn tick(&mut self, io: &mut Io<'_, W>) {
-        self.now_and_then(io);
+        self.run_timers(io);
         if self.is_multiport() {
             let _ = self.send_messages(io);
         }
     }
 
     fn reset(&mut self) {
-        self.negotiated = 0;
-        self.attention = 0;
-        self.control.fill(PortControl::default());
-        self.ports.iter_mut().for_each(Port::reset);
+        // Every field is named, so that a new one is not forgotten.
+        let Console {
+            ports,
+            names: _,
+            control,
+            features: _,
+            queue_sizes: _,
+            // The host's terminal has the size that it has.
+            terminal: _,
+            config: _,
+            latitudes: _,
+            negotiated,
+            attention,
+        } = self;
+        *negotiated = 0;
+        *attention = 0;
+        control.fill(PortControl::default());
+        ports.iter_mut().for_each(Port::reset);
     }
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
-        self.now_and_then(io);
+        self.run_timers(io);
         match role(queue) {
-            Role::Port(id) => self.serve_port(id, io),
+            ConsoleQueue::Port(id) => self.serve_port(id, io),
             // §5.3.2: the control queues exist with MULTIPORT only.
             _ if !self.is_multiport() => Progress::Done,
-            Role::ControlReceive => self.send_messages(io),
-            Role::ControlTransmit => {
+            ConsoleQueue::ControlReceive => self.send_messages(io),
+            ConsoleQueue::ControlTransmit => {
                 let taken = self.take_messages(io);
                 let sent = self.send_messages(io);
                 both(both(taken, sent), self.attend(io))

@@ -35,16 +35,17 @@ pub trait PortBackend: Send + 'static {
         None
     }
 
-    /// Whether something has come since this was last asked that [`change`](Self::change) has taken
-    /// note of, so that [`fd`](Self::fd) tells of it no more: there may be input, or room for output.
-    fn take_news(&mut self) -> bool {
+    /// Returns whether something has happened since the last call that [`change`](Self::change) has
+    /// looked at, so that [`fd`](Self::fd) does not report it any more: there may be input, or room for
+    /// output.
+    fn take_activity(&mut self) -> bool {
         false
     }
 
-    /// Takes input. Gives how many bytes, 0 if there are none at the moment.
+    /// Takes input. Returns how many bytes, 0 if there are none at the moment.
     fn read(&mut self, into: &mut [u8]) -> usize;
 
-    /// Takes output. Gives how many bytes were taken, 0 if there is no room at the moment. Bytes
+    /// Takes output. Returns how many bytes were taken, 0 if there is no room at the moment. Bytes
     /// that nobody will ever get are taken, too.
     fn write(&mut self, from: &[u8]) -> usize;
 
@@ -98,24 +99,24 @@ pub(super) struct Port {
     pub(super) backend: Box<dyn PortBackend>,
     output: Output,
     /// The chain being transmitted, while it has to wait for room.
-    transmitting: Held,
+    transmitting: HeldChain,
     /// How many of its bytes have been taken.
     transmitted: u64,
     /// The chain that the next input goes into.
-    receiving: Held,
+    receiving: HeldChain,
     /// How many chains input was put into.
     pub(super) inputs: u64,
 }
 
 /// A chain taken from a queue and yet to be returned.
 #[derive(Default)]
-struct Held {
+struct HeldChain {
     id: Option<BufferId>,
     /// Its buffers; kept for the allocation.
     buffers: Vec<Element>,
 }
 
-impl Held {
+impl HeldChain {
     fn hold(&mut self, id: BufferId, buffers: &[Element]) {
         self.id = Some(id);
         self.buffers.clear();
@@ -128,9 +129,9 @@ impl Port {
         Port {
             backend,
             output: Output::default(),
-            transmitting: Held::default(),
+            transmitting: HeldChain::default(),
             transmitted: 0,
-            receiving: Held::default(),
+            receiving: HeldChain::default(),
             inputs: 0,
         }
     }
@@ -150,7 +151,7 @@ impl Port {
         self.output.put(&mut *self.backend, &[byte]);
     }
 
-    /// Gives the host what has been taken from the driver.
+    /// Returns the host what has been taken from the driver.
     pub(super) fn flush(&mut self) {
         self.output.flush(&mut *self.backend);
     }

@@ -159,7 +159,7 @@ impl<'a> Gather<'a> {
             .filter(|slice| !slice.is_empty())
     }
 
-    /// Copies as many of the bytes as there are, and as fit, to `out`; gives how many.
+    /// Copies as many of the bytes as there are, and as fit, to `out`; returns how many.
     #[inline]
     pub fn copy_to(&self, out: &mut [u8]) -> usize {
         let mut filled = 0;

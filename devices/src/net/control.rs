@@ -58,7 +58,7 @@ impl<B: NetBackend> Net<B> {
         progress
     }
 
-    /// Carries out one command; gives what to acknowledge it with. All it changes is changed when it
+    /// Carries out one command; returns what to acknowledge it with. All it changes is changed when it
     /// returns, before the buffer is used.
     fn command<W: Witness>(
         &mut self,

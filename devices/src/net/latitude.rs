@@ -1,4 +1,4 @@
-//! What a network device does otherwise where it makes use of latitudes (§5.1.4, §5.1.6).
+//! The latitudes of the network device (§5.1.4, §5.1.6).
 
 mod packets;
 
@@ -10,12 +10,12 @@ use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::offload;
-use crate::virtio::moments::Moments;
+use crate::virtio::call_timer::CallTimer;
 
-/// What the device is free to do, and does.
-pub(super) struct Liberties {
+/// The latitudes that the device makes use of, and what they have come to.
+pub(super) struct NetLatitudes {
     flaps: Option<Flaps>,
-    announcements: Option<Moments>,
+    announcements: Option<CallTimer>,
     /// Packets of the device's own that are yet to come.
     early: Option<Early>,
     large: Option<Large>,
@@ -26,7 +26,7 @@ pub(super) struct Liberties {
 
 /// A link that goes down and comes up again.
 struct Flaps {
-    moments: Moments,
+    timer: CallTimer,
     /// It is down for so many calls more.
     down: u64,
 }
@@ -37,44 +37,40 @@ struct Early {
     left: u64,
 }
 
-/// Large packets now and then.
+/// Large packets, from time to time.
 struct Large {
-    moments: Moments,
+    timer: CallTimer,
     due: bool,
 }
 
-impl Liberties {
+impl NetLatitudes {
     pub(super) fn new(latitudes: Latitudes, slot: u8) -> Self {
         let numbers = |latitude| {
             latitudes
                 .has(latitude)
                 .then(|| latitudes.numbers(latitude, slot))
         };
-        let moments = |latitude, between| Moments::new(latitudes, latitude, slot, between);
-        Liberties {
-            flaps: moments(Latitude::LINK_FLAPS, 16).map(|moments| Flaps { moments, down: 0 }),
-            announcements: moments(Latitude::ANNOUNCE, 256),
+        let timer = |latitude, between| CallTimer::new(latitudes, latitude, slot, between);
+        NetLatitudes {
+            flaps: timer(Latitude::LINK_FLAPS, 16).map(|timer| Flaps { timer, down: 0 }),
+            announcements: timer(Latitude::ANNOUNCE, 256),
             early: numbers(Latitude::EARLY_PACKETS).map(|draw| Early { draw, left: 0 }),
-            large: moments(Latitude::LARGE_PACKETS, 8).map(|moments| Large {
-                moments,
-                due: false,
-            }),
+            large: timer(Latitude::LARGE_PACKETS, 8).map(|timer| Large { timer, due: false }),
             splits: numbers(Latitude::SPLIT_PACKETS),
             checksums: latitudes.has(Latitude::CHECKSUM_STATES).then_some(0),
         }
     }
 
-    /// Features that the device offers of its own accord.
+    /// Features that the device offers whatever is behind it.
     pub(super) fn features(&self) -> u64 {
-        // What state the packets' checksums have is seen to here, whatever stands behind the device.
         match self.checksums {
             Some(_) => feature::GUEST_CSUM,
             None => 0,
         }
     }
 
-    /// Whether there is anything that happens now and then.
-    pub(super) fn is_restless(&self) -> bool {
+    /// Whether anything depends on how often the device is called.
+    pub(super) fn has_timers(&self) -> bool {
         self.flaps.is_some() || self.announcements.is_some()
     }
 
@@ -103,7 +99,7 @@ impl Liberties {
         self.flaps.as_ref().is_none_or(|flaps| flaps.down == 0)
     }
 
-    /// The device has been called. Gives whether the link goes down or up now.
+    /// The device has been called. Returns whether the link goes down or up now.
     pub(super) fn flaps<W: Witness>(&mut self, witness: &mut W) -> bool {
         let Some(flaps) = &mut self.flaps else {
             return false;
@@ -111,11 +107,11 @@ impl Liberties {
         let moved = if flaps.down > 0 {
             flaps.down -= 1;
             flaps.down == 0
-        } else if flaps.moments.passes() {
-            // Not for long: a driver that knows the link to be down has no call for the device.
-            flaps.down = 1 + flaps.moments.draw.below(4);
-            // At first often, then less so: a network that never works is of no use.
-            flaps.moments.slow_down();
+        } else if flaps.timer.elapses() {
+            // Not for long: a driver that knows that the link is down does not call the device.
+            flaps.down = 1 + flaps.timer.draw.below(4);
+            // Less and less often: a network that never works is of no use.
+            flaps.timer.slow_down();
             true
         } else {
             false
@@ -126,20 +122,20 @@ impl Liberties {
         moved
     }
 
-    /// The device has been called. Gives whether the driver is to announce itself.
+    /// The device has been called. Returns whether the driver is to announce itself.
     pub(super) fn announces(&mut self) -> bool {
-        self.announcements.as_mut().is_some_and(Moments::passes)
+        self.announcements.as_mut().is_some_and(CallTimer::elapses)
     }
 
-    /// The driver is live, and asked to announce itself from the start.
+    /// Whether the driver is asked to announce itself as soon as it is live.
     pub(super) fn announces_at_once(&self) -> bool {
         self.announcements.is_some()
     }
 
-    /// The driver sends packets. There may be a large one for it; more than it sends itself are not.
+    /// The driver sends packets. There may be a large one for it, but no more of them than it sends itself.
     pub(super) fn transmits(&mut self) {
         if let Some(large) = &mut self.large {
-            large.due |= large.moments.passes();
+            large.due |= large.timer.elapses();
         }
     }
 

@@ -8,7 +8,7 @@
 //! * [`backend`]: what stands behind the device.
 //! * [`link`]: the cable.
 //! * `unusual`: received packets out of the ordinary.
-//! * `latitude`: what the device does otherwise where it makes use of latitudes.
+//! * `latitude`: the latitudes that the device makes use of.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +40,7 @@ pub use link::LinkHandle;
 
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 use filter::Filter;
-use latitude::Liberties;
+use latitude::NetLatitudes;
 use receive::Receiver;
 use steering::Flows;
 use transmit::Peek;
@@ -55,10 +55,10 @@ const QUEUE_SIZE: u16 = 256;
 /// Packets, or commands, that one call handles.
 const BUDGET: usize = 256;
 
-/// Of the packets that ask for nothing rules get to see the first ones after a reset: whose they are
-/// is still to be learnt. …
+/// Of the packets that ask for nothing, rules see the first ones after a reset: they learn the driver's
+/// addresses from them, …
 const SHOWN: u32 = 256;
-/// … And those after the driver was asked to announce itself.
+/// … and those after the driver was asked to announce itself.
 const SHOWN_ANNOUNCING: u32 = 1 << 17;
 
 /// What the device does itself, whatever is behind it.
@@ -84,10 +84,10 @@ const BACKEND_FEATURES: u64 =
 pub struct Net<B> {
     backend: B,
     link: LinkHandle,
-    /// Where received packets are to be out of the ordinary.
+    /// Makes received packets unusual, where a latitude is used.
     unusual: Option<Unusual>,
-    liberties: Liberties,
-    /// The address of the card, which it has again after a reset.
+    latitudes: NetLatitudes,
+    /// The address of the card after each reset.
     permanent_mac: Mac,
     offered: u64,
     queue_sizes: Vec<u16>,
@@ -103,7 +103,7 @@ pub struct Net<B> {
     flows: Flows,
     receiver: Receiver,
     peek: Peek,
-    /// So many packets more that ask for nothing are shown to rules nevertheless.
+    /// How many more packets that ask for nothing are shown to rules nevertheless.
     to_show: u32,
     /// A command's data.
     command: Box<[u8]>,
@@ -156,7 +156,7 @@ impl Config {
 
 /// Which virtqueue an index is (§5.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum NetQueue {
     /// receiveq of the pair, counted from 0.
     Receive(u16),
     /// transmitq of the pair, counted from 0.
@@ -186,7 +186,7 @@ impl<B: NetBackend> Net<B> {
             backend,
             link: link.clone(),
             unusual: None,
-            liberties: Liberties::new(Latitudes::default(), 0),
+            latitudes: NetLatitudes::new(Latitudes::default(), 0),
             permanent_mac: mac,
             offered,
             queue_sizes: vec![QUEUE_SIZE; usize::from(2 * max_pairs + 1)],
@@ -206,27 +206,50 @@ impl<B: NetBackend> Net<B> {
         Ok((net, link))
     }
 
-    /// What is behind the device.
+    /// The backend.
     pub fn backend(&self) -> &B {
         &self.backend
     }
 
     /// Makes the device one fresh from reset.
     fn restart(&mut self) {
-        self.liberties.reset();
-        let (mac, status) = (self.permanent_mac, self.link_status());
-        self.config = Config::new(mac, status, self.max_pairs, self.offered);
-        self.set_features(0);
-        self.flows.clear();
-        self.receiver.clear();
+        self.latitudes.reset();
+        let status = self.link_status();
+        // Every field is named, so that a new one is not forgotten.
+        let Net {
+            backend: _,
+            link: _,
+            latitudes: _,
+            unusual,
+            permanent_mac,
+            offered,
+            queue_sizes: _,
+            max_pairs,
+            config,
+            // Follow from the features, below.
+            negotiated: _,
+            offloads: _,
+            filter: _,
+            pairs,
+            flows,
+            receiver,
+            // Their contents do not outlive a call.
+            peek: _,
+            command: _,
+            to_show,
+        } = self;
+        *config = Config::new(*permanent_mac, status, *max_pairs, *offered);
         // §5.1.6.5.5: multiqueue is disabled by default.
-        self.pairs = 1;
-        self.to_show = SHOWN;
-        if let Some(unusual) = &mut self.unusual {
+        *pairs = 1;
+        flows.clear();
+        receiver.clear();
+        *to_show = SHOWN;
+        if let Some(unusual) = unusual {
             unusual.reset();
-            // What is acknowledged has to be seen.
-            self.to_show = u32::MAX;
+            // Packets that are acknowledged have to be seen.
+            *to_show = u32::MAX;
         }
+        self.set_features(0);
     }
 
     fn set_features(&mut self, features: u64) {
@@ -256,26 +279,26 @@ impl<B: NetBackend> Net<B> {
     /// Which virtqueue `index` is. §5.1.2: receive and transmit queues take turns, the control
     /// virtqueue comes behind the last pair. (The text numbers the pairs from 1 and yet says 2N for
     /// receiveqN; every driver has receiveq1 at 0.)
-    fn role(&self, index: u16) -> Option<Role> {
+    fn role(&self, index: u16) -> Option<NetQueue> {
         let pairs = if self.has(feature::MQ) {
             self.max_pairs
         } else {
             1
         };
         if index == 2 * pairs {
-            self.has(feature::CTRL_VQ).then_some(Role::Control)
+            self.has(feature::CTRL_VQ).then_some(NetQueue::Control)
         } else if index > 2 * pairs {
             None
         } else if index.is_multiple_of(2) {
-            Some(Role::Receive(index / 2))
+            Some(NetQueue::Receive(index / 2))
         } else {
-            Some(Role::Transmit(index / 2))
+            Some(NetQueue::Transmit(index / 2))
         }
     }
 
     /// VIRTIO_NET_S_LINK_UP as the link is.
     fn link_status(&self) -> u16 {
-        if self.link.is_up() && self.liberties.link_up() {
+        if self.link.is_up() && self.latitudes.link_up() {
             status::LINK_UP
         } else {
             0
@@ -307,13 +330,13 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
-    /// What happens now and then, counted in what the device is called for.
-    fn now_and_then<W: Witness>(&mut self, io: &mut Io<'_, W>) {
-        if !self.liberties.is_restless() || io.queue(0).is_none() {
+    /// Counts a call of the device, and does what is due by that.
+    fn run_timers<W: Witness>(&mut self, io: &mut Io<'_, W>) {
+        if !self.latitudes.has_timers() || io.queue(0).is_none() {
             return;
         }
-        let announce = self.liberties.announces();
-        if self.has(feature::STATUS) && self.liberties.flaps(io.witness) || announce {
+        let announce = self.latitudes.announces();
+        if self.has(feature::STATUS) && self.latitudes.flaps(io.witness) || announce {
             self.update_status(announce, io.signals);
         }
     }
@@ -326,8 +349,8 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn set_latitudes(&mut self, latitudes: Latitudes, slot: u8) {
         self.unusual = Unusual::new(latitudes, slot);
-        self.liberties = Liberties::new(latitudes, slot);
-        self.offered |= self.liberties.features();
+        self.latitudes = NetLatitudes::new(latitudes, slot);
+        self.offered |= self.latitudes.features();
         self.restart();
     }
 
@@ -385,14 +408,14 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
         );
         // Buffers in the receive queues are looked for when there is a packet to put in them.
         for pair in 0..self.max_pairs {
-            if self.role(2 * pair) == Some(Role::Receive(pair))
+            if self.role(2 * pair) == Some(NetQueue::Receive(pair))
                 && let Some(queue) = io.queue(2 * pair)
             {
                 queue.want_notifications(false);
             }
         }
-        self.liberties.activate();
-        if self.liberties.announces_at_once() {
+        self.latitudes.activate();
+        if self.latitudes.announces_at_once() {
             self.update_status(true, io.signals);
         }
     }
@@ -402,21 +425,21 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn tick(&mut self, io: &mut Io<'_, W>) {
-        self.now_and_then(io);
+        self.run_timers(io);
     }
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
-        self.now_and_then(io);
+        self.run_timers(io);
         match self.role(queue) {
-            Some(Role::Transmit(pair)) => {
-                self.liberties.transmits();
+            Some(NetQueue::Transmit(pair)) => {
+                self.latitudes.transmits();
                 let sent = self.transmit(queue, pair, io);
                 // An answer may be there already.
                 let received = self.receive(io);
                 sent.and(received)
             }
-            Some(Role::Receive(_)) => self.receive(io),
-            Some(Role::Control) => self.control(queue, io),
+            Some(NetQueue::Receive(_)) => self.receive(io),
+            Some(NetQueue::Control) => self.control(queue, io),
             None => Progress::Done,
         }
     }
@@ -428,7 +451,7 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn host_ready(&mut self, index: usize, io: &mut Io<'_, W>) -> Progress {
-        self.now_and_then(io);
+        self.run_timers(io);
         match index.checked_sub(1) {
             None => self.link_changed(io.signals),
             Some(index) => self.backend.host_ready(index),

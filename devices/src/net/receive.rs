@@ -24,13 +24,13 @@ pub(super) struct Receiver {
     /// Room for a header and a packet.
     frame: Box<[u8]>,
     /// The packet in `frame` waits for buffers.
-    held: Option<Held>,
+    held: Option<HeldPacket>,
     /// The buffers taken from each receive queue and not used yet.
     stocks: Vec<Stock>,
 }
 
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldPacket {
     /// Bytes of header and packet.
     len: usize,
     /// The queue pair of its flow.
@@ -183,7 +183,7 @@ impl<B: NetBackend> Net<B> {
             let index = 2 * pair;
             if let Some(queue) = io.queue(index)
                 && self.receiver.stocks.len() > usize::from(pair)
-                && self.role(index) == Some(super::Role::Receive(pair))
+                && self.role(index) == Some(super::NetQueue::Receive(pair))
                 // §5.1.6.4.1: all buffers of a packet are used together.
                 && queue.publish()
             {
@@ -218,14 +218,14 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
-    /// Gets the next packet the driver is to have. Gives whether there is one.
+    /// Gets the next packet the driver is to have. Returns whether there is one.
     fn take<W: Witness>(&mut self, source: u16, budget: &mut usize, witness: &mut W) -> bool {
         while *budget > 0 {
             *budget -= 1;
             let Some((head, room)) = self.receiver.frame.split_at_mut_checked(header::LEN) else {
                 return false;
             };
-            let own = self.liberties.packet(room, self.offloads, witness);
+            let own = self.latitudes.packet(room, self.offloads, witness);
             let next = own.map(|(header, len)| Received { header, len });
             let Some(Received { header, len }) =
                 next.or_else(|| self.backend.receive(source, room))
@@ -244,7 +244,7 @@ impl<B: NetBackend> Net<B> {
                 continue;
             };
             if self.offloads & feature::GUEST_CSUM != 0 {
-                header = self.liberties.state_checksum(header, packet, witness);
+                header = self.latitudes.state_checksum(header, packet, witness);
             }
             let unusual = match &mut self.unusual {
                 Some(unusual) => unusual.make(&mut header, packet, self.offloads),
@@ -256,7 +256,7 @@ impl<B: NetBackend> Net<B> {
                 0
             };
             head.copy_from_slice(&header::encode(&header));
-            self.receiver.held = Some(Held {
+            self.receiver.held = Some(HeldPacket {
                 len: header::LEN + len,
                 pair,
                 unusual,
@@ -311,7 +311,7 @@ impl<B: NetBackend> Net<B> {
             return Delivery::Dropped;
         };
         let mut pieces = None;
-        if mergeable && let Some(split) = self.liberties.split(held.len, chains) {
+        if mergeable && let Some(split) = self.latitudes.split(held.len, chains) {
             while stock.chains.len() < usize::from(split.buffers)
                 && !stock.is_full(queue.size(), true)
                 && matches!(stock_up(stock, queue, io.ram, io.witness), Ok(true))
@@ -325,7 +325,7 @@ impl<B: NetBackend> Net<B> {
             split => u16::try_from(split).unwrap_or(chains),
         };
         if chains > needed {
-            self.liberties.was_split(io.witness);
+            self.latitudes.was_split(io.witness);
         }
         // §5.1.6.3.2, §5.1.6.4.1: how many buffers the packet is spread over; 1 if they are not
         // merged.

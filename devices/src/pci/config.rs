@@ -138,7 +138,7 @@ impl ConfigSpace {
         self.allow(register::COMMAND, &[0, 0]);
     }
 
-    /// Gives the function the interrupt pin INTA#.
+    /// Returns the function the interrupt pin INTA#.
     pub fn add_interrupt_pin(&mut self) {
         self.put(register::INTERRUPT_PIN, &[1]);
         self.allow(register::INTERRUPT_LINE, &[0xff]);
@@ -175,7 +175,7 @@ impl ConfigSpace {
     }
 
     /// Adds a BAR of `len` bytes in I/O space, a power of two from 4 to 256, in the first register
-    /// that is free. Gives its index, if there is one.
+    /// that is free. Returns its index, if there is one.
     pub fn add_io_bar(&mut self, len: u64) -> Option<usize> {
         let free = |i: &usize| {
             self.bars[*i].is_none() && !(*i > 0 && self.bars[*i - 1].is_some_and(|bar| bar.wide))
@@ -212,7 +212,7 @@ impl ConfigSpace {
     }
 
     /// Appends a capability: `body` is what follows its id and next pointer, `writable` the bits of
-    /// it that software may write. Gives its offset, or `None` if there is no room.
+    /// it that software may write. Returns its offset, or `None` if there is no room.
     pub fn add_capability(&mut self, id: u8, body: &[u8], writable: &[u8]) -> Option<u8> {
         self.add_capability_at(self.next_capability, id, body, writable)
     }

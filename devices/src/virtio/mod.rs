@@ -15,10 +15,10 @@ use stickler_conformance::Tallies;
 
 use crate::memory::GuestRam;
 
+pub(crate) mod call_timer;
 mod core;
 pub mod device;
 mod locked;
-pub(crate) mod moments;
 pub mod pci;
 pub mod queue;
 pub mod stream;

@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         self.0.remaining
     }
 
-    /// Reads as many bytes as there are and `into` has room for. Gives how many.
+    /// Reads as many bytes as there are and `into` has room for. Returns how many.
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|r| !r.is_empty()) {
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         (self.read(&mut bytes) == N).then_some(bytes)
     }
 
-    /// Passes over `count` bytes, or all that are left if they are fewer. Gives how many.
+    /// Passes over `count` bytes, or all that are left if they are fewer. Returns how many.
     pub fn skip(&mut self, count: u64) -> u64 {
         self.0.skip(count)
     }
@@ -81,7 +81,7 @@ impl<'a> Writer<'a> {
         self.0.passed
     }
 
-    /// Writes as much of `from` as there is room for. Gives how many bytes.
+    /// Writes as much of `from` as there is room for. Returns how many bytes.
     pub fn write(&mut self, from: &[u8]) -> usize {
         let mut done = 0;
         while let Some(rest) = from.get(done..).filter(|r| !r.is_empty()) {
@@ -95,7 +95,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Passes over `count` bytes, or all that are left if they are fewer: they have been written
-    /// through [`slices`](Self::slices). Gives how many.
+    /// through [`slices`](Self::slices). Returns how many.
     pub fn skip(&mut self, count: u64) -> u64 {
         self.0.skip(count)
     }
@@ -166,7 +166,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves past the next bytes: at most `max`, and those that lie in one buffer. Gives where they
+    /// Moves past the next bytes: at most `max`, and those that lie in one buffer. Returns where they
     /// lie, `None` at the end. Buffers of chains lie in memory; if one does not, the stream ends.
     fn take(&mut self, max: u64) -> Option<VolatileSlice<'a>> {
         if max == 0 {

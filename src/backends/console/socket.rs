@@ -143,7 +143,7 @@ impl PortBackend for SocketPort {
         }
     }
 
-    fn take_news(&mut self) -> bool {
+    fn take_activity(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 

@@ -191,7 +191,7 @@ impl PortBackend for StreamPort {
         Some(Change::Resized(size))
     }
 
-    fn take_news(&mut self) -> bool {
+    fn take_activity(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 

@@ -226,11 +226,11 @@ fn a_client_opens_talks_and_closes() {
     wait_for_fd(port.epoll());
     assert_eq!(port.change(), Some(Change::Opened));
     assert!(port.is_open());
-    port.take_news();
+    port.take_activity();
     client.write_all(b"hello").expect("room");
     assert_eq!(port.change(), None);
-    assert!(port.take_news(), "the descriptor tells of it no more");
-    assert!(!port.take_news());
+    assert!(port.take_activity(), "the descriptor tells of it no more");
+    assert!(!port.take_activity());
     assert_eq!(read_all(&mut port), "hello");
     assert_eq!(port.write(b"world"), 5);
     let mut bytes = [0; 5];

@@ -42,9 +42,9 @@ declare! {
     "device.used.len-before-idx":
         "virtio/queue/split/rings.rs", "virtio/queue/tests/rings.rs" used_entries_become_visible_together;
     "device.used.len-written":
-        "block/mod.rs", "block/tests/mod.rs" errors_of_the_disk_become_ioerr;
+        "block/respond.rs", "block/tests/mod.rs" errors_of_the_disk_become_ioerr;
     "device.used.more-written":
-        "block/mod.rs", "block/tests/mod.rs" a_failed_request_of_excessive_size_says_nothing_of_its_data;
+        "block/respond.rs", "block/tests/mod.rs" a_failed_request_of_excessive_size_says_nothing_of_its_data;
     "device.notify.flags.values":
         "virtio/queue/split/mod.rs", "virtio/queue/tests/notifications.rs" notifications_are_asked_for_in_either_way;
     "device.notify.flags.suppressing":

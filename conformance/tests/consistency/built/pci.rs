@@ -4,7 +4,7 @@ use super::declare;
 
 declare! {
     "device.pci.conventional":
-        "pci/config.rs", "pci/tests.rs" header_bits_are_writable_where_they_should_be;
+        "pci/config.rs", "pci/tests/mod.rs" header_bits_are_writable_where_they_should_be;
     "device.pci.id.vendor":
         "virtio/pci/capabilities.rs", "virtio/pci/tests/discovery.rs" every_device_type_has_its_identity;
     "device.pci.id.device":

@@ -292,7 +292,7 @@ impl Rig {
         self.read(at, 1)[0]
     }
 
-    /// Makes a chain of these buffers available; gives its head.
+    /// Makes a chain of these buffers available; returns its head.
     pub(super) fn offer(&mut self, buffers: &[Buffer]) -> u16 {
         let head = self.next_descriptor % self.size;
         for (i, &(addr, len, write)) in buffers.iter().enumerate() {

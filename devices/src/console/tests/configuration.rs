@@ -18,8 +18,8 @@ fn the_configuration_is_laid_out_as_specified() {
     );
     assert_eq!(device.queue_sizes(), [128, 128, 64, 64, 128, 128, 128, 128]);
     assert_eq!(device.host_fds().len(), 3);
-    assert_eq!(role(4), Role::Port(1));
-    assert_eq!(role(7), Role::Port(2));
+    assert_eq!(role(4), ConsoleQueue::Port(1));
+    assert_eq!(role(7), ConsoleQueue::Port(2));
     assert_eq!((receiveq(0), receiveq(1), receiveq(2)), (0, 4, 6));
 }
 

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proptest::prelude::*;
+use stickler_conformance::protocol::console::{CONTROL_LEN, event};
 
+use super::control::Message;
 use super::*;
 use crate::testing::{Bench, Buffer};
 use crate::virtio::Signals;
@@ -102,7 +104,7 @@ impl PortBackend for Host {
         Some(change)
     }
 
-    fn take_news(&mut self) -> bool {
+    fn take_activity(&mut self) -> bool {
         std::mem::take(&mut self.lock().news)
     }
 

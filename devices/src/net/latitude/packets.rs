@@ -97,7 +97,7 @@ fn segmented(frame: &mut [u8], gso_type: u8) -> Option<(NetHeader, usize)> {
     Some((header, len))
 }
 
-/// Writes an Ethernet header; gives what is behind it.
+/// Writes an Ethernet header; returns what is behind it.
 fn begin(packet: &mut [u8], ethertype: u16) -> Option<&mut [u8]> {
     let (header, payload) = packet.split_at_mut_checked(ETHERNET)?;
     header[..6].fill(0xff);

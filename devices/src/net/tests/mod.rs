@@ -94,7 +94,7 @@ fn card(pairs: u16, features: u64) -> Card {
 }
 
 impl Card {
-    /// Offers `buffers` and notifies; gives what was returned.
+    /// Offers `buffers` and notifies; returns what was returned.
     fn do_queue(&mut self, queue: u16, buffers: &[Buffer<'_>]) -> Vec<Returned> {
         self.bench.offer(queue, buffers);
         self.bench.notify(queue);
@@ -217,12 +217,12 @@ fn the_configuration_is_laid_out_by_what_is_offered() {
 fn the_control_virtqueue_is_behind_the_last_pair_that_was_negotiated() {
     let (mut net, _) = device(0, 3);
     net.set_features(f::CTRL_VQ);
-    assert_eq!(net.role(2), Some(Role::Control));
+    assert_eq!(net.role(2), Some(NetQueue::Control));
     assert_eq!(net.role(3), None);
     net.set_features(f::CTRL_VQ | f::MQ);
-    assert_eq!(net.role(2), Some(Role::Receive(1)));
-    assert_eq!(net.role(5), Some(Role::Transmit(2)));
-    assert_eq!(net.role(6), Some(Role::Control));
+    assert_eq!(net.role(2), Some(NetQueue::Receive(1)));
+    assert_eq!(net.role(5), Some(NetQueue::Transmit(2)));
+    assert_eq!(net.role(6), Some(NetQueue::Control));
     net.set_features(0);
     assert_eq!(net.role(2), None);
 }

@@ -228,7 +228,7 @@ fn making_use_of(latitude: Latitude) -> Rig {
     })
 }
 
-/// Maps an event (a queue, or configuration changes) to `vector`; gives to what it is mapped then.
+/// Maps an event (a queue, or configuration changes) to `vector`; returns to what it is mapped then.
 fn map(rig: &Rig, queue: Option<u16>, vector: u16) -> u16 {
     let field = match queue {
         None => reg::MSIX_CONFIG,

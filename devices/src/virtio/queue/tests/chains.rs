@@ -4,7 +4,7 @@ use stickler_conformance::event::IndirectFault;
 
 use super::*;
 
-/// Exposes one chain and takes it; gives how its walk ended.
+/// Exposes one chain and takes it; returns how its walk ended.
 fn end_of(driver: &mut Driver, head: u16) -> ChainEnd {
     let mut queue = driver.queue(false);
     driver.idx = 0;

@@ -1,20 +1,19 @@
-//! Moments at which a device does what it does now and then.
+//! A timer that counts calls of the device instead of time, so that a seed makes the same device again.
 
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::{Latitude, Latitudes};
 
-/// Moments, counted in what the device is called for and never in time: so that the same device does
-/// the same again.
-pub(crate) struct Moments {
-    /// What further is left open is drawn from it as well.
+/// Elapses once in so many calls, at numbers of calls that are drawn.
+pub(crate) struct CallTimer {
+    /// What else is left open is drawn from it as well.
     pub(crate) draw: Draw,
-    /// So many calls from one to the next, on average.
+    /// Calls from one time to the next, on average.
     between: u64,
     left: u64,
 }
 
-impl Moments {
-    /// Those of `latitude`, if the device in `slot` makes use of it.
+impl CallTimer {
+    /// The timer of `latitude`, if the device in `slot` makes use of it.
     pub(crate) fn new(
         latitudes: Latitudes,
         latitude: Latitude,
@@ -26,15 +25,15 @@ impl Moments {
         }
         let mut draw = latitudes.numbers(latitude, slot);
         let left = 1 + draw.below(between);
-        Some(Moments {
+        Some(CallTimer {
             draw,
             between,
             left,
         })
     }
 
-    /// The device has been called: whether this is one.
-    pub(crate) fn passes(&mut self) -> bool {
+    /// Counts a call of the device. Returns whether the timer has elapsed; it starts anew then.
+    pub(crate) fn elapses(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         if self.left > 0 {
             return false;
@@ -43,7 +42,7 @@ impl Moments {
         true
     }
 
-    /// From now on there are half as many.
+    /// Doubles the time between, up to a limit.
     pub(crate) fn slow_down(&mut self) {
         self.between = (2 * self.between).min(4096);
     }
