@@ -36,14 +36,14 @@ pub(super) struct Unusual {
     draw: Draw,
     /// None has been so in this life of the device.
     fresh: bool,
-    last: [Option<Segment>; REMEMBERED],
+    last: [Option<TcpSegment>; REMEMBERED],
     /// Which of these is the oldest.
     oldest: usize,
 }
 
 /// A segment that comes, or came, out of the ordinary.
 #[derive(Clone, Copy)]
-struct Segment {
+struct TcpSegment {
     /// A hash of what tells it from others.
     hash: u64,
     latitude: Latitude,
@@ -99,7 +99,7 @@ impl Unusual {
                     return None;
                 }
                 let latitude = self.draw.of(&self.latitudes);
-                self.last[self.oldest] = Some(Segment {
+                self.last[self.oldest] = Some(TcpSegment {
                     hash,
                     latitude,
                     times: 1,
