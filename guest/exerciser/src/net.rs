@@ -60,10 +60,13 @@ impl Network {
 
 /// Brings the interface up, talks to the host, gives the device commands, and talks again.
 pub(crate) fn exercise() -> Result {
-    use_again()?;
+    let network = Network::chosen()?;
+    bring_up()?;
+    talk::all(network)?;
+    talk::much(network)?;
     commands()?;
     bring_up()?;
-    talk::all(Network::chosen()?).context("after the commands")
+    talk::all(network).context("after the commands")
 }
 
 /// Brings the interface up and talks to the host.
