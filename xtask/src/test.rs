@@ -168,6 +168,7 @@ fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()
     for program in ["foreign", "rogue"] {
         guest::write_program(&dir.join(program), program, &equipment.programs)?;
     }
+    fs::copy(equipment.programs.path("rogue"), dir.join("rogue-program"))?;
     guest::write_loader(&dir.join("loader"), kernel, &equipment.busybox)
 }
 

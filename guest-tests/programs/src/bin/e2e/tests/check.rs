@@ -193,6 +193,21 @@ fn runs_of_one_kernel() -> Vec<Test> {
             }
             Ok(())
         }),
+        Test::new("check-program-of-the-host", |setting| {
+            let program = setting.kernels.join(SUITE).join("rogue-program");
+            let outcome = check(setting)
+                .option("--modules", "", &modules(setting, SUITE), "")
+                .with(["--latitude", "none"])
+                .report_to(&setting.scratch.join("report"))
+                .with(["--".into(), program.into_os_string()])
+                .finish()?;
+            setting.keep_log(&outcome.text())?;
+            outcome.expect_code(1)?;
+            outcome.expect_violations(&[VIOLATED, "status.undefined-bits"])?;
+            let run = runs(&outcome).first().context("there is no run")?;
+            ensure!(run["failures"][0]["step"] == "prohibition", "{run}");
+            Ok(())
+        }),
     ]
 }
 
