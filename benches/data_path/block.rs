@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use criterion::{Criterion, Throughput};
 use stickler::backends::disk::{DiskImage, DiskSpec};
-use stickler_conformance::protocol::block::{HEADER_LEN, SECTOR, kind, status};
+use stickler_conformance::device::block::{HEADER_LEN, SECTOR, kind, status};
 use stickler_conformance::{DeviceKind, Unjudged, Witness};
 use stickler_devices::block::Block;
 use stickler_devices::virtio::VirtioDevice;

@@ -177,9 +177,9 @@ impl<W: Witness, D: VirtioDevice<W>> Live<D, W> {
 
 /// A judge that has seen its driver initialize the device.
 pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
+    use stickler_conformance::device::net;
     use stickler_conformance::event::{FeatureEvent, Register, RegisterEvent, StatusEvent};
     use stickler_conformance::layout::{Structure, status};
-    use stickler_conformance::protocol::net;
     let offered = offered | features::VERSION_1 | features::RING_EVENT_IDX;
     let mut judge = Judge::new(DeviceId { slot: 1, kind }, offered, Box::new(Panics));
     judge.see(&StatusEvent::Written { from: 0, to: 0 }.into());

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use stickler_conformance::protocol::net::HEADER_LEN;
+use stickler_conformance::device::net::HEADER_LEN;
 use stickler_conformance::{DeviceKind, Unjudged, Witness};
 use stickler_devices::net::{Discard, Net};
 use stickler_devices::virtio::VirtioDevice;

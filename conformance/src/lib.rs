@@ -11,8 +11,9 @@
 //! * [`rules`]: one file a chapter; each declares its requirements and judges events against them.
 //! * `built`: what the specification demands of devices.
 //! * [`latitude`]: what it leaves to devices.
-//! * [`device`]: what it fixes of each device type; [`layout`], [`features`]: of all.
-//! * [`protocol`], [`packet`]: what driver and device exchange.
+//! * [`device`]: what it fixes of each device type, and the numbers that driver and device exchange;
+//!   [`layout`], [`features`]: of all.
+//! * [`packet`]: the headers of packets.
 //! * [`advice`]: what a violation looks like, and how a driver is mended.
 //! * [`judge`]: hands each event to the rules; [`tally`]: what is counted.
 
@@ -29,7 +30,6 @@ pub mod judge;
 pub mod latitude;
 pub mod layout;
 pub mod packet;
-pub mod protocol;
 pub mod requirement;
 pub mod rules;
 pub mod session;

@@ -89,6 +89,8 @@ pub struct FeatureBit {
     /// It says what the device is, and is no offer that could be left out: a device that has it always
     /// offers it.
     pub essential: bool,
+    /// A driver should accept it where it is offered.
+    pub recommended: bool,
 }
 
 impl FeatureBit {
@@ -100,6 +102,7 @@ impl FeatureBit {
             requires: 0,
             companion: 0,
             essential: false,
+            recommended: false,
         }
     }
 
@@ -115,6 +118,14 @@ impl FeatureBit {
     const fn with(self, other: u64) -> Self {
         FeatureBit {
             companion: other,
+            ..self
+        }
+    }
+
+    /// A driver should accept it.
+    const fn recommended(self) -> Self {
+        FeatureBit {
+            recommended: true,
             ..self
         }
     }
@@ -153,6 +164,12 @@ impl DeviceKind {
     /// The feature bits that say what the device is.
     pub fn essential_features(self) -> u64 {
         let bits = self.facts().features.iter().filter(|bit| bit.essential);
+        bits.fold(0, |all, bit| all | bit.mask)
+    }
+
+    /// The feature bits that a driver should accept where they are offered.
+    pub fn recommended_features(self) -> u64 {
+        let bits = self.facts().features.iter().filter(|bit| bit.recommended);
         bits.fold(0, |all, bit| all | bit.mask)
     }
 

@@ -6,11 +6,11 @@ use super::read_only::ReadOnlyFields;
 use crate::advice::advice;
 use crate::device::DeviceKind;
 use crate::device::block::WRITEBACK as WRITEBACK_FIELD;
+use crate::device::block::kind;
 use crate::event::{BlockRequest, ControlEvent, DataEvent, FeatureEvent, RegisterEvent};
 use crate::features::block;
 use crate::judge::Verdicts;
 use crate::layout::{Structure, status};
-use crate::protocol::block::kind;
 use crate::requirement::requirements;
 use crate::session::Session;
 

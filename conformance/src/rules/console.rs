@@ -6,14 +6,14 @@ use super::read_only::ReadOnlyFields;
 use crate::advice::advice;
 use crate::device::DeviceKind;
 use crate::device::console::port_of;
+use crate::device::console::{CONTROL_LEN, event};
+use crate::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use crate::event::{
     Buffer, ChainEnd, ConsoleEvent, ConsoleMessage, ControlEvent, DataEvent, QueueEvent,
 };
 use crate::features::console;
 use crate::judge::Verdicts;
 use crate::layout::status;
-use crate::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
-use crate::protocol::console::{CONTROL_LEN, event};
 use crate::requirement::requirements;
 use crate::session::Session;
 

@@ -1,10 +1,10 @@
 //! The console device (§5.3).
 
 use stickler_conformance::DeviceKind::Console;
-use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
-use stickler_conformance::protocol::console::event::{
+use stickler_conformance::device::console::event::{
     CONSOLE_PORT, DEVICE_ADD, DEVICE_READY, PORT_OPEN, PORT_READY,
 };
+use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
 
 use crate::play::{Play, r, w};
 use crate::table::{Case, case};

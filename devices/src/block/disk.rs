@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use crate::memory::GuestRam;
 
 /// Bytes of a sector, the unit of `capacity` and of requests (§5.2.4, §5.2.6).
-pub const SECTOR: u64 = stickler_conformance::protocol::block::SECTOR as u64;
+pub const SECTOR: u64 = stickler_conformance::device::block::SECTOR as u64;
 
 /// Bytes of the device id string (§5.2.6 (1.2)).
 pub const ID_LEN: usize = 20;

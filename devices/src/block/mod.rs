@@ -22,9 +22,9 @@ mod tests;
 
 use std::os::fd::RawFd;
 
+use stickler_conformance::device::block::{kind, status};
 use stickler_conformance::event::{BlockRequest, DataEvent};
 use stickler_conformance::features::block as feature;
-use stickler_conformance::protocol::block::{kind, status};
 use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
 use crate::virtio::queue::BufferId;
@@ -148,21 +148,6 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         {
             let before = u32::from_le_bytes(*low).saturating_sub(8);
             *low = before.to_le_bytes();
-        }
-    }
-
-    fn essential_features(&self) -> u64 {
-        // A disk that cannot be written has to say so (§5.2.3).
-        feature::RO
-    }
-
-    fn complete_offer(&self, offered: u64) -> u64 {
-        // §5.2.5.2: no CONFIG_WCE without FLUSH.
-        let cache = feature::CONFIG_WCE | feature::FLUSH;
-        if offered & cache == feature::CONFIG_WCE {
-            offered & !cache
-        } else {
-            offered
         }
     }
 

@@ -1,8 +1,8 @@
 //! Takes the descriptor chain of a request apart (§5.2.6).
 
+use stickler_conformance::device::block::HEADER_LEN;
 use stickler_conformance::event::{BlockHeader, Element};
 use stickler_conformance::layout::desc;
-use stickler_conformance::protocol::block::HEADER_LEN;
 
 use super::disk::Segment;
 use crate::memory::GuestRam;

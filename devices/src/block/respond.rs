@@ -1,7 +1,7 @@
 //! How a request is returned to the driver: its status, and what its buffers hold (§5.2.6).
 
+use stickler_conformance::device::block::status;
 use stickler_conformance::event::LatitudeEvent;
-use stickler_conformance::protocol::block::status;
 use stickler_conformance::{Latitude, Witness};
 use vm_memory::Bytes;
 

@@ -1,7 +1,7 @@
 //! What device and driver tell each other about ports (§5.3.6.2).
 
 use stickler_conformance::Latitude;
-use stickler_conformance::protocol::console::{CONTROL_LEN, event};
+use stickler_conformance::device::console::{CONTROL_LEN, event};
 
 use super::port::{Change, Size};
 

@@ -1,9 +1,9 @@
 //! Control messages on their virtqueues (§5.3.6.2).
 
 use stickler_conformance::Witness;
+use stickler_conformance::device::console::{CONTROL_LEN, event};
+use stickler_conformance::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
-use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
-use stickler_conformance::protocol::console::{CONTROL_LEN, event};
 
 use super::control::{Message, Notice, PortControl, PortFacts};
 use super::port::Size;

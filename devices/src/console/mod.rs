@@ -16,9 +16,9 @@ mod tests;
 
 use std::os::fd::RawFd;
 
+use stickler_conformance::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::features::console as feature;
-use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
 
 use crate::memory::GuestRam;

@@ -1,11 +1,11 @@
 //! The control virtqueue (§5.1.6.5).
 
 use stickler_conformance::Witness;
-use stickler_conformance::event::{NetCommand, NetEvent};
-use stickler_conformance::features::net as feature;
-use stickler_conformance::protocol::net::{
+use stickler_conformance::device::net::{
     ack, announce, class, guest_offloads, mac, mq, rx, status, vlan,
 };
+use stickler_conformance::event::{NetCommand, NetEvent};
+use stickler_conformance::features::net as feature;
 
 use super::backend::NetBackend;
 use super::{BUDGET, GUEST_OFFLOADS, Net};

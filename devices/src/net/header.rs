@@ -3,7 +3,7 @@
 use stickler_conformance::event::NetHeader;
 use vm_memory::{VolatileMemory, VolatileSlice};
 
-pub use stickler_conformance::protocol::net::HEADER_LEN as LEN;
+pub use stickler_conformance::device::net::HEADER_LEN as LEN;
 
 /// The header in its bytes.
 #[inline]
@@ -45,7 +45,7 @@ pub(super) fn read(slice: &VolatileSlice<'_>) -> Option<NetHeader> {
 
 #[cfg(test)]
 mod tests {
-    use stickler_conformance::protocol::net::{flags, gso};
+    use stickler_conformance::device::net::{flags, gso};
 
     use super::*;
 

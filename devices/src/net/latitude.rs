@@ -2,11 +2,11 @@
 
 mod packets;
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{LatitudeEvent, NetHeader};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::packet::has_right_tcp_checksum;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::offload;

@@ -29,9 +29,9 @@ mod unusual;
 use std::io;
 use std::os::fd::RawFd;
 
+use stickler_conformance::device::net::status;
 use stickler_conformance::event::NetEvent;
 use stickler_conformance::features::{self, net as feature};
-use stickler_conformance::protocol::net::status;
 use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
 pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
@@ -392,11 +392,6 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn may_write_beyond_len(&self, queue: u16) -> bool {
         queue == 0
-    }
-
-    fn recommended_features(&self) -> u64 {
-        // §5.1.4.2
-        feature::MAC
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {

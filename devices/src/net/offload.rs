@@ -1,9 +1,9 @@
 //! Checksums and segmentation in software: what a header of a packet asks for, done here where the
 //! other side cannot do it.
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::packet::{self, Headers, IPV6_LEN, IpVersion, Transport, tcp};
-use stickler_conformance::protocol::net::{flags, gso};
 
 /// A packet is cut into at most so many segments: a maximum packet at the smallest MSS Linux uses.
 const MAX_SEGMENTS: usize = 1400;

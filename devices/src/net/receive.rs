@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{DataEvent, Element, NetEvent, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::desc;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};

@@ -1,9 +1,9 @@
 //! Packets from the driver (§5.1.6.2).
 
 use stickler_conformance::Witness;
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{DataEvent, NetHeader, NetTransmit};
 use stickler_conformance::features::net as feature;
-use stickler_conformance::protocol::net::{flags, gso};
 
 use super::backend::{Gather, MAX_PACKET, NetBackend, Packet};
 use super::header;

@@ -5,11 +5,11 @@
 //! what is lost comes again. The first of a life is one, and then one in some; each comes so a few
 //! times at most, and then as it is, so that a driver that does not cope gets on.
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::packet::Headers;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{Latitude, Latitudes};
 
 use super::offload;

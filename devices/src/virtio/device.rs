@@ -115,22 +115,6 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
         let _ = queue;
         false
     }
-
-    /// Feature bits of the device type that are not optional: they say what the device is.
-    fn essential_features(&self) -> u64 {
-        0
-    }
-
-    /// Feature bits of the device type that a driver should accept if they are offered.
-    fn recommended_features(&self) -> u64 {
-        0
-    }
-
-    /// Of `offered`, a subset of [`features`](Self::features) in which no feature is without those it
-    /// requires: what is offered if the device type has further conditions.
-    fn complete_offer(&self, offered: u64) -> u64 {
-        offered
-    }
 }
 
 /// Whether a device has done all there was to do.

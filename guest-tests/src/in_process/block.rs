@@ -1,12 +1,12 @@
 //! Requests of a block device, as a conforming driver makes them (§5.2.6).
 
-pub use stickler_conformance::protocol::block::{SECTOR, kind};
+pub use stickler_conformance::device::block::{SECTOR, kind};
 use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;
 
 /// Bytes of a request's header.
-pub const HEADER_LEN: u32 = stickler_conformance::protocol::block::HEADER_LEN as u32;
+pub const HEADER_LEN: u32 = stickler_conformance::device::block::HEADER_LEN as u32;
 
 impl Driver<'_> {
     /// A header in memory.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+pub use stickler_conformance::device::console::event;
+pub use stickler_conformance::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_conformance::features::console as feature;
-pub use stickler_conformance::protocol::console::event;
-pub use stickler_conformance::protocol::console::queue::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use stickler_mock_driver::Buffer;
 
 use super::driver::Driver;

@@ -1,11 +1,11 @@
 //! Packets and commands of a network device, as a conforming driver sends them (§5.1.6).
 
 use etherparse::PacketBuilder;
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::packet::{ETHERNET_LEN, IPV4_LEN, TCP_LEN, ethertype, tcp};
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::{header, offload};
 use stickler_mock_driver::Buffer;
 

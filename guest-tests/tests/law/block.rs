@@ -1,9 +1,9 @@
 //! The block device (§5.2).
 
 use stickler_conformance::DeviceKind;
+use stickler_conformance::device::block::status;
 use stickler_conformance::features::block as feature;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::protocol::block::status;
 use stickler_guest_tests::in_process::Buffer;
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 

@@ -1,12 +1,12 @@
 //! Commands on the control virtqueue, and which packets they let through (§5.1.6.5).
 
 use stickler_conformance::Latitude;
+use stickler_conformance::device::net::{
+    ack, announce, class, config, guest_offloads, mac, mq, rx, status,
+};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::protocol::net::{
-    ack, announce, class, config, guest_offloads, mac, mq, rx, status,
-};
 
 use crate::court::{Row, Seen};
 use crate::exam::{Act, Exam};

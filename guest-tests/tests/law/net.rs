@@ -5,10 +5,10 @@ mod transmitted;
 
 use std::collections::BTreeMap;
 
+use stickler_conformance::device::net::config;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::protocol::net::config;
 use stickler_devices::net::offload;
 use stickler_guest_tests::in_process::Buffer;
 use stickler_guest_tests::in_process::net::{TCP_HEADERS, checksum_header, tcp_segment};

@@ -2,13 +2,13 @@
 
 use stickler_conformance::Finding;
 use stickler_conformance::Tallies;
+use stickler_conformance::device::console::event;
+use stickler_conformance::device::net::{
+    ack, announce, class, config, gso, guest_offloads, mac, mq, rx, status as net_status, vlan,
+};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
 use stickler_conformance::layout::{Structure, common, status};
-use stickler_conformance::protocol::console::event;
-use stickler_conformance::protocol::net::{
-    ack, announce, class, config, gso, guest_offloads, mac, mq, rx, status as net_status, vlan,
-};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::net::{
     arp_request, checksum_header, segmentation_header, set_cwr, summed_segment, tcp_segment,

@@ -1,8 +1,8 @@
 //! Packets, receive buffers, address and link of the network device (§5.1.4, §5.1.6.2, §5.1.6.3).
 
+use stickler_conformance::device::net::{ack, class, flags, gso, mq};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
-use stickler_conformance::protocol::net::{ack, class, flags, gso, mq};
 use stickler_guest_tests::in_process::net::{
     arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
 };

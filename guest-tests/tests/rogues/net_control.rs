@@ -1,9 +1,7 @@
 //! Commands on the network device's control virtqueue (§5.1.6.5).
 
+use stickler_conformance::device::net::{ack, announce, class, guest_offloads, mac, mq, rx, vlan};
 use stickler_conformance::features::net;
-use stickler_conformance::protocol::net::{
-    ack, announce, class, guest_offloads, mac, mq, rx, vlan,
-};
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
 use crate::rogues;

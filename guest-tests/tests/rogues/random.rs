@@ -4,12 +4,12 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use stickler_conformance::device::net::{
+    ack, announce, class, config, guest_offloads, mac, mq, rx, vlan,
+};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{self, block, console, net};
 use stickler_conformance::layout::{Structure, common, status};
-use stickler_conformance::protocol::net::{
-    ack, announce, class, config, guest_offloads, mac, mq, rx, vlan,
-};
 use stickler_conformance::{DeviceKind, Finding};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::console::receiveq;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use stickler_conformance::device::net::config;
 use stickler_conformance::features::{VERSION_1, block, net};
 use stickler_conformance::layout::{Structure, common, status};
-use stickler_conformance::protocol::net::config;
 use stickler_conformance::requirement::Strictness;
 use stickler_guest_tests::in_process::block::kind;
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};

@@ -10,9 +10,9 @@ use smoltcp::wire::{
     EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, IpEndpoint,
     Ipv4Address, Ipv6Address,
 };
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{Element, NetHeader};
 use stickler_conformance::features::net as feature;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::memory::GuestRam;
 use stickler_devices::net::{Gather, MAX_PACKET, NetBackend, Packet, Received, offload};
 use vm_memory::{Bytes, GuestAddress};

@@ -2,11 +2,11 @@
 
 use super::control::pairs_set;
 use crate::advice::advice;
+use crate::device;
 use crate::device::DeviceKind;
 use crate::event::{ControlEvent, DataEvent, FeatureEvent, NetEvent, NotificationEvent};
 use crate::features::net;
 use crate::judge::Verdicts;
-use crate::protocol;
 use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
@@ -41,7 +41,7 @@ advice! {
 }
 
 /// Bytes of `struct virtio_net_hdr`.
-const HEADER_LEN: u64 = protocol::net::HEADER_LEN as u64;
+const HEADER_LEN: u64 = device::net::HEADER_LEN as u64;
 
 const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
 

@@ -8,6 +8,8 @@
 
 use crate::advice::advice;
 use crate::device::DeviceKind;
+use crate::device::net::config::STATUS;
+use crate::device::net::{announce, class, mac, rx, status as link};
 use crate::event::{
     ControlEvent, DataEvent, LatitudeEvent, NetCommand, NetEvent, NetTransmit, Register,
     RegisterEvent,
@@ -16,8 +18,6 @@ use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::Latitude;
 use crate::layout::{Structure, status};
-use crate::protocol::net::config::STATUS;
-use crate::protocol::net::{announce, class, mac, rx, status as link};
 use crate::requirement::requirements;
 use crate::rules::Chapter;
 use crate::session::Session;

@@ -2,10 +2,10 @@
 
 use crate::advice::advice;
 use crate::device::DeviceKind;
+use crate::device::net::{announce, class, guest_offloads, mac, mq, rx, vlan};
 use crate::event::{ControlEvent, DataEvent, NetCommand, NetEvent};
 use crate::features::net;
 use crate::judge::Verdicts;
-use crate::protocol::net::{announce, class, guest_offloads, mac, mq, rx, vlan};
 use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;

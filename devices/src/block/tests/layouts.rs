@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::rig::{Buffer, DATA, ID, Rig};
-use stickler_conformance::protocol::block::{kind, status};
+use stickler_conformance::device::block::{kind, status};
 
 const CAPACITY: u64 = 8;
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proptest::prelude::*;
-use stickler_conformance::protocol::console::{CONTROL_LEN, event};
+use stickler_conformance::device::console::{CONTROL_LEN, event};
 
 use super::control::Message;
 use super::*;

@@ -1,11 +1,11 @@
 //! Packets of the device's own: what there is on a wire besides that which one waits for.
 
+use stickler_conformance::device::net::gso;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::packet::{
     self, ETHERNET_LEN as ETHERNET, IPV4_LEN as IPV4, IPV6_LEN as IPV6, ethertype,
 };
-use stickler_conformance::protocol::net::gso;
 
 use crate::net::offload;
 

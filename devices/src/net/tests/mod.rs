@@ -6,9 +6,9 @@ mod transmit;
 use std::collections::VecDeque;
 
 use stickler_conformance::Tallies;
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as f;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{DeviceKind, Event, Witness, features};
 
 use super::offload::{self, tests::tcp4};

@@ -130,18 +130,21 @@ impl CoreLatitudes {
 
     // ---- Features (§2.2)
 
-    /// What is offered of `all`: what `device` has and the core adds.
-    pub(super) fn offered<D: VirtioDevice<W>, W: Witness>(&self, device: &D, all: u64) -> u64 {
+    /// Feature bits that are not optional.
+    fn essential(&self) -> u64 {
+        self.id.kind.essential_features() | features::VERSION_1
+    }
+
+    /// What is offered of `all`: what the device has and the core adds.
+    pub(super) fn offered(&self, all: u64) -> u64 {
         let mut offered = all;
         if self.has(Latitude::FEW_FEATURES) {
             offered &= !(features::RING_INDIRECT_DESC | features::RING_EVENT_IDX);
         }
         if self.has(Latitude::FEATURE_SUBSET) {
             let mut numbers = self.numbers(Latitude::FEATURE_SUBSET);
-            let essential = essential(device);
             // §2.2.2: no feature without those it requires.
-            offered = features::subset(self.id.kind, offered, essential, &mut numbers);
-            offered = device.complete_offer(offered);
+            offered = features::subset(self.id.kind, offered, self.essential(), &mut numbers);
         }
         if self.has(Latitude::UNKNOWN_FEATURES) {
             offered |= features::UNKNOWN;
@@ -158,15 +161,10 @@ impl CoreLatitudes {
         }
     }
 
-    /// Whether `device` works with what was accepted (§2.2.2), of what it offers.
-    pub(super) fn accepts<D: VirtioDevice<W>, W: Witness>(
-        &self,
-        device: &D,
-        offered: u64,
-        accepted: u64,
-    ) -> bool {
+    /// Whether the device works with what was accepted (§2.2.2), of what it offers.
+    pub(super) fn accepts(&self, offered: u64, accepted: u64) -> bool {
         let picked = if self.has(Latitude::PICKY_FEATURES) {
-            self.picked(device, offered)
+            self.picked(offered)
         } else {
             0
         };
@@ -177,9 +175,9 @@ impl CoreLatitudes {
     /// The features that a picky device does not work with together, of those offered: event indices
     /// alone, unless the variation makes it one or two others. What drivers should accept is not among
     /// them: that would mislead them.
-    fn picked<D: VirtioDevice<W>, W: Witness>(&self, device: &D, offered: u64) -> u64 {
+    fn picked(&self, offered: u64) -> u64 {
         let usual = offered & features::RING_EVENT_IDX;
-        let wanted = essential(device) | device.recommended_features();
+        let wanted = self.essential() | self.id.kind.recommended_features();
         let others = offered & !(wanted | features::UNKNOWN | usual);
         let mut choice: Vec<u64> = (0..u64::BITS)
             .map(|bit| 1 << bit)
@@ -231,9 +229,4 @@ impl CoreLatitudes {
     pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
         self.has(Latitude::UNSETTLED_CONFIGURATION) && generation_reads % 3 == 1
     }
-}
-
-/// Feature bits of `device` that are not optional.
-fn essential<D: VirtioDevice<W>, W: Witness>(device: &D) -> u64 {
-    device.essential_features() | features::VERSION_1
 }

@@ -116,7 +116,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             | features::VERSION_1
             | features::RING_INDIRECT_DESC
             | features::RING_EVENT_IDX;
-        let offered = core_latitudes.offered::<D, W>(&device, all);
+        let offered = core_latitudes.offered(all);
         device.offer(offered);
         let sizes = device.queue_sizes();
         if sizes.len() > MAX_QUEUES {
@@ -218,9 +218,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         let kept = accepted & !offered == 0
             && accepted & features::VERSION_1 != 0
             && features::unmet(self.id.kind, accepted) == 0
-            && self
-                .latitudes
-                .accepts::<D, W>(&self.device, offered, accepted)
+            && self.latitudes.accepts(offered, accepted)
             && self.device.accepts(accepted);
         if kept {
             self.status |= status::FEATURES_OK;

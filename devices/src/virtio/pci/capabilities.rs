@@ -62,12 +62,7 @@ pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
     if latitudes.has(Latitude::TRANSITIONAL_ID) {
         // The type stands in the subsystem ID then, as it does in a transitional device (§4.1.2.3).
         subsystem = kind.id();
-        device = match kind {
-            DeviceKind::Net => 0x1000,
-            DeviceKind::Block => 0x1001,
-            DeviceKind::Console => 0x1003,
-            DeviceKind::Entropy => 0x1005,
-        };
+        device = kind.facts().transitional_id;
     } else if latitudes.has(Latitude::ANY_SUBSYSTEM) {
         (subsystem_vendor, subsystem) = (0xfffe, 0x5a5a);
     }
@@ -78,12 +73,7 @@ pub(super) fn identity(kind: DeviceKind, latitudes: Latitudes) -> Identity {
         vendor: 0x1af4,
         device,
         revision,
-        class: match kind {
-            DeviceKind::Net => 0x02_0000,
-            DeviceKind::Block => 0x01_8000,
-            DeviceKind::Console => 0x07_8000,
-            DeviceKind::Entropy => 0x08_8000,
-        },
+        class: kind.facts().pci_class,
         subsystem_vendor,
         subsystem,
     }

@@ -1,7 +1,7 @@
 //! Initialization (§3.1.1), step by step.
 
+use stickler_conformance::device::net::config::MAX_VIRTQUEUE_PAIRS;
 use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
-use stickler_conformance::protocol::net::config::MAX_VIRTQUEUE_PAIRS;
 use stickler_conformance::{DeviceKind, features};
 use stickler_mock_driver::{SplitLayout, Virtqueue};
 

@@ -1,8 +1,8 @@
 //! The block device (§5.2).
 
+use stickler_conformance::device::block::status;
 use stickler_conformance::features::block;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::protocol::block::status;
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 

@@ -1,12 +1,12 @@
 //! The network device (§5.1).
 
+use stickler_conformance::device::net::{
+    ack, announce, class, config, flags, status as net_status,
+};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::packet::{Headers, ethertype, has_right_tcp_checksum};
-use stickler_conformance::protocol::net::{
-    ack, announce, class, config, flags, status as net_status,
-};
 use stickler_devices::net::{header, offload};
 use stickler_guest_tests::in_process::net::{
     HEADER_LEN, arp_request, checksum_header, tcp_segment,

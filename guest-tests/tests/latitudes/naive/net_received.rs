@@ -1,9 +1,9 @@
 //! What drivers make of packets they are handed (§5.1.6.4).
 
+use stickler_conformance::device::net::flags;
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_conformance::packet::has_right_tcp_checksum;
-use stickler_conformance::protocol::net::flags;
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
 use crate::cases;

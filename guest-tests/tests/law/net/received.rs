@@ -1,10 +1,10 @@
 //! Packets to the driver (§5.1.6.3, §5.1.6.4): what the host has sent, in which buffers, and what the
 //! header says of it.
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::packet::{Headers, sum, tcp};
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_conformance::{DeviceKind, Latitude};
 use stickler_devices::net::{header, offload};
 use stickler_guest_tests::in_process::Buffer;

@@ -1,8 +1,8 @@
 //! Packets from the driver (§5.1.6.2): what is transmitted comes to the host as it is.
 
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::header;
 use stickler_guest_tests::in_process::Buffer;
 use stickler_guest_tests::in_process::net::{checksum_header, segmentation_header, set_cwr};

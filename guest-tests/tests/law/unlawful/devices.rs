@@ -1,7 +1,7 @@
 //! Devices that break the law of their type.
 
+use stickler_conformance::device::net::{config, gso};
 use stickler_conformance::layout::{Structure, common};
-use stickler_conformance::protocol::net::{config, gso};
 use stickler_guest_tests::in_process::Rig;
 
 use super::{Meddler, Ring, half, unlawful, word};

@@ -25,8 +25,8 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
 };
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::features::net as feature;
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::{NetBackend, Packet, Received, offload};
 
 use services::Services;

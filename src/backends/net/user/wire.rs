@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::packet::{Headers, Transport};
-use stickler_conformance::protocol::net::{flags, gso};
 use stickler_devices::net::offload;
 
 /// Packets each queue holds.

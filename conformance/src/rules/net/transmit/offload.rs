@@ -1,8 +1,8 @@
 //! What a packet to be sent asks of the device: checksums and segmentation (§5.1.6.2).
 
 use super::*;
+use crate::device::net::{flags, gso};
 use crate::packet::{self, Headers, IpVersion, Transport, tcp};
-use crate::protocol::net::{flags, gso};
 
 /// Judges the header's flags, and what they and gso_type ask for.
 pub(super) fn judge(
