@@ -104,25 +104,6 @@ fn table() -> String {
     text
 }
 
-/// How many requirements are judged from what drivers do that rest on descriptive text alone.
-fn described() -> usize {
-    let by_statement = |clauses: &[&str]| clauses.iter().any(|clause| clause.contains('-'));
-    catalogue::iter()
-        .filter(|(_, row)| row.how == How::Asserted && !by_statement(&row.clauses(V1_0)))
-        .count()
-}
-
-#[test]
-fn the_readme_says_how_much_rests_on_descriptive_text() {
-    let readme = Tree::read()
-        .file("README.md")
-        .expect("a README")
-        .text
-        .clone();
-    let claim = format!("{} more rest on descriptive text", described());
-    assert!(readme.contains(&claim), "the README does not say: {claim}");
-}
-
 #[test]
 fn the_readme_has_the_counts_of_the_catalogue() {
     let table = table();
