@@ -4,7 +4,8 @@ use stickler_conformance::DeviceKind::Block;
 use stickler_conformance::event::{BlockRequest, DataEvent};
 use stickler_conformance::features::block;
 
-use crate::play::{CAPACITY, Play, request};
+use crate::parts::{CAPACITY, request};
+use crate::play::Play;
 use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[

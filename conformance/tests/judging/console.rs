@@ -6,7 +6,8 @@ use stickler_conformance::device::console::event::{
 };
 use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
 
-use crate::play::{Play, r, w};
+use crate::parts::{r, w};
+use crate::play::Play;
 use crate::table::{Case, case};
 
 pub const CASES: &[Case] = &[

@@ -10,7 +10,8 @@ use stickler_conformance::layout::status::FAILED;
 use stickler_conformance::requirement::How;
 use stickler_conformance::{Latitude, Outcome, catalogue};
 
-use crate::play::{Play, register};
+use crate::parts::register;
+use crate::play::Play;
 
 /// Those that are judged by more than that the driver goes on.
 const ELSEWHERE: [Latitude; 6] = [

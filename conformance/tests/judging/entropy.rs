@@ -2,7 +2,7 @@
 
 use stickler_conformance::DeviceKind::Entropy;
 
-use crate::play::{r, w};
+use crate::parts::{r, w};
 use crate::table::{Case, case};
 
 pub const CASES: &[Case] = &[

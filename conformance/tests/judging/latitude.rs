@@ -183,7 +183,7 @@ fn who_goes_on_has_coped_with_an_interrupt() {
 fn asked_to_announce() -> Play {
     let mut p = with(Net, Latitude::ANNOUNCE);
     p.boot();
-    p.see(RegisterEvent::Read(crate::play::register(
+    p.see(RegisterEvent::Read(crate::parts::register(
         Structure::Device,
         6,
         2,
@@ -214,7 +214,7 @@ fn an_announcement_that_is_never_acknowledged_is_told() {
 fn without_the_feature_nobody_is_asked() {
     let mut p = with(Net, Latitude::ANNOUNCE);
     p.boot_with(p.offered & !net::GUEST_ANNOUNCE);
-    p.see(RegisterEvent::Read(crate::play::register(
+    p.see(RegisterEvent::Read(crate::parts::register(
         Structure::Device,
         6,
         2,

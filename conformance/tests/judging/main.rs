@@ -16,6 +16,7 @@ mod net_card;
 mod net_control;
 mod net_receive;
 mod notify;
+mod parts;
 mod play;
 mod readings;
 mod registers;

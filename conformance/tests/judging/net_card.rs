@@ -6,7 +6,8 @@ use stickler_conformance::features::net;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::{Latitude, Outcome, catalogue};
 
-use crate::play::{MAC, Play, register};
+use crate::parts::{MAC, register};
+use crate::play::Play;
 use crate::table::{Case, case};
 
 pub const CASES: &[Case] = &[
@@ -97,7 +98,7 @@ fn packets_of_others_may_pass_through() {
     for (class, command, data) in [
         (0, 0, &[1][..]),
         (0, 2, &[1]),
-        (1, 0, crate::play::MAC_TABLES),
+        (1, 0, crate::parts::MAC_TABLES),
     ] {
         p.reset();
         lives(&mut p, 0, |_| true);

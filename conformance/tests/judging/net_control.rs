@@ -4,7 +4,8 @@ use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::event::{NetCommand, NetEvent};
 use stickler_conformance::features::net;
 
-use crate::play::{MAC_TABLES, Play, setup};
+use crate::parts::{MAC_TABLES, setup};
+use crate::play::Play;
 use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[

@@ -13,7 +13,8 @@ use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILE
 use stickler_conformance::layout::{common, desc};
 use stickler_conformance::requirement::Strictness;
 
-use crate::play::{Play, SIZE, chain, indirect_chain, r, request, setup, w};
+use crate::parts::{SIZE, chain, indirect_chain, r, request, setup, w};
+use crate::play::Play;
 
 /// A driver, and by which of a requirement's readings it does right.
 struct Ambiguity {

@@ -8,7 +8,8 @@ use stickler_conformance::event::{
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
 use stickler_conformance::layout::desc::{INDIRECT, NEXT};
 
-use crate::play::{Part, Play, SIZE, chain, indirect_chain, r, w};
+use crate::parts::{Part, SIZE, chain, indirect_chain, r, w};
+use crate::play::Play;
 use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[

@@ -5,7 +5,8 @@ use stickler_conformance::event::{QueueArea, QueueEvent, QueueSetup, SplitSetup}
 use stickler_conformance::features::{VERSION_1, net};
 use stickler_conformance::layout::status::DRIVER_OK;
 
-use crate::play::{MAX_SIZE, Play, setup};
+use crate::parts::{MAX_SIZE, setup};
+use crate::play::Play;
 use crate::table::{Case, case};
 
 /// What the driver has left in the memory of the used ring.

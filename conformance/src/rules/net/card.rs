@@ -288,10 +288,9 @@ impl Life {
 
     fn commanded(&mut self, command: &NetCommand<'_>, session: &Session, verdicts: &mut Verdicts) {
         match (command.class, command.command, command.data) {
-            (Some(class::ANNOUNCE), Some(announce::ACK), _) => {
-                if self.unacknowledged.take().is_some() {
-                    verdicts.held(ACKNOWLEDGED);
-                }
+            (Some(class::ANNOUNCE), Some(announce::ACK), _) if self.unacknowledged.is_some() => {
+                self.unacknowledged = None;
+                verdicts.held(ACKNOWLEDGED);
             }
             (Some(class::RX), Some(rx::PROMISC | rx::ALLUNI), &[1]) => self.open = true,
             // A table of unicast addresses that is not empty.

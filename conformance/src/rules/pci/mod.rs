@@ -2,7 +2,7 @@
 //!
 //! * [`registers`]: capabilities, and registers that are only read.
 //! * [`access`]: width of accesses.
-//! * [`vectors`]: MSI-X.
+//! * [`vectors`]: vectors of MSI-X.
 //! * [`notify`]: how notifications are sent.
 
 pub mod access;

@@ -2,13 +2,13 @@
 
 mod common;
 mod discovery;
+mod host;
 mod interrupts;
 mod judged;
 mod queues;
 mod random;
 mod window;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use stickler_conformance::Tallies;
@@ -16,11 +16,11 @@ use stickler_conformance::layout::{Structure, common as reg, status};
 use stickler_conformance::{DeviceKind, Event, Finding, Judge, Recorder, Witness, features};
 
 use super::{Options, VirtioPci};
-use crate::interrupt::{InterruptSink, MsiMessage};
 use crate::memory::GuestRam;
 use crate::pci::{PciBus, PciLayout};
 use crate::testing::described;
 use crate::virtio::{Io, Progress, Serviced, VirtioDevice, Wake};
+use host::Interrupts;
 
 const SLOT: u8 = 4;
 const ECAM: u64 = 0xe000_0000;
@@ -183,38 +183,6 @@ impl Witness for Log {
 
     fn tallies(&self) -> Option<Tallies> {
         self.judge.lock().unwrap().as_ref()?.tallies()
-    }
-}
-
-#[derive(Default)]
-struct Interrupts {
-    routes: Mutex<BTreeMap<u16, MsiMessage>>,
-    messages: Mutex<Vec<(u64, u32)>>,
-    pin: Mutex<bool>,
-}
-
-impl InterruptSink for Interrupts {
-    fn route(&self, device: u8, vector: u16, message: Option<MsiMessage>) {
-        assert_eq!(device, SLOT);
-        let mut routes = self.routes.lock().unwrap();
-        match message {
-            Some(message) => routes.insert(vector, message),
-            None => routes.remove(&vector),
-        };
-    }
-
-    fn signal(&self, device: u8, vector: u16) {
-        assert_eq!(device, SLOT);
-        let message = self.routes.lock().unwrap()[&vector];
-        let mut messages = self.messages.lock().unwrap();
-        messages.push((message.address, message.data));
-    }
-
-    fn set_pin(&self, device: u8, asserted: bool) {
-        assert_eq!(device, SLOT);
-        let mut pin = self.pin.lock().unwrap();
-        assert_ne!(*pin, asserted, "only changes are told");
-        *pin = asserted;
     }
 }
 
