@@ -1,4 +1,4 @@
-//! Where the parts of a split virtqueue are (§2.4).
+//! Where the parts of a split virtqueue are (§2.4 of virtio 1.0).
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A split virtqueue as its driver keeps it (§2.4, §3.2).
+//! A split virtqueue as its driver keeps it (§2.4, §3.2 of virtio 1.0).
 
 use stickler_conformance::layout::desc;
 use virtio_queue::desc::RawDescriptor;

@@ -1,4 +1,6 @@
 //! `stickler requirements`: the catalogue, listed and explained.
+//!
+//! Citations are of virtio 1.0.
 
 use std::fmt::Write;
 

@@ -1,4 +1,6 @@
 //! The report for people: violations first, then a line per requirement, then the totals.
+//!
+//! Citations are of virtio 1.0.
 
 use std::fmt::{self, Write};
 

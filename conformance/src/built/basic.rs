@@ -1,4 +1,4 @@
-//! Basic facilities (§2) and reserved feature bits (§6).
+//! Basic facilities (§2) and reserved feature bits (§6). Citations are of virtio 1.0.
 
 use super::built;
 

@@ -1,4 +1,4 @@
-//! The block device (§5.2).
+//! The block device (§5.2 of virtio 1.0).
 
 use super::built;
 

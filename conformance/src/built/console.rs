@@ -1,4 +1,4 @@
-//! The console device (§5.3).
+//! The console device (§5.3 of virtio 1.0).
 
 use super::built;
 

@@ -1,4 +1,4 @@
-//! Virtio over the PCI bus (§4.1).
+//! Virtio over the PCI bus (§4.1 of virtio 1.0).
 
 use super::built;
 

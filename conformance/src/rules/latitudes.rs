@@ -1,4 +1,5 @@
-//! Whether a driver copes with what the specification leaves to the device.
+//! Whether a driver copes with what the specification leaves to the device. Citations are of virtio
+//! 1.0.
 //!
 //! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when it shows
 //! that a driver has coped. A driver that gives up before the device is live has not, if there was one

@@ -1,4 +1,4 @@
-//! Device status and the sequence of initialization (§2.1, §3.1).
+//! Device status and the sequence of initialization (§2.1, §3.1 of virtio 1.0).
 
 use super::Chapter;
 use crate::advice::advice;

@@ -1,14 +1,17 @@
 //! The catalogue against the specification's clauses and against the source: every statement on
-//! devices is built, every citation names something, and what the counts are.
+//! devices is built, every citation names a section, and what the counts are.
+//!
+//! Citations are of virtio 1.0.
 
 mod built;
 mod counts;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use built::Proof;
-use source::{File, Tree};
+use source::{Citation, File, Tree};
 use stickler_conformance::requirement::{How, Level, Role};
 use stickler_conformance::{Version, catalogue};
 
@@ -17,8 +20,6 @@ const V1_0: Version = Version::V1_0;
 
 /// Row ids of virtio 1.0 (cs04): id, target, role, level; no statements.
 const CLAUSES: &str = include_str!("../../spec/clauses-1.0.tsv");
-/// Its section numbers.
-const SECTIONS: &str = include_str!("../../spec/sections-1.0.txt");
 
 /// A normative statement of the specification.
 #[derive(Clone, Copy, Debug)]
@@ -184,22 +185,99 @@ fn what_is_built_is_cited_where_it_is_and_has_its_test() {
 
 #[test]
 fn every_citation_in_the_source_names_a_section() {
-    let sections: BTreeSet<&str> = SECTIONS.lines().collect();
     let tree = Tree::read();
-    let citations: Vec<_> = tree
-        .files()
-        .flat_map(|file| file.citations().map(|citation| (&file.path, citation)))
-        .collect();
-    assert!(citations.len() > 200, "only {} found", citations.len());
-    let wrong: Vec<String> = citations
-        .iter()
-        .filter(|(_, citation)| match citation.version {
-            None => !sections.contains(citation.section),
-            Some(version) => !["1.1", "1.2", "1.3"].contains(&version),
-        })
-        .map(|(path, citation)| format!("{path}:{}: §{}", citation.line, citation.section))
-        .collect();
-    assert!(wrong.is_empty(), "no such section:\n{}", wrong.join("\n"));
+    let mut sections = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in tree.files() {
+        let head = file.version();
+        for citation in file.citations() {
+            count += 1;
+            let verdict = check_citation(&citation, head.as_deref(), |version| {
+                let known = sections
+                    .entry(version.to_owned())
+                    .or_insert_with(|| source::sections(version));
+                known.clone()
+            });
+            if let Err(why) = verdict {
+                let Citation { line, section, .. } = citation;
+                wrong.push(format!("{}:{line}: §{section}: {why}", file.path));
+            }
+        }
+    }
+    assert!(count > 200, "only {count} found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with a citation in a file whose head names the version `head`. `sections` returns the
+/// section numbers of a version, `None` where they are not known.
+fn check_citation(
+    citation: &Citation<'_>,
+    head: Option<&str>,
+    mut sections: impl FnMut(&str) -> Option<Rc<BTreeSet<String>>>,
+) -> Result<(), &'static str> {
+    let version = citation
+        .version
+        .or(head)
+        .ok_or("the head of the file names no version")?;
+    if version.parse::<Version>().is_err() {
+        return Err("there is no such version");
+    }
+    match sections(version) {
+        Some(sections) if sections.contains(citation.section) => Ok(()),
+        Some(_) => Err("there is no such section"),
+        // A citation that names its version is an exception: the sections need not be known.
+        None if citation.version.is_some() => Ok(()),
+        None => Err("the sections of the version that the head names are not known"),
+    }
+}
+
+#[test]
+fn a_citation_needs_a_version_and_a_section_of_that_version() {
+    let known = Rc::new(BTreeSet::from(["2.4".to_owned()]));
+    let sections = |version: &str| (version == "1.0").then(|| known.clone());
+    let verdict = |section, version, head| {
+        let citation = Citation {
+            line: 1,
+            section,
+            version,
+        };
+        check_citation(&citation, head, sections)
+    };
+    assert_eq!(verdict("2.4", None, Some("1.0")), Ok(()));
+    assert_eq!(verdict("2.4", Some("1.0"), None), Ok(()));
+    assert_eq!(verdict("7.7", Some("1.2"), Some("1.0")), Ok(()));
+    assert!(verdict("7.7", None, Some("1.0")).is_err());
+    assert!(verdict("2.4", None, None).is_err());
+    assert!(verdict("2.4", None, Some("1.2")).is_err());
+    assert!(verdict("2.4", Some("0.9"), Some("1.0")).is_err());
+}
+
+#[test]
+fn the_head_of_a_file_names_the_version() {
+    let version = |path: &str, text: &str| {
+        let file = File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        file.version()
+    };
+    let some = |version: &str| Some(version.to_owned());
+    assert_eq!(
+        version("a.rs", "//! Rings (§2.4 of virtio\n//! 1.0)."),
+        some("1.0")
+    );
+    assert_eq!(
+        version("a.rs", "//! Citations are of virtio 1.2.\n"),
+        some("1.2")
+    );
+    assert_eq!(
+        version("a.rs", "//! A virtio queue.\n\n// virtio 1.0"),
+        None
+    );
+    assert_eq!(version("a.md", "# Title\n\nOf virtio 1.0."), some("1.0"));
+    let late = format!("{}Of virtio 1.0.", "\n".repeat(10));
+    assert_eq!(version("a.md", &late), None);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The source tree, and the citations in it.
+//!
+//! Citations are of virtio 1.0.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
 /// All source and documentation of the workspace.
 pub(super) struct Tree {
@@ -15,7 +19,8 @@ pub(super) struct File {
     pub(super) text: String,
 }
 
-/// A mention of the specification: `§2.4.7.2`, or `§2.8 (1.1)` of another version than 1.0.
+/// A mention of the specification: `§2.4.7.2`, which is of the version that the head of its file names, or
+/// `§2.8 (1.1)`, which names its own.
 pub(super) struct Citation<'t> {
     pub(super) line: usize,
     pub(super) section: &'t str,
@@ -39,6 +44,14 @@ impl Tree {
     }
 }
 
+/// The section numbers of a version; `None` if `conformance/spec` does not have them.
+pub(super) fn sections(version: &str) -> Option<Rc<BTreeSet<String>>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join(format!("spec/sections-{version}.txt"));
+    let text = fs::read_to_string(path).ok()?;
+    Some(Rc::new(text.lines().map(str::to_owned).collect()))
+}
+
 fn read_below(directory: &Path, prefix: &str, files: &mut Vec<File>) {
     for entry in fs::read_dir(directory).expect("a directory of the source tree") {
         let entry = entry.expect("an entry");
@@ -57,6 +70,26 @@ fn read_below(directory: &Path, prefix: &str, files: &mut Vec<File>) {
 }
 
 impl File {
+    /// The version to which its bare citations belong, from its head: the first comment of a Rust file,
+    /// the first ten lines of a Markdown file. `None` if the head names none.
+    pub(super) fn version(&self) -> Option<String> {
+        let rust = self.path.ends_with(".rs");
+        let head: Vec<&str> = if rust {
+            let comment = self.text.lines().map_while(|line| line.strip_prefix("//!"));
+            comment.map(str::trim).collect()
+        } else {
+            self.text.lines().take(10).map(str::trim).collect()
+        };
+        let head = head.join(" ");
+        head.split("virtio ").skip(1).find_map(|rest| {
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
+            let number = rest[..end].trim_end_matches('.');
+            number.contains('.').then(|| number.to_owned())
+        })
+    }
+
     /// The citations in it, in order.
     pub(super) fn citations(&self) -> impl Iterator<Item = Citation<'_>> {
         self.text.lines().enumerate().flat_map(|(index, line)| {

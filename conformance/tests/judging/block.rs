@@ -1,4 +1,4 @@
-//! Requests of the block device (§5.2.6).
+//! Requests of the block device (§5.2.6 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::Block;
 use stickler_conformance::event::{BlockRequest, DataEvent};

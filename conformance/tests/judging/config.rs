@@ -1,4 +1,4 @@
-//! The device-specific configuration (§2.3, §4.1.3, §5).
+//! The device-specific configuration (§2.3, §4.1.3, §5 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Block, Console, Net};
 use stickler_conformance::features::{block, console};

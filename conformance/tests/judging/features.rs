@@ -1,4 +1,4 @@
-//! Feature negotiation (§2.2, §3.1, §5.1.3.1, §6).
+//! Feature negotiation (§2.2, §3.1, §5.1.3.1, §6 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Block, Entropy, Net};
 use stickler_conformance::event::FeatureEvent;

@@ -1,4 +1,4 @@
-//! Packets and receive buffers of the network device (§5.1.6).
+//! Packets and receive buffers of the network device (§5.1.6 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::catalogue;

@@ -1,4 +1,4 @@
-//! Address, link and announcements of the network device (§5.1.4, §5.1.6.5.4).
+//! Address, link and announcements of the network device (§5.1.4, §5.1.6.5.4 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::event::{LatitudeEvent, NetHeader, RegisterEvent};

@@ -1,4 +1,5 @@
-//! What a driver makes of packets it is handed (§5.1.6.4.2): told by what it acknowledges.
+//! What a driver makes of packets it is handed (§5.1.6.4.2 of virtio 1.0): told by what it
+//! acknowledges.
 
 use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::event::{NetEvent, NetHeader, NetReceived};

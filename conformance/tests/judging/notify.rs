@@ -1,4 +1,4 @@
-//! Notifications (§3.1.1, §4.1.5.2).
+//! Notifications (§3.1.1, §4.1.5.2 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::{LiveNotification, NotificationEvent};

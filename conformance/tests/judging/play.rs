@@ -1,5 +1,7 @@
 //! A driver's moves on one device, told as the events a device would tell. The conforming ones are
 //! here; tests deviate from them.
+//!
+//! Citations are of virtio 1.0.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Capabilities, the window through configuration space, read-only registers (§4.1.4).
+//! Capabilities, the window through configuration space, read-only registers (§4.1.4 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::PciEvent;

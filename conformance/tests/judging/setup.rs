@@ -1,4 +1,4 @@
-//! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3).
+//! Configuration of virtqueues (§2.4, §4.1.4.3, §4.1.5.1.3 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Console, Entropy, Net};
 use stickler_conformance::event::{QueueArea, QueueEvent, QueueSetup, SplitSetup};

@@ -1,4 +1,4 @@
-//! MSI-X vectors (§4.1.5.1.2).
+//! MSI-X vectors (§4.1.5.1.2 of virtio 1.0).
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::PciEvent;

@@ -1,4 +1,4 @@
-//! The device-specific configuration of a block device (§5.2.4).
+//! The device-specific configuration of a block device (§5.2.4 of virtio 1.0).
 
 use stickler_conformance::DeviceKind;
 use stickler_conformance::features::block as feature;

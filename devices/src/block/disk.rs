@@ -1,4 +1,6 @@
 //! What stands behind a block device: the interface between the device and its host side.
+//!
+//! Citations are of virtio 1.0.
 
 use std::io;
 use std::os::fd::RawFd;

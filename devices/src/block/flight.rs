@@ -1,4 +1,6 @@
 //! Requests that wait for the disk.
+//!
+//! Citations are of virtio 1.0.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
-//! What a block device does otherwise where it makes use of latitudes (§5.2.4 to §5.2.6).
+//! What a block device does otherwise where it makes use of latitudes (§5.2.4 to §5.2.6 of virtio
+//! 1.0).
 
 use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::features::block as feature;

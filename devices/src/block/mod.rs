@@ -1,4 +1,4 @@
-//! The block device (§5.2).
+//! The block device (§5.2 of virtio 1.0).
 //!
 //! * [`disk`]: the interface to what stands behind the device.
 //! * `config`: what the driver reads of the disk (§5.2.3, §5.2.4).

@@ -1,4 +1,4 @@
-//! Takes the descriptor chain of a request apart (§5.2.6).
+//! Takes the descriptor chain of a request apart (§5.2.6 of virtio 1.0).
 
 use stickler_conformance::device::block::HEADER_LEN;
 use stickler_conformance::event::{BlockHeader, Element};

@@ -1,4 +1,5 @@
-//! How a request is returned to the driver: its status, and what its buffers hold (§5.2.6).
+//! How a request is returned to the driver: its status, and what its buffers hold (§5.2.6 of virtio
+//! 1.0).
 
 use stickler_conformance::device::block::status;
 use stickler_conformance::event::LatitudeEvent;

@@ -1,4 +1,4 @@
-//! What device and driver tell each other about ports (§5.3.6.2).
+//! What device and driver tell each other about ports (§5.3.6.2 of virtio 1.0).
 
 use stickler_conformance::Latitude;
 use stickler_conformance::device::console::{CONTROL_LEN, event};

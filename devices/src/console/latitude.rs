@@ -1,4 +1,4 @@
-//! The latitudes of the console device (§5.3.6).
+//! The latitudes of the console device (§5.3.6 of virtio 1.0).
 
 use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::{Latitude, Latitudes, Witness};

@@ -1,4 +1,4 @@
-//! Control messages on their virtqueues (§5.3.6.2).
+//! Control messages on their virtqueues (§5.3.6.2 of virtio 1.0).
 
 use stickler_conformance::Witness;
 use stickler_conformance::device::console::{CONTROL_LEN, event};

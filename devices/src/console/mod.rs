@@ -1,4 +1,4 @@
-//! The console device (§5.3).
+//! The console device (§5.3 of virtio 1.0).
 //!
 //! * [`port`]: bytes between a port's virtqueues and the host.
 //! * `control`: what device and driver tell each other about ports (§5.3.6.2).

@@ -1,4 +1,6 @@
 //! How many random bytes a buffer gets, where the device makes use of the latitude it has there.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::event::LatitudeEvent;
 use stickler_conformance::latitude::Draw;

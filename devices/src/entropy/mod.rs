@@ -1,4 +1,4 @@
-//! The entropy device (§5.4).
+//! The entropy device (§5.4 of virtio 1.0).
 //!
 //! * `latitude`: how many bytes a buffer gets, where that is left to the device.
 

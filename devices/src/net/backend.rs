@@ -1,4 +1,6 @@
 //! What stands behind a network device on the host.
+//!
+//! Citations are of virtio 1.0.
 
 use std::os::fd::RawFd;
 

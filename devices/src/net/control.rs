@@ -1,4 +1,4 @@
-//! The control virtqueue (§5.1.6.5).
+//! The control virtqueue (§5.1.6.5 of virtio 1.0).
 
 use stickler_conformance::Witness;
 use stickler_conformance::device::net::{

@@ -1,4 +1,4 @@
-//! Which incoming packets the driver wants (§5.1.6.5.1 to §5.1.6.5.3).
+//! Which incoming packets the driver wants (§5.1.6.5.1 to §5.1.6.5.3 of virtio 1.0).
 
 use stickler_conformance::features::net;
 use stickler_conformance::packet::ethertype;

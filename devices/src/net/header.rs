@@ -1,4 +1,4 @@
-//! `struct virtio_net_hdr` (§5.1.6) and its bytes.
+//! `struct virtio_net_hdr` (§5.1.6 of virtio 1.0) and its bytes.
 
 use stickler_conformance::event::NetHeader;
 use vm_memory::{VolatileMemory, VolatileSlice};

@@ -1,4 +1,4 @@
-//! The latitudes of the network device (§5.1.4, §5.1.6).
+//! The latitudes of the network device (§5.1.4, §5.1.6 of virtio 1.0).
 
 mod packets;
 

@@ -1,4 +1,6 @@
 //! The link: what the host can do to it while the device runs.
+//!
+//! Citations are of virtio 1.0.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

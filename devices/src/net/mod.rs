@@ -1,4 +1,4 @@
-//! The network device (§5.1).
+//! The network device (§5.1 of virtio 1.0).
 //!
 //! * [`header`]: the header of each packet (§5.1.6).
 //! * [`transmit`]: packets from the driver (§5.1.6.2).

@@ -1,5 +1,7 @@
 //! Checksums and segmentation in software: what a header of a packet asks for, done here where the
 //! other side cannot do it.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;

@@ -1,4 +1,4 @@
-//! Which receive queue a packet goes to in multiqueue mode (§5.1.6.5.5).
+//! Which receive queue a packet goes to in multiqueue mode (§5.1.6.5.5 of virtio 1.0).
 
 use stickler_conformance::packet::Headers;
 

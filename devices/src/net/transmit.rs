@@ -1,4 +1,4 @@
-//! Packets from the driver (§5.1.6.2).
+//! Packets from the driver (§5.1.6.2 of virtio 1.0).
 
 use stickler_conformance::Witness;
 use stickler_conformance::device::net::{flags, gso};

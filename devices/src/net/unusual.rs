@@ -1,5 +1,5 @@
-//! Received packets out of the ordinary (§5.1.6.4), where the device makes use of the latitudes that are
-//! about them.
+//! Received packets out of the ordinary (§5.1.6.4 of virtio 1.0), where the device makes use of the
+//! latitudes that are about them.
 //!
 //! They are TCP segments with data: what becomes of such a segment shows in what is acknowledged, and
 //! what is lost comes again. The first of a life is one, and then one in some; each comes so a few

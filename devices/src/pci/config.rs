@@ -1,5 +1,5 @@
 //! A function's configuration space: type 0 header, BARs, capability list, as the PCI specification
-//! has them (§4.1.1).
+//! has them (§4.1.1 of virtio 1.0).
 //!
 //! Every byte has a mask of the bits software may write; what is beyond that (power states, status
 //! that is computed) has a method.

@@ -1,4 +1,6 @@
 //! What a device type implements, and what it is given to work with.
+//!
+//! Citations are of virtio 1.0.
 
 use std::os::fd::RawFd;
 

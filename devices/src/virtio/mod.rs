@@ -1,4 +1,4 @@
-//! What is common to all virtio devices.
+//! What is common to all virtio devices. Citations are of virtio 1.0.
 //!
 //! * [`device`]: what a device type implements.
 //! * [`queue`]: split virtqueues (§2.4).

@@ -1,4 +1,4 @@
-//! The bytes of a descriptor chain, as one stream.
+//! The bytes of a descriptor chain, as one stream. Citations are of virtio 1.0.
 //!
 //! How a driver cuts a message into descriptors says nothing about the message, and a device makes no
 //! assumptions about it (§2.4.4.1). So device types read the device-readable bytes with a [`Reader`]

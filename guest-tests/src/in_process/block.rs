@@ -1,4 +1,4 @@
-//! Requests of a block device, as a conforming driver makes them (§5.2.6).
+//! Requests of a block device, as a conforming driver makes them (§5.2.6 of virtio 1.0).
 
 pub use stickler_conformance::device::block::{SECTOR, kind};
 use stickler_mock_driver::Buffer;

@@ -1,4 +1,4 @@
-//! A console's ports, as a conforming driver uses them (§5.3).
+//! A console's ports, as a conforming driver uses them (§5.3 of virtio 1.0).
 
 use std::collections::BTreeMap;
 

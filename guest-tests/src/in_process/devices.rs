@@ -1,4 +1,6 @@
 //! The devices that are driven.
+//!
+//! Citations are of virtio 1.0.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;

@@ -1,4 +1,5 @@
 //! A conforming driver of one virtio-pci function: what it knows, and its accesses to registers.
+//! Citations are of virtio 1.0.
 //!
 //! * `discovery`: finds the function's structures (§4.1.4).
 //! * `initialization`: from reset to DRIVER_OK (§3.1.1).

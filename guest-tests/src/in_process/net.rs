@@ -1,4 +1,4 @@
-//! Packets and commands of a network device, as a conforming driver sends them (§5.1.6).
+//! Packets and commands of a network device, as a conforming driver sends them (§5.1.6 of virtio 1.0).
 
 use etherparse::PacketBuilder;
 use stickler_conformance::device::net::{flags, gso};

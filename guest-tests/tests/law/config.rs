@@ -1,4 +1,4 @@
-//! The device-specific configuration (§2.3, §4.1.3.2, §4.1.4.3.1).
+//! The device-specific configuration (§2.3, §4.1.3.2, §4.1.4.3.1 of virtio 1.0).
 
 use stickler_conformance::DeviceKind;
 use stickler_conformance::layout::{Structure, common};

@@ -1,5 +1,7 @@
 //! The driver that examines: it does what a driver may do, in any order, and what a driver would not
 //! do where a device has to put up with it, and looks at all that comes of it.
+//!
+//! Citations are of virtio 1.0.
 
 mod chains;
 

@@ -1,4 +1,4 @@
-//! Commands on the control virtqueue, and which packets they let through (§5.1.6.5).
+//! Commands on the control virtqueue, and which packets they let through (§5.1.6.5 of virtio 1.0).
 
 use stickler_conformance::Latitude;
 use stickler_conformance::device::net::{

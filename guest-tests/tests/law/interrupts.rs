@@ -1,5 +1,5 @@
 //! Interrupts of virtqueues (§2.4.7, §4.1.5.3), ISR status (§4.1.4.5), and who is to get none: seen
-//! from between driver and device.
+//! from between driver and device. Citations are of virtio 1.0.
 
 use stickler_conformance::layout::{NO_VECTOR, Structure};
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};

@@ -1,4 +1,4 @@
-//! The network device (§5.1): packets in both directions, and commands.
+//! The network device (§5.1 of virtio 1.0): packets in both directions, and commands.
 
 mod received;
 mod transmitted;

@@ -1,4 +1,4 @@
-//! The function on the bus: identity, capabilities, MSI-X (§4.1).
+//! The function on the bus: identity, capabilities, MSI-X (§4.1 of virtio 1.0).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

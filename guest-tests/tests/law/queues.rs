@@ -1,4 +1,5 @@
 //! Queues as the common configuration structure has them (§4.1.4.3), and notifications (§4.1.4.4).
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::layout::{NO_VECTOR, Structure, common};
 

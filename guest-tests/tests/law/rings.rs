@@ -1,4 +1,4 @@
-//! Virtqueues (§2.4) and memory: seen from between driver and device, whatever the
+//! Virtqueues (§2.4 of virtio 1.0) and memory: seen from between driver and device, whatever the
 //! driver does.
 
 use std::cell::RefCell;

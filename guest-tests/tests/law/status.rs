@@ -1,4 +1,4 @@
-//! Device status (§2.1), reset (§4.1.4.3.1), and feature bits (§2.2, §6).
+//! Device status (§2.1), reset (§4.1.4.3.1), and feature bits (§2.2, §6). Citations are of virtio 1.0.
 
 use stickler_conformance::features;
 use stickler_conformance::layout::{common, status};

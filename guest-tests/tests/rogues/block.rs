@@ -1,4 +1,4 @@
-//! Requests of the block device (§5.2.6).
+//! Requests of the block device (§5.2.6 of virtio 1.0).
 
 use stickler_conformance::features::block;
 use stickler_guest_tests::in_process::block::{HEADER_LEN, SECTOR, kind};

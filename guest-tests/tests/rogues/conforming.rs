@@ -1,4 +1,6 @@
 //! A conforming driver has no finding.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::Finding;
 use stickler_conformance::Tallies;

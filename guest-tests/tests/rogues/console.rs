@@ -1,4 +1,4 @@
-//! The console's queues and control messages (§5.3.6).
+//! The console's queues and control messages (§5.3.6 of virtio 1.0).
 
 use stickler_conformance::features::console;
 use stickler_guest_tests::in_process::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ, event};

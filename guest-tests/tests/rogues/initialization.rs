@@ -1,4 +1,4 @@
-//! Device status, features and device configuration (§2.1, §2.2, §2.3, §3.1).
+//! Device status, features and device configuration (§2.1, §2.2, §2.3, §3.1 of virtio 1.0).
 
 use stickler_conformance::features::{self, net};
 use stickler_conformance::layout::{Structure, common, status};

@@ -1,4 +1,5 @@
-//! Packets, receive buffers, address and link of the network device (§5.1.4, §5.1.6.2, §5.1.6.3).
+//! Packets, receive buffers, address and link of the network device (§5.1.4, §5.1.6.2, §5.1.6.3 of
+//! virtio 1.0).
 
 use stickler_conformance::device::net::{ack, class, flags, gso, mq};
 use stickler_conformance::event::NetHeader;

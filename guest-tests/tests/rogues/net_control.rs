@@ -1,4 +1,4 @@
-//! Commands on the network device's control virtqueue (§5.1.6.5).
+//! Commands on the network device's control virtqueue (§5.1.6.5 of virtio 1.0).
 
 use stickler_conformance::device::net::{ack, announce, class, guest_offloads, mac, mq, rx, vlan};
 use stickler_conformance::features::net;

@@ -1,4 +1,4 @@
-//! Setting queues up (§2.4, §4.1.4.3, §4.1.5.1.3).
+//! Setting queues up (§2.4, §4.1.4.3, §4.1.5.1.3 of virtio 1.0).
 
 use stickler_conformance::features;
 use stickler_conformance::layout::common;

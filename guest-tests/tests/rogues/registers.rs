@@ -1,5 +1,5 @@
 //! Capabilities, the PCI configuration access window, read-only registers, vectors, notifications
-//! (§4.1.4, §4.1.5).
+//! (§4.1.4, §4.1.5 of virtio 1.0).
 
 use stickler_conformance::features;
 use stickler_conformance::layout::{Structure, common};

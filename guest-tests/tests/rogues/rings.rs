@@ -1,4 +1,4 @@
-//! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3).
+//! Descriptor chains and rings (§2.4.4 to §2.4.9, §3.2, §3.3 of virtio 1.0).
 
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC, block, net};

@@ -1,4 +1,6 @@
 //! The console: port 0 as a terminal, and a named port.
+//!
+//! Citations are of virtio 1.0.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

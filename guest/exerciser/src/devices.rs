@@ -1,4 +1,6 @@
 //! The devices as the kernel lists them, and whether they have drivers.
+//!
+//! Citations are of virtio 1.0.
 
 use std::fs;
 use std::path::{Path, PathBuf};

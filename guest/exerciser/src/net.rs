@@ -1,4 +1,6 @@
 //! The network devices.
+//!
+//! Citations are of virtio 1.0.
 
 mod interface;
 mod talk;

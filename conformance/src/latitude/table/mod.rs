@@ -1,4 +1,4 @@
-//! All latitudes, one table for what they are about.
+//! All latitudes, one table for what they are about. Citations are of virtio 1.0.
 //!
 //! Two that one might look for are not among them:
 //!

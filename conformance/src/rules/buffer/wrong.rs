@@ -1,4 +1,6 @@
 //! What exactly is wrong with a chain: the cold path.
+//!
+//! Citations are of virtio 1.0.
 
 use super::*;
 use crate::event::IndirectFault;

@@ -1,4 +1,6 @@
 //! Requests of every kind in every layout, compared with a model.
+//!
+//! Citations are of virtio 1.0.
 
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The block device, driven by hand. Citations are of virtio 1.0.
+
 mod layouts;
 mod rig;
 

@@ -1,4 +1,6 @@
 //! A driver by hand, and a disk that does what a test says.
+//!
+//! Citations are of virtio 1.0.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! Input and output (§5.3.6).
+//! Input and output (§5.3.6 of virtio 1.0).
 
 use super::*;
 

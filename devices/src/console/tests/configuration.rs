@@ -1,4 +1,4 @@
-//! Configuration and emergency writes (§5.3.4).
+//! Configuration and emergency writes (§5.3.4 of virtio 1.0).
 
 use super::*;
 

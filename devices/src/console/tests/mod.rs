@@ -1,3 +1,5 @@
+//! The console device, driven by hand. Citations are of virtio 1.0.
+
 mod bytes;
 mod configuration;
 mod ports;

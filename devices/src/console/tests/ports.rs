@@ -1,4 +1,4 @@
-//! Multiple ports and their messages (§5.3.6.2).
+//! Multiple ports and their messages (§5.3.6.2 of virtio 1.0).
 
 use super::*;
 

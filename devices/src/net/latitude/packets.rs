@@ -1,4 +1,6 @@
 //! Packets of the device's own: what there is on a wire besides that which one waits for.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::device::net::gso;
 use stickler_conformance::event::NetHeader;

@@ -1,4 +1,4 @@
-//! The control virtqueue (§5.1.6.5) and the link (§5.1.4).
+//! The control virtqueue (§5.1.6.5) and the link (§5.1.4). Citations are of virtio 1.0.
 
 use super::*;
 

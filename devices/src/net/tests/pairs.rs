@@ -1,4 +1,4 @@
-//! Several queue pairs (§5.1.6.5.5).
+//! Several queue pairs (§5.1.6.5.5 of virtio 1.0).
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Packets to the driver (§5.1.6.3, §5.1.6.4).
+//! Packets to the driver (§5.1.6.3, §5.1.6.4 of virtio 1.0).
 
 use stickler_conformance::event::DataEvent;
 use vm_memory::{GuestAddress, GuestMemoryMmap};

@@ -1,4 +1,4 @@
-//! The device-specific configuration and its generation (§2.3).
+//! The device-specific configuration and its generation (§2.3 of virtio 1.0).
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::ConfigEvent;

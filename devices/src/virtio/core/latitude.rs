@@ -1,5 +1,7 @@
 //! What latitudes make of a device on any transport: they become concrete decisions here, once, and
 //! the core carries them out without knowing why.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};

@@ -1,5 +1,5 @@
 //! The state of a virtio device on any transport: status, features, virtqueues, configuration, and the
-//! work that waits (§2, §3).
+//! work that waits (§2, §3 of virtio 1.0).
 //!
 //! A transport drives the core through its [registers](CoreRegister) and the methods of [`Core`]; the
 //! core talks to its transport through [`Transport`]. Neither the core nor the device types know

@@ -1,4 +1,6 @@
 //! Virtqueues, from the registers that describe them to the live queue.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::event::{QueueArea, QueueEvent, QueueSetup, SplitSetup};
 use stickler_conformance::{Witness, features};

@@ -1,5 +1,5 @@
 //! The registers that the driver finds on every transport. A transport maps its own registers to them:
-//! the common configuration structure of PCI (§4.1.4.3), or the registers of MMIO.
+//! the common configuration structure of PCI (§4.1.4.3 of virtio 1.0), or the registers of MMIO.
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::{FeatureEvent, QueueArea, QueueEvent, StatusEvent};

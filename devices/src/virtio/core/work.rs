@@ -1,4 +1,6 @@
 //! The work of a device: what waits for it, and what the driver learns of it afterwards.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::event::{LatitudeEvent, NotificationEvent};
 use stickler_conformance::{Latitude, Witness};

@@ -1,5 +1,5 @@
 //! What a driver finds in configuration space: identity and the virtio structure PCI capabilities
-//! (§4.1.2, §4.1.4).
+//! (§4.1.2, §4.1.4 of virtio 1.0).
 
 use std::io;
 

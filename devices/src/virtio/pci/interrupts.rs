@@ -1,5 +1,5 @@
 //! How the device interrupts the driver: ISR status with the pin, or MSI-X (§4.1.4.5, §4.1.5.1.2,
-//! §4.1.5.3, §4.1.5.4).
+//! §4.1.5.3, §4.1.5.4 of virtio 1.0).
 
 use stickler_conformance::layout::NO_VECTOR;
 

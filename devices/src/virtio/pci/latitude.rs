@@ -1,5 +1,7 @@
 //! What latitudes make of a device's function on the bus: they become concrete decisions here, once,
 //! and the transport carries them out without knowing why.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::layout::Structure;

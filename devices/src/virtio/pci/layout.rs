@@ -1,4 +1,5 @@
-//! Where the structures are: what the transport is free to choose, and what it chose (§4.1.4).
+//! Where the structures are: what the transport is free to choose, and what it chose (§4.1.4 of virtio
+//! 1.0).
 
 use std::io;
 

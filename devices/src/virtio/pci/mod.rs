@@ -1,4 +1,4 @@
-//! The virtio-pci transport: a virtio device as a function on the PCI bus (§4.1).
+//! The virtio-pci transport: a virtio device as a function on the PCI bus (§4.1 of virtio 1.0).
 //!
 //! * `transport`: what PCI adds to a virtio device.
 //! * [`layout`]: where the structures are in the BARs, and what of that is free to choose.

@@ -1,4 +1,4 @@
-//! What an access to a structure means (§4.1.4.3 to §4.1.4.6).
+//! What an access to a structure means (§4.1.4.3 to §4.1.4.6 of virtio 1.0).
 //!
 //! Accesses of the widths the specification demands and all others are served alike: bytes of fields
 //! are read and written where they are. The witness sees each access as it came, and then what it means.

@@ -1,5 +1,5 @@
 //! What PCI adds to a virtio device: configuration space, BARs, and the registers that only this
-//! transport has (§4.1.4).
+//! transport has (§4.1.4 of virtio 1.0).
 
 use std::io;
 use std::sync::Arc;

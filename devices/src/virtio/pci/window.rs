@@ -1,5 +1,5 @@
-//! Configuration space as the driver sees it: the PCI configuration access capability (§4.1.4.7), and
-//! writes to what is not writable.
+//! Configuration space as the driver sees it: the PCI configuration access capability (§4.1.4.7 of
+//! virtio 1.0), and writes to what is not writable.
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::{PciEvent, WindowField};

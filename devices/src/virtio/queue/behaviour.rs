@@ -1,5 +1,6 @@
-//! What a device may do with a virtqueue otherwise than it usually does (§2.4.8, §2.4.9): when and in
-//! which order the driver sees what was used, and what the device asks about notifications.
+//! What a device may do with a virtqueue otherwise than it usually does (§2.4.8, §2.4.9 of virtio
+//! 1.0): when and in which order the driver sees what was used, and what the device asks about
+//! notifications.
 
 use stickler_conformance::event::Element;
 use stickler_conformance::latitude::Draw;

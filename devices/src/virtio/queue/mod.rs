@@ -1,4 +1,4 @@
-//! Virtqueues, the device's side (§2.4).
+//! Virtqueues, the device's side (§2.4 of virtio 1.0).
 //!
 //! Device types see a [`Queue`] that hands out descriptor chains and takes them back. They do not know
 //! the format of the ring behind it.

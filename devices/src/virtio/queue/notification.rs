@@ -1,5 +1,5 @@
-//! What the device has asked of the driver about notifications (§2.4.9), for those who judge what the
-//! driver does with it.
+//! What the device has asked of the driver about notifications (§2.4.9 of virtio 1.0), for those who
+//! judge what the driver does with it.
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::{LiveNotification, NotificationEvent};

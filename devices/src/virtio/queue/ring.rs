@@ -1,4 +1,5 @@
-//! What a ring format does for a [`Queue`](super::Queue), and which formats there are.
+//! What a ring format does for a [`Queue`](super::Queue), and which formats there are. Citations are
+//! of virtio 1.0.
 //!
 //! A new format is a variant here and a folder beside `split`. The calls are dispatched by `match`, so
 //! that the compiler sees through them: this is the path of every buffer.

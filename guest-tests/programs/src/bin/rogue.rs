@@ -1,6 +1,6 @@
 //! A driver that breaks rules: first a recommendation, then a prohibition. It reaches the common
-//! configuration through the PCI configuration access capability (§4.1.4.7), for which configuration
-//! space is enough.
+//! configuration through the PCI configuration access capability (§4.1.4.7 of virtio 1.0), for which
+//! configuration space is enough.
 //!
 //! It is the first process of a guest, or a program for `stickler check -- PROGRAM`.
 

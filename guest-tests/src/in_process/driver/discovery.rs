@@ -1,4 +1,4 @@
-//! How the driver finds the function's structures (§4.1.2, §4.1.4).
+//! How the driver finds the function's structures (§4.1.2, §4.1.4 of virtio 1.0).
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Initialization (§3.1.1), step by step.
+//! Initialization (§3.1.1 of virtio 1.0), step by step.
 
 use stickler_conformance::device::net::config::MAX_VIRTQUEUE_PAIRS;
 use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};

@@ -1,4 +1,4 @@
-//! Operation (§3.2): buffers are exposed and taken back.
+//! Operation (§3.2 of virtio 1.0): buffers are exposed and taken back.
 
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::{DeviceKind, features};

@@ -1,4 +1,4 @@
-//! Status and features (§2.1, §2.2).
+//! Status and features (§2.1, §2.2 of virtio 1.0).
 
 use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1, net};
 use stickler_conformance::layout::{Structure, common, status};

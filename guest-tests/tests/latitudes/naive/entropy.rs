@@ -1,4 +1,4 @@
-//! The entropy device (§5.4).
+//! The entropy device (§5.4 of virtio 1.0).
 
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 

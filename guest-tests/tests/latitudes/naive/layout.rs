@@ -1,4 +1,4 @@
-//! Where structures and virtqueues' addresses are (§4.1.4).
+//! Where structures and virtqueues' addresses are (§4.1.4 of virtio 1.0).
 
 use stickler_conformance::layout::Structure;
 use stickler_guest_tests::in_process::devices::SECTORS;

@@ -1,4 +1,4 @@
-//! The network device (§5.1).
+//! The network device (§5.1 of virtio 1.0).
 
 use stickler_conformance::device::net::{
     ack, announce, class, config, flags, status as net_status,

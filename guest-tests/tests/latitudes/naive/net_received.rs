@@ -1,4 +1,4 @@
-//! What drivers make of packets they are handed (§5.1.6.4).
+//! What drivers make of packets they are handed (§5.1.6.4 of virtio 1.0).
 
 use stickler_conformance::device::net::flags;
 use stickler_conformance::event::NetHeader;

@@ -1,4 +1,4 @@
-//! The PCI function and its interrupts (§4.1).
+//! The PCI function and its interrupts (§4.1 of virtio 1.0).
 
 use stickler_conformance::features::console;
 use stickler_conformance::layout::{NO_VECTOR, Structure, common};

@@ -1,4 +1,4 @@
-//! Virtqueues and interrupts (§2.4).
+//! Virtqueues and interrupts (§2.4 of virtio 1.0).
 
 use stickler_conformance::layout::common;
 use stickler_conformance::{Finding, Latitude, Latitudes};

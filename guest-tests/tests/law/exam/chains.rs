@@ -1,4 +1,6 @@
 //! Chains of the driver that examines: made available, taken back, waited for.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::layout::desc;
 use stickler_conformance::{DeviceKind, features};

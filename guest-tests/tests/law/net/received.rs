@@ -1,5 +1,5 @@
-//! Packets to the driver (§5.1.6.3, §5.1.6.4): what the host has sent, in which buffers, and what the
-//! header says of it.
+//! Packets to the driver (§5.1.6.3, §5.1.6.4 of virtio 1.0): what the host has sent, in which buffers,
+//! and what the header says of it.
 
 use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;

@@ -1,4 +1,4 @@
-//! Packets from the driver (§5.1.6.2): what is transmitted comes to the host as it is.
+//! Packets from the driver (§5.1.6.2 of virtio 1.0): what is transmitted comes to the host as it is.
 
 use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;

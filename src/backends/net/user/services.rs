@@ -1,5 +1,7 @@
 //! What answers on the userspace network: echo (RFC 862) and discard (RFC 863) over TCP and UDP, and a
 //! name server that knows no names.
+//!
+//! Citations are of virtio 1.0.
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};

@@ -1,4 +1,4 @@
-//! What a packet to be sent asks of the device: checksums and segmentation (§5.1.6.2).
+//! What a packet to be sent asks of the device: checksums and segmentation (§5.1.6.2 of virtio 1.0).
 
 use super::*;
 use crate::device::net::{flags, gso};

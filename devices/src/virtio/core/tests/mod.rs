@@ -1,4 +1,6 @@
 //! The core on a transport that is nothing but calls: what needs no PCI is tested without it.
+//!
+//! Citations are of virtio 1.0.
 
 mod life;
 mod memory;

@@ -1,4 +1,4 @@
-//! Identity, capabilities and BARs (§4.1.2, §4.1.4).
+//! Identity, capabilities and BARs (§4.1.2, §4.1.4 of virtio 1.0).
 
 use super::*;
 use crate::pci::config::BAR_COUNT;

@@ -1,4 +1,4 @@
-//! ISR status, the interrupt pin and MSI-X (§4.1.4.5, §4.1.5.1.2, §4.1.5.3, §4.1.5.4).
+//! ISR status, the interrupt pin and MSI-X (§4.1.4.5, §4.1.5.1.2, §4.1.5.3, §4.1.5.4 of virtio 1.0).
 
 use stickler_conformance::layout::NO_VECTOR;
 use stickler_conformance::{Latitude, Latitudes};

@@ -1,4 +1,6 @@
 //! What a judge makes of what the transport tells.
+//!
+//! Citations are of virtio 1.0.
 
 use super::*;
 

@@ -1,4 +1,6 @@
 //! The transport as a driver meets it: everything goes through the bus.
+//!
+//! Citations are of virtio 1.0.
 
 mod common;
 mod discovery;

@@ -1,4 +1,4 @@
-//! The PCI configuration access capability (§4.1.4.7).
+//! The PCI configuration access capability (§4.1.4.7 of virtio 1.0).
 
 use super::*;
 

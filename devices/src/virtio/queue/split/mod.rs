@@ -1,4 +1,4 @@
-//! The split ring (§2.4): descriptor table, available ring, used ring.
+//! The split ring (§2.4 of virtio 1.0): descriptor table, available ring, used ring.
 //!
 //! virtio-queue's iterators end silently where a chain is bad; what a driver put there is just what
 //! we are here to see. So chains are walked here, and told as they were found.

@@ -1,4 +1,4 @@
-//! The three parts of a split ring in the guest's memory, mapped once.
+//! The three parts of a split ring in the guest's memory, mapped once. Citations are of virtio 1.0.
 //!
 //! This is the one place in the queue that uses raw pointers. vm-memory's checked accessors translate
 //! the address at every access; here it is translated when the queue is enabled, and each access that

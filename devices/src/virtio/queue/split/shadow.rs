@@ -1,5 +1,7 @@
 //! What the device wrote to the used ring, against what is there: §2.4.8 has it written by the device
 //! only.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::{SplitRingEvent, UsedRingField};

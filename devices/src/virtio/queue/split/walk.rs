@@ -1,4 +1,4 @@
-//! Walking a descriptor chain (§2.4.5), however it was made.
+//! Walking a descriptor chain (§2.4.5 of virtio 1.0), however it was made.
 
 use stickler_conformance::event::{ChainEnd, Element, IndirectFault};
 use stickler_conformance::layout::desc;

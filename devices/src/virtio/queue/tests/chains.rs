@@ -1,4 +1,6 @@
 //! Descriptor chains as they are taken: how they are walked, and whether they stay as they were.
+//!
+//! Citations are of virtio 1.0.
 
 use stickler_conformance::event::IndirectFault;
 

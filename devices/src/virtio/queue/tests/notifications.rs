@@ -1,4 +1,4 @@
-//! Interrupts and notifications, and how either side suppresses them (§2.4.7, §2.4.9).
+//! Interrupts and notifications, and how either side suppresses them (§2.4.7, §2.4.9 of virtio 1.0).
 
 use super::*;
 
