@@ -36,7 +36,7 @@ const WRITEBACK: u32 = 32;
 
 /// What is known of the disk, in this life.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct BlockState {
     /// The host has been asked to fail.
     failing: bool,
     /// Writes that have come back and are not certain to be persistent.
@@ -305,7 +305,7 @@ pub(crate) fn done(exam: &mut Exam<'_>, request: &Request, len: u32) -> bool {
     right
 }
 
-impl State {
+impl BlockState {
     /// Nobody knows what became of it.
     fn forget(&mut self, request: &Request) {
         let (at, len) = (request.at, request.data.len());

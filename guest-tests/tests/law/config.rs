@@ -111,7 +111,7 @@ fn read(exam: &Exam<'_>) -> Vec<(&'static str, u64)> {
 pub(crate) fn change(exam: &mut Exam<'_>, act: &Act) {
     exam.settle();
     look(exam);
-    if exam.broken || exam.watch.phase() != Phase::Live {
+    if exam.broken || exam.observer.phase() != Phase::Live {
         return;
     }
     match exam.d.kind {
@@ -135,11 +135,11 @@ pub(crate) fn change(exam: &mut Exam<'_>, act: &Act) {
         DeviceKind::Block | DeviceKind::Entropy => return,
     }
     let before = exam.config.last.clone();
-    exam.watch.mark(exam.d.rig);
+    exam.observer.mark(exam.d.rig);
     exam.d.rig.run();
     exam.harvest();
     look(exam);
     let changed = before.map(|b| b.fields) != exam.config.last.clone().map(|l| l.fields);
-    exam.watch.judge_change(&exam.d, changed);
+    exam.observer.judge_change(&exam.d, changed);
     exam.settle();
 }

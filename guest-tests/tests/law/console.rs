@@ -46,7 +46,7 @@ const CYCLE: u64 = 101;
 
 /// What is known of the console, in this life.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct ConsoleState {
     added: BTreeSet<u32>,
     /// Messages that are due to the device.
     replies: Vec<(u32, u16, u16)>,

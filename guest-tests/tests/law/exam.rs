@@ -14,7 +14,7 @@ use stickler_guest_tests::in_process::{Between, Buffer, Driver, Interrupts, Rig,
 
 use crate::court::{Court, Row, Seen};
 use crate::host::{Host, SLOT};
-use crate::rings::{BEFORE, Watch};
+use crate::rings::{BEFORE, Observer};
 use crate::{
     block, config, console, entropy, interrupts, net, pci, queues, status as device_status,
 };
@@ -109,7 +109,7 @@ impl Job {
 pub(crate) struct Exam<'r> {
     pub(crate) d: Driver<'r>,
     pub(crate) court: Rc<Court>,
-    pub(crate) watch: Rc<Watch>,
+    pub(crate) observer: Rc<Observer>,
     pub(crate) host: &'r Host,
     /// DEVICE_NEEDS_RESET is set.
     pub(crate) broken: bool,
@@ -123,13 +123,13 @@ pub(crate) struct Exam<'r> {
     /// which it must not matter.
     pub(crate) jobs: BTreeMap<(u16, u16), (Job, Vec<&'static str>)>,
     pub(crate) config: config::Known,
-    pub(crate) net: net::State,
-    pub(crate) block: block::State,
-    pub(crate) console: console::State,
+    pub(crate) net: net::NetState,
+    pub(crate) block: block::BlockState,
+    pub(crate) console: console::ConsoleState,
 }
 
 impl<'r> Exam<'r> {
-    /// Finds the device in its slot, looks at it on the bus, and watches it from now on.
+    /// Finds the device in its slot, looks at it on the bus, and observes it from now on.
     /// `meddler` is one who stands between it and those who look.
     pub(crate) fn begin(
         rig: &'r Rig,
@@ -138,13 +138,13 @@ impl<'r> Exam<'r> {
         meddler: impl FnOnce(&Driver<'_>) -> Option<Rc<dyn Between>>,
     ) -> Self {
         let d = Driver::probe(rig, SLOT);
-        let watch = Watch::over(&d, court);
+        let observer = Observer::over(&d, court);
         rig.between.borrow_mut().extend(meddler(&d));
-        rig.between.borrow_mut().push(watch.clone());
+        rig.between.borrow_mut().push(observer.clone());
         let mut exam = Exam {
             d,
             court: court.clone(),
-            watch,
+            observer,
             host,
             broken: false,
             spurious: false,
@@ -152,9 +152,9 @@ impl<'r> Exam<'r> {
             status: 0,
             jobs: BTreeMap::new(),
             config: config::Known::default(),
-            net: net::State::default(),
-            block: block::State::default(),
-            console: console::State::default(),
+            net: net::NetState::default(),
+            block: block::BlockState::default(),
+            console: console::ConsoleState::default(),
         };
         pci::look(&mut exam);
         exam
@@ -269,7 +269,7 @@ impl<'r> Exam<'r> {
             self.work(&act);
             self.d.rig.run();
         }
-        self.watch.will_live(&self.d, config_vector, &vectors);
+        self.observer.will_live(&self.d, config_vector, &vectors);
         self.add_status(status::DRIVER_OK);
         self.d.rig.run();
         self.nudge();

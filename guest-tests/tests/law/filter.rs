@@ -101,7 +101,7 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// What the driver has told the card.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct FilterState {
     /// By command.
     modes: [bool; 6],
     /// The table has the addresses for it.
@@ -111,9 +111,9 @@ pub(crate) struct State {
     examined: u32,
 }
 
-impl Default for State {
+impl Default for FilterState {
     fn default() -> Self {
-        State {
+        FilterState {
             modes: [false; 6],
             table: false,
             mac: MAC,

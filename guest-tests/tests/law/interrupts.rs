@@ -6,7 +6,7 @@ use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
 use crate::court::{Court, Row, Seen};
 use crate::exam::Exam;
-use crate::rings::{self, Ledger, Phase, Watch};
+use crate::rings::{Ledger, ObservedState, Observer, Phase};
 
 pub(crate) const ROWS: &[Row] = &[
     (
@@ -68,7 +68,7 @@ const PCI_STATUS: u16 = 0x06;
 
 /// What the driver wants for the buffers returned on a queue, and has not got.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish {
+pub(crate) struct ExpectedInterrupts {
     /// An interrupt is due, under this row.
     due: Option<&'static str>,
     /// Buffers were used in this move for which there should be none, under this row.
@@ -77,14 +77,14 @@ pub(crate) struct Wish {
 
 /// What is known of interrupts.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct InterruptState {
     msix: bool,
     config_vector: u16,
     isr: u64,
     /// Before the move: messages sent, level of the line.
     messages: usize,
     line: bool,
-    /// So many messages had been sent at the time of the [mark](Watch::mark).
+    /// So many messages had been sent at the time of the [mark](Observer::mark).
     marked: usize,
     /// Since the mark, ISR status had its configuration bit.
     bit_seen: bool,
@@ -94,9 +94,9 @@ pub(crate) struct State {
     suspect: Option<&'static str>,
 }
 
-impl State {
+impl InterruptState {
     pub(crate) fn new(driver: &Driver<'_>) -> Self {
-        State {
+        InterruptState {
             msix: false,
             config_vector: NO_VECTOR,
             isr: driver.place(Structure::Isr).address,
@@ -111,10 +111,10 @@ impl State {
 
     /// The device is about to go live.
     pub(crate) fn begin(&mut self, driver: &Driver<'_>, config_vector: u16) {
-        *self = State {
+        *self = InterruptState {
             msix: driver.interrupts == Interrupts::Msix,
             config_vector,
-            ..State::new(driver)
+            ..InterruptState::new(driver)
         };
     }
 
@@ -127,7 +127,7 @@ impl State {
 
 impl Ledger {
     /// The used ring's `idx` went from `old` to `new`: notes what the driver wants for that.
-    pub(crate) fn note_wish(&mut self, old: u16, new: u16) {
+    pub(crate) fn note_expected(&mut self, old: u16, new: u16) {
         let queue = &self.queue;
         let flags: u16 = queue.get(queue.layout.avail_flags());
         let used_event: u16 = queue.get(queue.layout.used_event());
@@ -148,14 +148,14 @@ impl Ledger {
             (flags & 1 == 0, due, "2.4.7.2-2")
         };
         if wanted {
-            self.wish.due = Some(due);
+            self.expected.due = Some(due);
         } else {
-            self.wish.quiet = Some(quiet);
+            self.expected.quiet = Some(quiet);
         }
     }
 }
 
-impl Watch {
+impl Observer {
     /// From here on, notifications of a change of the configuration are counted.
     pub(crate) fn mark(&self, rig: &Rig) {
         let interrupts = &mut self.state.borrow_mut().interrupts;
@@ -233,14 +233,14 @@ impl Watch {
     /// Whether an interrupt is due.
     pub(crate) fn is_due(&self) -> bool {
         let state = self.state.borrow();
-        state.queues.values().any(|l| l.wish.due.is_some())
+        state.queues.values().any(|l| l.expected.due.is_some())
     }
 
     /// Time is up for interrupts that are due. In an error state none need come.
     pub(crate) fn call_in(&self, broken: bool) {
         let mut state = self.state.borrow_mut();
         for (index, ledger) in &mut state.queues {
-            if let Some(row) = ledger.wish.due.take().filter(|_| !broken) {
+            if let Some(row) = ledger.expected.due.take().filter(|_| !broken) {
                 self.court.rule(row, false, || {
                     format!("queue {index}: buffers were used and no interrupt came")
                 });
@@ -249,7 +249,7 @@ impl Watch {
     }
 
     /// §2.4.7.2, §4.1.5.3.1: a move has been made.
-    pub(crate) fn look_at_interrupts(&self, state: &mut rings::State, rig: &Rig) {
+    pub(crate) fn look_at_interrupts(&self, state: &mut ObservedState, rig: &Rig) {
         let messages = rig.interrupts.messages();
         let messages = messages
             .get(state.interrupts.messages..)
@@ -268,17 +268,16 @@ impl Watch {
             Phase::Live => self.look_at_line(state, line, rose),
         }
         for ledger in state.queues.values_mut() {
-            ledger.wish.quiet = None;
+            ledger.expected.quiet = None;
         }
     }
 
-    fn look_at_messages(&self, state: &mut rings::State, messages: &[u32]) {
+    fn look_at_messages(&self, state: &mut ObservedState, messages: &[u32]) {
         let config = state.interrupts.config_vector;
         let mapped: Vec<u16> = state.queues.values().map(|l| l.vector).collect();
-        let muted = state
-            .queues
-            .values()
-            .any(|l| l.vector == NO_VECTOR && (l.wish.due.is_some() || l.wish.quiet.is_some()));
+        let muted = state.queues.values().any(|l| {
+            l.vector == NO_VECTOR && (l.expected.due.is_some() || l.expected.quiet.is_some())
+        });
         let stray = messages.iter().find(|message| {
             let is = |vector: u16| u32::from(vector) == **message;
             !is(config) && !mapped.iter().any(|vector| is(*vector))
@@ -293,10 +292,10 @@ impl Watch {
             let came = messages.contains(&u32::from(vector));
             let others = mapped.iter().filter(|other| **other == vector).count() > 1;
             if vector == NO_VECTOR {
-                ledger.wish = Wish::default();
-            } else if ledger.wish.due.is_some() {
+                ledger.expected = ExpectedInterrupts::default();
+            } else if ledger.expected.due.is_some() {
                 answer(&self.court, ledger, came);
-            } else if let Some(row) = ledger.wish.quiet
+            } else if let Some(row) = ledger.expected.quiet
                 && !others
                 && vector != config
             {
@@ -307,9 +306,9 @@ impl Watch {
         }
     }
 
-    fn look_at_line(&self, state: &mut rings::State, line: bool, rose: bool) {
-        let due = state.queues.values().any(|l| l.wish.due.is_some());
-        let quiet = state.queues.values().find_map(|l| l.wish.quiet);
+    fn look_at_line(&self, state: &mut ObservedState, line: bool, rose: bool) {
+        let due = state.queues.values().any(|l| l.expected.due.is_some());
+        let quiet = state.queues.values().find_map(|l| l.expected.quiet);
         if due && line {
             state.interrupts.for_queue = true;
         }
@@ -326,7 +325,7 @@ impl Watch {
     }
 
     /// The driver has read a register; it may have been ISR status.
-    pub(crate) fn note_isr(&self, state: &mut rings::State, rig: &Rig, address: u64, value: u8) {
+    pub(crate) fn note_isr(&self, state: &mut ObservedState, rig: &Rig, address: u64, value: u8) {
         if address != state.interrupts.isr || state.phase != Phase::Live {
             return;
         }
@@ -353,7 +352,7 @@ impl Watch {
 
 /// If an interrupt that was due came, that is noted.
 fn answer(court: &Court, ledger: &mut Ledger, came: bool) {
-    if came && let Some(row) = ledger.wish.due.take() {
+    if came && let Some(row) = ledger.expected.due.take() {
         court.rule(row, true, String::new);
     }
 }

@@ -123,7 +123,7 @@ const LARGE: u32 = 16;
 
 /// What is known of the card, in this life.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct NetState {
     /// Packets so far.
     count: u32,
     /// Packets that the host has sent and the driver has not received, by number.
@@ -135,19 +135,19 @@ pub(crate) struct State {
     pub(crate) pairs_set: bool,
     /// So many buffers of the largest size may be given.
     large: u32,
-    pub(crate) filter: filter::State,
+    pub(crate) filter: filter::FilterState,
 }
 
-impl Default for State {
+impl Default for NetState {
     fn default() -> Self {
-        State {
+        NetState {
             count: 0,
             incoming: BTreeMap::new(),
             came: Vec::new(),
             pairs: 1,
             pairs_set: false,
             large: LARGE,
-            filter: filter::State::default(),
+            filter: filter::FilterState::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use stickler_guest_tests::in_process::{Between, Driver, Move, Rig, Virtqueue};
 use stickler_mock_driver::descriptor_at;
 
 use crate::court::{Court, Row, Seen};
-use crate::interrupts::{self, Wish};
+use crate::interrupts::{ExpectedInterrupts, InterruptState};
 
 pub(crate) const ROWS: &[Row] = &[
     (
@@ -104,17 +104,17 @@ pub(crate) struct Ledger {
     /// The entries of the used ring that were filled last, the newest last.
     entries: Vec<(u32, u32)>,
     /// What the driver wants in the way of interrupts.
-    pub(crate) wish: Wish,
+    pub(crate) expected: ExpectedInterrupts,
 }
 
 /// What stands between driver and device and sees to it that the device keeps to the law.
-pub(crate) struct Watch {
+pub(crate) struct Observer {
     pub(crate) court: Rc<Court>,
-    pub(crate) state: RefCell<State>,
+    pub(crate) state: RefCell<ObservedState>,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct ObservedState {
     pub(crate) slot: u8,
     pub(crate) phase: Phase,
     /// Where `device_status` is.
@@ -125,15 +125,15 @@ pub(crate) struct State {
     /// The most memory that was in use.
     end: u64,
     image: Vec<u8>,
-    pub(crate) interrupts: interrupts::State,
+    pub(crate) interrupts: InterruptState,
 }
 
-impl Watch {
-    /// Watches the device that `driver` drives.
+impl Observer {
+    /// Observes the device that `driver` drives.
     pub(crate) fn over(driver: &Driver<'_>, court: &Rc<Court>) -> Rc<Self> {
-        Rc::new(Watch {
+        Rc::new(Observer {
             court: court.clone(),
-            state: RefCell::new(State {
+            state: RefCell::new(ObservedState {
                 slot: driver.slot,
                 phase: Phase::Unknown,
                 status: driver.place(Structure::Common).address + u64::from(common::DEVICE_STATUS),
@@ -141,7 +141,7 @@ impl Watch {
                 queues: BTreeMap::new(),
                 end: BASE,
                 image: Vec::new(),
-                interrupts: interrupts::State::new(driver),
+                interrupts: InterruptState::new(driver),
             }),
         })
     }
@@ -150,7 +150,7 @@ impl Watch {
     pub(crate) fn will_live(&self, driver: &Driver<'_>, config: u16, vectors: &BTreeMap<u16, u16>) {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Live;
-        // What was in use before the reset has been watched until now.
+        // What was in use before the reset has been observed until now.
         state.end = BASE;
         state.interrupts.begin(driver, config);
         state.queues = (driver.queues.iter())
@@ -176,7 +176,7 @@ impl Ledger {
             used: 0,
             in_flight: BTreeMap::new(),
             entries: Vec::new(),
-            wish: Wish::default(),
+            expected: ExpectedInterrupts::default(),
         }
     }
 
@@ -242,7 +242,7 @@ impl Chain {
     }
 }
 
-impl Between for Watch {
+impl Between for Observer {
     fn before(&self, rig: &Rig, what: &Move) {
         let mut state = self.state.borrow_mut();
         if !state.may_act(what) {
@@ -297,7 +297,7 @@ fn levers(driver: &Driver<'_>) -> Vec<Range<u64>> {
     levers
 }
 
-impl State {
+impl ObservedState {
     /// Whether the device may come to do more than to answer.
     fn may_act(&self, what: &Move) -> bool {
         match what {
@@ -309,9 +309,9 @@ impl State {
     }
 }
 
-impl Watch {
+impl Observer {
     /// §2.4.5.1, §2.1.2: what may have changed, and what may not.
-    fn look_at_memory(&self, state: &State, rig: &Rig) {
+    fn look_at_memory(&self, state: &ObservedState, rig: &Rig) {
         if state.phase == Phase::Unknown {
             return;
         }
@@ -337,7 +337,7 @@ impl Watch {
     }
 
     /// §2.4.8, §2.4.9.2.
-    fn look_at_used(&self, state: &mut State, rig: &Rig) {
+    fn look_at_used(&self, state: &mut ObservedState, rig: &Rig) {
         let live = state.phase == Phase::Live;
         for (index, ledger) in &mut state.queues {
             let queue = ledger.queue.clone();
@@ -405,7 +405,7 @@ impl Watch {
             ledger.entries.drain(..drop);
             ledger.used = new;
             if count > 0 && live {
-                ledger.note_wish(old, new);
+                ledger.note_expected(old, new);
             }
         }
     }

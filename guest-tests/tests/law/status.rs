@@ -80,7 +80,7 @@ pub(crate) fn reset(exam: &mut Exam<'_>) {
 
 /// Looks at device status while the device lives.
 pub(crate) fn look(exam: &mut Exam<'_>) {
-    if exam.watch.phase() != Phase::Live {
+    if exam.observer.phase() != Phase::Live {
         return;
     }
     let now = exam.d.status();
@@ -89,11 +89,11 @@ pub(crate) fn look(exam: &mut Exam<'_>) {
         format!("device_status is {now:#x}; {ours:#x} was set")
     });
     if now & theirs == 0 {
-        exam.watch.mark(exam.d.rig);
+        exam.observer.mark(exam.d.rig);
     } else if !exam.broken {
         exam.broken = true;
         // Where nothing is mapped, nothing can be told.
-        if let Some(told) = exam.watch.told_of_change(&exam.d) {
+        if let Some(told) = exam.observer.told_of_change(&exam.d) {
             exam.court.rule("2.1.2-4", told, || {
                 "DEVICE_NEEDS_RESET was set, and the driver was not told".to_owned()
             });

@@ -36,7 +36,7 @@ advice! {
         "Packets are dropped or mistaken for others because flags has a bit the driver does not know.";
         "Test flags for the bits that are known, one by one, and never compare it as a whole.";
     "net.rx.csum":
-        "Checksums of received packets are made, or believed, where flags does not say so: data is spoilt, or spoilt data passes for good.";
+        "Checksums of received packets are made, or believed, where flags does not say so: correct data is changed, or corrupt data is accepted.";
         "Use csum_start and csum_offset only with VIRTIO_NET_HDR_F_NEEDS_CSUM, and call a checksum verified only with that bit or with VIRTIO_NET_HDR_F_DATA_VALID.";
     "net.rx.hdr-len":
         "Packets are lost or torn where hdr_len is not what their headers have.";

@@ -34,7 +34,7 @@ impl Exam<'_> {
         if self.broken || self.d.queue(queue).free.len() < needed {
             return false;
         }
-        self.wish_for_interrupts(queue, act);
+        self.ask_for_interrupts(queue, act);
         let rig = self.d.rig;
         let ring = self.d.queue(queue);
         let head = if behind {
@@ -92,7 +92,7 @@ impl Exam<'_> {
     }
 
     /// Says which interrupts the driver wants of a queue.
-    fn wish_for_interrupts(&mut self, queue: u16, act: &Act) {
+    fn ask_for_interrupts(&mut self, queue: u16, act: &Act) {
         let event_idx = self.has(features::RING_EVENT_IDX);
         let ring = self.d.queue(queue);
         if event_idx {
@@ -159,7 +159,7 @@ impl Exam<'_> {
 
     /// Waits until nothing is under way that must come to an end.
     pub(crate) fn settle(&mut self) {
-        if self.watch.phase() != Phase::Live {
+        if self.observer.phase() != Phase::Live {
             return;
         }
         lock(&self.host.disk).held = false;
@@ -171,7 +171,7 @@ impl Exam<'_> {
                 continue;
             }
             let waits = self.jobs.values().any(|(job, _)| job.must_return());
-            if self.broken || !waits && !self.watch.is_due() {
+            if self.broken || !waits && !self.observer.is_due() {
                 break;
             }
             // It may have been notified too early for its taste.
@@ -182,7 +182,7 @@ impl Exam<'_> {
             self.d.rig.tick(1);
             self.d.rig.run();
         }
-        self.watch.call_in(self.broken);
+        self.observer.call_in(self.broken);
         if !self.broken {
             if self.d.kind == DeviceKind::Console {
                 console::look_at_output(self);

@@ -68,7 +68,7 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
         format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
     });
-    // Without the feature it is told as that, and so is a type that is not defined.
+    // Without the feature, or with a type that is not defined, another requirement is violated.
     if ecn && defined && session.has(net::HOST_ECN) {
         let tcp = matches!(kind, gso::TCPV4 | gso::TCPV6);
         verdicts.check(ECN_TCP, tcp, queue, says);
@@ -136,7 +136,7 @@ fn protocol(
         gso::UDP => (is.0 == Transport::Udp, net::HOST_UFO),
         _ => return,
     };
-    // What may not be asked for at all is told as that.
+    // Without the feature, another requirement is violated.
     if session.has(needs) {
         verdicts.check(GSO_PROTOCOL, right, Some(packet.queue), || {
             format!(

@@ -97,10 +97,10 @@ impl<'a> Run<'a> {
             .with_context(|| format!("cannot run {}", self.program.display()))?;
         let (sender, lines) = mpsc::channel();
         if let Some(pipe) = child.stdout.take() {
-            read_lines(pipe, Line::Output, sender.clone());
+            read_lines(pipe, OutputLine::Stdout, sender.clone());
         }
         if let Some(pipe) = child.stderr.take() {
-            read_lines(pipe, Line::Error, sender);
+            read_lines(pipe, OutputLine::Stderr, sender);
         }
         Ok(Running {
             child,
@@ -120,8 +120,8 @@ impl<'a> Run<'a> {
 
 fn read_lines(
     pipe: impl Read + Send + 'static,
-    line: fn(String) -> Line,
-    sender: mpsc::Sender<Line>,
+    line: fn(String) -> OutputLine,
+    sender: mpsc::Sender<OutputLine>,
 ) {
     thread::spawn(move || {
         for bytes in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
@@ -133,15 +133,15 @@ fn read_lines(
     });
 }
 
-enum Line {
-    Output(String),
-    Error(String),
+enum OutputLine {
+    Stdout(String),
+    Stderr(String),
 }
 
 /// A run that has started.
 pub(crate) struct Running {
     child: Child,
-    lines: mpsc::Receiver<Line>,
+    lines: mpsc::Receiver<OutputLine>,
     deadline: Instant,
     report: Option<PathBuf>,
     output: String,
@@ -166,12 +166,12 @@ impl Running {
     fn next(&mut self, see: &mut dyn FnMut(&str)) -> Result<Option<()>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
-            Ok(Line::Output(line)) => {
+            Ok(OutputLine::Stdout(line)) => {
                 see(&line);
                 self.output.push_str(&line);
                 self.output.push('\n');
             }
-            Ok(Line::Error(line)) => {
+            Ok(OutputLine::Stderr(line)) => {
                 self.errors.push_str(&line);
                 self.errors.push('\n');
             }
