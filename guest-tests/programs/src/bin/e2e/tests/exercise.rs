@@ -72,6 +72,11 @@ pub(crate) fn all() -> Vec<Test> {
         }),
         Test::new("exercise-intx", |setting| {
             Exercise {
+                // With two processors, one of them stood still or faulted in 3 of 11 runs in the lab,
+                // while drivers were bound again to devices in use; with one, in none of 10, and with
+                // MSI-X in none of 12. Emulated processors are known to do so, but seldom; what else
+                // can be to blame is not known.
+                cpus: 1,
                 append: "pci=nomsi".to_owned(),
                 ..Exercise::of_suite(setting, SUITE)
             }
