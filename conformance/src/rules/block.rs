@@ -26,8 +26,8 @@ requirements! {
     RESERVED = "block.request.reserved", Driver Should ["5.2.6"], Asserted,
         "The header's reserved field is 0.",
         readings [
-            "any": "What is reserved means nothing and may hold anything: older devices took it for the request's priority.",
-            "zero": "What is reserved is written as 0.",
+            "any": "The reserved field has no meaning and may have any value: older devices used it for the request's priority.",
+            "zero": "The reserved field is written as 0.",
         ];
     READ = "block.read.writable", Driver Must ["5.2.6"], Asserted,
         "The data of a read is device-writable.";
@@ -48,43 +48,43 @@ requirements! {
     FLUSH_NEGOTIATED = "block.flush.negotiated", Driver ShouldNot ["5.2.3"], Asserted,
         "Flushes are sent only with VIRTIO_BLK_F_FLUSH.";
     BLOCK_READ_ONLY = "block.config.read-only", Driver ShouldNot ["5.2.4", "5.2.5"], Asserted,
-        "Of a block device's configuration no field but writeback is written.";
+        "The driver writes no field of a block device's configuration except writeback.";
     WRITEBACK_EARLY = "block.config.writeback-read-early", Driver MustNot ["5.2.5.1-4"], Asserted,
         "writeback is not read before FEATURES_OK has been set.";
     WRITEBACK_NEGOTIATED = "block.config.writeback-negotiated", Driver MustNot ["5.2.5"], Asserted,
-        "writeback is written only where VIRTIO_BLK_F_CONFIG_WCE was negotiated.";
+        "writeback is written only if VIRTIO_BLK_F_CONFIG_WCE was negotiated.";
     WRITEBACK_VALUE = "block.config.writeback-value", Driver Must ["5.2.5"], Asserted,
-        "What is written to writeback is 0 or 1.";
+        "The value written to writeback is 0 or 1.";
     WRITEBACK = "block.config.writeback-switch", Driver May ["5.2.6.1-5"], Asserted,
         "With VIRTIO_BLK_F_CONFIG_WCE, the driver may switch the cache mode through writeback.";
     CACHE_DEDUCED = "block.cache.deduce-writethrough", Driver May ["5.2.5.1-2"], Asserted,
-        "Without VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_BLK_F_FLUSH, the driver may take the cache for a writethrough one and never flush.";
+        "Without VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_BLK_F_FLUSH, the driver may assume a writethrough cache and never flush.";
     ACCEPT_RO = "block.features.ro", Driver Should ["5.2.6.1-2"], Asserted,
-        "The driver accepts VIRTIO_BLK_F_RO where it is offered.";
+        "The driver accepts VIRTIO_BLK_F_RO if it is offered.";
 
     @unobservable {
         "block.config.writeback-no-reliance", Driver MustNot ["5.2.6.1-6"],
-            "what a driver believes to be on stable storage shows in nothing it does to the device",
-            "After writing 0 to writeback, the driver does not take earlier writes for committed.";
+            "what a driver assumes to be on stable storage is not visible to the device",
+            "After writing 0 to writeback, the driver does not assume that earlier writes are committed.";
         "block.cache.assume-writeback", Driver Should ["5.2.5.1-3"],
-            "what cache a driver assumes shows at best in when it flushes, which is its own choice",
+            "which cache a driver assumes is visible at most in when it flushes, which is its own choice",
             "With VIRTIO_BLK_F_FLUSH and without CONFIG_WCE, the driver assumes a writeback cache.";
         "block.features.flush", Driver ShouldNot ["5.2.5.1-1"],
-            "a driver that sends no flush may be unable to, or may have had nothing to flush",
+            "a driver that sends no flush may be unable to send one, or may have had nothing to flush",
             "A driver that cannot send flush requests does not accept VIRTIO_BLK_F_FLUSH.";
     }
 }
 
 advice! {
     "block":
-        "A request does not fit the device: beyond its capacity, against a limit or a feature, or in another layout.";
-        "Hold sector and length against capacity, keep data in multiples of 512 bytes, and put 16 bytes of header before and one device-writable byte of status behind them.";
+        "A request does not match the device: it exceeds the capacity or a limit, needs a feature that was not negotiated, or has a wrong layout.";
+        "Compare sector and length with capacity, keep the length of data a multiple of 512 bytes, and put 16 bytes of header before the data and one device-writable status byte after it.";
     "block.request.reserved":
-        "The header's reserved field is not 0: it was not cleared, or is taken for the priority it once held.";
+        "The header's reserved field is not 0: it was not cleared, or is used for the priority, as before virtio 1.0.";
         "Write 0 to reserved.";
 }
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct BlockRules {
     read_only: ReadOnlyFields,
 }
@@ -113,7 +113,7 @@ fn judge(request: &BlockRequest, session: &Session, verdicts: &mut Verdicts) {
     verdicts.check_by(RESERVED, [true, zero], queue, || {
         format!("a request with {:#x} in reserved", header.reserved)
     });
-    // Without a byte for the status one cannot say which bytes are data.
+    // Without a status byte, it is unknown which bytes are data.
     if !request.has_status {
         return;
     }
@@ -212,7 +212,7 @@ fn accessed(event: &RegisterEvent, session: &Session, verdicts: &mut Verdicts) {
                 return;
             };
             let negotiated = session.has(block::CONFIG_WCE);
-            // Before FEATURES_OK it is the time that is wrong, and reported as that.
+            // Before FEATURES_OK, the wrong time is reported instead.
             if features_ok {
                 verdicts.check(WRITEBACK_NEGOTIATED, negotiated, None, || {
                     "writeback written without VIRTIO_BLK_F_CONFIG_WCE".to_owned()

@@ -1,7 +1,7 @@
 //! Buffers: descriptor chains and indirect tables (§2.4.4, §2.4.5, §3.2, §3.3 of virtio 1.0).
 //!
 //! These rules see every buffer. On the conforming path a chain is looked over once and counted in
-//! groups; only one that breaks a rule is judged requirement by requirement.
+//! groups; only a chain that breaks a rule is judged requirement by requirement.
 
 mod wrong;
 
@@ -24,29 +24,29 @@ requirements! {
     HEAD_FREE = "chain.head.free", Driver MustNot ["3.2.1.1", "3.3.1-1"], Asserted,
         "The head of a chain that the device has not returned is not made available again.";
     DESCRIPTOR_FREE = "chain.descriptor.free", Driver MustNot ["3.2.1.1", "3.3.1-1"], Asserted,
-        "A descriptor of a chain that the device has not returned is not used in another.";
+        "A descriptor of a chain that the device has not returned is not used in another chain.";
     NEXT = "chain.next.in-table", Driver Must ["2.4.5"], Asserted,
         "next of a descriptor with VIRTQ_DESC_F_NEXT is an index in the descriptor table.";
     LOOP = "chain.no-loop", Driver MustNot ["2.4.5.2-1"], Asserted,
-        "A chain does not come back to a descriptor it has passed.";
+        "A chain does not return to a descriptor that it already contains.";
     TOTAL = "chain.total-length", Driver MustNot ["2.4.5.2-1"], Asserted,
         "The buffers of a chain are not longer than 2^32 bytes in total.";
     LENGTH = "chain.at-most-queue-size", Driver MustNot ["2.4.5.3.1-3"], Asserted,
         "A chain has no more descriptors than the queue.",
         readings [
-            "each-table": "Descriptors in the queue's table and in an indirect table are counted each for themselves.",
+            "each-table": "Descriptors in the queue's table and descriptors in an indirect table are counted separately.",
             "together": "All buffers of a chain are counted, whichever table describes them.",
         ];
     ORDER = "chain.readable-before-writable", Driver Must ["2.4.4.2-1"], Asserted,
         "Device-writable buffers come after all device-readable ones.";
     EXCESSIVE = "chain.not-excessive", Driver ShouldNot ["2.4.4.2-2"], Asserted,
-        "A buffer is not cut into an excessive number of descriptors.";
+        "A buffer is not divided into an excessive number of descriptors.";
     IN_MEMORY = "chain.buffer.in-memory", Driver Must ["2.4.5"], Asserted,
         "A descriptor's addr and len describe the guest's memory.";
     FLAGS = "chain.flags.defined", Driver ShouldNot ["2.4.5"], Asserted,
         "Only the defined flags of a descriptor are set.";
     INDIRECT_NEGOTIATED = "indirect.negotiated", Driver MustNot ["2.4.5.3.1-1"], Asserted,
-        "VIRTQ_DESC_F_INDIRECT is used only where VIRTIO_F_RING_INDIRECT_DESC was negotiated.";
+        "VIRTQ_DESC_F_INDIRECT is used only if VIRTIO_F_RING_INDIRECT_DESC was negotiated.";
     INDIRECT_NESTED = "indirect.not-nested", Driver MustNot ["2.4.5.3.1-2"], Asserted,
         "VIRTQ_DESC_F_INDIRECT is not set in an indirect table.";
     INDIRECT_NEXT = "indirect.no-next", Driver MustNot ["2.4.5.3.1-4"], Asserted,
@@ -63,20 +63,20 @@ requirements! {
 
 advice! {
     "chain":
-        "The descriptors of a buffer do not make a chain the device can walk.";
-        "Check how the free list is kept: link each descriptor once, device-readable ones first, clear NEXT in the last, and free a chain only when it has been used.";
+        "The descriptors of a buffer do not form a chain that the device can follow.";
+        "Check the free list: link each descriptor once, device-readable ones first, clear NEXT in the last one, and free a chain only after it has been used.";
     "chain.readable-before-writable":
-        "A device-readable descriptor follows a device-writable one; the device cannot tell where its answer begins.";
-        "Put all that the device reads in front.";
+        "A device-readable descriptor follows a device-writable one; the device cannot determine where its answer begins.";
+        "Put all device-readable descriptors first.";
     "chain.no-loop":
-        "Following next leads back to where it came from: a descriptor is linked that was already in the chain, often after a double free.";
+        "The next fields form a loop: a descriptor is linked that was already in the chain, often after a double free.";
         "Look for descriptors that are freed twice, or reused before the device has returned them.";
     "indirect":
-        "An indirect table is not one: its length, flags or links are wrong, or the feature was not negotiated.";
-        "Use one table a chain, a multiple of 16 bytes long, with NEXT inside the table only and INDIRECT only in the queue's table, if VIRTIO_F_RING_INDIRECT_DESC was accepted.";
+        "An indirect table is not valid: its length, flags or links are wrong, or the feature was not negotiated.";
+        "Use one table for each chain, a multiple of 16 bytes long, with NEXT inside the table only and INDIRECT only in the queue's table, if VIRTIO_F_RING_INDIRECT_DESC was accepted.";
 }
 
-/// What holds for every chain that breaks no rule.
+/// The requirements that every chain satisfies which breaks no rule.
 static CHAIN: [Req; 8] = [
     HEAD,
     HEAD_FREE,
@@ -101,7 +101,7 @@ static INDIRECT: [Req; 5] = [
 ];
 /// … if that has more than one descriptor.
 static INDIRECT_LINKED: [Req; 2] = [INDIRECT_TABLE_NEXT, EXCESSIVE];
-/// How often the things above were seen to be right.
+/// How often the requirements above held.
 #[derive(Default)]
 struct Counts {
     chains: u64,
@@ -114,7 +114,7 @@ struct Counts {
 /// Queues beyond these do not exist here.
 const QUEUES: usize = 64;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct BufferRules {
     counts: Counts,
     /// Per queue, the descriptors of its table; made when the queue is enabled.
@@ -123,12 +123,12 @@ pub(crate) struct BufferRules {
     number: u32,
 }
 
-/// What is known of one descriptor of a table.
+/// The state of one descriptor of a table.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// The chain in flight of which it is the head, 0 if of none.
+    /// The chain in flight whose head it is; 0 if there is none.
     heads: u32,
-    /// The chain it was in last without being its head, which may have been returned since, …
+    /// The last chain in which it was not the head; the chain may have been returned since, …
     last: u32,
     /// … and the head of that.
     last_head: u16,
@@ -143,7 +143,7 @@ impl Directions {
     const WRITABLE: u8 = 2;
     const DISORDERED: u8 = 4;
 
-    /// Those of a buffer. What refers to an indirect table is no part of it.
+    /// The parts of a buffer. A descriptor that refers to an indirect table is not one of them.
     #[inline(always)]
     pub(super) fn of(buffer: &Buffer<'_>) -> Self {
         let mut directions = Directions::default();
@@ -154,25 +154,25 @@ impl Directions {
         directions
     }
 
-    /// There are device-readable ones.
+    /// There are device-readable parts.
     #[inline(always)]
     pub(super) fn readable(self) -> bool {
         self.0 & Self::READABLE != 0
     }
 
-    /// There are device-writable ones.
+    /// There are device-writable parts.
     #[inline(always)]
     pub(super) fn writable(self) -> bool {
         self.0 & Self::WRITABLE != 0
     }
 
-    /// A device-readable one comes after a device-writable one.
+    /// A device-readable part follows a device-writable one.
     #[inline(always)]
     fn disordered(self) -> bool {
         self.0 & Self::DISORDERED != 0
     }
 
-    /// Adds a descriptor's.
+    /// Adds a descriptor's part.
     #[inline(always)]
     fn add(&mut self, flags: u16) {
         let kind = if flags & desc::WRITE != 0 {
@@ -184,7 +184,7 @@ impl Directions {
     }
 }
 
-/// What a chain is made of.
+/// The structure of a chain.
 #[derive(Clone, Copy, Default)]
 struct Shape {
     directions: Directions,
@@ -231,7 +231,7 @@ impl BufferRules {
         }
     }
 
-    /// Judges a chain that refers to an indirect table, is long, or is not right.
+    /// Judges a chain that refers to an indirect table, is long, or breaks a rule.
     #[inline(never)]
     fn look_closer(&mut self, chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
         let mut shape = Shape::default();
@@ -257,7 +257,7 @@ impl BufferRules {
         }
     }
 
-    /// Counts a chain that is right in every respect.
+    /// Counts a chain that breaks no rule.
     #[inline(always)]
     fn count(&mut self, shape: &Shape) {
         self.counts.chains += 1;
@@ -287,7 +287,7 @@ impl BufferRules {
             {
                 occupied |= head.heads == slot.last;
             }
-            // Of the head itself `heads` tells.
+            // The head itself is in `heads`.
             if element.index != chain.id.0
                 && let Some(slot) = slots.get_mut(usize::from(element.index))
             {
@@ -303,7 +303,7 @@ impl BufferRules {
         occupied
     }
 
-    /// The device has compared a chain with what it was.
+    /// The device has compared a chain with its earlier state.
     #[inline(always)]
     fn compared(
         &mut self,
@@ -338,12 +338,13 @@ impl BufferRules {
 /// Every flag that §2.4.5 defines.
 const DEFINED: u16 = desc::NEXT | desc::WRITE | desc::INDIRECT;
 
-/// §2.4.5.2: so many bytes a chain may have.
+/// §2.4.5.2: the maximum number of bytes in a chain.
 const MAX_TOTAL: u64 = 1 << 32;
 
-/// What is excessive the specification leaves open, but for an example of one descriptor a byte. More than this many descriptors that hold …
+/// The specification does not define "excessive"; its only example is one descriptor for each byte. More
+/// than this many descriptors that hold …
 const MANY: usize = 64;
-/// … less than this many bytes each are called excessive.
+/// … less than this many bytes each on average are treated as excessive.
 const FEW_BYTES: u64 = 16;
 
 impl Shape {
@@ -355,7 +356,7 @@ impl Shape {
     fn add(&mut self, element: &Element) {
         self.flags |= element.flags;
         self.indirect += usize::from(element.indirect);
-        // What refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
+        // A descriptor that refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
         if element.flags & desc::INDIRECT == 0 {
             self.directions.add(element.flags);
             self.total += u64::from(element.len);
@@ -364,7 +365,7 @@ impl Shape {
     }
 }
 
-/// How many bytes of a chain's buffers the device may write.
+/// The number of device-writable bytes of a chain.
 pub(super) fn room(chain: &Buffer<'_>) -> u64 {
     chain
         .elements
@@ -374,7 +375,7 @@ pub(super) fn room(chain: &Buffer<'_>) -> u64 {
         .sum()
 }
 
-/// Whether a chain that refers to an indirect table may, and does so without NEXT.
+/// Whether a chain refers to an indirect table although that was negotiated, and without NEXT.
 fn indirect_is_right(chain: &Buffer<'_>, session: &Session) -> bool {
     const BOTH: u16 = desc::INDIRECT | desc::NEXT;
     session.has(RING_INDIRECT_DESC) && chain.elements.iter().all(|e| e.flags & BOTH != BOTH)
@@ -391,7 +392,7 @@ impl Chapter for BufferRules {
 
     fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
         match *event {
-            // A queue begins empty. What was in flight before a reset is the driver's again.
+            // A queue starts empty. The buffers in flight before a reset belong to the driver again.
             ControlEvent::Queue(QueueEvent::EnableWritten {
                 queue,
                 value: 1,

@@ -15,13 +15,13 @@ requirements! {
     chapter Config;
 
     OPTIONAL = "config.optional.offered", Driver Must ["2.3.1-2"], Asserted,
-        "Fields that a feature bit makes exist are accessed only where the device offers that feature.",
+        "A field that depends on a feature bit is accessed only if the device offers that feature.",
         readings [
-            "offered": "What the device offers decides, before and after negotiation.",
-            "negotiated": "What the device offers decides until FEATURES_OK is set, and what was negotiated from then on.",
+            "offered": "The offered features decide, before and after negotiation.",
+            "negotiated": "The offered features decide until FEATURES_OK is set, and the negotiated features from then on.",
         ];
     CHECKED = "config.optional.checked", Driver Must ["2.3.1-2"], Asserted,
-        "Before it accesses a field that a feature bit makes exist, the driver has read the offered features.";
+        "The driver reads the offered features before it accesses a field that depends on a feature bit.";
     EARLY_READ = "config.early-read", Driver May ["3.1.1-2"], Asserted,
         "The driver may read the configuration while it negotiates features.";
     EARLY_WRITE = "config.no-early-write", Driver MustNot ["3.1.1-2", "3.1.1-1"], Asserted,
@@ -29,37 +29,37 @@ requirements! {
     GENERATION = "config.generation", Driver Should ["2.3.1-1"], Asserted,
         "A field wider than 32 bits is read between two reads of config_generation.";
     FIELDS_ONLY = "config.fields-only", Driver ShouldNot ["2.3", "4.1.4.1"], Asserted,
-        "Nothing is written to the device-specific configuration where none of its fields is.";
+        "Nothing is written to the device-specific configuration outside of its fields.";
     AGAIN = "config.generation.again", Driver Should ["2.3.1-1"], Provoked(Latitude::UNSETTLED_CONFIGURATION),
-        "Where config_generation has changed the driver reads the configuration again.";
+        "If config_generation has changed, the driver reads the configuration again.";
 }
 
 advice! {
     "config":
-        "A field of the configuration is read or written in a way that a device need not support, and another device answers with something else.";
-        "Access each field by its own width, and only if its feature bit was offered.";
+        "A field of the configuration is read or written in a way that a device need not support: the access may fail on another device.";
+        "Access each field with its own width, and only if its feature bit was offered.";
     "config.fields-only":
-        "A write goes to bytes of the configuration that are no field of it: padding today, and a field of its own on a later device.";
-        "Write fields by their own offset and width.";
+        "A write accesses bytes of the configuration that are not part of a field: they are padding today, and may be a field of a later device.";
+        "Write each field at its own offset and with its own width.";
     "config.optional":
-        "A field is accessed whose feature was not looked up or not offered: it need not exist, and holds anything.";
-        "Guard each optional field by a test of its feature bit, after the features have been read.";
+        "A field is accessed whose feature was not read or not offered: the field need not exist, and may have any value.";
+        "Read the features first, and test the feature bit of each optional field before the access.";
     "config.no-early-write":
-        "The configuration is written before FEATURES_OK has been set, when the device does not know what the driver means by it.";
-        "Move writes to the configuration behind FEATURES_OK.";
+        "The configuration is written before FEATURES_OK is set, when the device does not yet know the driver's features.";
+        "Write to the configuration only after FEATURES_OK.";
     "config.generation":
-        "A 64-bit field is read without comparing config_generation before and after: a change in between yields two halves that do not belong together.";
+        "A 64-bit field is read without comparing config_generation before and after: a change between the reads yields halves of two different values.";
         "Read config_generation, the field, and config_generation again, and repeat until both are the same.";
 }
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct ConfigRules {
     /// The field wider than 32 bits, if there is one.
     wide: Option<&'static Field>,
-    /// Which of its bytes have been read since the last complete reading.
+    /// Which of its bytes have been read since the last complete read.
     seen: u8,
-    /// config_generation has been read. Any reading before will do: what it has not moved on from
-    /// has not changed.
+    /// config_generation has been read. Any earlier read is sufficient: while it has the same value,
+    /// the configuration has not changed.
     opened: bool,
     /// The wide field has been read, config_generation not yet again.
     unclosed: bool,
@@ -81,7 +81,7 @@ enum Noticed {
 }
 
 impl ConfigRules {
-    /// What reads and writes have in common. Returns the fields that are touched.
+    /// Judges what applies to reads and writes alike. Returns the fields that are accessed.
     fn accessed(
         &mut self,
         write: bool,
@@ -106,7 +106,7 @@ impl ConfigRules {
                     "is not offered"
                 };
                 format!(
-                    "{} {did}, which exists only with {}: this {lacks}",
+                    "{} {did}, which exists only with {}, which {lacks}",
                     field.name,
                     crate::features::names(session.kind, field.feature)
                 )
@@ -166,7 +166,7 @@ impl ConfigRules {
         }
     }
 
-    /// The driver goes on to something else: what is still open stays open.
+    /// The driver continues with something else: a read that is incomplete stays incomplete.
     fn moved_on(&mut self, verdicts: &mut Verdicts) {
         if std::mem::take(&mut self.unclosed)
             && let Some(field) = self.wide
@@ -241,8 +241,8 @@ impl ConfigRules {
             }
         }
         if to != 0 && self.changed == Some(Noticed::Yes) {
-            // Not so with other registers: another processor may be writing those.
-            let message = "config_generation had changed since the configuration was read, which was not read again";
+            // Other registers do not matter: another processor may be writing those.
+            let message = "config_generation had changed since the configuration was read, and the configuration was not read again";
             verdicts.violated(AGAIN, None, message.to_owned());
             self.changed = None;
         }

@@ -29,15 +29,15 @@ requirements! {
     CONTROL_TRANSMIT = "console.control-transmit.readable", Driver MustNot ["5.3.6.1-2", "5.3.6.2"], Asserted,
         "The control transmitq is given no device-writable buffers.";
     RECEIVE_ROOM = "console.receive.room", Driver Should ["5.3.5", "5.3.6"], Asserted,
-        "A buffer in a receiveq has room for input: at least a byte.";
+        "A buffer in a receiveq has room for input: at least one byte.";
     TRANSMIT_ADDED = "console.transmit.port-added", Driver ShouldNot ["5.3.6"], Asserted,
-        "Output goes to port 0, which is there in any case, and to ports that the device has added.";
+        "Output is sent only to port 0, which always exists, and to ports that the device has added.";
     CONTROL_ROOM = "console.control-receive.room", Driver Must ["5.3.6.2"], Asserted,
         "A buffer in the control receiveq has room for a message: at least 8 bytes.";
     FORMAT = "console.control.format", Driver Must ["5.3.6.2"], Asserted,
         "A control message has a port number, an event and a value: 8 bytes.";
     ALONE = "console.control.alone", Driver Should ["5.3.6.2"], Asserted,
-        "Nothing follows upon the 8 bytes of a driver's control message.";
+        "A driver's control message has no bytes after the first 8.";
     EVENT = "console.control.event", Driver ShouldNot ["5.3.6.2"], Asserted,
         "A driver sends only DEVICE_READY, PORT_READY and PORT_OPEN.";
     READY_FIRST = "console.control.device-ready", Driver Must ["5.3.6.2.2-1", "5.3.5"], Asserted,
@@ -51,7 +51,7 @@ requirements! {
     PORT_NUMBER = "console.control.port-number", Driver Must ["5.3.6.2", "5.3.4"], Asserted,
         "A port's number is below max_nr_ports.";
     PORT_READY_SENT = "console.control.port-ready-sent", Driver Should ["5.3.5", "5.3.6.2"], Asserted,
-        "That the device has added a port is answered by PORT_READY, if the driver uses the port.";
+        "If the driver uses a port, it answers the device's DEVICE_ADD with PORT_READY.";
     PORT_READY_ADDED = "console.control.port-ready-added", Driver Must ["5.3.6.2"], Asserted,
         "PORT_READY is sent for a port that the device has added.";
     PORT_OPEN_ADDED = "console.control.port-open-added", Driver Must ["5.3.6.2"], Asserted,
@@ -59,57 +59,57 @@ requirements! {
     CONSOLE_PORT = "console.control.console-port-open", Driver Must ["5.3.6.2.2-2"], Asserted,
         "The answer to CONSOLE_PORT is PORT_OPEN with value 1 for that port.",
         readings [
-            "may-cross": "That a port which was open is closed may have been sent before CONSOLE_PORT was seen, and is no answer.",
+            "may-cross": "A message that closes a port which was open may have been sent before the driver saw CONSOLE_PORT, and is no answer.",
             "next": "The next PORT_OPEN for that port is the answer.",
         ];
     CONSOLE_READ_ONLY = "console.config.read-only", Driver ShouldNot ["5.3.4"], Asserted,
-        "Of a console's configuration no field but emerg_wr is written.";
+        "The driver writes no field of a console's configuration except emerg_wr.";
     QUEUES = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
         "A console's queues beyond port 0's are enabled only with VIRTIO_CONSOLE_F_MULTIPORT.";
 }
 
 advice! {
     "console.control.port-ready-sent":
-        "A port is used, and the device was never told that it is ready: it keeps back what there is to say of the port, such as its name and that it is a console.";
-        "Answer each DEVICE_ADD by PORT_READY with value 1, or 0 where the port cannot be set up.";
+        "A port is used, but the driver never sent PORT_READY: the device does not send its messages about the port, such as its name or that it is a console.";
+        "Answer each DEVICE_ADD with PORT_READY, with value 1, or with 0 if the port cannot be set up.";
     "console.receive":
-        "A receive queue is given buffers that are not for the device to write, or that hold nothing.";
-        "Give device-writable buffers of at least a byte.";
+        "A receive queue gets buffers that are not device-writable, or that are empty.";
+        "Add device-writable buffers of at least one byte.";
     "console.control-receive":
-        "A buffer for control messages is not for the device to write, or too small: messages that do not fit wait for a larger one.";
-        "Give device-writable buffers of 8 bytes and what may follow upon them, the size of a console or the name of a port.";
+        "A buffer for control messages is not device-writable, or too small: messages that do not fit wait for a larger one.";
+        "Add device-writable buffers of 8 bytes, with additional room for the size of a console or the name of a port.";
     "console":
-        "The console driver speaks of ports that are not there, or answers a control message out of turn.";
-        "Wait for DEVICE_ADD before using a port, answer DEVICE_READY first and PORT_OPEN 1 to CONSOLE_PORT, and keep within max_nr_ports.";
+        "The console driver uses ports that do not exist, or sends a control message at the wrong time.";
+        "Wait for DEVICE_ADD before using a port, send DEVICE_READY first, answer CONSOLE_PORT with PORT_OPEN 1, and use port numbers below max_nr_ports.";
 }
 
-/// So much output does not come before an answer that is under way.
+/// An answer that is already on its way is seen before so many buffers of output.
 const UNREADY: u32 = 256;
 
-/// Ports beyond these are not kept account of.
+/// Ports beyond these are not tracked.
 const MAX_PORTS: u32 = 64;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct ConsoleRules {
     read_only: ReadOnlyFields,
     ports: Ports,
 }
 
-/// What is known of ports, and of the control queues, since the last reset.
+/// The state of ports and control queues since the last reset.
 #[derive(Default)]
 struct Ports {
     /// DEVICE_READY has been sent.
     ready: bool,
-    /// Some message was sent before it; told once.
+    /// Another message was sent before it; reported once.
     hasty: bool,
     /// Ports the device has added, a bit each. A port that was removed stays: the driver's message
     /// and the device's may cross.
     added: u64,
     /// Ports for which PORT_READY has been sent since they were added.
     ready_ports: u64,
-    /// How much was sent to ports that were added and for which it has not been, in a row.
+    /// The number of successive buffers of output to ports that were added, without PORT_READY.
     unready: u32,
-    /// Ports the device has called console ports and the driver has not opened since.
+    /// Ports for which the device has sent CONSOLE_PORT and that the driver has not opened since.
     consoles: u64,
     /// Ports the driver has opened and not closed.
     open: u64,
@@ -169,7 +169,7 @@ impl Ports {
         self.unready = self.unready.saturating_add(1);
         if self.unready == UNREADY {
             let message = format!(
-                "{UNREADY} buffers of output, the last for port {port}, which the device has added, and no PORT_READY"
+                "{UNREADY} buffers of output, the last for port {port}, which the device has added, without PORT_READY"
             );
             verdicts.violated(PORT_READY_SENT, Some(CONTROL_TRANSMITQ), message);
         }
@@ -186,7 +186,7 @@ impl Ports {
         let ConsoleMessage { event, value, .. } = *message;
         let says = || format!("control message for port {id}: event {event}, value {value}");
         verdicts.check(ALONE, message.rest.is_empty(), queue, || {
-            format!("{}, with more behind it", says())
+            format!("{}, with additional bytes", says())
         });
         if event == event::DEVICE_READY {
             self.ready = true;
@@ -248,7 +248,7 @@ impl Ports {
         }
     }
 
-    /// The driver says whether the port whose bit is `port` is open.
+    /// The driver has sent whether the port whose bit is `port` is open.
     fn opened(
         &mut self,
         port: u64,
@@ -260,7 +260,7 @@ impl Ports {
         match value {
             1 => self.open |= port,
             0 => self.open &= !port,
-            // Reported by then.
+            // Already reported.
             _ => return,
         }
         if asked {
@@ -270,15 +270,15 @@ impl Ports {
             }
             let by = [answer.then_some(value == 1), Some(value == 1)];
             verdicts.check_by(CONSOLE_PORT, by, Some(CONTROL_TRANSMITQ), || {
-                format!("{}, in answer to CONSOLE_PORT", says())
+                format!("{}, as the answer to CONSOLE_PORT", says())
             });
         }
     }
 }
 
-/// Judges whether queues beyond port 0's exist that the driver enables (§5.3.2).
+/// Judges whether the driver may enable a queue beyond port 0's (§5.3.2).
 fn enabled(queue: u16, session: &Session, verdicts: &mut Verdicts) {
-    // Without FEATURES_OK it is the time that is wrong, and reported as that.
+    // Without FEATURES_OK, the wrong time is reported instead.
     if queue >= CONTROL_RECEIVEQ && session.status & status::FEATURES_OK != 0 {
         let negotiated = session.has(console::MULTIPORT);
         verdicts.check(QUEUES, negotiated, Some(queue), || {
@@ -330,7 +330,7 @@ impl Chapter for ConsoleRules {
     #[inline(always)]
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
-            // The parts of a chain that has no end are not known.
+            // The parts of an incomplete chain are not known.
             DataEvent::Taken(buffer)
                 if session.kind == DeviceKind::Console
                     && matches!(buffer.end, ChainEnd::Complete) =>

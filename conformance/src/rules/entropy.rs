@@ -15,22 +15,22 @@ requirements! {
     WRITABLE = "entropy.buffer.writable", Driver MustNot ["5.4.6.1-1"], Asserted,
         "The entropy device's queue is given no device-readable buffers.";
     ROOM = "entropy.buffer.room", Driver Must ["5.4.6"], Asserted,
-        "A buffer in the entropy device's queue has room for a random byte at least.";
+        "A buffer in the entropy device's queue has room for at least one random byte.";
 
     @unobservable {
         "entropy.length.examined", Driver Must ["5.4.6.1-2"],
-            "how many of the bytes returned a driver passes on it does not tell the device",
-            "The driver takes no more bytes for random than the device says it has written.";
+            "the device cannot see how many of the returned bytes a driver uses",
+            "The driver uses no more random bytes than the device reports as written.";
     }
 }
 
 advice! {
     "entropy":
-        "A buffer for entropy is not for the device to write, or holds nothing.";
-        "Give device-writable buffers of at least a byte.";
+        "A buffer for entropy is not device-writable, or is empty.";
+        "Add device-writable buffers of at least one byte.";
 }
 
-/// Nothing needs to be remembered.
+/// These rules have no state.
 pub(crate) struct EntropyRules;
 
 /// Judges a buffer that the driver has made available.
@@ -72,7 +72,7 @@ impl Chapter for EntropyRules {
     #[inline(always)]
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
-            // The parts of a chain that has no end are not known.
+            // The parts of an incomplete chain are not known.
             DataEvent::Taken(buffer)
                 if session.kind == DeviceKind::Entropy
                     && matches!(buffer.end, ChainEnd::Complete) =>

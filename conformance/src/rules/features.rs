@@ -17,16 +17,16 @@ requirements! {
     OFFERED = "features.offered", Driver MustNot ["2.2.1-1"], Asserted,
         "The driver accepts no feature bit that the device does not offer.";
     READ_FIRST = "features.read-first", Driver Must ["3.1.1-1"], Asserted,
-        "The driver has read every word of device_feature from which it accepts bits.",
+        "The driver reads every word of device_feature from which it accepts bits.",
         readings [
-            "once": "Having read them once is enough, for what a device offers stays the same.",
-            "each-time": "They are read in every initialization: each reset begins the sequence anew.",
+            "once": "It is enough to read them once, because the offered features do not change.",
+            "each-time": "They are read in every initialization, because each reset starts the sequence again.",
         ];
     STEP = "features.configuration-read", Driver Must ["3.1.1-1", "3.1.1-2"], Asserted,
-        "Until FEATURES_OK is set, the configuration is read and features are written in an order in which both sides know what they deal with.",
+        "Until FEATURES_OK is set, the driver reads the configuration and writes features in an order that both sides can follow.",
         readings [
-            "any-order": "Any order will do, and features may be written several times.",
-            "features-first": "The configuration is read only after the features accepted have been written, so that the device knows what it shows it for.",
+            "any-order": "Any order is allowed, and features may be written several times.",
+            "features-first": "The configuration is read only after the features accepted have been written, so that the device knows the features for which it presents the configuration.",
             "as-listed": "Features are read, then the configuration to decide on them, then features are written, once.",
         ];
     AFTER_DRIVER = "features.after-driver", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
@@ -34,38 +34,38 @@ requirements! {
     FINAL = "features.none-after-features-ok", Driver MustNot ["3.1.1-3"], Asserted,
         "Once FEATURES_OK has been set, the driver accepts no further feature bits.";
     RENEGOTIATION = "features.renegotiate-by-reset", Driver Must ["2.2"], Asserted,
-        "Once FEATURES_OK has been set, features are negotiated anew only after a reset.";
+        "Once FEATURES_OK has been set, features are negotiated again only after a reset.";
     ACCEPT_VERSION_1 = "features.version-1", Driver Must ["6.1-1"], Asserted,
-        "The driver accepts VIRTIO_F_VERSION_1 where it is offered.";
+        "The driver accepts VIRTIO_F_VERSION_1 if it is offered.";
     UNKNOWN = "features.unknown", Driver MustNot ["2.2"], Provoked(Latitude::UNKNOWN_FEATURES),
-        "The driver does not accept feature bits that it cannot know.";
+        "The driver does not accept unassigned feature bits.";
 
     @unobservable {
         "features.version-1.missing", Driver May ["6.1-2"],
-            "a device of virtio 1.0 always offers VIRTIO_F_VERSION_1 (§6.2), so none can see what a driver does without it",
-            "The driver may fail where VIRTIO_F_VERSION_1 is not offered.";
+            "a device of virtio 1.0 always offers VIRTIO_F_VERSION_1 (§6.2), so no device can see what a driver does without it",
+            "The driver may fail if VIRTIO_F_VERSION_1 is not offered.";
     }
 }
 
 advice! {
     "features":
-        "The features written do not follow from those offered, or are written at the wrong time.";
-        "After DRIVER, read both words of device_feature, keep the bits the driver implements and whose dependencies hold, write both words of driver_feature, then set FEATURES_OK; later changes need a reset.";
+        "The features written do not match the features offered, or are written at the wrong time.";
+        "After DRIVER, read both words of device_feature, keep the bits that the driver implements and whose dependencies are met, write both words of driver_feature, then set FEATURES_OK; later changes need a reset.";
     "features.offered":
-        "A bit is accepted that the device has not offered, usually because a constant is written. Nobody implements what the driver then relies on.";
-        "Write what is offered AND what the driver knows.";
+        "A bit is accepted that the device does not offer, usually because the driver writes a constant. The device does not implement the feature on which the driver then relies.";
+        "Write the bitwise AND of the offered features and the features that the driver supports.";
     "features.read-first":
-        "Features are accepted from a word that was not read, often bit 32 (VERSION_1) from a word the driver takes for granted.";
-        "Write 0, then 1 to device_feature_select and read device_feature each time.";
+        "Features are accepted from a word that was not read, often bit 32 (VERSION_1).";
+        "Write 0, then 1 to device_feature_select, and read device_feature each time.";
     "features.version-1":
         "VIRTIO_F_VERSION_1 is offered and bit 0 of the second word of driver_feature is not set; the device may refuse to work.";
-        "Always include bit 32 in what the driver knows.";
+        "Always include bit 32 in the features that the driver supports.";
     "features.configuration-read":
-        "Not wrong by the text, but the order of reading the configuration and writing features is open to debate.";
-        "Read features, read the configuration as far as it decides on features, write features once, set FEATURES_OK.";
+        "The specification does not forbid this order of reading the configuration and writing features, but the order is debated.";
+        "Read features, read the parts of the configuration on which the choice of features depends, write features once, set FEATURES_OK.";
 }
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 #[derive(Default)]
 pub(crate) struct FeatureRules {
     /// Which of the first two words of device_feature have ever been read. A driver that resumes
@@ -73,7 +73,7 @@ pub(crate) struct FeatureRules {
     read: [bool; 2],
     /// … and which of them since the reset.
     read_again: [bool; 2],
-    /// How the driver went about the configuration before FEATURES_OK, since the reset.
+    /// The order in which the driver accessed features and configuration before FEATURES_OK, since the reset.
     step: Step,
     /// driver_feature, the first two words, as written since the reset.
     written: [u32; 2],
@@ -81,13 +81,13 @@ pub(crate) struct FeatureRules {
     beyond: bool,
     /// FEATURES_OK was written since the reset.
     asked: bool,
-    /// The device has decided since the reset.
+    /// The device has decided on FEATURES_OK since the reset.
     decided: bool,
     /// Bits were accepted, or features changed, after FEATURES_OK since the reset.
     late: bool,
 }
 
-/// What came before what between DRIVER and FEATURES_OK.
+/// The order of accesses between DRIVER and FEATURES_OK.
 #[derive(Clone, Copy, Default)]
 struct Step {
     /// driver_feature has been written: its words, as bits.
@@ -178,7 +178,7 @@ impl FeatureRules {
                 verdicts.violated(
                     RENEGOTIATION,
                     None,
-                    format!("{} taken back after FEATURES_OK", change(removed)),
+                    format!("{} removed after FEATURES_OK", change(removed)),
                 );
             }
         }
@@ -231,7 +231,7 @@ impl FeatureRules {
         if session.latitudes.has(Latitude::UNKNOWN_FEATURES) {
             let unknown = accepted & features::UNKNOWN;
             verdicts.check(UNKNOWN, unknown == 0, None, || {
-                format!("{unknown:#x} accepted, bits to which no meaning is assigned")
+                format!("the unassigned bits {unknown:#x} accepted")
             });
         }
     }
@@ -256,7 +256,7 @@ impl FeatureRules {
     }
 }
 
-/// Judges whether `bit`, which a driver is to accept where it is offered, was accepted.
+/// Judges whether `bit`, which a driver should accept if it is offered, was accepted.
 pub(super) fn accept_offered(
     requirement: Req,
     bit: u64,

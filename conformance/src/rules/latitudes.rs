@@ -1,9 +1,9 @@
-//! Whether a driver copes with what the specification leaves to the device. Citations are of virtio
+//! Whether a driver copes with latitudes: behaviour that the specification leaves to the device. Citations are of virtio
 //! 1.0.
 //!
-//! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when it shows
-//! that a driver has coped. A driver that gives up before the device is live has not, if there was one
-//! latitude only: of several, it cannot be known which it was.
+//! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when a driver
+//! has coped. A driver that gives up before the device is live has not coped, if there was only one
+//! latitude: with several latitudes, it is unknown which one was the reason.
 
 use super::Chapter;
 use crate::advice::Advice;
@@ -25,30 +25,29 @@ pub(crate) const CHAPTER: ChapterId = ChapterId::Latitudes;
 pub(crate) static REQUIREMENTS: &[Requirement] = &[];
 pub(crate) static ADVICE: &[Advice] = &[];
 
-/// So many notifications make it likely that the driver has seen something of each latitude that
-/// shows in all work.
+/// After so many notifications the driver has probably met each latitude that affects all work.
 const ENOUGH: u32 = 4;
 
-/// The latitudes whose devices refuse features, and what each puts to the test.
+/// The latitudes whose devices refuse features, and the requirement that each provokes.
 const REFUSING: [(Latitude, Req); 2] = [
     (Latitude::REFUSED_FEATURES, GIVEN_UP),
     (Latitude::PICKY_FEATURES, PICKY),
 ];
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 #[derive(Default)]
 pub(crate) struct LatitudeRules {
     /// The driver has used the second instance of a structure, since the reset.
     second: bool,
-    /// What the driver accepted when FEATURES_OK was refused, and has not set FAILED since.
+    /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED since.
     refused: Option<u64>,
     /// How often virtqueues have been notified since the reset.
     notified: u32,
-    /// What the device has done since the driver notified last.
+    /// The latitudes that the device has used since the driver's last notification.
     shown: Latitudes,
 }
 
-/// Counts what the latitudes in use that show at this moment provoke as held.
+/// Counts the requirements as held that are provoked by the latitudes in use which are judged now.
 fn held(shows: Shows, latitudes: Latitudes, verdicts: &mut Verdicts) {
     for latitude in latitudes.iter().filter(|l| l.entry().shows == shows) {
         for requirement in latitude.entry().provokes {
@@ -112,17 +111,17 @@ impl LatitudeRules {
         let before = self.refused.take();
         for (_, requirement) in refusing {
             if kept {
-                // Another set than the refused one, which is always refused.
+                // A different set than the refused one, which would be refused again.
                 if before.is_some() {
                     verdicts.held(requirement);
                 }
                 continue;
             }
-            // A driver that accepts the same again has not tried another set: it had given up, and
-            // begins anew.
+            // A driver that accepts the same features again has not tried another set: it had given up, and
+            // starts again.
             if before == Some(accepted) {
                 let message = format!(
-                    "FEATURES_OK refused for {accepted:#x}, and the same accepted again without FAILED in between"
+                    "FEATURES_OK refused for {accepted:#x}, and the same features accepted again without FAILED in between"
                 );
                 verdicts.violated(requirement, None, message);
             }

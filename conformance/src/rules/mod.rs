@@ -1,5 +1,5 @@
-//! The rules, one file a chapter. Each declares its requirements, judges events against them, and says
-//! how a violation looks and how a driver is mended.
+//! The rules, one file for each chapter. Each declares its requirements, judges events against them, and
+//! describes what a violation looks like and how to fix a driver.
 //!
 //! A new chapter is one line in `chapters!`. A rule sees the [session](crate::session) as it was
 //! before the event.
@@ -34,7 +34,7 @@ mod read_only;
 pub mod split_ring;
 pub mod status;
 
-/// What a chapter's rules do with events.
+/// The rules of a chapter, which judge events.
 pub(crate) trait Chapter {
     /// The rules for a device of type `kind` that is fresh from reset.
     fn new(kind: DeviceKind) -> Self;
@@ -46,8 +46,8 @@ pub(crate) trait Chapter {
     /// the match on the event is decided where the caller builds it.
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts);
 
-    /// Adds what this chapter counted by itself: where something frequent stands for several
-    /// requirements that held, it is counted once and spelled out here.
+    /// Adds the counts that this chapter keeps itself: a frequent event for which several requirements
+    /// hold is counted once, and added to each of them here.
     fn tally(&self, tallies: &mut Tallies) {
         let _ = tallies;
     }
@@ -70,7 +70,7 @@ macro_rules! chapters {
             $(#[doc = $declared_title] $declared,)+
         }
 
-        /// How many requirements each chapter has.
+        /// The number of requirements of each chapter.
         const LENS: [usize; ChapterId::ALL.len()] = [
             $($($module)::+::REQUIREMENTS.len(),)+
             $($($declared_module)::+::REQUIREMENTS.len(),)+
@@ -86,7 +86,7 @@ macro_rules! chapters {
             pub const ALL: &[ChapterId] =
                 &[$(ChapterId::$id,)+ $(ChapterId::$declared,)+];
 
-            /// What the chapter is about.
+            /// The title of the chapter.
             pub const fn title(self) -> &'static str {
                 match self {
                     $(ChapterId::$id => $title,)+
@@ -102,7 +102,7 @@ macro_rules! chapters {
                 }
             }
 
-            /// What it says of violations.
+            /// Its advice on violations.
             pub(crate) const fn advice(self) -> &'static [Advice] {
                 match self {
                     $(ChapterId::$id => $($module)::+::ADVICE,)+
@@ -143,7 +143,7 @@ macro_rules! chapters {
                 $(self.$field.data(event, session, verdicts);)+
             }
 
-            /// Adds what the chapters counted by themselves.
+            /// Adds the counts that the chapters keep themselves.
             pub(crate) fn tally(&self, tallies: &mut Tallies) {
                 $(self.$field.tally(tallies);)+
             }
@@ -212,7 +212,7 @@ impl ChapterId {
         FIRST_INDICES[self as usize]
     }
 
-    /// How many requirements all chapters have.
+    /// The number of requirements of all chapters.
     pub(crate) const fn end() -> usize {
         FIRST_INDICES[LENS.len()]
     }

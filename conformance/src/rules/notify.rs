@@ -20,43 +20,43 @@ requirements! {
     ENABLED = "notify.queue-enabled", Driver Must ["4.1.5.2", "4.1.4.3"], Asserted,
         "A notification is for a queue that has been enabled.";
     BY_FLAGS = "notify.when-flags-0", Driver Must ["2.4.9.1-2", "2.4.9.1-4"], Asserted,
-        "Without VIRTIO_F_RING_EVENT_IDX, the driver notifies after making buffers available while flags of the used ring is 0, whatever stands where avail_event would be.";
+        "Without VIRTIO_F_RING_EVENT_IDX, the driver notifies after making buffers available while flags of the used ring is 0, whatever the value in the place of avail_event is.";
     AGAINST_FLAGS = "notify.not-when-flags-1", Driver ShouldNot ["2.4.9.1-3"], Asserted,
         "Without VIRTIO_F_RING_EVENT_IDX, the driver does not notify while flags of the used ring is 1.";
     BY_EVENT = "notify.at-avail-event", Driver Must ["2.4.9.1-6"], Asserted,
-        "With VIRTIO_F_RING_EVENT_IDX, the driver notifies after making available the buffer at position avail_event, also where idx has wrapped around.";
+        "With VIRTIO_F_RING_EVENT_IDX, the driver notifies after making available the buffer at position avail_event, also if idx has wrapped around.";
     AGAINST_EVENT = "notify.not-before-avail-event", Driver ShouldNot ["2.4.9.1-7"], Asserted,
-        "With VIRTIO_F_RING_EVENT_IDX, the driver does not notify of buffers other than that at position avail_event.";
+        "With VIRTIO_F_RING_EVENT_IDX, the driver does not notify after making other buffers available than the one at position avail_event.";
 
     @unobservable {
         "notify.flags-ignored", Driver Must ["2.4.9.1-5"],
-            "with VIRTIO_F_RING_EVENT_IDX a device must leave flags at 0 (§2.4.9.2), and 0 asks for nothing else than avail_event does",
-            "With VIRTIO_F_RING_EVENT_IDX, the driver does not go by flags of the used ring.";
+            "with VIRTIO_F_RING_EVENT_IDX a device must leave flags at 0 (§2.4.9.2), so a device cannot see which of the two the driver uses",
+            "With VIRTIO_F_RING_EVENT_IDX, the driver ignores flags of the used ring.";
         "notify.barrier", Driver Must ["3.2.1.4.1-1"],
-            "a memory barrier leaves no trace; its absence is a race that a device may never lose",
+            "a memory barrier is not visible; without it there is a race that a device may never lose",
             "Between writing idx and reading whether notifications are suppressed, the driver has a memory barrier.";
     }
 }
 
 advice! {
     "notify":
-        "A notification goes to the wrong place, with the wrong value or width, or at the wrong time; or one that was owed is missing, and the queue stalls.";
-        "Write the queue's index, 16 bits wide, at queue_notify_off times notify_off_multiplier, after DRIVER_OK, whenever buffers were added and the device has not suppressed it.";
+        "A notification is written to the wrong address, with the wrong value or width, or at the wrong time; or a required notification is missing, and the queue stalls.";
+        "Write the queue's index, 16 bits wide, at queue_notify_off times notify_off_multiplier, after DRIVER_OK, whenever buffers were added and the device has not suppressed notifications.";
     "notify.after-driver-ok":
-        "A queue is notified before DRIVER_OK: the device has to ignore it, and what was in the queue waits for the next one.";
-        "Set DRIVER_OK before the first notification; what was queued before is then notified.";
+        "A queue is notified before DRIVER_OK: the device has to ignore the notification, and the buffers in the queue wait for the next one.";
+        "Set DRIVER_OK before the first notification; then notify the device of buffers that were added before.";
 }
 
-/// After so many spans, each long enough for a notification to arrive, it will not come any more.
-/// A guest's processor that loses its host's for so long between writing idx and notifying would have
-/// to do so while the host runs the device.
+/// After so many spans, each long enough for a notification to arrive, the driver does not send it any more.
+/// A virtual processor that is not scheduled for so long between writing idx and notifying would have to
+/// be so while the host runs the device.
 const OVERDUE: u32 = 5;
 
-/// More notifications than this cannot have been under way when the device said that it needs none:
-/// each takes one of the guest's processors.
+/// More notifications than this cannot have been on their way when the device suppressed them: each
+/// occupies one of the guest's processors.
 const UNDER_WAY: u32 = 64;
 
-/// Nothing needs to be remembered.
+/// These rules have no state.
 pub(crate) struct NotifyRules;
 
 /// Judges a notification by itself.
@@ -81,7 +81,7 @@ fn sent(queue: Option<u16>, value: u32, enabled: bool, session: &Session, verdic
     }
 }
 
-/// Judges whether the driver notifies only when it is asked to.
+/// Judges whether the driver notifies only when the device needs it.
 fn live(notification: LiveNotification, verdicts: &mut Verdicts) {
     let LiveNotification {
         queue,

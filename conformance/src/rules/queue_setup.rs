@@ -14,19 +14,19 @@ requirements! {
     chapter QueueSetup;
 
     EXISTS = "queue.exists", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
-        "Only queues that exist are configured: a queue whose queue_size reads as 0 does not.";
+        "Only queues that exist are configured: a queue whose queue_size reads as 0 does not exist.";
     SIZE_POWER = "queue.size.power-of-two", Driver MustNot ["4.1.4.3.2-2"], Asserted,
-        "What is written to queue_size is a power of two.",
+        "The value written to queue_size is a power of two.",
         readings [
-            "or-zero": "0 may be written as well: the layout of the structure has it for a queue that is not there.",
-            "never-zero": "0 is no power of two.",
+            "or-zero": "0 may also be written: the layout of the structure defines it for an unavailable queue.",
+            "never-zero": "0 is not a power of two.",
         ];
     SIZE_MAX = "queue.size.at-most-offered", Driver MustNot ["4.1.5.1.3", "4.1.4.3"], Asserted,
-        "queue_size is made smaller than what the device presented, never larger.";
+        "The driver may reduce queue_size below the presented value, but never increases it.";
     SIZE_READ = "queue.size.read", Driver Should ["4.1.5.1.3"], Asserted,
         "The driver reads a queue's queue_size, which a reset may have changed, before it enables the queue.";
     SIZE_SET = "queue.size.not-zero", Driver Must ["2.4", "4.1.4.3"], Asserted,
-        "A queue that is enabled has a size.";
+        "An enabled queue has a size other than 0.";
     ALIGN_DESC = "queue.align.descriptor-table", Driver Must ["2.4.1-1"], Asserted,
         "The descriptor table begins at a multiple of 16 bytes.";
     ALIGN_AVAIL = "queue.align.available-ring", Driver Must ["2.4.1-1"], Asserted,
@@ -34,17 +34,17 @@ requirements! {
     ALIGN_USED = "queue.align.used-ring", Driver Must ["2.4.1-1"], Asserted,
         "The used ring begins at a multiple of 4 bytes.";
     IN_MEMORY = "queue.in-memory", Driver Must ["2.4"], Asserted,
-        "Each part of a virtqueue lies, contiguous, in the guest's memory.";
+        "Each part of a virtqueue is contiguous and in the guest's memory.";
     PARTS_APART = "queue.parts-apart", Driver Must ["2.4", "2.4.6", "2.4.8"], Asserted,
         "The descriptor table, the available ring and the used ring of a queue do not overlap.",
         readings [
-            "if-used": "used_event and avail_event are part of the rings only with the feature that uses them.",
+            "if-used": "used_event and avail_event are part of the rings only with VIRTIO_F_RING_EVENT_IDX.",
             "always": "The rings end with used_event and avail_event, whatever was negotiated.",
         ];
     QUEUES_APART = "queue.queues-apart", Driver Must ["2.4", "4.1.5.1.3"], Asserted,
         "The rings of one queue do not overlap those of another.",
         readings [
-            "if-used": "used_event and avail_event are part of the rings only with the feature that uses them.",
+            "if-used": "used_event and avail_event are part of the rings only with VIRTIO_F_RING_EVENT_IDX.",
             "always": "The rings end with used_event and avail_event, whatever was negotiated.",
         ];
     USED_FLAGS = "queue.used-flags-zero", Driver Must ["2.4.9.1-1"], Asserted,
@@ -60,61 +60,61 @@ requirements! {
     NOT_DISABLED = "queue.enable.not-zero", Driver MustNot ["4.1.4.3.2-5"], Asserted,
         "The driver does not write 0 to queue_enable.",
         readings [
-            "disabling": "Only a queue that is enabled can be disabled: writing 0 to what is 0 does nothing.",
-            "any-zero": "0 is not written to queue_enable, enabled or not.",
+            "disabling": "Only an enabled queue can be disabled: writing 0 to a queue_enable of 0 has no effect.",
+            "any-zero": "0 is not written to queue_enable of any queue, enabled or not.",
         ];
     ENABLE_VALUE = "queue.enable.value", Driver Must ["4.1.4.3"], Asserted,
-        "What enables a queue is a 1 in queue_enable, and no other value.";
+        "A queue is enabled by writing 1 to queue_enable, and no other value.";
     ENABLE_ONCE = "queue.enable.once", Driver ShouldNot ["4.1.5.1.3"], Asserted,
-        "A queue that is enabled is not enabled again.";
+        "An enabled queue is not enabled again.";
     ENABLE_AFTER = "queue.enable.after-features-ok", Driver Must ["3.1.1-1", "3.1.1-3"], Asserted,
         "Queues are enabled after FEATURES_OK has been set.";
     ENABLE_BEFORE = "queue.enable.before-driver-ok", Driver Must ["3.1.1-1"], Asserted,
         "Queues are enabled before DRIVER_OK is set.",
         readings [
-            "later-pairs": "A network device's further pairs of queues may be enabled when the driver is about to use them.",
+            "later-pairs": "The additional queue pairs of a network device may be enabled later, when the driver needs them.",
             "all-queues": "Every queue that is ever used is enabled before DRIVER_OK is set.",
         ];
 }
 
 advice! {
     "queue":
-        "A virtqueue is not set up as the device presents it, and the device uses other memory than the driver.";
-        "For each queue: select it, read queue_size, lower it if wished, write the three addresses with their alignment, map the vector, and only then write 1 to queue_enable.";
+        "A virtqueue is not set up as the device requires, and the device uses different memory than the driver.";
+        "For each queue: select it, read queue_size, reduce it if necessary, write the three aligned addresses, map the vector, and only then write 1 to queue_enable.";
     "queue.exists":
         "A queue is configured whose queue_size reads as 0.";
-        "Read queue_size after selecting a queue, and leave out those with 0.";
+        "Read queue_size after selecting a queue, and skip queues with 0.";
     "queue.size":
-        "queue_size is written as something else than a power of two within what the device presented.";
-        "Round down to a power of two not above what queue_size read as.";
+        "The value written to queue_size is not a power of two, or larger than the presented value.";
+        "Round down to a power of two that is at most the value read from queue_size.";
     "queue.size.read":
-        "A queue is enabled whose queue_size was not read: the rings may be laid out for another size than the device has, or for a queue that is not there.";
+        "A queue is enabled whose queue_size was not read: the driver may lay out the rings for a wrong size, or for a queue that does not exist.";
         "After each reset, select the queue and read queue_size before laying out its rings.";
     "queue.align":
         "A part of the queue is not aligned: 16 bytes for the descriptor table, 2 for the available ring, 4 for the used ring.";
-        "Allocate the parts with their alignment; a page each is always right.";
+        "Allocate each part with its alignment; page alignment is always sufficient.";
     "queue.used-flags-zero":
-        "Memory is handed to the device as a used ring without having been cleared.";
+        "The memory of the used ring was not cleared before the queue was enabled.";
         "Clear all of the queue's memory before enabling it.";
     "queue.used-idx-zero":
-        "Memory is handed to the device as a used ring whose idx is not 0: the device begins at 0, and both count differently from then on.";
-        "Clear all of the queue's memory before enabling it, also when it is set up again after a reset.";
+        "idx of the used ring is not 0 when the queue is enabled: the device starts at 0, and driver and device then count differently.";
+        "Clear all of the queue's memory before enabling the queue, also when it is set up again after a reset.";
     "queue.enable":
-        "queue_enable is written at the wrong time or with the wrong value: too early, late, twice, or to disable.";
+        "queue_enable is written at the wrong time or with the wrong value: too early, too late, twice, or with 0 to disable the queue.";
         "Write 1 once to each queue, after its other fields and after FEATURES_OK, and before DRIVER_OK; to stop a queue, reset the device.";
 }
 
 /// Queues beyond these do not exist here.
 const QUEUES: usize = 64;
 
-/// What this chapter remembers since the last reset.
+/// The state of this chapter's rules since the last reset.
 pub(crate) struct QueueSetupRules {
     queues: Box<[QueueState; QUEUES]>,
     /// queue_size of an enabled queue was changed.
     size_changed: bool,
     /// An address of an enabled queue was changed.
     address_changed: bool,
-    /// An enabled queue was to be disabled.
+    /// The driver tried to disable an enabled queue.
     disabled: bool,
 }
 
@@ -124,9 +124,9 @@ struct QueueState {
     size_read: bool,
     /// Which of the three addresses have been written.
     written: [bool; 3],
-    /// As it was enabled.
+    /// Its setup when it was enabled.
     setup: Option<QueueSetup>,
-    /// … if its parts lie in memory.
+    /// … if its parts are in memory.
     extents: Option<QueueSetup>,
 }
 
@@ -299,7 +299,10 @@ impl QueueSetupRules {
             });
         }
         let inside = verdicts.check(IN_MEMORY, setup.in_memory, queue, || {
-            format!("{}: not all of it is memory", enabled_with(setup))
+            format!(
+                "{}: not all of it is in the guest's memory",
+                enabled_with(setup)
+            )
         });
         if inside {
             self.apart(index, setup, session, verdicts);
@@ -319,7 +322,7 @@ impl QueueSetupRules {
             !overlap(table, available) && !overlap(available, used) && !overlap(table, used)
         });
         verdicts.check_by(PARTS_APART, apart, Some(index), || {
-            format!("{}: these overlap", enabled_with(setup))
+            format!("{}: these parts overlap", enabled_with(setup))
         });
         let neighbours = [event_idx, true].map(|event_idx| {
             self.queues.iter().enumerate().position(|(other, queue)| {
@@ -335,7 +338,10 @@ impl QueueSetupRules {
         verdicts.check_by(QUEUES_APART, apart, Some(index), || {
             let [lenient, strict] = neighbours;
             let neighbour = lenient.or(strict).unwrap_or_default();
-            format!("{}: this overlaps queue {neighbour}", enabled_with(setup))
+            format!(
+                "{}: the queue overlaps queue {neighbour}",
+                enabled_with(setup)
+            )
         });
         if let Some(state) = self.queue(index) {
             state.extents = Some(*setup);
@@ -415,7 +421,7 @@ impl Chapter for QueueSetupRules {
     fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }
 
-/// How a queue was enabled, for messages.
+/// The setup of an enabled queue, for messages.
 fn enabled_with(setup: &QueueSetup) -> String {
     format!(
         "enabled with queue_desc {:#x}, queue_avail {:#x}, queue_used {:#x} and a size of {}",
@@ -423,8 +429,7 @@ fn enabled_with(setup: &QueueSetup) -> String {
     )
 }
 
-/// The bytes that the three parts take (§2.4), start and end, with used_event and avail_event or
-/// without.
+/// The start and end of the three parts (§2.4), with or without used_event and avail_event.
 fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
     let size = u64::from(setup.size);
     let event = if event_idx { 2 } else { 0 };

@@ -1,4 +1,4 @@
-//! Configuration fields that a driver only reads: each device type has a requirement about its own.
+//! Read-only configuration fields: each device type has a requirement on its own fields.
 
 use crate::event::{RegisterEvent, StatusEvent};
 use crate::judge::Verdicts;
@@ -6,10 +6,10 @@ use crate::layout::{Access, Structure};
 use crate::requirement::Req;
 use crate::session::Session;
 
-/// Judges writes to the fields of a device type's configuration that a driver only reads.
+/// Judges writes to the read-only fields of a device type's configuration.
 pub(super) struct ReadOnlyFields {
     requirement: Req,
-    /// One was written since the reset.
+    /// A read-only field was written since the reset.
     written: bool,
 }
 
@@ -37,7 +37,7 @@ impl ReadOnlyFields {
         for field in fields.filter(|f| register.overlaps(f.offset, f.len())) {
             if field.access == Access::ReadOnly {
                 self.written = true;
-                let message = format!("{} written, which the driver only reads", field.name);
+                let message = format!("{} written, which is read-only", field.name);
                 verdicts.violated(self.requirement, None, message);
             }
         }

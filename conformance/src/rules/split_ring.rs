@@ -18,45 +18,45 @@ requirements! {
     AVAIL_FLAGS_ZERO = "available.flags.zero", Driver Must ["2.4.7.1-3"], Asserted,
         "With VIRTIO_F_RING_EVENT_IDX, flags of the available ring is 0.";
     SUPPRESS = "available.flags.suppress", Driver May ["2.4.7.1-2"], Asserted,
-        "Without VIRTIO_F_RING_EVENT_IDX, the driver may advise against interrupts by setting flags to 1.";
+        "Without VIRTIO_F_RING_EVENT_IDX, the driver may suppress interrupts by setting flags to 1.";
     DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2", "3.3.1-3"], Asserted,
-        "idx of the available ring never goes back.";
+        "idx of the available ring never decreases.";
     OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
-        "idx of the available ring is never further ahead of what the device has taken than there are descriptors.";
+        "The driver never has more buffers in the available ring that the device has not taken than the queue has descriptors.";
     USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
         "The used ring of a live queue is written by the device only.";
     USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
-        "With VIRTIO_F_RING_EVENT_IDX, the driver may say by used_event from which buffer on it needs interrupts.";
+        "With VIRTIO_F_RING_EVENT_IDX, the driver may set used_event to the position of the buffer after which it needs an interrupt.";
 
     @unobservable {
         "available.idx.barrier", Driver Must ["3.2.1.3.1-1"],
-            "a memory barrier leaves no trace; its absence is a race that a device may never lose",
+            "a memory barrier is not visible; without it there is a race that a device may never lose",
             "Between filling the rings and writing idx, the driver has a memory barrier.";
         "used.len.nothing-assumed", Driver MustNot ["2.4.8.3-1"],
-            "what a driver reads of its own memory, and believes of it, no device can see",
-            "The driver takes nothing for granted about device-writable bytes beyond len.";
+            "a device cannot see what a driver reads from its own memory, or how the driver uses it",
+            "The driver makes no assumptions about device-writable bytes beyond len.";
     }
 }
 
 advice! {
     "available":
-        "The available ring says something the device cannot follow: heads beyond the table, or an idx that goes back or too far.";
-        "Fill the entry, order the writes, then raise idx by the number of entries; never more than the queue's size in flight.";
+        "The available ring is not valid: a head beyond the table, or an idx that decreases or increases too far.";
+        "Fill the entries, use a memory barrier, then increase idx by the number of entries; never have more entries in flight than the queue's size.";
     "used":
-        "The driver goes on with a buffer as if the device had, or had not, returned it.";
-        "Follow idx of the used ring, and take buffers back in the order it has them.";
+        "The driver handles a buffer as returned that the device has not returned, or the reverse.";
+        "Follow idx of the used ring, and take buffers in the order of the used ring.";
     "used.read-only":
-        "flags, idx or avail_event of the used ring is not what the device wrote there: the driver keeps its own counts in it, or writes what belongs into the available ring.";
-        "Only read the used ring; interrupts are suppressed by flags and used_event of the available ring, and how far it has been read is kept elsewhere.";
+        "flags, idx or avail_event of the used ring is not what the device wrote there: the driver keeps its own counters there, or writes values that belong in the available ring.";
+        "Only read the used ring; suppress interrupts by flags and used_event of the available ring, and keep the driver's position in memory of its own.";
     "interrupt":
-        "After an interrupt for which there was nothing to do, or one for two reasons, the driver does not go on.";
-        "In the interrupt handler look at all that may have caused it, used rings and configuration, and take finding nothing for no error.";
+        "The driver does not continue after a spurious interrupt, or after one interrupt for two reasons.";
+        "In the interrupt handler, check all possible causes, used rings and configuration, and do not treat an interrupt without a cause as an error.";
 }
 
-/// What holds whenever the available ring's idx has moved rightly.
+/// The requirements that hold whenever the available ring's idx has moved correctly.
 static AVAILABLE: [Req; 2] = [DECREMENT, OVERRUN];
 
-/// How often the rings were seen to be right.
+/// How often the rings broke no rule.
 #[derive(Default)]
 pub(crate) struct SplitRingRules {
     available: u64,
@@ -87,7 +87,7 @@ impl SplitRingRules {
     }
 }
 
-/// Judges an available ring's header that is not right, requirement by requirement.
+/// Judges an available ring's header that breaks a rule, requirement by requirement.
 #[cold]
 #[inline(never)]
 fn wrong(read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {

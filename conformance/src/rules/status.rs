@@ -16,74 +16,74 @@ requirements! {
     RESET_FIRST = "status.sequence.reset", Driver Must ["3.1.1-1"], Asserted,
         "Initialization begins with a reset: the driver writes 0 to device status before it sets any bit.";
     ACKNOWLEDGE = "status.sequence.acknowledge", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
-        "ACKNOWLEDGE is set before, or at the latest together with, DRIVER.",
+        "ACKNOWLEDGE is set before DRIVER, or together with it.",
         readings [
-            "together": "Several steps may be told in one write, as long as their order is not reversed.",
+            "together": "Several steps may be reported in one write, if their order is not reversed.",
             "separate": "ACKNOWLEDGE is set by a write of its own, before DRIVER.",
         ];
     DRIVER = "status.sequence.driver", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
-        "DRIVER is set before, or at the latest together with, FEATURES_OK.",
+        "DRIVER is set before FEATURES_OK, or together with it.",
         readings [
-            "together": "Several steps may be told in one write, as long as their order is not reversed.",
-            "separate": "DRIVER is set by a write before the one that sets FEATURES_OK.",
+            "together": "Several steps may be reported in one write, if their order is not reversed.",
+            "separate": "DRIVER is set by a write before the write that sets FEATURES_OK.",
         ];
     FEATURES_OK = "status.sequence.features-ok", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
         "FEATURES_OK is set before DRIVER_OK.";
     RE_READ = "status.features-ok.re-read", Driver Must ["3.1.1-3", "3.1.1-1"], Asserted,
         "Between setting FEATURES_OK and setting DRIVER_OK the driver reads device status to see whether the device kept FEATURES_OK.";
     REFUSAL = "status.features-ok.refusal", Driver MustNot ["3.1.1-5", "3.1.1-3"], Asserted,
-        "When the device has not kept FEATURES_OK, the driver does not go on to DRIVER_OK.";
+        "If the device has not kept FEATURES_OK, the driver does not set DRIVER_OK.";
     NO_CLEAR = "status.no-clear", Driver MustNot ["2.1.1-2"], Asserted,
-        "A driver only ever adds bits to device status; the one way to take bits back is a reset, by writing 0.";
+        "A driver only adds bits to device status; only a reset, by writing 0, clears bits.";
     FAILED_RESET = "status.failed.reset", Driver Must ["2.1.1-3"], Asserted,
         "A driver that has set FAILED resets the device before it initializes it again.",
         readings [
-            "takes-back": "To initialize again is to take FAILED back: bits set beside it begin nothing anew.",
-            "any-step": "To initialize again is to set ACKNOWLEDGE or DRIVER, or to take FAILED back, after FAILED.",
+            "takes-back": "Initialization starts again with a write that clears FAILED: bits set while FAILED is set start nothing.",
+            "any-step": "Initialization starts again with a write that sets ACKNOWLEDGE or DRIVER, or clears FAILED.",
         ];
     FAILED_STOP = "status.failed.stop", Driver MustNot ["3.1.1-5"], Asserted,
-        "A driver that has set FAILED goes on with no further step of initialization.";
+        "A driver that has set FAILED does not continue with further steps of initialization.";
     RESET_WAIT = "status.reset.wait", Driver Must ["4.1.4.3.2-4"], Asserted,
         "After writing 0 to device status, the driver reads it until it is 0 before it sets bits again.";
     UNDEFINED = "status.undefined-bits", Driver ShouldNot ["2.1"], Asserted,
-        "The driver sets no bit of device status that has no meaning.";
+        "The driver sets no undefined bit of device status.";
     NEEDS_RESET = "status.needs-reset.by-device", Driver ShouldNot ["2.1"], Asserted,
-        "DEVICE_NEEDS_RESET is the device's to set: the driver does not set it by itself.";
+        "Only the device sets DEVICE_NEEDS_RESET: the driver does not set it.";
     RECOVERS = "status.needs-reset.recovery", Driver May ["2.1.1"], Provoked(Latitude::NEEDS_RESET),
-        "Where the device needs a reset the driver may reset it, and begin anew.";
+        "If the device needs a reset, the driver may reset it and start again.";
 
     @unobservable {
         "status.needs-reset.no-reliance", Driver ShouldNot ["2.1.1-4"],
-            "what a driver expects of requests in flight shows in nothing it does to the device",
-            "While DEVICE_NEEDS_RESET is set, the driver does not count on requests in flight being completed.";
+            "a device cannot see what a driver expects of requests in flight",
+            "While DEVICE_NEEDS_RESET is set, the driver does not rely on the completion of requests in flight.";
     }
 }
 
 advice! {
     "status":
-        "A write to device_status that is out of step. Many devices do not check, and the driver works until it meets one that does.";
+        "A write to device_status is out of sequence. Many devices do not check this; the driver fails with a device that does.";
         "Write device_status only to add the bit of the step just completed to what was read, in the order of the initialization sequence; write 0 to reset.";
     "status.sequence.reset":
-        "The first write to device_status sets a bit. After a boot loader or a crash kernel has used the device, it is still live and writes into memory that is no longer its.";
-        "Write 0 to device_status and wait until it reads as 0, before anything else is done with the device.";
+        "The first write to device_status sets a bit. After a boot loader or a crash kernel has used the device, it is still live and writes to memory that no longer belongs to it.";
+        "Write 0 to device_status and wait until it reads as 0, before any other access to the device.";
     "status.sequence.driver":
-        "FEATURES_OK is set on a device nobody has claimed.";
+        "FEATURES_OK is set although DRIVER was not set.";
         "Set DRIVER when the driver is bound to the device, before reading features.";
     "status.sequence.features-ok":
-        "DRIVER_OK is set and FEATURES_OK never was: the device cannot say no to a set of features. Typical of drivers written for devices from before 1.0.";
+        "DRIVER_OK is set without FEATURES_OK: the device cannot refuse a set of features. This is typical of drivers written for devices before virtio 1.0.";
         "After writing driver_feature, set FEATURES_OK, read device_status back, and go on only if it is still set.";
     "status.features-ok":
-        "The driver sets DRIVER_OK though the device has taken FEATURES_OK back, or without looking: both sides then work with different features.";
-        "Read device_status after setting FEATURES_OK. If the bit is gone, accept fewer features after a reset, or set FAILED and give up.";
+        "The driver sets DRIVER_OK although the device has cleared FEATURES_OK, or without reading it: driver and device then use different features.";
+        "Read device_status after setting FEATURES_OK. If the bit is clear, accept fewer features after a reset, or set FAILED and give up.";
     "status.no-clear":
         "A write to device_status lacks a bit that was set, usually because the driver writes a constant instead of adding to what it read.";
-        "Keep the status written so far, or read it, and add to it; to take something back, reset.";
+        "Keep the status written so far, or read it, and add to it; to clear a bit, reset the device.";
     "status.failed":
         "After FAILED, the driver sets further bits, writes features or enables queues as if nothing had happened.";
-        "On the way out of a failed probe, set FAILED and touch the device no more. To try again, write 0 to device_status first.";
+        "When a probe fails, set FAILED and do not access the device any more. To try again, write 0 to device_status first.";
     "status.reset.wait":
-        "0 is written to device_status and the next step follows at once. A device that takes its time to stop its queues still uses the memory of before.";
-        "Poll device_status until it reads as 0 before freeing or reusing any memory the device knew, and before setting a bit.";
+        "0 is written to device_status and the next step follows at once. A device that stops its queues slowly still uses the old memory.";
+        "Poll device_status until it reads as 0 before freeing or reusing any memory of the device's queues, and before setting a bit.";
 }
 
 /// Every bit that §2.1 defines.
@@ -94,7 +94,7 @@ const DEFINED: u8 = status::ACKNOWLEDGE
     | status::DEVICE_NEEDS_RESET
     | status::FAILED;
 
-/// What this chapter remembers of one initialization; a reset begins a new one.
+/// The state of this chapter's rules of one initialization; a reset begins a new one.
 #[derive(Default)]
 pub(crate) struct StatusRules {
     /// FEATURES_OK has been written.
@@ -103,9 +103,9 @@ pub(crate) struct StatusRules {
     refused: bool,
     /// Device status has been read since it was written.
     re_read: bool,
-    /// The driver went on regardless of the refusal.
+    /// The driver continued despite the refusal.
     ignored_refusal: bool,
-    /// The driver went on after FAILED.
+    /// The driver continued after FAILED.
     went_on: bool,
     /// Whether it waited for the reset has been judged.
     wait_judged: bool,
@@ -153,8 +153,8 @@ impl StatusRules {
                 )
             });
         }
-        // DEVICE_NEEDS_RESET is the device's to set: a driver that writes back what it read before
-        // the device set it does not clear it.
+        // Only the device sets DEVICE_NEEDS_RESET: a driver that writes back a status which it read before the
+        // device set the bit does not clear it.
         let cleared = from & !to & !status::DEVICE_NEEDS_RESET;
         verdicts.check(NO_CLEAR, cleared == 0, None, || {
             format!("{}: this clears {}", says(), status::names(cleared))
@@ -186,7 +186,7 @@ impl StatusRules {
         }
         let undefined = added & !DEFINED;
         verdicts.check(UNDEFINED, undefined == 0, None, || {
-            format!("{}: {} has no meaning", says(), status::names(undefined))
+            format!("{}: {} is undefined", says(), status::names(undefined))
         });
         verdicts.check(
             NEEDS_RESET,
@@ -202,7 +202,7 @@ impl StatusRules {
             verdicts.violated(
                 REFUSAL,
                 None,
-                format!("{}, though the device had not kept FEATURES_OK", says()),
+                format!("{}, although the device had not kept FEATURES_OK", says()),
             );
         } else if verdicts.check(FEATURES_OK, to & status::FEATURES_OK != 0, None, || {
             format!("{}, without FEATURES_OK", says())

@@ -1,4 +1,4 @@
-//! What a driver makes of packets it is handed (§5.1.6.4.2 of virtio 1.0): told by what it
+//! How a driver handles received packets (§5.1.6.4.2 of virtio 1.0): told by what it
 //! acknowledges.
 
 use stickler_conformance::DeviceKind::Net;

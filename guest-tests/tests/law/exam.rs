@@ -24,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[(
     Seen::By("buffers that a device can use at once come back"),
 )];
 
-/// From one reset to the next.
+/// The state from one reset to the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
     /// Features the driver would have.

@@ -24,7 +24,7 @@ use crate::devices::{self, Device};
 /// Unless something else is asked for.
 const CASES: u32 = 48;
 
-/// From one reset to the next.
+/// The state from one reset to the next.
 #[derive(Clone, Debug)]
 struct Life {
     /// Features the driver would have.

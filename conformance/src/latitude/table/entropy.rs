@@ -7,9 +7,9 @@ latitudes! {
 
     ONE_BYTE = "one-byte" ["5.4.6.2-1"] {
         does: "an entropy device puts one byte into each buffer",
-        fails: "The driver takes the whole buffer for random, or fails for want of more bytes.",
+        fails: "The driver treats the whole buffer as random bytes, or fails because it gets too few bytes.",
         excludes: [
-            SHORT_READS: "a buffer gets one number of bytes",
+            SHORT_READS: "one of them puts one byte into each buffer, the other more",
         ],
         shows: Used,
         provokes: [
@@ -18,8 +18,8 @@ latitudes! {
         ]
     }
     SHORT_READS = "short-reads" ["5.4.6.2-1"] {
-        does: "an entropy device fills buffers in part only, each to another length",
-        fails: "The driver takes the whole buffer for random, or fails for want of more bytes.",
+        does: "an entropy device fills buffers only in part, each to a different length",
+        fails: "The driver treats the whole buffer as random bytes, or fails because it gets too few bytes.",
         shows: Used,
         provokes: [
             SHORT = "entropy.used.short", Must ["5.4.6"],

@@ -1,12 +1,12 @@
-//! All latitudes, one table for what they are about. Citations are of virtio 1.0.
+//! All latitudes, in one table per device type and part of the specification. Citations are of virtio 1.0.
 //!
-//! Two that one might look for are not among them:
+//! Two latitudes are left out on purpose:
 //!
 //! * A virtqueue that is missing between others of its device type. §4.1.4.3 provides for unavailable
-//!   virtqueues; but which there are, the device types say: those of all max_virtqueue_pairs pairs
+//!   virtqueues; but the device types define which virtqueues exist: those of all max_virtqueue_pairs pairs
 //!   (§5.1.2, §5.1.5) and of all max_nr_ports ports (§5.3.2, §5.3.5). A device that counts a pair or a
 //!   port and has no virtqueues for it contradicts itself, and a driver that gives up on it does
-//!   nothing wrong. Among those that no device type has, some are missing with `more-queues`.
+//!   nothing wrong. With `more-queues`, some virtqueues that no device type has are missing.
 //! * A len below what was written where a request succeeds. §2.4.8.2 permits it, but a driver may rely
 //!   on nothing beyond len (§2.4.8.3), neither data nor status: the device would be of no use. For
 //!   requests that fail there is `unknown-len`.
@@ -24,13 +24,13 @@ pub(crate) mod virtqueue;
 
 macro_rules! latitude_tables {
     ($($(#[doc = $doc:literal])+ $table:ident = $module:ident, $name:literal, $kind:expr;)+) => {
-        /// What a latitude is about.
+        /// The part of the specification or the device type that a latitude belongs to.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum LatitudeTable {
             $($(#[doc = $doc])+ $table,)+
         }
 
-        /// How many entries each table has.
+        /// The number of entries of each table.
         const LENS: [usize; LatitudeTable::ALL.len()] = [$($module::ENTRIES.len()),+];
 
         impl LatitudeTable {
@@ -51,7 +51,7 @@ macro_rules! latitude_tables {
                 }
             }
 
-            /// The device type its latitudes are about; `None` if they are about all.
+            /// The device type of its latitudes; `None` if they apply to all.
             pub const fn kind(self) -> Option<DeviceKind> {
                 match self {
                     $(LatitudeTable::$table => $kind,)+
@@ -89,7 +89,7 @@ impl LatitudeTable {
         first
     }
 
-    /// How many latitudes there are in all tables.
+    /// The number of latitudes in all tables.
     pub(super) const fn end() -> usize {
         let (mut end, mut table) = (0, 0);
         while table < LENS.len() {
@@ -99,8 +99,8 @@ impl LatitudeTable {
         end
     }
 
-    /// Whether its latitudes show in the configuration, so that a driver that gives up before the
-    /// device is live may do so because of them.
+    /// Whether its latitudes are visible in the configuration, so that they may be the reason why a driver
+    /// gives up before the device is live.
     pub(crate) const fn shows_in_configuration(self) -> bool {
         matches!(self, LatitudeTable::Block)
     }

@@ -6,8 +6,8 @@ latitudes! {
     table Virtqueue, chapter LatitudeVirtqueue;
 
     SPURIOUS_INTERRUPTS = "spurious-interrupts" ["2.4.7.1"] {
-        does: "now and then a virtqueue interrupts without having used a buffer",
-        fails: "The driver takes a buffer from the used ring that is not there, or turns the interrupt off.",
+        does: "a virtqueue occasionally sends an interrupt without a used buffer",
+        fails: "The driver takes a buffer that does not exist from the used ring, or disables the interrupt.",
         shows: Used,
         provokes: [
             SPURIOUS = "interrupt.spurious", Must ["2.4.7.1-5"],
@@ -15,8 +15,8 @@ latitudes! {
         ]
     }
     SMALL_QUEUES = "small-queues" ["2.4", "4.1.4.3"] {
-        does: "virtqueues are small: 8 to 32 descriptors, those of a network device 32 or 64",
-        fails: "The driver makes more available than there is room for, or chains longer than the queue.",
+        does: "virtqueues have 8 to 32 descriptors, those of a network device 32 or 64",
+        fails: "The driver makes more buffers available than the virtqueue has room for, or chains that are longer than the virtqueue.",
         excludes: [
             TINY_QUEUES: "a queue has one size",
             LARGEST_QUEUES: "a queue has one size",
@@ -30,7 +30,7 @@ latitudes! {
     }
     TINY_QUEUES = "tiny-queues" ["2.4", "4.1.4.3"] {
         does: "virtqueues have 1 to 4 descriptors",
-        fails: "The driver waits for room that there can never be, without saying that it cannot use the device.",
+        fails: "The driver waits for room that the virtqueue can never have, and does not set FAILED.",
         excludes: [
             LARGEST_QUEUES: "a queue has one size",
             RESIZED_QUEUES: "a queue has one size",
@@ -39,82 +39,82 @@ latitudes! {
         shows: Live,
         provokes: [
             TINY = "queue.size.tiny", May ["2.4", "4.1.4.3"],
-                "The driver works with a virtqueue of very few descriptors, or sets FAILED.";
+                "The driver works with a virtqueue that has very few descriptors, or sets FAILED.";
         ]
     }
     LARGEST_QUEUES = "largest-queues" ["2.4", "4.1.4.3"] {
         does: "virtqueues have 32768 descriptors",
-        fails: "The driver overflows on its way from the size to bytes, or cannot ask for less.",
+        fails: "The driver's calculation of the size in bytes overflows, or the driver cannot select a smaller size.",
         excludes: [
             RESIZED_QUEUES: "a queue has one size",
         ],
         shows: Live,
         provokes: [
             LARGEST = "queue.size.largest", May ["2.4", "4.1.4.3"],
-                "The driver works with the largest virtqueue there can be, or asks for a smaller one.";
+                "The driver works with the largest possible virtqueue, or selects a smaller size.";
         ]
     }
     RESIZED_QUEUES = "resized-queues" ["4.1.4.3", "4.1.5.1.3"] {
-        does: "virtqueues have another size after each reset: queue_size says on reset what is supported from then on",
-        fails: "The driver keeps the size it has read once.",
+        does: "the size of virtqueues changes with each reset, and queue_size then presents the new maximum",
+        fails: "The driver reads queue_size only once, and keeps the size.",
         shows: Live,
         provokes: [
             RESIZED = "queue.size.after-reset", May ["4.1.4.3"],
-                "The driver reads queue_size anew after a reset.";
+                "The driver reads queue_size again after a reset.";
         ]
     }
     OUT_OF_ORDER = "out-of-order" ["2.4.8", "3.2.2"] {
-        does: "buffers are used in another order than they were made available, where their order means nothing",
-        fails: "The driver takes each used buffer for the oldest one, and mixes up requests.",
+        does: "buffers are used in a different order than they were made available, where their order has no meaning",
+        fails: "The driver treats each used buffer as the oldest one, and confuses requests.",
         shows: Used,
         provokes: [
             IN_ANY_ORDER = "used.any-order", Must ["2.4.8"],
-                "The driver knows by id which of its buffers was used.";
+                "The driver identifies each used buffer by its id.";
         ]
     }
     BURSTS = "bursts" ["2.4.8", "2.4.7.2"] {
-        does: "used buffers are held back for a while, and then shown together, with one interrupt",
-        fails: "The driver takes one used buffer an interrupt, and waits for the others in vain.",
+        does: "used buffers are delayed for a while, and then returned together, with one interrupt",
+        fails: "The driver takes only one used buffer for each interrupt, and waits for the others without end.",
         shows: Used,
         provokes: [
             IN_BURSTS = "used.bursts", Must ["2.4.8", "3.2.2"],
-                "The driver takes all used buffers that it is shown, however few interrupts there were.";
+                "The driver takes all used buffers, even if there were fewer interrupts than buffers.";
         ]
     }
     WHOLE_QUEUE = "whole-queue" ["2.4.8", "2.4.7.2"] {
-        does: "used buffers are held back until no more come for a while, and then shown together, up to all of the queue",
-        fails: "The driver takes one used buffer an interrupt, or an idx that has moved far for one that has moved back.",
+        does: "used buffers are delayed until no more follow for a while, and then returned together, up to the whole queue",
+        fails: "The driver takes only one used buffer for each interrupt, or treats an idx that has moved far forward as one that has moved back.",
         excludes: [
-            BURSTS: "used buffers wait for a time or for others",
-            ONE_BY_ONE: "used buffers come together or one by one",
+            BURSTS: "used buffers are delayed either for a fixed time or until no more follow",
+            ONE_BY_ONE: "used buffers are returned either together or one by one",
         ],
         shows: Used,
         provokes: [
             ALL_AT_ONCE = "used.whole-queue", Must ["2.4.8", "3.2.2"],
-                "The driver takes all used buffers that it is shown, also when they are all there were.";
+                "The driver takes all used buffers, even if they fill the whole queue.";
         ]
     }
     LATE_INTERRUPTS = "late-interrupts" ["2.4.8", "2.4.7.2"] {
-        does: "the interrupt comes a while after the used buffers that it is for were shown",
-        fails: "The driver that has found the buffers by itself takes the interrupt for one of nobody, and turns it off, or waits for another one.",
+        does: "the interrupt for used buffers is sent a while after they were returned",
+        fails: "The driver finds the buffers before the interrupt, treats the interrupt as spurious and disables it, or waits for another one.",
         shows: Used,
         provokes: [
             LATE = "interrupt.late", Must ["2.4.8", "3.2.2"],
-                "The driver copes with an interrupt for used buffers that it has taken already.";
+                "The driver copes with an interrupt for used buffers that it has already taken.";
         ]
     }
     ONE_BY_ONE = "one-by-one" ["2.4.8", "2.4.7.2"] {
-        does: "each used buffer is shown by itself, with an interrupt of its own where the driver wants one",
-        fails: "The driver wants all that it made available together to come back together.",
+        does: "each used buffer is returned by itself, with an interrupt of its own unless the driver suppresses it",
+        fails: "The driver expects that buffers which it made available together are returned together.",
         shows: Worked,
         provokes: [
             ALONE = "used.one-by-one", Must ["2.4.8", "3.2.2"],
-                "The driver takes used buffers that come one by one.";
+                "The driver takes used buffers that are returned one by one.";
         ]
     }
     WRITES_BEYOND_LEN = "writes-beyond-len" ["2.4.8.2-3"] {
-        does: "more is written into a buffer than len of the used ring says, where that is not data",
-        fails: "The driver takes what lies beyond len for data, or for still being what it put there.",
+        does: "the device writes more bytes into a buffer than len of the used ring says, where these bytes are not data",
+        fails: "The driver treats bytes beyond len as data, or assumes that they are unchanged.",
         shows: Worked,
         provokes: [
             BEYOND = "used.len.more-written", Must ["2.4.8.3-1"],
@@ -122,21 +122,21 @@ latitudes! {
         ]
     }
     FICKLE_SUPPRESSION = "fickle-suppression" ["2.4.9.2", "2.4.9.1-2"] {
-        does: "what the device says about notifications changes with each buffer it takes, and avail_event holds anything where it is not negotiated",
-        fails: "The driver remembers what the device said once, or looks at avail_event without VIRTIO_F_RING_EVENT_IDX.",
+        does: "the device changes whether it needs notifications with each buffer that it takes, and avail_event has any value where it is not negotiated",
+        fails: "The driver checks only once whether the device needs notifications, or uses avail_event without VIRTIO_F_RING_EVENT_IDX.",
         shows: Worked,
         provokes: [
             FICKLE = "notify.suppression.changes", Must ["2.4.9.1-2", "2.4.9.1-4", "2.4.9.1-6"],
-                "Each time, the driver looks at what the device says about notifications, where it was agreed to say it.";
+                "Each time it makes buffers available, the driver checks whether the device needs a notification, in the field that was negotiated.";
         ]
     }
     UNASKED_LOOKS = "unasked-looks" ["2.4.9.2", "3.2.1.3"] {
-        does: "the device looks for new buffers whenever it is awake, notified or not",
-        fails: "The driver completes a request after it has made it available, in the belief that nothing happens before the notification.",
+        does: "the device looks for new buffers whenever it is active, even if it was not notified",
+        fails: "The driver makes a request available before it is complete, and assumes that the device waits for the notification.",
         shows: Worked,
         provokes: [
             UNASKED = "available.complete-at-once", Must ["3.2.1.3"],
-                "What the driver makes available is complete, for the device may look before it is notified.";
+                "The driver makes only complete requests available, because the device may look before it is notified.";
         ]
     }
 }

@@ -1,11 +1,11 @@
-//! What exactly is wrong with a chain: the cold path.
+//! Finds which requirements a chain breaks: the cold path.
 //!
 //! Citations are of virtio 1.0.
 
 use super::*;
 use crate::event::IndirectFault;
 
-/// Judges a chain that is not plainly right, requirement by requirement.
+/// Judges a chain that may break a rule, requirement by requirement.
 #[cold]
 #[inline(never)]
 pub(super) fn chain(chain: &Buffer<'_>, shape: &Shape, session: &Session, verdicts: &mut Verdicts) {
@@ -19,7 +19,7 @@ pub(super) fn chain(chain: &Buffer<'_>, shape: &Shape, session: &Session, verdic
     }) {
         return;
     }
-    // All that is wrong with a chain made available twice is that it is.
+    // For a chain that is made available twice, only that is reported.
     if !verdicts.check(HEAD_FREE, !chain.in_flight, queue, || {
         format!("chain {head} made available again before the device has returned it")
     }) {
@@ -36,13 +36,13 @@ pub(super) fn chain(chain: &Buffer<'_>, shape: &Shape, session: &Session, verdic
     });
     verdicts.check(FLAGS, shape.flags & !DEFINED == 0, queue, || {
         format!(
-            "chain {head} has flags {:#x}, which have no meaning",
+            "chain {head} has the undefined flags {:#x}",
             shape.flags & !DEFINED
         )
     });
     verdicts.check(EXCESSIVE, !shape.is_excessive(), queue, || {
         format!(
-            "chain {head} cuts {} bytes into {} descriptors",
+            "chain {head} divides {} bytes into {} descriptors",
             shape.total,
             shape.direct + shape.indirect
         )
@@ -60,12 +60,12 @@ fn indirect(chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
             continue;
         }
         let says = |what: &str| format!("descriptor {} of chain {head} {what}", e.index);
-        // A table within a table is reported as that.
+        // A table within a table is reported under a requirement of its own.
         if e.indirect {
             verdicts.violated(
                 INDIRECT_NESTED,
                 queue,
-                says("has VIRTQ_DESC_F_INDIRECT and stands in an indirect table"),
+                says("has VIRTQ_DESC_F_INDIRECT and is in an indirect table"),
             );
             continue;
         }
@@ -107,7 +107,7 @@ fn end(chain: &Buffer<'_>, shape: &Shape, verdicts: &mut Verdicts) {
             } else {
                 NEXT
             };
-            let message = format!("chain {head} goes on at {next} in a table of {table}");
+            let message = format!("chain {head} continues at {next} in a table of {table}");
             verdicts.violated(requirement, queue, message);
         }
         ChainEnd::TooLong => {
@@ -120,7 +120,7 @@ fn end(chain: &Buffer<'_>, shape: &Shape, verdicts: &mut Verdicts) {
                 verdicts.violated(LOOP, queue, format!("chain {head} loops"));
             } else {
                 let message = format!(
-                    "chain {head} goes on after {} descriptors, which is all the queue has",
+                    "chain {head} continues after {} descriptors, which is the size of the queue",
                     chain.size
                 );
                 verdicts.violated(LENGTH, queue, message);
@@ -130,7 +130,7 @@ fn end(chain: &Buffer<'_>, shape: &Shape, verdicts: &mut Verdicts) {
             let (addr, len) = last.map_or((0, 0), |e| (e.addr, e.len));
             let message = format!("chain {head} refers to a table of {len} bytes at {addr:#x}");
             match fault {
-                // Told with the flags.
+                // Reported with the flags.
                 IndirectFault::Nested => {}
                 IndirectFault::Length => verdicts.violated(INDIRECT_LENGTH, queue, message),
                 IndirectFault::OutsideMemory => verdicts.violated(INDIRECT_MEMORY, queue, message),
@@ -144,7 +144,7 @@ fn end(chain: &Buffer<'_>, shape: &Shape, verdicts: &mut Verdicts) {
     }
 }
 
-/// Whether an index comes twice.
+/// Whether an index occurs twice.
 fn returns(indices: impl Iterator<Item = u16>) -> bool {
     let mut seen = vec![0_u64; 1024];
     indices.into_iter().any(|index| {

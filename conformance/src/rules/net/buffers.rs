@@ -24,7 +24,7 @@ requirements! {
     RX_MERGEABLE = "net.rx.size.mergeable", Driver Must ["5.1.6.3.1-3"], Asserted,
         "With MRG_RXBUF, each receive buffer has room for struct virtio_net_hdr.",
         readings [
-            "at-least": "12 bytes are enough, as later versions have it.",
+            "at-least": "12 bytes are enough, as in later versions.",
             "greater": "There is room for more than the header: at least 13 bytes.",
         ];
     RX_POPULATED = "net.rx.populated", Driver Should ["5.1.6.3.1-4"], Asserted,
@@ -33,11 +33,11 @@ requirements! {
 
 advice! {
     "net.rx.populated":
-        "A receive queue that VQ_PAIRS_SET took into use has never had a buffer: what the device steers there is lost.";
-        "Fill each receive queue before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET takes it into use.";
+        "A receive queue that VQ_PAIRS_SET enabled has never had a buffer: the packets that the device steers to it are lost.";
+        "Add buffers to each receive queue before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET enables it.";
     "net.rx":
-        "A receive buffer is too small for what the accepted features let the device receive, or not for the device to write.";
-        "Size buffers by the accepted features: 65562 bytes with receive offloads and 1526 without, or any with MRG_RXBUF that hold the header.";
+        "A receive buffer is too small for the packets that the accepted features allow, or is not device-writable.";
+        "Choose the size of buffers by the accepted features: 65562 bytes with receive offloads and 1526 without, or, with MRG_RXBUF, any size that has room for the header.";
 }
 
 /// Bytes of `struct virtio_net_hdr`.
@@ -45,16 +45,16 @@ const HEADER_LEN: u64 = device::net::HEADER_LEN as u64;
 
 const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
 
-/// A receive queue whose packets have been lost so often does not just get its first buffers.
+/// After so many losses, the driver is not merely late with the first buffers of a receive queue.
 const UNRECEIVED: u32 = 64;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct NetBufferRules {
     /// Features negotiated.
     features: u64,
-    /// Receive buffers, right in every respect, since the last reset.
+    /// Receive buffers that broke no rule since the last reset.
     buffers: u64,
-    /// What a receive buffer has at least.
+    /// The minimum length of a receive buffer, bytes.
     smallest: u64,
     /// Pairs of queues in use.
     pairs: u16,
@@ -66,16 +66,16 @@ pub(crate) struct NetBufferRules {
 }
 
 impl NetBufferRules {
-    /// A packet was lost for want of buffers on `queue`, which has had none.
+    /// A packet was lost because `queue` has had no buffers.
     fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
-        // There may have been many, before the driver could do anything about it.
+        // Many packets may have been lost before the driver could react.
         if !std::mem::take(&mut self.moved) {
             return;
         }
         self.unreceived += 1;
         if self.unreceived == UNRECEIVED && session.has(net::MQ) {
             let message = format!(
-                "packets lost {UNRECEIVED} times for want of buffers, the last on queue {queue}, which has had none; {} pairs of queues are in use",
+                "packets lost {UNRECEIVED} times because a queue had no buffers, the last on queue {queue}, which has never had one; {} pairs of queues are in use",
                 self.pairs
             );
             verdicts.violated(RX_POPULATED, Some(queue), message);
@@ -109,7 +109,7 @@ impl NetBufferRules {
         }
     }
 
-    /// What the counts stand for.
+    /// The requirements for which the counts are kept.
     fn spelled_out(&self) -> impl Iterator<Item = (Req, u64)> {
         let populated = (self.features & net::MQ != 0).then_some(RX_POPULATED);
         let buffers = self.buffers;
@@ -120,7 +120,7 @@ impl NetBufferRules {
     }
 }
 
-/// The requirement on the length of receive buffers, and which length is enough however it is read.
+/// The requirement on the length of receive buffers, and the length that is enough by every reading.
 fn receive_size(features: u64) -> (Req, u64) {
     if features & net::MRG_RXBUF != 0 {
         (RX_MERGEABLE, HEADER_LEN + 1)

@@ -1,10 +1,10 @@
-//! The network card as its driver has it: address, link, and announcing itself (§5.1.4, §5.1.6.5.2,
+//! The network card as its driver presents it: address, link and announcements (§5.1.4, §5.1.6.5.2,
 //! §5.1.6.5.4 of virtio 1.0).
 //!
-//! An address shows in the packets sent. Those of others may pass through a driver, so only what all
-//! of the first packets have in common says something, and only where nothing was done to receive for
-//! others. The device shows the first packets of each life, and those after it has asked for an
-//! announcement.
+//! The address is the source of the packets that the driver sends. A driver may forward packets of others,
+//! so only a source that all of the first packets have in common is judged, and only if the driver does not
+//! receive packets for other addresses. The device reports the first packets after each reset, and those
+//! after it has asked for an announcement.
 
 use crate::advice::advice;
 use crate::device::DeviceKind;
@@ -28,92 +28,92 @@ requirements! {
     MAC_TAKEN = "net.mac.taken", Driver Must ["5.1.4.2-2"], Asserted,
         "With VIRTIO_NET_F_MAC, the card's address is the one in mac.",
         readings [
-            "learnt": "Whoever runs the guest may give the card another address later, and the device need not be told: only a driver that has never read mac cannot have taken it.",
-            "in-use": "The address in use is the one in mac, or one the device was told of by MAC_ADDR_SET.",
+            "learnt": "The guest's administrator may change the card's address later, and the driver need not tell the device: only a driver that has never read mac cannot have used it.",
+            "in-use": "The address in use is the one in mac, or one that the driver has set by MAC_ADDR_SET.",
         ];
     MAC_LOCAL = "net.mac.local", Driver Should ["5.1.4.2-3"], Asserted,
-        "Without VIRTIO_NET_F_MAC, the card's address is a locally administered one.";
+        "Without VIRTIO_NET_F_MAC, the card's address is locally administered.";
     MAC_TOLD = "net.mac.told", Driver Should ["5.1.6.5.2.2-2"], Asserted,
-        "With VIRTIO_NET_F_CTRL_RX, a card whose address is not mac is given it by MAC_ADDR_SET.";
+        "With VIRTIO_NET_F_CTRL_RX, the driver sets a card address other than mac by MAC_ADDR_SET.";
     LINK_READ = "net.link.read", Driver Should ["5.1.4.2-4"], Asserted,
-        "With VIRTIO_NET_F_STATUS, the driver learns from status whether the link is up.";
+        "With VIRTIO_NET_F_STATUS, the driver reads from status whether the link is up.";
     LINK_ASSUMED = "net.link.assumed", Driver Should ["5.1.4.2-4"], Asserted,
-        "Without VIRTIO_NET_F_STATUS, the driver takes the link for active.",
+        "Without VIRTIO_NET_F_STATUS, the driver assumes that the link is active.",
         readings [
-            "sends": "It sends packets; what it has looked at before is its own affair.",
-            "unread": "It does not look at status at all once features are negotiated.",
+            "sends": "It sends packets; whether it has read status before does not matter.",
+            "unread": "It does not read status at all once features are negotiated.",
         ];
     ANNOUNCED = "net.announce.sent", Driver Should ["5.1.6.5.4.1-1"], Provoked(Latitude::ANNOUNCE),
-        "Having seen VIRTIO_NET_S_ANNOUNCE in status, the driver sends a packet to all its peers.";
+        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends a packet to all its peers.";
     ACKNOWLEDGED = "net.announce.acknowledged", Driver Must ["5.1.6.5.4.1-2"], Provoked(Latitude::ANNOUNCE),
-        "Having seen VIRTIO_NET_S_ANNOUNCE in status, the driver sends VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
+        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
     LINK_AGAIN = "net.link.read-again", Driver Should ["5.1.4.2-4"], Provoked(Latitude::LINK_FLAPS),
-        "With VIRTIO_NET_F_STATUS the driver takes the link's state from status, also when it has changed.";
+        "With VIRTIO_NET_F_STATUS, the driver reads the link's state from status, also after it has changed.";
 }
 
 advice! {
     "net.mac":
-        "The card uses an address of its own making: the device filters what comes in by another, and answers are lost.";
-        "Take the six bytes of mac for the card's address if VIRTIO_NET_F_MAC was accepted, make up a locally administered one if not, and tell the device of any other by VIRTIO_NET_CTRL_MAC_ADDR_SET.";
+        "The card uses an address that the driver has chosen: the device filters received packets by another address, and answers are lost.";
+        "Use the six bytes of mac as the card's address if VIRTIO_NET_F_MAC was accepted, otherwise choose a locally administered one, and set any other address by VIRTIO_NET_CTRL_MAC_ADDR_SET.";
     "net.link":
-        "The driver takes the link for up or down without knowing: with VIRTIO_NET_F_STATUS it never reads status, or without it goes by it.";
-        "With VIRTIO_NET_F_STATUS read bit 0 of status at the start and after each change of the configuration; without it take the link for active.";
+        "The driver does not know the link's state: with VIRTIO_NET_F_STATUS it never reads status, or without VIRTIO_NET_F_STATUS it relies on status.";
+        "With VIRTIO_NET_F_STATUS, read bit 0 of status at the start and after each configuration change; without it, assume that the link is active.";
     "net.announce":
-        "The device has asked for an announcement, and the driver goes on without: after a migration its peers go on sending to where it was.";
+        "The device has asked for an announcement, and the driver does not send one: after a migration, its peers still send packets to the old place.";
         "When status has VIRTIO_NET_S_ANNOUNCE, send gratuitous packets (ARP, neighbour advertisements) and then VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
 }
 
 type Mac = [u8; 6];
 
-/// So many packets that come all from one other address are the card's own.
+/// So many packets that all come from one other address are the card's own.
 const OWN: u32 = 32;
 
-/// A driver that has sent so many packets and not looked at the link will not.
+/// A driver that has sent so many packets without reading the link's state does not read it.
 const UNLOOKED: u32 = 256;
 
-/// So many packets of the card's own do not go before an announcement.
+/// An announcement is sent before so many packets of the card's own.
 const UNANNOUNCED: u32 = 1 << 16;
 
-/// So many packets are not sent before an acknowledgement, or a look at the link, that is under way.
+/// An acknowledgement that is on its way, or a read of the link's state, is seen before so many packets.
 const OVERDUE: u32 = 1 << 16;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct NetCardRules {
-    /// Something is still to be seen in packets.
+    /// Packets still have to be judged.
     watching: bool,
-    /// Which bytes of mac have been read, in any life.
+    /// Which bytes of mac have ever been read.
     learnt: u8,
     life: Life,
 }
 
-/// From one reset to the next.
+/// The state from one reset to the next.
 #[derive(Default)]
 struct Life {
-    /// mac, as the device has it since it went live.
+    /// mac, as it was when the device went live.
     mac: Option<Mac>,
-    /// What MAC_ADDR_SET said last.
+    /// The address of the last MAC_ADDR_SET.
     set: Option<Mac>,
-    /// The driver receives, or may receive, what is for other addresses than its own.
+    /// The driver receives, or may receive, packets for addresses other than its own.
     open: bool,
-    /// Packets sent, as long as they are watched.
+    /// Packets sent, as long as they are judged.
     packets: u32,
     sources: Sources,
     /// status was read.
     looked: bool,
-    /// Since the driver has seen that it is to announce itself: packets of its own.
+    /// Packets of the card's own since the driver has read that it has to announce itself.
     announce: Option<u32>,
-    /// Since then, without an acknowledgement: packets sent.
+    /// Packets sent since then without an acknowledgement.
     unacknowledged: Option<u32>,
-    /// Since the link has changed and status was not read: packets sent.
+    /// Packets sent since the link has changed, without a read of status.
     link_changed: Option<u32>,
 }
 
-/// Where packets came from that did not come from the card's address.
+/// The sources of packets that are not the card's address.
 #[derive(Default)]
 struct Sources {
-    /// The address all came from.
+    /// The address from which all came.
     one: Mac,
-    /// How many.
+    /// The number of packets.
     packets: u32,
     /// There were several addresses, or the card's was among them.
     mixed: bool,
@@ -141,7 +141,7 @@ impl NetCardRules {
                 verdicts.violated(LINK_READ, None, message);
             }
         } else if life.packets == 1 {
-            // What was read has been judged.
+            // Already judged when it was read.
             let by = [Some(true), (!life.looked).then_some(true)];
             verdicts.check_by(LINK_ASSUMED, by, None, String::new);
         }
@@ -193,7 +193,7 @@ impl NetCardRules {
 }
 
 impl Life {
-    /// A packet came from `source`.
+    /// A packet has the source `source`.
     fn came_from(&mut self, source: Mac, learnt: bool, session: &Session, verdicts: &mut Verdicts) {
         let given = session.has(net::MAC);
         let right = if given {
@@ -211,11 +211,12 @@ impl Life {
         } else if self.sources.are_all(source) && self.sources.packets == OWN && !self.open {
             let shown = Shown(source);
             if !given {
-                let message = format!("{OWN} packets from {shown}, which is universal");
+                let message =
+                    format!("{OWN} packets from {shown}, which is universally administered");
                 verdicts.violated(MAC_LOCAL, None, message);
                 return;
             }
-            // Without a mac there is nothing to hold it against.
+            // Without mac there is nothing to compare.
             let Some(mac) = self.mac.map(Shown) else {
                 return;
             };
@@ -231,7 +232,7 @@ impl Life {
         }
     }
 
-    /// Whether `source` is the card's address, as far as the device knows.
+    /// Whether `source` is the card's address as the device knows it.
     fn is_own(&self, source: Mac) -> bool {
         [self.mac, self.set].contains(&Some(source))
     }
@@ -250,14 +251,14 @@ impl Life {
             if *packets == UNANNOUNCED {
                 self.announce = None;
                 let message = format!(
-                    "VIRTIO_NET_S_ANNOUNCE was read, and {UNANNOUNCED} packets were sent, none of them to more than one peer"
+                    "VIRTIO_NET_S_ANNOUNCE was read, and then {UNANNOUNCED} packets were sent, none of them to more than one peer"
                 );
                 verdicts.violated(ANNOUNCED, None, message);
             }
         }
     }
 
-    /// A packet was sent, while the driver owes an acknowledgement or a look at the link.
+    /// A packet was sent while an acknowledgement, or a read of the link's state, is due.
     #[inline(never)]
     fn owes(&mut self, verdicts: &mut Verdicts) {
         for (debt, requirement, did, without) in [
@@ -271,7 +272,7 @@ impl Life {
                 &mut self.link_changed,
                 LINK_AGAIN,
                 "the link has changed",
-                "a look at status",
+                "a read of status",
             ),
         ] {
             let Some(packets) = debt else {
@@ -312,11 +313,11 @@ impl Life {
     }
 }
 
-/// With either of them a device obeys MAC_ADDR_SET.
+/// With either of these features, a device accepts MAC_ADDR_SET.
 const MAY_SET: u64 = net::CTRL_RX | net::CTRL_MAC_ADDR;
 
 impl Sources {
-    /// Counts a packet from `source`; whether all have come from there.
+    /// Counts a packet from `source`. Returns whether all packets came from there.
     fn are_all(&mut self, source: Mac) -> bool {
         if self.packets == 0 {
             self.one = source;
@@ -336,7 +337,7 @@ fn addresses(bytes: &[u8]) -> Option<(Mac, Mac)> {
     (source[0] & 1 == 0 && *source != [0; 6]).then_some((*destination, *source))
 }
 
-/// An address as people write it.
+/// An address in the usual notation.
 struct Shown(Mac);
 
 impl std::fmt::Display for Shown {

@@ -18,7 +18,7 @@ requirements! {
     ACK = "net.control.ack", Driver Must ["5.1.6.5"], Asserted,
         "A command ends with a device-writable byte for ack.";
     ACK_ALONE = "net.control.ack-alone", Driver Should ["5.1.6.5"], Asserted,
-        "Of a command nothing but ack is device-writable.";
+        "Only ack of a command is device-writable.";
     DEFINED = "net.control.defined", Driver ShouldNot ["5.1.6.5"], Asserted,
         "Only defined classes and commands are sent.";
     RX_NEGOTIATED = "net.control.rx.negotiated", Driver MustNot ["5.1.6.5.1.2-1"], Asserted,
@@ -30,7 +30,7 @@ requirements! {
     MAC_NEGOTIATED = "net.control.mac.negotiated", Driver MustNot ["5.1.6.5.2.2-1"], Asserted,
         "Commands for MAC address filtering are sent only with VIRTIO_NET_F_CTRL_RX.",
         readings [
-            "by-command": "MAC_ADDR_SET may also be sent with CTRL_MAC_ADDR, which is there for nothing else.",
+            "by-command": "MAC_ADDR_SET may also be sent with CTRL_MAC_ADDR, which has no other purpose.",
             "by-class": "No command of the class may be sent without CTRL_RX.",
         ];
     MAC_TABLE = "net.control.mac-table.format", Driver Must ["5.1.6.5.2.2-3"], Asserted,
@@ -58,7 +58,7 @@ requirements! {
     MQ_PAIRS = "net.control.mq.pairs", Driver MustNot ["5.1.6.5.5.1-2"], Asserted,
         "VQ_PAIRS_SET asks for at least 1 and at most max_virtqueue_pairs pairs.";
     MQ_CONFIGURED = "net.control.mq.configured", Driver Must ["5.1.6.5.5.1-1"], Asserted,
-        "The virtqueues that VQ_PAIRS_SET takes into use have been configured before.";
+        "The driver configures the virtqueues that VQ_PAIRS_SET enables before it sends the command.";
     OFFLOADS_NEGOTIATED = "net.control.offloads.negotiated", Driver MustNot ["5.1.6.5.6"], Asserted,
         "GUEST_OFFLOADS_SET is sent only with VIRTIO_NET_F_CTRL_GUEST_OFFLOADS.";
     OFFLOADS_DATA = "net.control.offloads.data", Driver Must ["5.1.6.5.6.1"], Asserted,
@@ -69,15 +69,15 @@ requirements! {
 
 advice! {
     "net.control":
-        "A command on the control queue lacks its feature, has other data than its class and command call for, or leaves no byte for the answer.";
-        "Build command, data and a device-writable byte for ack as the command's section has it; guard each by its feature.";
+        "A command on the control queue needs a feature that was not negotiated, has wrong data for its class and command, or has no byte for the answer.";
+        "Build the command, its data and a device-writable byte for ack as the command's section specifies; send each command only if its feature was negotiated.";
 }
 
-/// The features of a driver that GUEST_OFFLOADS_SET turns on and off (§5.1.6.5.6.1).
+/// The features that GUEST_OFFLOADS_SET enables and disables (§5.1.6.5.6.1).
 const OFFLOADS: u64 =
     net::GUEST_CSUM | net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_ECN | net::GUEST_UFO;
 
-/// The pairs that a VQ_PAIRS_SET command takes into use, if it is one that a device obeys.
+/// The number of pairs that a VQ_PAIRS_SET command enables, if a device accepts the command.
 pub(super) fn pairs_set(command: &NetCommand<'_>) -> Option<u16> {
     match (command.class, command.command, command.data) {
         (Some(class::MQ), Some(mq::VQ_PAIRS_SET), &[low, high]) => {
@@ -90,10 +90,10 @@ pub(super) fn pairs_set(command: &NetCommand<'_>) -> Option<u16> {
     }
 }
 
-/// Nothing needs to be remembered.
+/// These rules have no state.
 pub(crate) struct NetControlRules;
 
-/// A command, and `what` is wrong with it.
+/// Describes a command and its error `what`.
 fn says(command: &NetCommand<'_>, what: &str) -> String {
     let NetCommand {
         class,
@@ -140,7 +140,7 @@ impl Chapter for NetControlRules {
     fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }
 
-/// One command under judgment.
+/// One command that is judged.
 struct Command<'a> {
     command: &'a NetCommand<'a>,
     session: &'a Session,
@@ -156,7 +156,11 @@ impl Command<'_> {
             ..
         } = *self.command;
         if self.check(ACK, writable > 0, "no device-writable byte") {
-            self.check(ACK_ALONE, writable == 1, "more than ack");
+            self.check(
+                ACK_ALONE,
+                writable == 1,
+                "more device-writable bytes than ack",
+            );
         }
         let (Some(class), Some(command)) = (class, command) else {
             self.check(FORMAT, false, "no command");
@@ -194,7 +198,7 @@ impl Command<'_> {
                 self.check(
                     ANNOUNCE_DATA,
                     self.command.len == 0,
-                    "there is nothing to say",
+                    "the command has no data",
                 );
             }
             (class::MQ, mq::VQ_PAIRS_SET) => {
@@ -226,7 +230,7 @@ impl Command<'_> {
         };
         let unicast = count(0);
         let second = unicast.map(|n| 4 + 6 * n);
-        // What lies beyond the part of the data that is at hand cannot be told wrong.
+        // The data beyond the reported part cannot be judged.
         let at_hand = second.is_some_and(|at| at + 4 <= data.len() as u64);
         let multicast = if at_hand {
             second.and_then(|at| count(at as usize))
@@ -267,7 +271,7 @@ impl Command<'_> {
         if self.check(
             MQ_PAIRS,
             (1..=max).contains(&pairs),
-            "no number of pairs the device has",
+            "not a number of pairs that the device has",
         ) {
             let configured = (0..pairs.saturating_mul(2)).all(|q| self.session.is_enabled(q));
             self.check(MQ_CONFIGURED, configured, "a queue is not enabled");
@@ -301,7 +305,7 @@ impl Command<'_> {
         self.check(requirement, ok, "the feature was not negotiated");
     }
 
-    /// Whether a command of the MAC class has the feature it needs, by each reading.
+    /// Judges by each reading whether a command of the MAC class has the feature that it needs.
     fn mac_negotiated(&mut self, by: [bool; 2]) {
         let command = self.command;
         self.verdicts.check_by(MAC_NEGOTIATED, by, None, || {

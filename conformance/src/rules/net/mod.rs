@@ -3,8 +3,8 @@
 //! * [`setup`]: features, configuration and virtqueues.
 //! * [`transmit`]: packets that are sent.
 //! * [`buffers`]: buffers for packets that are received.
-//! * [`receive`]: what a driver makes of packets that are received.
-//! * [`control`]: the commands of the control virtqueue.
+//! * [`receive`]: how a driver handles packets that are received.
+//! * [`control`]: commands.
 //! * [`card`]: address, link, announcements.
 
 pub mod buffers;

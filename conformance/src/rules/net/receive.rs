@@ -1,9 +1,9 @@
-//! What a driver makes of packets it is handed (§5.1.6.4.2 of virtio 1.0).
+//! How a driver handles received packets (§5.1.6.4.2 of virtio 1.0).
 //!
-//! That shows in what the other end of a TCP connection is told: bytes are acknowledged by whoever has
-//! taken them. A device that makes use of one of the latitudes here hands a segment over out of the
-//! ordinary once or twice, and then as it is; which of these the acknowledgement comes after tells
-//! whether the driver has coped.
+//! This is judged by the acknowledgements of a TCP connection: the guest acknowledges bytes that it has
+//! accepted. A device with one of the latitudes here delivers a segment in an unusual form once or twice,
+//! and then unchanged. The delivery after which the acknowledgement comes shows whether the driver has
+//! coped.
 
 use crate::advice::advice;
 use crate::device::DeviceKind;
@@ -20,50 +20,50 @@ requirements! {
     chapter NetReceive;
 
     FLAGS = "net.rx.flags.unknown", Driver Must ["5.1.6.4.2-1"], Provoked(Latitude::UNKNOWN_FLAGS),
-        "The driver takes a packet whose flags have bits that are not defined as if they were not there.";
+        "The driver ignores undefined bits in the flags of a packet.";
     CSUM_FIELDS = "net.rx.csum.without-flag", Driver MustNot ["5.1.6.4.2-2"], Provoked(Latitude::STRAY_CHECKSUM_FIELDS),
-        "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not go by csum_start and csum_offset.";
+        "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not use csum_start and csum_offset.";
     HINT = "net.rx.hdr-len.hint", Driver May ["5.1.6.4.2-3"], Provoked(Latitude::ODD_HDR_LEN),
-        "With segmentation offloads for received packets, the driver may take hdr_len for a hint.";
+        "With segmentation offloads for received packets, the driver may use hdr_len as a hint.";
     HDR_LEN = "net.rx.hdr-len.no-reliance", Driver MustNot ["5.1.6.4.2-4"], Provoked(Latitude::ODD_HDR_LEN),
         "The driver copes with an hdr_len that is not the length of the headers.";
     CHECKSUM = "net.rx.csum.no-reliance", Driver MustNot ["5.1.6.4.2-5"], Provoked(Latitude::DAMAGED_PACKETS),
-        "Where flags has neither NEEDS_CSUM nor DATA_VALID, the driver, or who is behind it, looks itself whether a packet's checksum is right.";
+        "If flags has neither NEEDS_CSUM nor DATA_VALID, the driver or its network stack verifies a packet's checksum.";
 }
 
 advice! {
     "net.rx.flags":
-        "Packets are dropped or mistaken for others because flags has a bit the driver does not know.";
-        "Test flags for the bits that are known, one by one, and never compare it as a whole.";
+        "Packets are dropped or handled wrongly because flags has a bit that the driver does not know.";
+        "Test flags for each known bit, and never compare it as a whole.";
     "net.rx.csum":
-        "Checksums of received packets are made, or believed, where flags does not say so: correct data is changed, or corrupt data is accepted.";
-        "Use csum_start and csum_offset only with VIRTIO_NET_HDR_F_NEEDS_CSUM, and call a checksum verified only with that bit or with VIRTIO_NET_HDR_F_DATA_VALID.";
+        "Checksums of received packets are completed, or accepted as verified, although flags does not say so: data is corrupted, or corrupted data is accepted.";
+        "Use csum_start and csum_offset only with VIRTIO_NET_HDR_F_NEEDS_CSUM, and treat a checksum as verified only with that bit or with VIRTIO_NET_HDR_F_DATA_VALID.";
     "net.rx.hdr-len":
-        "Packets are lost or torn where hdr_len is not what their headers have.";
-        "Find the length of headers by looking at them; take hdr_len for a hint as to how much to copy, within the packet.";
+        "Packets are lost or damaged if hdr_len is not the length of their headers.";
+        "Calculate the length of headers from the headers themselves; use hdr_len only as a hint of how much to copy, and limit it to the packet.";
 }
 
 /// Connections that are followed, and segments of each for which an acknowledgement is awaited.
 const FLOWS: usize = 16;
 const AWAITED: usize = 8;
 
-/// A segment that was acknowledged only when it came as it is, after it had come so often otherwise,
-/// has not been taken before.
+/// A segment that was acknowledged only when it was delivered unchanged, after so many unusual deliveries,
+/// was not accepted before.
 const NOT_TAKEN: u32 = 2;
 
-/// A guest that stands still for seconds looks like one that takes nothing: but not so often in a row.
+/// A guest that stalls for seconds looks like one that accepts nothing, but not so often in a row.
 const IN_A_ROW: u32 = 3;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct NetReceiveRules {
     /// An acknowledgement is awaited, or a connection followed.
     following: bool,
     flows: Flows,
-    /// By requirement: how often in a row a segment was taken only when it came as it is.
+    /// By requirement: how often in a row a segment was accepted only when it was delivered unchanged.
     missed: [u32; UNUSUAL.len()],
 }
 
-/// The latitudes that leave a packet's bytes as they are, and what each puts to the test.
+/// The latitudes that do not change a packet's bytes, and the requirements that each provokes.
 const UNUSUAL: [(Latitude, Req); 3] = [
     (Latitude::UNKNOWN_FLAGS, FLAGS),
     (Latitude::STRAY_CHECKSUM_FIELDS, CSUM_FIELDS),
@@ -73,43 +73,43 @@ const UNUSUAL: [(Latitude, Req); 3] = [
 #[derive(Default)]
 struct Flows {
     of: [Option<Flow>; FLOWS],
-    /// Which of them goes when there is another.
+    /// The index of the connection that the next one replaces.
     next: usize,
 }
 
-/// A connection, as far as the driver's side has been sent something.
+/// A connection, in the direction to the driver.
 #[derive(Clone, Copy)]
 struct Flow {
     /// The other end, and the driver's.
     ends: (Endpoint, Endpoint),
-    /// The sequence number behind all that has been handed over.
+    /// The sequence number after all bytes that have been delivered.
     next: u32,
     awaited: [Option<Segment>; AWAITED],
 }
 
-/// A segment that was handed over out of the ordinary when it first came.
+/// A segment whose first delivery was unusual.
 #[derive(Clone, Copy)]
 struct Segment {
     start: u32,
     end: u32,
     latitude: Latitude,
-    /// How often it has come so.
+    /// The number of unusual deliveries.
     times: u32,
-    /// It, or a part of it, has come as it is.
+    /// It, or a part of it, has been delivered unchanged.
     plain: bool,
 }
 
-/// Whether `a` comes behind `b`; sequence numbers wrap around.
+/// Whether `a` is after `b`; sequence numbers wrap around.
 fn behind(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 
 impl Segment {
-    /// It has come again, or a part of it.
+    /// It, or a part of it, has been delivered again.
     fn again(&mut self, unusual: Option<Latitude>) {
         match unusual {
             Some(latitude) if latitude == self.latitude => self.times += 1,
-            // Damaged in another way: nobody can tell what is taken.
+            // Damaged in another way: it is unknown what is accepted.
             Some(Latitude::DAMAGED_PACKETS) => {}
             _ => self.plain = true,
         }
@@ -125,7 +125,7 @@ impl Flow {
         }
     }
 
-    /// A segment was handed over.
+    /// A segment was delivered.
     fn received(&mut self, segment: &TcpSegment, unusual: Option<Latitude>) {
         let (start, end) = (segment.sequence, segment.end());
         for awaited in self.awaited.iter_mut().flatten() {
@@ -133,7 +133,7 @@ impl Flow {
                 awaited.again(unusual);
             }
         }
-        // What has come before in any way says nothing, whatever it is now.
+        // A segment of which a part was delivered before cannot be judged.
         if let Some(latitude) = unusual
             && !behind(self.next, start)
             && behind(end, start)
@@ -173,7 +173,7 @@ impl Flows {
         if let Some(place) = place {
             *place = flow;
         } else if flow.is_some() {
-            // Of a connection that is seen first at this segment nobody knows what came before.
+            // If this is the first segment of the connection seen here, earlier deliveries are unknown.
             self.of[self.next] = flow;
             self.next = (self.next + 1) % FLOWS;
         }
@@ -242,7 +242,7 @@ fn judge(
     if latitude == Latitude::DAMAGED_PACKETS {
         verdicts.check(CHECKSUM, plain, None, || {
             format!(
-                "a TCP segment was acknowledged that has come {times} times, each time damaged, with flags 0 and a checksum that is wrong"
+                "a TCP segment was acknowledged that was delivered {times} times, each time damaged, with flags 0 and a wrong checksum"
             )
         });
         return;
@@ -265,7 +265,7 @@ fn judge(
         if *missed == IN_A_ROW {
             *missed = 0;
             let message = format!(
-                "{IN_A_ROW} TCP segments in a row were acknowledged only when they came otherwise than that {}",
+                "{IN_A_ROW} TCP segments in a row were acknowledged only when they were delivered otherwise than with this latitude: {}",
                 latitude.entry().does
             );
             verdicts.violated(*requirement, None, message);

@@ -17,7 +17,7 @@ requirements! {
     chapter NetSetup;
 
     ACCEPT_MAC = "net.features.mac", Driver Should ["5.1.4.2-1"], Asserted,
-        "The driver accepts VIRTIO_NET_F_MAC where it is offered.";
+        "The driver accepts VIRTIO_NET_F_MAC if it is offered.";
     NEEDS_GUEST_TSO4 = "net.features.dependency.guest-tso4", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
         "VIRTIO_NET_F_GUEST_TSO4 is accepted only together with GUEST_CSUM.";
     NEEDS_GUEST_TSO6 = "net.features.dependency.guest-tso6", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
@@ -45,23 +45,23 @@ requirements! {
     NEEDS_CTRL_MAC_ADDR = "net.features.dependency.ctrl-mac-addr", Driver MustNot ["2.2.1-1", "5.1.3.1"], Asserted,
         "VIRTIO_NET_F_CTRL_MAC_ADDR is accepted only together with CTRL_VQ.";
     NET_READ_ONLY = "net.config.read-only", Driver MustNot ["5.1.4"], Asserted,
-        "The fields of a network device's configuration are not written.";
+        "The driver writes no field of a network device's configuration.";
     CONTROLQ = "net.queue.negotiated", Driver MustNot ["5.1.2"], Asserted,
         "A network device's queues beyond the first pair are enabled only with VIRTIO_NET_F_CTRL_VQ or MQ.";
     PAIRS = "net.queue.pairs-negotiated", Driver MustNot ["5.1.2"], Asserted,
-        "Without VIRTIO_NET_F_MQ, no queue of a network device behind queue 2, its controlq, is enabled.";
+        "Without VIRTIO_NET_F_MQ, no queue of a network device after queue 2, its controlq, is enabled.";
 }
 
 advice! {
     "net":
-        "The network driver uses something that was not negotiated, or that the layout does not provide for.";
-        "Guard each use by its feature bit, and hold the layout against struct virtio_net_hdr and struct virtio_net_config.";
+        "The network driver uses a feature that was not negotiated, or a wrong layout.";
+        "Test the feature bit before each use, and compare the layout with struct virtio_net_hdr and struct virtio_net_config.";
     "net.queue":
-        "A queue is enabled that the accepted features do not make exist, or whose number means another queue with them.";
-        "Without VIRTIO_NET_F_MQ there is one pair, and the controlq, with VIRTIO_NET_F_CTRL_VQ, is queue 2; with it, the controlq comes behind max_virtqueue_pairs pairs.";
+        "A queue is enabled that does not exist with the accepted features, or whose number means another queue with them.";
+        "Without VIRTIO_NET_F_MQ there is one pair, and the controlq, with VIRTIO_NET_F_CTRL_VQ, is queue 2; with it, the controlq comes after max_virtqueue_pairs pairs.";
     "net.features":
-        "A feature is accepted without another that it rests on.";
-        "When a feature is dropped, drop those that depend on it.";
+        "A feature is accepted without another feature that it requires.";
+        "Accept a feature only together with the features that it requires.";
 }
 
 /// The requirement of each feature that requires another (§5.1.3.1).
@@ -81,7 +81,7 @@ static DEPENDENCIES: [(u64, Req); 13] = [
     (net::CTRL_MAC_ADDR, NEEDS_CTRL_MAC_ADDR),
 ];
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct NetSetupRules {
     read_only: ReadOnlyFields,
 }
@@ -104,9 +104,9 @@ fn decided(offered: u64, accepted: u64, session: &Session, verdicts: &mut Verdic
     }
 }
 
-/// Judges whether queues beyond the first pair exist that the driver enables (§5.1.2).
+/// Judges whether the driver may enable a queue beyond the first pair (§5.1.2).
 fn enabled(index: u16, session: &Session, verdicts: &mut Verdicts) {
-    // Without FEATURES_OK it is the time that is wrong, and reported as that.
+    // Without FEATURES_OK, the wrong time is reported instead.
     if index < 2 || session.status & status::FEATURES_OK == 0 {
         return;
     }

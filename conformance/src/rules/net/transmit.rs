@@ -1,7 +1,7 @@
 //! Packets that a network device is asked to send (§5.1.6.2 of virtio 1.0).
 //!
-//! A packet that asks for no offload is the common case and the small one: it is looked at once and
-//! counted; what that count stands for depends on the features and is spelled out at the next reset.
+//! A packet without an offload is the common case: it is checked once and counted. The requirements for
+//! which it counts depend on the features; the count is added to them at the next reset.
 
 mod offload;
 
@@ -25,19 +25,19 @@ requirements! {
     HEADER = "net.tx.header", Driver Must ["5.1.6"], Asserted,
         "A packet to be sent is preceded by the 12 bytes of struct virtio_net_hdr.";
     READABLE = "net.tx.readable", Driver Must ["3.2", "5.1.6"], Asserted,
-        "A packet to be sent is given in device-readable buffers only.";
+        "A packet to be sent is in device-readable buffers only.";
     FRAME = "net.tx.frame", Driver Must ["5.1.6.2"], Asserted,
-        "What follows the header is a packet: at least the 14 bytes of an Ethernet header.";
+        "The header is followed by a packet: at least the 14 bytes of an Ethernet header.";
     NUM_BUFFERS = "net.tx.num-buffers", Driver Must ["5.1.6.2.1-1"], Asserted,
         "num_buffers of a packet to be sent is 0.",
         readings [
-            "if-used": "Without MRG_RXBUF the field is there only because 1.0 has one header for all, and may hold anything.",
+            "if-used": "Without MRG_RXBUF, the field exists only because 1.0 has one header for all packets, and may have any value.",
             "always": "The header has the field, so it is 0.",
         ];
     FLAGS_ZERO = "net.tx.flags.zero-without-csum", Driver Must ["5.1.6.2.1-2"], Asserted,
         "Without VIRTIO_NET_F_CSUM, flags is 0.";
     CHECKSUMMED = "net.tx.checksummed", Driver Should ["5.1.6.2.1-2"], Asserted,
-        "Without VIRTIO_NET_F_CSUM, packets are fully checksummed: no TCP or UDP checksum is left at the sum of its pseudo header.";
+        "Without VIRTIO_NET_F_CSUM, packets are fully checksummed: no TCP or UDP checksum field still has the sum of its pseudo header.";
     DATA_VALID = "net.tx.flags.no-data-valid", Driver MustNot ["5.1.6.2.1-13"], Asserted,
         "VIRTIO_NET_HDR_F_DATA_VALID is not set in a packet to be sent.";
     FLAGS_DEFINED = "net.tx.flags.defined", Driver ShouldNot ["5.1.6.2"], Asserted,
@@ -45,11 +45,11 @@ requirements! {
     OFFLOAD_CSUM = "net.tx.csum.offload", Driver May ["5.1.6.2.1-7"], Asserted,
         "With VIRTIO_NET_F_CSUM, the driver may leave a checksum to the device.";
     CSUM_INSIDE = "net.tx.csum.inside", Driver Must ["5.1.6.2.1-10"], Asserted,
-        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, csum_start and csum_offset point at two bytes of the packet.";
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, csum_start and csum_offset refer to two bytes of the packet.";
     CSUM_FIELD = "net.tx.csum.field", Driver Must ["5.1.6.2.1-10"], Asserted,
-        "With VIRTIO_NET_HDR_F_NEEDS_CSUM and csum_start at a TCP or UDP header, csum_offset is where that header has its checksum.";
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM and csum_start at a TCP or UDP header, csum_offset is the offset of the checksum in that header.";
     CSUM_PRECEDING = "net.tx.csum.preceding", Driver Must ["5.1.6.2.1-8"], Asserted,
-        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksums before that one are right: the IPv4 header's is.";
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksums before that one are correct: the checksum of the IPv4 header is.";
     CSUM_PSEUDO = "net.tx.csum.pseudo-header", Driver Must ["5.1.6.2.1-9"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum field holds the sum of the pseudo header.";
     GSO_NONE = "net.tx.gso.none-without-offloads", Driver Must ["5.1.6.2.1-10"], Asserted,
@@ -71,43 +71,43 @@ requirements! {
     ECN_BIT = "net.tx.gso.ecn-bit", Driver MustNot ["5.1.6.2"], Asserted,
         "VIRTIO_NET_HDR_GSO_ECN is used only with VIRTIO_NET_F_HOST_ECN.";
     ECN_TCP = "net.tx.gso.ecn-tcp", Driver Must ["5.1.6.2"], Asserted,
-        "VIRTIO_NET_HDR_GSO_ECN goes with a gso_type of TCP, and is none by itself.";
+        "VIRTIO_NET_HDR_GSO_ECN is set only together with a gso_type of TCP.";
     GSO_PROTOCOL = "net.tx.gso.protocol", Driver Must ["5.1.6.2"], Asserted,
         "A packet to be segmented is of the protocol that gso_type names.";
     ECN_UNNEGOTIATED = "net.tx.gso.ecn-unnegotiated", Driver ShouldNot ["5.1.6.2.1-6"], Asserted,
-        "Without VIRTIO_NET_F_HOST_ECN, TCP packets with the ECN bit are not left to the device to segment.",
+        "Without VIRTIO_NET_F_HOST_ECN, the driver does not let the device segment TCP packets with the ECN bit.",
         readings [
-            "cwr": "The ECN bit is the one that segmentation must treat in a way of its own: CWR.",
-            "cwr-or-ece": "TCP has two ECN bits, CWR and ECE, and either is meant.",
+            "cwr": "The ECN bit is CWR, the one that segmentation must handle specially.",
+            "cwr-or-ece": "The ECN bit is either of TCP's two ECN bits, CWR and ECE.",
         ];
     ECN_SET = "net.tx.gso.ecn-set", Driver Must ["5.1.6.2.1-6"], Asserted,
         "With VIRTIO_NET_F_HOST_ECN, a TCP packet with the ECN bit to be segmented has VIRTIO_NET_HDR_GSO_ECN set.",
         readings [
-            "cwr": "The ECN bit is the one that segmentation must treat in a way of its own: CWR.",
-            "cwr-or-ece": "TCP has two ECN bits, CWR and ECE, and either is meant.",
+            "cwr": "The ECN bit is CWR, the one that segmentation must handle specially.",
+            "cwr-or-ece": "The ECN bit is either of TCP's two ECN bits, CWR and ECE.",
         ];
     FIRST_QUEUE = "net.tx.queue.first-only", Driver Must ["5.1.6.5.5.1-3"], Asserted,
         "Before VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through transmitq1.";
     BEYOND_PAIRS = "net.tx.queue.within-pairs", Driver MustNot ["5.1.6.5.5.1-4"], Asserted,
-        "After VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through as many transmit queues as it named.";
+        "After VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, packets are sent only through the transmit queues that it enabled.";
 }
 
 advice! {
     "net.tx":
-        "The header of a packet to be sent asks for something that was not negotiated, or does not fit the packet.";
+        "The header of a packet to be sent uses a feature that was not negotiated, or does not match the packet.";
         "Clear all 12 bytes of the header, then fill in only the offloads that were accepted and that this packet needs.";
     "net.tx.num-buffers":
-        "num_buffers holds what was in memory before: the header is not cleared where no offload is asked for.";
-        "Clear the whole header, num_buffers included; it means something in received packets only.";
+        "num_buffers has an old value from memory: the driver does not clear the header of a packet without an offload.";
+        "Clear the whole header, num_buffers included; it has a meaning only in received packets.";
     "net.tx.gso":
-        "A packet is left to the device to segment, and gso_type, gso_size or hdr_len do not say how, or not of this packet.";
-        "Set gso_type by the packet's own headers and the features accepted, with VIRTIO_NET_HDR_GSO_ECN only beside a TCP type, gso_size to the segments' payload, and VIRTIO_NET_HDR_F_NEEDS_CSUM.";
+        "The device has to segment a packet, but gso_type, gso_size or hdr_len are missing or do not match the packet.";
+        "Set gso_type according to the packet's headers and the accepted features, with VIRTIO_NET_HDR_GSO_ECN only together with a TCP type; set gso_size to the payload of each segment; and set VIRTIO_NET_HDR_F_NEEDS_CSUM.";
     "net.tx.queue":
-        "Packets go through a transmit queue that is not in use.";
+        "Packets are sent through a transmit queue that is not in use.";
         "Send VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET and wait for its answer before using more queues than the first.";
     "net.tx.checksummed":
-        "A packet goes out with a checksum that was left to the device, though VIRTIO_NET_F_CSUM was not negotiated: whoever receives it drops it.";
-        "Tell the network stack that the card checksums nothing unless VIRTIO_NET_F_CSUM was accepted.";
+        "A packet is sent with an incomplete checksum although VIRTIO_NET_F_CSUM was not negotiated: its receiver drops it.";
+        "Offer checksum offload to the network stack only if VIRTIO_NET_F_CSUM was accepted.";
 }
 
 /// Bytes of an Ethernet header.
@@ -115,11 +115,11 @@ const ETHERNET: u64 = ETHERNET_LEN as u64;
 
 const HOST_OFFLOADS: u64 = net::HOST_TSO4 | net::HOST_TSO6 | net::HOST_UFO;
 
-/// What this chapter remembers.
+/// The state of this chapter's rules.
 pub(crate) struct NetTransmitRules {
     /// Features negotiated.
     features: u64,
-    /// Packets without an offload, right in every respect, since the last reset.
+    /// Packets without an offload that broke no rule since the last reset.
     plain: u64,
     /// Pairs of queues in use.
     pairs: u16,
@@ -142,10 +142,11 @@ struct Premature {
     packets: u32,
 }
 
-/// So many packets are not overtaken by any command.
+/// No command is later than so many packets that were sent after it.
 const PREMATURE_PACKETS: u32 = 256;
 
-/// Of packets that the driver checksums, so many of each life are looked into, and then one in some.
+/// The number of packets with a checksum by the driver that are checked after each reset, before only a
+/// sample is checked.
 const SUMMED: u64 = 256;
 const SUMMED_ONE_IN: u64 = 16;
 
@@ -170,7 +171,7 @@ impl NetTransmitRules {
         self.judge(packet, session, verdicts);
     }
 
-    /// Judges whether a packet is fully checksummed, if it is one of those looked into.
+    /// Judges whether a packet is fully checksummed, if it is one of those that are checked.
     #[inline]
     fn sum(&self, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         if self.plain <= SUMMED || self.plain.is_multiple_of(SUMMED_ONE_IN) {
@@ -178,7 +179,7 @@ impl NetTransmitRules {
         }
     }
 
-    /// Judges a packet that asks for an offload, or is not right, requirement by requirement.
+    /// Judges a packet with an offload, or one that breaks a rule, requirement by requirement.
     #[inline(never)]
     fn judge(&mut self, packet: &NetTransmit<'_>, session: &Session, verdicts: &mut Verdicts) {
         let queue = Some(packet.queue);
@@ -239,7 +240,7 @@ impl NetTransmitRules {
         }
     }
 
-    /// The driver has said how many pairs it uses.
+    /// The driver has set the number of pairs in use.
     fn use_pairs(&mut self, pairs: u16, verdicts: &mut Verdicts) {
         match self.premature {
             Some(p) if p.queue / 2 < pairs => self.premature = None,
@@ -265,7 +266,7 @@ impl NetTransmitRules {
         }
     }
 
-    /// What the counts stand for.
+    /// The requirements for which the counts are kept.
     fn spelled_out(&self) -> impl Iterator<Item = (Req, u64)> {
         let lacks = |bits: u64| self.features & bits == 0;
         let plain = [
@@ -289,7 +290,7 @@ impl NetTransmitRules {
             .map(move |(requirement, _)| (requirement, packets))
     }
 
-    /// Puts what was counted into the verdicts.
+    /// Adds the counts to the verdicts.
     fn settle(&mut self, verdicts: &mut Verdicts) {
         for (requirement, times) in self.spelled_out() {
             verdicts.held_times(requirement, times);
@@ -327,7 +328,7 @@ impl Chapter for NetTransmitRules {
             }) => self.features = *accepted,
             ControlEvent::Net(NetEvent::Command(command)) => {
                 if let Some(pairs) = pairs_set(command) {
-                    // What was counted until now was counted under another rule.
+                    // The packets counted until now belong to another requirement.
                     self.settle(verdicts);
                     self.use_pairs(pairs, verdicts);
                 }

@@ -13,29 +13,29 @@ requirements! {
     chapter PciAccess;
 
     WIDTH_8 = "config.width.8-bit", Driver Must ["4.1.3.1-1"], Asserted,
-        "8-bit fields of the device-specific configuration are accessed a byte at a time.",
+        "8-bit fields of the device-specific configuration are accessed one byte at a time.",
         readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
+            "device-specific": "The rule applies only to the device-specific configuration.",
+            "every-structure": "The rule also applies to the common configuration structure.",
         ];
     WIDTH_16 = "config.width.16-bit", Driver Must ["4.1.3.1-1"], Asserted,
         "16-bit fields of the device-specific configuration are accessed whole, by aligned 16-bit accesses.",
         readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
+            "device-specific": "The rule applies only to the device-specific configuration.",
+            "every-structure": "The rule also applies to the common configuration structure.",
         ];
     WIDTH_32 = "config.width.32-bit", Driver Must ["4.1.3.1-1"], Asserted,
         "32-bit fields of the device-specific configuration are accessed whole, by aligned 32-bit accesses.",
         readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "every-structure": "The rule covers the common configuration structure as well.",
+            "device-specific": "The rule applies only to the device-specific configuration.",
+            "every-structure": "The rule also applies to the common configuration structure.",
         ];
     WIDTH_64 = "config.width.64-bit", Driver Must ["4.1.3.1-1"], Asserted,
         "64-bit fields of the device-specific configuration are accessed as two aligned 32-bit halves.",
         readings [
-            "device-specific": "The rule is about the device-specific configuration only.",
-            "whole-stores": "The rule covers the common configuration structure as well, but a queue's address may be stored whole.",
-            "every-structure": "The rule covers the common configuration structure as well, and queue addresses are accessed by halves.",
+            "device-specific": "The rule applies only to the device-specific configuration.",
+            "whole-stores": "The rule also applies to the common configuration structure, but a queue's address may be written by one 64-bit access.",
+            "every-structure": "The rule also applies to the common configuration structure, and queue addresses are accessed as halves.",
         ];
     HALVES = "config.width.halves", Driver May ["4.1.3.1-2"], Asserted,
         "The halves of a 64-bit field may be accessed independently.";
@@ -43,11 +43,11 @@ requirements! {
 
 advice! {
     "config.width":
-        "An access is narrower or wider than the field, or in its middle: memcpy from the BAR is the usual cause. Devices that dispatch on offset and width return nothing useful.";
-        "Use one access of 8, 16 or 32 bits a field, and two of 32 bits for a 64-bit one; copy arrays of bytes byte by byte.";
+        "An access is narrower or wider than the field, or starts inside it; the usual cause is memcpy from the BAR. Devices that expect the exact offset and width do not return the value.";
+        "Use one access of 8, 16 or 32 bits for each field, and two of 32 bits for a 64-bit field; copy arrays of bytes byte by byte.";
 }
 
-/// Nothing needs to be remembered.
+/// These rules have no state.
 pub(crate) struct PciAccessRules;
 
 /// Judges an access.
@@ -74,8 +74,8 @@ fn accessed(write: bool, register: &Register, session: &Session, verdicts: &mut 
     }
 }
 
-/// Judges the width of an access that begins in `field`; `device_specific` has whether it is right
-/// if the field is one of the device-specific configuration.
+/// Judges the width of an access that begins in `field`; `device_specific` is whether the width is right
+/// if the field belongs to the device-specific configuration.
 fn judge(
     field: &Field,
     write: bool,

@@ -1,6 +1,6 @@
 //! Virtio over the PCI bus (§4.1 of virtio 1.0).
 //!
-//! * [`registers`]: capabilities, and registers that are only read.
+//! * [`registers`]: capabilities and read-only registers.
 //! * [`access`]: width of accesses.
 //! * [`vectors`]: vectors of MSI-X.
 //! * [`notify`]: how notifications are sent.

@@ -14,13 +14,13 @@ requirements! {
     WIDTH = "notify.width", Driver Must ["4.1.5.2"], Asserted,
         "A notification is a 16-bit write.";
     VALUE = "notify.value", Driver Must ["4.1.5.2"], Asserted,
-        "What a notification writes is the index of the queue whose address it writes to.";
+        "A notification writes the index of the queue to the queue's address.";
 }
 
-/// That of the family stands with [notifications](crate::rules::notify).
+/// The advice of the family is in [notifications](crate::rules::notify).
 pub(crate) static ADVICE: &[Advice] = &[];
 
-/// Nothing needs to be remembered.
+/// These rules have no state.
 pub(crate) struct PciNotifyRules;
 
 impl Chapter for PciNotifyRules {
@@ -30,7 +30,7 @@ impl Chapter for PciNotifyRules {
 
     fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match *event {
-            // Before DRIVER_OK it is the time that is wrong, and reported as that.
+            // Before DRIVER_OK, the wrong time is reported instead.
             ControlEvent::Notification(NotificationEvent::Sent {
                 queue,
                 value,
@@ -59,7 +59,7 @@ fn sent(queue: Option<u16>, value: u32, width: u8, verdicts: &mut Verdicts) {
     let says = || format!("{value:#x} written as a notification, {width} bytes");
     verdicts.check(WIDTH, width == 2, queue, says);
     if let Some(index) = queue {
-        // A write of the wrong width is reported as that.
+        // For a write of the wrong width, only the width is reported.
         let named = if width < 2 {
             value & 0xff == u32::from(index) & 0xff
         } else {

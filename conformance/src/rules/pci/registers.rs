@@ -1,4 +1,4 @@
-//! Capabilities in configuration space, the window through it, and registers that are only read
+//! Capabilities in configuration space, the PCI configuration access capability, and read-only registers
 //! (§4.1.4 of virtio 1.0).
 
 use crate::advice::advice;
@@ -16,19 +16,19 @@ requirements! {
     chapter PciRegisters;
 
     CAPABILITY = "pci.capability.read-only", Driver MustNot ["4.1.4.1-7"], Asserted,
-        "The driver writes into no virtio structure capability, but for the writable fields of the PCI configuration access capability.";
+        "The driver does not write virtio structure capabilities, except the writable fields of the PCI configuration access capability.";
     WINDOW_LENGTH = "pci.window.length", Driver Must ["4.1.4.7"], Asserted,
         "An access through the PCI configuration access capability is 1, 2 or 4 bytes long.";
     WINDOW_ALIGNED = "pci.window.aligned", Driver MustNot ["4.1.4.7.2-1"], Asserted,
-        "An access through the PCI configuration access capability is at a multiple of its length.",
+        "The offset of an access through the PCI configuration access capability is a multiple of its length.",
         readings [
-            "accessed": "It is the access that must be aligned, not each state between the writes of offset and length.",
-            "written": "What is written to offset is a multiple of the length that is there.",
+            "accessed": "Only the access must be aligned, not each state between the writes of offset and length.",
+            "written": "The value written to offset is a multiple of the current length.",
         ];
     WINDOW_TARGET = "pci.window.target", Driver MustNot ["4.1.4.7.2-2"], Asserted,
         "An access through the PCI configuration access capability lies within a structure that another capability presents.";
     WINDOW_WHOLE = "pci.window.whole", Driver Should ["4.1.4.7"], Asserted,
-        "A write through the PCI configuration access capability gives all of its bytes at once.";
+        "A write through the PCI configuration access capability writes all of its bytes in one access.";
     DEVICE_FEATURE = "common.device-feature.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
         "device_feature is not written.";
     NUM_QUEUES = "common.num-queues.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
@@ -38,54 +38,54 @@ requirements! {
     QUEUE_NOTIFY_OFF = "common.queue-notify-off.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
         "queue_notify_off is not written.";
     COMMON_FIELDS = "common.fields-only", Driver ShouldNot ["4.1.4.3", "4.1.4.1"], Asserted,
-        "Nothing is written to the common configuration where none of its fields is.";
+        "Nothing is written to the common configuration outside of its fields.";
     ISR_READ_ONLY = "isr.read-only", Driver ShouldNot ["4.1.4.5"], Asserted,
-        "ISR status is not written: reading it is what resets it.";
+        "ISR status is not written: a read resets it.";
     ISR_WIDTH = "isr.width", Driver Should ["4.1.4.5"], Asserted,
-        "ISR status is read by an access to its one byte.",
+        "ISR status is read by a one-byte access.",
         readings [
-            "at-its-offset": "It may be read together with the bytes behind it, to which the table of bits gives no meaning.",
-            "one-byte": "It is a field of 8 bits, and need not have anything behind it.",
+            "at-its-offset": "It may be read together with the bytes after it, which are reserved in the table of bits.",
+            "one-byte": "It is a field of 8 bits, and there need not be any bytes after it.",
         ];
     ISR_WITH_MSIX = "isr.unused-with-msi-x", Driver ShouldNot ["4.1.4.5.2-1"], Asserted,
         "With MSI-X enabled, the driver does not read ISR status for a queue's interrupt.",
         readings [
-            "queue-only": "Reading it when its bit of a configuration change is set is no answer to a queue's interrupt.",
-            "never": "A live device's ISR status is not read at all while MSI-X is enabled.",
+            "queue-only": "A read while its configuration bit is set does not count as a read for a queue's interrupt.",
+            "never": "ISR status of a live device is not read at all while MSI-X is enabled.",
         ];
 
     @unobservable {
         "pci.structure.map-what-is-needed", Driver Should ["4.1.4.1-5"],
-            "how much of a BAR is mapped shows nowhere: a device sees accesses, and those beyond the fields are judged as such",
+            "how much of a BAR is mapped is not visible to a device: it sees only accesses, and accesses beyond the fields are judged by other requirements",
             "The driver maps no more of a structure than it needs.";
     }
 }
 
 advice! {
     "pci":
-        "Something is written to, or through, a capability that does not allow it.";
-        "Treat virtio's capabilities as read-only, but for bar, offset, length and data of the PCI configuration access capability; keep accesses through that one aligned and inside a structure.";
+        "A write to a capability, or an access through it, is not allowed.";
+        "Treat virtio's capabilities as read-only, except bar, offset, length and data of the PCI configuration access capability; accesses through it must be aligned and inside a structure.";
     "pci.window.whole":
-        "pci_cfg_data is written in parts: each part makes the device write all cap.length bytes, the others as they were before.";
-        "Set cap.length to the width of the field, and write pci_cfg_data by one access as wide.";
+        "pci_cfg_data is written in parts: with each part the device writes all cap.length bytes, the others with their old values.";
+        "Set cap.length to the width of the field, and write pci_cfg_data by one access of that width.";
     "common":
-        "A register the device only presents is written; the write does nothing, and hides that something else was meant.";
+        "A read-only register is written: the write has no effect, and the driver probably meant another register.";
         "Do not write device_feature, num_queues, config_generation or queue_notify_off; check the offsets in the driver's copy of the structure.";
     "common.fields-only":
-        "A write goes to bytes of the common configuration that are no field of it: padding today, and a register of its own on a later device.";
-        "Write fields by their own offset and width, and those of later versions only with the feature that makes them exist.";
+        "A write accesses bytes of the common configuration that are not part of a field: they are padding today, and may be a register of a later device.";
+        "Write each field at its own offset and with its own width, and write fields of later versions only with the feature that they depend on.";
     "isr":
-        "The handler of a queue's MSI-X vector reads ISR status, which costs an exit each time and may take an INTx-style configuration change away.";
+        "The handler of a queue's MSI-X vector reads ISR status, which costs a VM exit each time and may clear the bit of a configuration change.";
         "Read ISR status only in the handler of the INTx interrupt.";
     "isr.read-only":
-        "ISR status is written, as one acknowledges interrupts of other devices, or those of virtio over MMIO.";
-        "Read ISR status once: that resets it and takes the interrupt back.";
+        "ISR status is written, as for acknowledging interrupts of other devices or of virtio over MMIO.";
+        "Read ISR status once: this resets it and deasserts the interrupt.";
     "isr.width":
-        "ISR status is read by an access that is wider than its byte. Where it is the last thing in its BAR, or stands at an odd address, that fails.";
+        "ISR status is read by an access that is wider than one byte. The access fails if ISR status is at the end of its BAR or at an odd address.";
         "Read one byte at the offset of the ISR status capability.";
 }
 
-/// The registers of the common configuration that a driver only reads: offset and width.
+/// The read-only registers of the common configuration: requirement, offset, width and name.
 static READ_ONLY: [(Req, u32, u32, &str); 4] = [
     (DEVICE_FEATURE, common::DEVICE_FEATURE, 4, "device_feature"),
     (NUM_QUEUES, common::NUM_QUEUES, 2, "num_queues"),
@@ -103,7 +103,7 @@ static READ_ONLY: [(Req, u32, u32, &str); 4] = [
     ),
 ];
 
-/// What says where nothing is to be written, by structure.
+/// The requirements on writes outside of fields, by structure.
 static STRAY: [(Structure, Req); 2] = [
     (Structure::Common, COMMON_FIELDS),
     (Structure::Isr, ISR_READ_ONLY),
@@ -112,11 +112,11 @@ static STRAY: [(Structure, Req); 2] = [
 /// Where the fields of the PCI configuration access capability begin that a driver may write: `bar`.
 const WINDOW_FIELDS: u8 = 4;
 
-/// What this chapter remembers since the last reset.
+/// The state of this chapter's rules since the last reset.
 #[derive(Default)]
 pub(crate) struct PciRegisterRules {
     capability_written: bool,
-    /// By place in [`STRAY`]: something was written there that is no field to be written.
+    /// By index in [`STRAY`]: something was written outside of the fields.
     stray: [bool; STRAY.len()],
     /// Which of [`READ_ONLY`] have been written.
     written: [bool; READ_ONLY.len()],
@@ -148,7 +148,7 @@ impl PciRegisterRules {
         }
     }
 
-    /// Judges whether there is something to be written where the driver writes.
+    /// Judges whether the driver writes to a field.
     fn stray(&mut self, register: &Register, verdicts: &mut Verdicts) {
         let fields = match register.structure {
             Structure::Common => layout::COMMON,
@@ -197,8 +197,8 @@ impl PciRegisterRules {
                     format!("cap.offset written as {offset:#x} while cap.length is {length}")
                 });
             }
-            // A length of 0 is the capability as it was at reset: a program that reads the whole of
-            // configuration space (lspci does) reads pci_cfg_data too and means no access.
+            // The length is 0 after a reset: a program that reads the whole configuration space (such as lspci)
+            // also reads pci_cfg_data, and does not mean an access.
             PciEvent::WindowAccessed {
                 write: false,
                 length: 0,
@@ -222,12 +222,12 @@ impl PciRegisterRules {
                     verdicts.check_by(WINDOW_ALIGNED, [aligned, aligned], None, says);
                     let inside = target.is_some_and(|t| t != Structure::PciCfg);
                     verdicts.check(WINDOW_TARGET, inside, None, || {
-                        format!("{}: no structure is there", says())
+                        format!("{}: there is no structure at this place", says())
                     });
-                    // Each write of a part writes all of it, the rest as it was left.
+                    // Each write of a part writes all bytes, the others with their old values.
                     if write {
                         verdicts.check(WINDOW_WHOLE, u32::from(bytes) >= length, None, || {
-                            format!("{}, of which {bytes} bytes were written", says())
+                            format!("{}, but only {bytes} bytes were written", says())
                         });
                     }
                 }
@@ -237,8 +237,8 @@ impl PciRegisterRules {
                 value,
                 ..
             } => self.vectors |= value != NO_VECTOR,
-            // A configuration change is no queue interrupt, and its bit in ISR status is set with
-            // MSI-X as well.
+            // A configuration change is not a queue's interrupt, and its bit in ISR status is also set with
+            // MSI-X.
             PciEvent::IsrRead {
                 value,
                 msix_enabled: true,
@@ -309,7 +309,7 @@ impl Chapter for PciRegisterRules {
     fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
 }
 
-/// Judges how wide a read of ISR status is.
+/// Judges the width of a read of ISR status.
 fn isr_width(register: &Register, verdicts: &mut Verdicts) {
     let Register { offset, width, .. } = *register;
     if register.structure == Structure::Isr {

@@ -13,13 +13,13 @@ requirements! {
     chapter PciVectors;
 
     IN_TABLE = "msix.vector.in-table", Driver MustNot ["4.1.5.1.2.2-4"], Asserted,
-        "Events are mapped only to vectors that the MSI-X table has.";
+        "Events are mapped only to vectors in the MSI-X table.";
     ENABLED = "msix.vector.while-enabled", Driver ShouldNot ["4.1.5.1.2", "4.1.5.1.3"], Asserted,
         "Events are mapped to vectors only while MSI-X is enabled.";
     BEFORE_ENABLE = "msix.vector.before-enable", Driver Must ["4.1.4.3.2-3", "4.1.5.1.3"], Asserted,
         "A queue is mapped to its vector before it is enabled.",
         readings [
-            "any-time": "Events are mapped and unmapped whenever the driver likes; what comes before is what says where the queue is.",
+            "any-time": "Events may be mapped and unmapped at any time; only the size and the addresses must be set before.",
             "before": "queue_msix_vector is one of the fields that are configured before the queue is enabled.",
         ];
     VERIFIED_CONFIG = "msix.vector.verified.config", Driver Must ["4.1.5.1.2.2-5"], Asserted,
@@ -30,14 +30,14 @@ requirements! {
 
 advice! {
     "msix":
-        "An MSI-X vector is mapped that the device does not have, or the driver did not look whether the mapping was taken: its interrupts never come.";
-        "Write the vector, read the field back, and fall back to fewer vectors or INTx when it reads as VIRTIO_MSI_NO_VECTOR.";
+        "An event is mapped to an MSI-X vector that the device does not have, or the driver did not check whether the device accepted the mapping: its interrupts never arrive.";
+        "Write the vector, read the field back, and use fewer vectors or INTx if it reads as VIRTIO_MSI_NO_VECTOR.";
     "msix.vector.while-enabled":
         "An event is mapped to a vector while the device still uses its interrupt pin.";
         "Enable MSI-X in its capability first, then map events to its vectors.";
 }
 
-/// What this chapter remembers: mappings that have not been read back.
+/// The state of this chapter's rules: mappings that have not been read back.
 #[derive(Default)]
 pub(crate) struct PciVectorRules {
     config: bool,
@@ -95,7 +95,7 @@ impl PciVectorRules {
         }
     }
 
-    /// The driver relies on what is mapped by now.
+    /// The driver relies on the mappings from now on.
     fn relied_on(&mut self, verdicts: &mut Verdicts) {
         let PciVectorRules { config, queues } = std::mem::take(self);
         if config {
@@ -141,7 +141,7 @@ impl Chapter for PciVectorRules {
                 if ends_life || event.sets_driver_ok() {
                     self.relied_on(verdicts);
                 } else if event.asks_for_reset() {
-                    // An initialization given up relies on nothing.
+                    // An initialization that was given up does not rely on mappings.
                     *self = PciVectorRules::default();
                 }
             }

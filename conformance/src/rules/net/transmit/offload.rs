@@ -1,10 +1,10 @@
-//! What a packet to be sent asks of the device: checksums and segmentation (§5.1.6.2 of virtio 1.0).
+//! Offloads of a packet to be sent: checksums and segmentation (§5.1.6.2 of virtio 1.0).
 
 use super::*;
 use crate::device::net::{flags, gso};
 use crate::packet::{self, Headers, IpVersion, Transport, tcp};
 
-/// Judges the header's flags, and what they and gso_type ask for.
+/// Judges the header's flags, and the offloads that they and gso_type select.
 pub(super) fn judge(
     header: &NetHeader,
     packet: &NetTransmit<'_>,
@@ -68,7 +68,7 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     verdicts.check(ECN_BIT, !ecn || session.has(net::HOST_ECN), queue, || {
         format!("{}, without VIRTIO_NET_F_HOST_ECN", says())
     });
-    // Without the feature, or with a type that is not defined, another requirement is violated.
+    // A missing feature and an undefined type are reported under requirements of their own.
     if ecn && defined && session.has(net::HOST_ECN) {
         let tcp = matches!(kind, gso::TCPV4 | gso::TCPV6);
         verdicts.check(ECN_TCP, tcp, queue, says);
@@ -122,7 +122,7 @@ fn gso(header: &NetHeader, packet: &NetTransmit<'_>, session: &Session, verdicts
     }
 }
 
-/// Judges whether a packet to be segmented is what `kind` says it is.
+/// Judges whether a packet to be segmented is of the type `kind`.
 fn protocol(
     kind: u8,
     packet: &NetTransmit<'_>,
@@ -136,7 +136,7 @@ fn protocol(
         gso::UDP => (is.0 == Transport::Udp, net::HOST_UFO),
         _ => return,
     };
-    // Without the feature, another requirement is violated.
+    // A type that is not allowed at all is reported under a requirement of its own.
     if session.has(needs) {
         verdicts.check(GSO_PROTOCOL, right, Some(packet.queue), || {
             format!(
@@ -151,8 +151,8 @@ fn protocol(
     }
 }
 
-/// Judges whether a packet whose checksum is left to nobody has one. Only one that is left at what an
-/// offload begins with is certainly the driver's doing: programs may send packets that are wrong.
+/// Judges whether a packet without an offload has a complete checksum. Only a checksum field that still has
+/// the sum of the pseudo header is certainly an error of the driver: programs may send wrong packets.
 pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     let Some(headers) = Headers::parse(packet.bytes) else {
         return;
@@ -170,7 +170,7 @@ pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         return;
     };
     let found = u16::from_be_bytes([high, low]);
-    // UDP over IPv4 may do without.
+    // UDP over IPv4 may have no checksum.
     if found == 0 {
         return;
     }
@@ -199,7 +199,7 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     let Some(headers) = Headers::parse(packet.bytes) else {
         return;
     };
-    // What the IP header of a packet to be segmented has is made anew in each segment.
+    // The IP header of a packet to be segmented is written again in each segment.
     if header.gso_type == gso::NONE
         && let Some(ip) = headers.ipv4_header()
         && ip.end <= start
@@ -207,10 +207,10 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     {
         let right = packet::sum(bytes) == 0xffff;
         verdicts.check(CSUM_PRECEDING, right, queue, || {
-            format!("{}, and a wrong checksum of the IPv4 header", says())
+            format!("{}, and the checksum of its IPv4 header is wrong", says())
         });
     }
-    // Where the sum starts behind the first transport header, it is that of an inner packet.
+    // If the sum starts after the first transport header, it is the checksum of an inner packet.
     let Some(transport) = headers
         .transport_protocol()
         .filter(|_| headers.transport == start)
@@ -219,11 +219,11 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     };
     let right = offset == transport.checksum_field();
     if !verdicts.check(CSUM_FIELD, right, queue, || {
-        format!("{}: not where {transport:?} has it", says())
+        format!("{}: not the checksum of {transport:?}", says())
     }) {
         return;
     }
-    // What length the pseudo header of a packet to be segmented has, is left open.
+    // The specification does not define the length in the pseudo header of a packet to be segmented.
     if header.gso_type == gso::NONE
         && let Some(len) = headers.len
         && let Some(expected) = headers.pseudo_header_sum(packet.bytes, len)
