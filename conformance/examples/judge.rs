@@ -35,7 +35,7 @@ fn main() {
     let findings = Findings::default();
     let mut judge = Judge::new(device, features::VERSION_1, Box::new(findings.clone()));
 
-    // What a device would report, in the order in which it happened.
+    // The events that a device would report, in their order.
     let events = [
         StatusEvent::Written { from: 0, to: 0 },
         StatusEvent::ResetDone,

@@ -1,5 +1,5 @@
-//! What a violation of a requirement looks like from outside, and what to do about it in a driver:
-//! for a requirement by itself, or for a family of them, whose names begin alike.
+//! What a violation of a requirement looks like, and how to fix the driver: for a single requirement,
+//! or for a family of requirements whose names have a common beginning.
 
 use crate::requirement::{Requirement, Role};
 use crate::rules::ChapterId;
@@ -7,15 +7,15 @@ use crate::rules::ChapterId;
 /// Advice on one requirement or on a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advice {
-    /// The requirement's name, or what the names of the family begin with, up to a dot.
+    /// The requirement's name, or the common beginning of the family's names, up to a dot.
     pub on: &'static str,
-    /// How breaking it shows.
+    /// What a violation looks like.
     pub looks_like: &'static str,
-    /// How to mend a driver that breaks it.
+    /// How to fix the driver.
     pub fix: &'static str,
 }
 
-/// The advice that fits `requirement` best. Every requirement on drivers that can be broken has one.
+/// The most specific advice on `requirement`. Every requirement that a driver can violate has one.
 pub fn find(requirement: &Requirement) -> Option<&'static Advice> {
     if requirement.role == Role::Device {
         return None;
@@ -25,16 +25,16 @@ pub fn find(requirement: &Requirement) -> Option<&'static Advice> {
         .max_by_key(|advice| advice.on.len())
 }
 
-/// Whether `name` is `on`, or goes on from it with a dot.
+/// Whether `name` is `on`, or continues after it with a dot.
 fn covers(on: &str, name: &str) -> bool {
     name.strip_prefix(on)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Declares what a chapter says of violations of its requirements: families before their members.
+/// Declares a chapter's advice on violations of its requirements: families before their members.
 macro_rules! advice {
     ($($on:literal: $looks_like:literal; $fix:literal;)*) => {
-        /// What this chapter says of violations.
+        /// This chapter's advice on violations.
         pub(crate) static ADVICE: &[$crate::advice::Advice] = &[
             $($crate::advice::Advice { on: $on, looks_like: $looks_like, fix: $fix },)*
         ];
@@ -78,10 +78,10 @@ mod tests {
             .collect();
         let mut seen = std::collections::HashSet::new();
         for advice in all() {
-            assert!(seen.insert(advice.on), "{} stands twice", advice.on);
+            assert!(seen.insert(advice.on), "{} is listed twice", advice.on);
             assert!(
                 given.contains(advice.on),
-                "no requirement has use for {}",
+                "no requirement uses {}",
                 advice.on
             );
         }

@@ -3,7 +3,7 @@
 use crate::requirement::{Req, Requirement};
 use crate::rules::ChapterId;
 
-/// How many requirements there are.
+/// The number of requirements.
 pub const LEN: usize = ChapterId::end();
 
 /// Every requirement, in catalogue order: chapter by chapter, those on drivers before those on devices.
@@ -16,7 +16,7 @@ pub fn iter() -> impl Iterator<Item = (Req, &'static Requirement)> {
     })
 }
 
-/// The requirement called `name`.
+/// The requirement with this name.
 pub fn find(name: &str) -> Option<Req> {
     iter().find(|(_, row)| row.name == name).map(|(req, _)| req)
 }
@@ -30,7 +30,7 @@ mod tests {
     fn names_are_unique_and_indices_agree() {
         let mut names = std::collections::HashSet::new();
         for (index, (req, row)) in iter().enumerate() {
-            assert!(names.insert(row.name), "{} stands twice", row.name);
+            assert!(names.insert(row.name), "{} is listed twice", row.name);
             assert_eq!(req.index(), index, "{}", row.name);
             assert!(std::ptr::eq(req.requirement(), row));
             assert_eq!(find(row.name), Some(req));

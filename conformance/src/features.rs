@@ -20,10 +20,10 @@ const RESERVED_NAMES: [(u64, &str); 3] = [
     (VERSION_1, "VERSION_1"),
 ];
 
-/// Feature bits to which no version of the specification assigns a meaning.
+/// Feature bits that no version of the specification assigns.
 pub const UNKNOWN: u64 = 0x1f << 44;
 
-/// The bits of `features` that require another one which is not there (§2.2.1).
+/// The bits of `features` that require another bit which is not set (§2.2.1).
 pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
     let bits = kind.facts().features.iter();
     bits.filter(|bit| features & bit.mask != 0)
@@ -31,7 +31,7 @@ pub fn unmet(kind: DeviceKind, features: u64) -> u64 {
         .fold(0, |unmet, bit| unmet | bit.mask)
 }
 
-/// Removes from `features` those that require another one which is not there, until none is left
+/// Removes from `features` the bits that require another bit which is not set, until none is left
 /// (§2.2.2).
 pub fn complete(kind: DeviceKind, mut features: u64) -> u64 {
     loop {
@@ -42,8 +42,8 @@ pub fn complete(kind: DeviceKind, mut features: u64) -> u64 {
     }
 }
 
-/// A subset of `offered` that a device of type `kind` may offer as well: in some draws none of them
-/// at all, in some all but one and those that require it. `kept` are never left out.
+/// A subset of `offered` that a device of type `kind` may offer as well: in some draws it is empty, in
+/// some it lacks only one feature and those that require it. The features `kept` are always in it.
 pub fn subset(kind: DeviceKind, offered: u64, kept: u64, draw: &mut Draw) -> u64 {
     let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).collect();
     let optional: Vec<u64> = bits

@@ -3,7 +3,7 @@
 use crate::device::DeviceKind;
 use crate::requirement::{Level, Req};
 
-/// Which device a finding is about.
+/// The device of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceId {
     /// PCI slot (device number) on bus 0.
@@ -17,18 +17,18 @@ pub struct DeviceId {
 pub struct Finding {
     /// Which requirement.
     pub requirement: Req,
-    /// How strong it is in the version that is judged by.
+    /// Its level in the version by which the driver is judged.
     pub level: Level,
     /// On which device.
     pub device: DeviceId,
     /// On which virtqueue, where it concerns one.
     pub queue: Option<u16>,
-    /// What the driver did, with all values one needs to see why it is wrong; one sentence.
+    /// What the driver did, with all values that show why it is wrong; one sentence.
     pub message: String,
 }
 
-/// Takes findings as they are made. When and under which mark it happened, and at which guest
-/// instruction, is for the recorder to add: this crate has no clock and no vCPU.
+/// Records findings. The recorder adds the time, the mark and the guest instruction: this crate has no
+/// clock and no vCPU.
 pub trait Recorder {
     /// A violation was found.
     fn record(&mut self, finding: Finding);

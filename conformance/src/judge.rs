@@ -8,21 +8,20 @@ use crate::session::Session;
 use crate::tally::Tallies;
 use crate::version::Version;
 
-/// Sees what a driver does with one device. Devices are generic over it, so that judging compiles
-/// away where nobody judges.
+/// Receives the events of one device. Devices are generic over it, so that judging has no cost if it is
+/// disabled.
 pub trait Witness: Send + 'static {
-    /// Whether anything is made of the events; where not, a device need not gather what only rules
-    /// look at.
+    /// Whether the events are judged; if not, a device need not collect data that only rules use.
     const JUDGING: bool;
 
-    /// The driver, or the device, did this.
+    /// Receives an event.
     fn see(&mut self, event: &Event<'_>);
 
-    /// The counts so far, where counts are kept.
+    /// The counts so far; `None` if the witness does not count.
     fn tallies(&self) -> Option<Tallies>;
 }
 
-/// A witness that sees nothing.
+/// A witness that ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unjudged;
 
@@ -37,11 +36,11 @@ impl Witness for Unjudged {
     }
 }
 
-/// At most so many findings of one requirement on one device are recorded in full; the rest is only
-/// counted, so that a driver that errs a million times costs no more memory than one that errs twice.
+/// The maximum number of findings of one requirement on one device that are recorded; the rest is only
+/// counted, so that many violations do not use more memory than a few.
 pub const FINDINGS_PER_REQUIREMENT: u64 = 16;
 
-/// Where rules put their verdicts.
+/// The verdicts of the rules.
 pub struct Verdicts {
     tallies: Tallies,
     device: DeviceId,
@@ -66,13 +65,13 @@ impl Verdicts {
         self.tallies.add_held(requirement, times);
     }
 
-    /// The driver broke `requirement`; `message` says by what.
+    /// The driver violated `requirement`; `message` says how.
     #[cold]
     pub fn violated(&mut self, requirement: Req, queue: Option<u16>, message: String) {
         self.broken(requirement, queue, || message);
     }
 
-    /// As [`violated`](Self::violated); the message is made only if it is recorded.
+    /// As [`violated`](Self::violated); the message is formatted only if it is recorded.
     #[cold]
     #[inline(never)]
     fn broken(&mut self, requirement: Req, queue: Option<u16>, message: impl FnOnce() -> String) {
@@ -80,8 +79,8 @@ impl Verdicts {
         self.record(requirement, queue, message);
     }
 
-    /// Records a violation that has been counted, unless there are enough of its requirement, or the
-    /// version does not have it.
+    /// Records a violation that has been counted, unless enough violations of its requirement are
+    /// recorded, or the version does not have the requirement.
     fn record(&mut self, requirement: Req, queue: Option<u16>, message: impl FnOnce() -> String) {
         let Some(edition) = requirement.requirement().edition(self.version()) else {
             return;
@@ -97,7 +96,7 @@ impl Verdicts {
         }
     }
 
-    /// [`held`](Self::held) if `ok`, else [`violated`](Self::violated) with what `message` says.
+    /// [`held`](Self::held) if `ok`, else [`violated`](Self::violated) with `message`.
     /// Returns `ok`.
     #[inline(always)]
     pub fn check(
@@ -115,10 +114,9 @@ impl Verdicts {
         ok
     }
 
-    /// As [`check`](Self::check), where `requirement` can be read in several ways: `by` has whether
-    /// the driver did right by each of its readings, in their order, and `None` where there is no
-    /// opportunity by that one. Returns whether it did right, or could do no wrong, by the one that is
-    /// judged.
+    /// As [`check`](Self::check), for a `requirement` with several readings: `by` has for each reading,
+    /// in their order, whether the driver satisfied it, or `None` if it had no opportunity to violate
+    /// it. Returns `false` if the driver violated the reading by which it is judged.
     pub fn check_by<const N: usize>(
         &mut self,
         requirement: Req,
@@ -161,7 +159,7 @@ impl Judge {
         }
     }
 
-    /// Judges by the requirements of `version`, those with several readings as `strictness` says. To be
+    /// Judges by the requirements of `version`, and by the readings that `strictness` selects. Must be
     /// called before the first event.
     #[must_use]
     pub fn by(mut self, version: Version, strictness: Strictness) -> Self {

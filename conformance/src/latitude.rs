@@ -1,11 +1,11 @@
-//! Latitudes: what the specification leaves to the device, and what drivers that were tested against
-//! one device come to assume. Each provoked requirement names the latitude that provokes it.
+//! Latitudes: behaviour that the specification leaves to the device, and about which drivers often make
+//! assumptions. Each provoked requirement names the latitude that provokes it.
 //!
-//! * [`table`]: all latitudes; one entry says all of one.
-//! * [`set`]: which of them a device makes use of.
+//! * [`table`]: all latitudes; each has one entry.
+//! * [`set`]: the latitudes that a device uses.
 //! * [`seed`]: a set that is drawn from a number.
-//! * [`word`]: a set as the user asks for it.
-//! * [`draw`]: the numbers that decide what a latitude leaves open.
+//! * [`word`]: a set as the user selects it.
+//! * [`draw`]: pseudo-random numbers for the details of a latitude.
 
 mod draw;
 mod seed;
@@ -25,38 +25,39 @@ pub use table::LatitudeTable;
 pub(crate) use table::{block, console, device, entropy, net, transport, virtqueue};
 pub use word::{Word, seed};
 
-/// A freedom that a device can make use of: its table and its row there.
+/// Behaviour that the specification leaves to the device: its table and its row there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Latitude {
     table: LatitudeTable,
     row: u8,
 }
 
-/// All that there is to say of a latitude.
+/// The properties of a latitude.
 #[derive(Clone, Copy, Debug)]
 pub struct LatitudeEntry {
     /// Its name on the command line and in the catalogue.
     pub name: &'static str,
-    /// The clauses of virtio 1.0 that grant it: row ids, or sections where it is their descriptive text
-    /// that does. Those that begin with `PCI` are of PCI Local Bus 3.0.
+    /// The clauses of virtio 1.0 that allow it: row ids, or sections if their descriptive text allows it.
+    /// Those that begin with `PCI` are of PCI Local Bus 3.0.
     pub clauses: &'static [&'static str],
     /// What the device does.
     pub does: &'static str,
-    /// What a driver that does not cope looks like.
+    /// How a driver that does not cope fails.
     pub fails: &'static str,
-    /// Which others a device cannot make use of besides, and why. A pair stands with one of the two.
+    /// The latitudes that a device cannot use together with this one, and why. A pair is listed at one
+    /// of the two.
     pub(crate) excludes: &'static [(Latitude, &'static str)],
     /// Whether a conforming driver may respond by giving up on the device.
     pub may_end_use: bool,
-    /// When it shows that a driver has coped.
+    /// When a driver has shown that it copes.
     pub shows: Shows,
     /// The requirements that it provokes and that the table's rule judges as [`shows`](Self::shows)
-    /// says. Those with a rule of their own stand with that rule, as
+    /// says. A requirement with a rule of its own is declared with that rule, as
     /// [`Provoked`](crate::requirement::How::Provoked) by this latitude.
     pub provokes: &'static [Req],
 }
 
-/// When it shows that a driver has coped with a latitude.
+/// When a driver has shown that it copes with a latitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shows {
     /// When the driver sets DRIVER_OK.
@@ -65,9 +66,9 @@ pub enum Shows {
     Notified,
     /// When the driver has notified virtqueues of the live device several times.
     Worked,
-    /// When the driver notifies a virtqueue after the device has done what the latitude is about.
+    /// When the driver notifies a virtqueue after the device has used the latitude.
     Used,
-    /// A rule of its own says.
+    /// A rule of its own decides.
     ByRule,
 }
 
@@ -84,15 +85,15 @@ impl Latitude {
         })
     }
 
-    /// How many there are.
+    /// The number of latitudes.
     pub const COUNT: usize = LatitudeTable::end();
 
-    /// The place among all of them, from 0.
+    /// The index among all latitudes, from 0.
     pub const fn index(self) -> usize {
         self.table.first_index() + self.row as usize
     }
 
-    /// All that there is to say of it.
+    /// Its properties.
     pub fn entry(self) -> &'static LatitudeEntry {
         &self.table.entries()[usize::from(self.row)]
     }
@@ -102,17 +103,17 @@ impl Latitude {
         self.entry().name
     }
 
-    /// The table in which it stands.
+    /// The table that has it.
     pub const fn table(self) -> LatitudeTable {
         self.table
     }
 
-    /// The device type it is about; `None` if it is about all.
+    /// The device type to which it applies; `None` if it applies to all.
     pub const fn kind(self) -> Option<DeviceKind> {
         self.table.kind()
     }
 
-    /// Why a device cannot make use of both, if it cannot.
+    /// Why a device cannot use both; `None` if it can.
     pub fn excludes(self, other: Latitude) -> Option<&'static str> {
         let stated = |by: Latitude, of: Latitude| {
             let pairs = by.entry().excludes.iter();
@@ -153,7 +154,7 @@ impl FromStr for Latitude {
     }
 }
 
-/// A number that depends on the name alone, not on the place among the others, which changes with time.
+/// A number that depends only on the name, and not on the index, which changes when latitudes are added.
 fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -171,7 +172,7 @@ mod tests {
         let mut names = HashSet::new();
         for (index, latitude) in Latitude::all().enumerate() {
             assert_eq!(latitude.index(), index, "{latitude}");
-            assert!(names.insert(latitude.name()), "{latitude} stands twice");
+            assert!(names.insert(latitude.name()), "{latitude} is listed twice");
             assert_eq!(latitude.name().parse(), Ok(latitude));
         }
         assert_eq!(names.len(), Latitude::COUNT);

@@ -34,7 +34,7 @@ impl Structure {
     }
 }
 
-/// Who may write a field.
+/// Whether the driver may write a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The driver only reads it.
@@ -52,9 +52,9 @@ pub struct Field {
     pub offset: u32,
     /// Width, bytes; an array of bytes (`mac`) is many fields of width 1.
     pub width: u8,
-    /// How many elements of that width there are (1 but for `mac`).
+    /// The number of elements of that width (1, except for `mac`).
     pub count: u8,
-    /// Who may write it.
+    /// Whether the driver may write it.
     pub access: Access,
     /// The feature that makes it exist or valid, 0 if there is none.
     pub feature: u64,
@@ -65,7 +65,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Bytes it takes in all.
+    /// Its total length, bytes.
     pub const fn len(&self) -> u32 {
         self.width as u32 * self.count as u32
     }
@@ -75,13 +75,13 @@ impl Field {
         false
     }
 
-    /// Whether `offset` lies in it.
+    /// Whether it contains `offset`.
     pub const fn contains(&self, offset: u32) -> bool {
         offset >= self.offset && offset - self.offset < self.len()
     }
 }
 
-/// The field of `fields` in which `offset` lies.
+/// The field of `fields` that contains `offset`.
 pub fn field_at(fields: &'static [Field], offset: u32) -> Option<&'static Field> {
     fields.iter().find(|f| f.contains(offset))
 }

@@ -1,21 +1,22 @@
-//! What the virtio specification demands, and whether a driver keeps to it.
+//! The requirements of the virtio specification, and the rules that judge whether a driver satisfies
+//! them.
 //!
-//! This crate is pure: [`event::Event`]s go in, [`finding::Finding`]s and counts come out. It knows
-//! nothing of KVM, files, threads, clocks or guest memory types, so that a rule is tested with a
-//! hand-written list of events and a recorded run can be judged again.
+//! This crate is pure: [`event::Event`]s go in, [`finding::Finding`]s and counts come out. It does not
+//! depend on KVM, files, threads, clocks or guest memory types, so that a rule can be tested with a
+//! hand-written list of events, and a recorded run can be judged again.
 //!
 //! * [`version`]: the versions of the specification.
-//! * [`requirement`]: what a requirement is; [`catalogue`]: all of them.
-//! * [`event`]: what a driver did, in the specification's terms; never what was wrong with it.
-//! * [`session`]: what the events so far say about the state of the device and its driver.
-//! * [`rules`]: one file a chapter; each declares its requirements and judges events against them.
-//! * `built`: what the specification demands of devices.
-//! * [`latitude`]: what it leaves to devices.
-//! * [`device`]: what it fixes of each device type, and the numbers that driver and device exchange;
-//!   [`layout`], [`features`]: of all.
+//! * [`requirement`]: the type of a requirement; [`catalogue`]: all requirements.
+//! * [`event`]: what a driver did, in the specification's terms, without a judgement.
+//! * [`session`]: the state of the device and its driver, derived from the events so far.
+//! * [`rules`]: one file for each chapter; each declares its requirements and judges events against them.
+//! * `built`: the requirements on devices.
+//! * [`latitude`]: behaviour that the specification leaves to devices.
+//! * [`device`]: the facts and constants of each device type; [`layout`], [`features`]: those of all
+//!   types.
 //! * [`packet`]: the headers of packets.
-//! * [`advice`]: what a violation looks like, and how a driver is mended.
-//! * [`judge`]: hands each event to the rules; [`tally`]: what is counted.
+//! * [`advice`]: what a violation looks like, and how to fix the driver.
+//! * [`judge`]: passes each event to the rules; [`tally`]: the counts.
 
 #![forbid(unsafe_code)]
 

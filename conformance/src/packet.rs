@@ -1,4 +1,4 @@
-//! The headers of packets: as much of Ethernet, VLAN tags, IP, TCP and UDP as rules and devices need.
+//! The headers of packets: the parts of Ethernet, VLAN tags, IP, TCP and UDP that rules and devices need.
 //!
 //! A packet may be incomplete: rules and devices often have only its first bytes. What this module
 //! returns for the first bytes of a packet is what it returns for the whole packet, or nothing.
@@ -57,7 +57,7 @@ const AUTHENTICATION: u8 = 51;
 const VLAN_TAGS: usize = 2;
 const VLAN_TAG: usize = 4;
 
-/// Where fields of a TCP header stand, bytes from its beginning, and its flags.
+/// Offsets of fields in a TCP header, bytes from its beginning, and its flags.
 pub mod tcp {
     /// Sequence number, 32 bits.
     pub const SEQUENCE: usize = 4;
@@ -117,7 +117,7 @@ impl Transport {
     }
 }
 
-/// Where the headers of an IP packet stand. Positions are bytes from the beginning of the Ethernet
+/// The positions of the headers of an IP packet, in bytes from the beginning of the Ethernet
 /// header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
@@ -125,7 +125,7 @@ pub struct Headers {
     pub version: IpVersion,
     /// Where the IP header begins.
     pub network: usize,
-    /// Where the IP header ends: behind the options of IPv4, before the extension headers of IPv6.
+    /// Where the IP header ends: after the options of IPv4, before the extension headers of IPv6.
     pub network_end: usize,
     /// Where the header begins that follows the IP header and its extension headers.
     pub transport: usize,
@@ -290,7 +290,7 @@ impl Headers {
         Some(sum.fold())
     }
 
-    /// The transport header and what it covers, without the padding that a frame may have behind it.
+    /// The transport header and what it covers, without the padding that a frame may have after it.
     /// `None` if `packet` does not have all of it, or if its length is unknown.
     pub fn covered<'p>(&self, packet: &'p [u8]) -> Option<&'p [u8]> {
         packet.get(self.transport..self.transport + self.len?)
@@ -335,7 +335,7 @@ impl TcpSegment {
         })
     }
 
-    /// The sequence number behind it. SYN and FIN count as one byte each.
+    /// The sequence number after it. SYN and FIN count as one byte each.
     pub fn end(&self) -> u32 {
         let controls = (self.flags & (tcp::SYN | tcp::FIN)).count_ones();
         self.sequence.wrapping_add(self.payload + controls)
@@ -379,7 +379,7 @@ impl Extensions {
         loop {
             let rest = bytes.get(found.len..)?;
             let header = match found.next {
-                // RFC 8200, 4.1: only directly behind the IPv6 header.
+                // RFC 8200, 4.1: only directly after the IPv6 header.
                 HOP_BY_HOP if found.len > 0 => return None,
                 HOP_BY_HOP | ROUTING | DESTINATION => {
                     rest.get(..8 + 8 * usize::from(*rest.get(1)?))?
@@ -413,7 +413,7 @@ fn authentication(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..4 * (words + 2))
 }
 
-/// The EtherType behind VLAN tags, and where the header begins that it names.
+/// The EtherType after VLAN tags, and where the header begins that it names.
 fn network(packet: &[u8]) -> Option<(u16, usize)> {
     let mut at = ETHERNET_LEN;
     let mut ethertype = be16(packet, at - 2)?;
@@ -427,7 +427,7 @@ fn network(packet: &[u8]) -> Option<(u16, usize)> {
     Some((ethertype, at))
 }
 
-/// What is left of `total` behind `headers` bytes. `None` if nothing is.
+/// The rest of `total` after `headers` bytes. `None` if it is 0.
 fn rest(total: usize, headers: usize) -> Option<usize> {
     total.checked_sub(headers).filter(|len| *len > 0)
 }

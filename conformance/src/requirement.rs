@@ -6,7 +6,7 @@ use crate::latitude::Latitude;
 use crate::rules::ChapterId;
 use crate::version::{Version, same_statement};
 
-/// Whom the specification addresses.
+/// The side to which a requirement applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -27,7 +27,7 @@ impl Role {
     }
 }
 
-/// How strongly the specification demands it (its key words are those of RFC 2119).
+/// The level of a requirement (the key words are those of RFC 2119).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Level {
@@ -40,7 +40,7 @@ pub enum Level {
     /// A recommendation.
     #[serde(rename = "SHOULD")]
     Should,
-    /// A recommendation against.
+    /// A recommendation not to do something.
     #[serde(rename = "SHOULD NOT")]
     ShouldNot,
     /// A permission: its conforming use is never a violation.
@@ -60,25 +60,25 @@ impl Level {
         }
     }
 
-    /// Whether breaking it makes a driver non-conforming outright (MUST, MUST NOT).
+    /// Whether a driver that violates it does not conform (MUST, MUST NOT).
     pub const fn is_absolute(self) -> bool {
         matches!(self, Level::Must | Level::MustNot)
     }
 }
 
-/// How it is established whether the requirement holds.
+/// How stickler finds out whether the requirement holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
-    /// A rule decides it from events alone.
+    /// A rule decides from events alone.
     Asserted,
     /// The device first does something unusual that the specification allows: this latitude.
     Provoked(Latitude),
-    /// A device requirement, which stickler's devices keep.
+    /// A requirement on devices, which stickler's devices satisfy.
     Built {
-        /// What was chosen where the specification leaves a choice.
+        /// stickler's choice, if the specification leaves one.
         choice: Option<&'static str>,
     },
-    /// No device can see it, and this is why.
+    /// No device can observe it, for this reason.
     Unobservable(&'static str),
 }
 
@@ -94,24 +94,24 @@ impl How {
     }
 }
 
-/// One way to read a requirement whose text leaves room for several.
+/// One of several ways to read a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Stable name, unique within the requirement: `separate`.
     pub name: &'static str,
-    /// What the requirement demands when it is read so.
+    /// What the requirement demands by this reading.
     pub text: &'static str,
 }
 
-/// By which of a requirement's readings a driver is judged.
+/// The reading by which a driver is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Strictness {
-    /// By the first: no driver is accused by an ambiguity.
+    /// The first: no driver is accused because of an ambiguity.
     #[default]
     Lenient,
-    /// By the last: the most that the text can be taken to demand.
+    /// The last: the strictest demand that the text allows.
     Strict,
 }
 
@@ -124,7 +124,7 @@ impl Strictness {
         }
     }
 
-    /// The index of the reading that it picks of so many.
+    /// The index of the reading that it selects, of `readings` readings.
     pub const fn pick(self, readings: usize) -> usize {
         match self {
             Strictness::Lenient => 0,
@@ -136,14 +136,14 @@ impl Strictness {
 /// No requirement has more readings than this.
 pub const MAX_READINGS: usize = 3;
 
-/// What the specification says from one version on.
+/// A requirement's level and clauses from one version on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edition {
     /// The first version that says so.
     pub since: Version,
-    /// How strong the requirement is.
+    /// The requirement's level.
     pub level: Level,
-    /// Where that version says so. A row id is a section and the number of the normative statement
+    /// The clauses of that version. A row id is a section and the number of the normative statement
     /// in it (`2.1.1-2`); a bare section (`2.4.6`) cites descriptive text.
     pub clauses: &'static [&'static str],
 }
@@ -153,23 +153,23 @@ pub struct Edition {
 pub struct Requirement {
     /// Stable name, from general to special: `status.no-clear`. It is the same in every version.
     pub name: &'static str,
-    /// Whom it addresses.
+    /// The side to which it applies.
     pub role: Role,
-    /// What the specification says, by rising version; at least one edition.
+    /// Its editions, by rising version; at least one.
     pub editions: &'static [Edition],
     /// The first version that does not have the requirement any more.
     pub until: Option<Version>,
-    /// How it is established.
+    /// How stickler finds out whether it holds.
     pub how: How,
-    /// The requirement in our own words.
+    /// The requirement in stickler's words.
     pub text: &'static str,
-    /// The ways to read it, from the most lenient to the strictest; none where the text leaves no
-    /// doubt, else at least two and at most [`MAX_READINGS`].
+    /// The ways to read it, from the most lenient to the strictest: none if the text is unambiguous,
+    /// otherwise from two to [`MAX_READINGS`].
     pub readings: &'static [Reading],
 }
 
 impl Requirement {
-    /// What `version` says; `None` if it does not have the requirement.
+    /// The edition of `version`; `None` if `version` does not have the requirement.
     pub fn edition(&self, version: Version) -> Option<&'static Edition> {
         if self.until.is_some_and(|until| version >= until) {
             return None;
@@ -183,14 +183,14 @@ impl Requirement {
         self.edition(version).is_some()
     }
 
-    /// How strong it is in `version`; a permission where that does not have it.
+    /// Its level in `version`; MAY if `version` does not have it.
     pub fn level(&self, version: Version) -> Level {
         self.edition(version)
             .map_or(Level::May, |edition| edition.level)
     }
 
-    /// Where `version` says so: the clauses of its edition, followed to `version` where the statement
-    /// is the same. What cannot be followed is left out.
+    /// Its clauses in `version`: those of the edition, followed to `version` if the statement is the
+    /// same. Clauses that cannot be followed are left out.
     pub fn clauses(&self, version: Version) -> Vec<&'static str> {
         let Some(edition) = self.edition(version) else {
             return Vec::new();
@@ -243,12 +243,12 @@ impl std::fmt::Display for Req {
 /// Declares the requirements of one chapter beside the rules that judge them.
 ///
 /// Each entry becomes a constant of type [`Req`]; the chapter becomes `REQUIREMENTS`, a slice of rows.
-/// The clauses are those of virtio 1.0 unless `since V1_2` stands before them. `from V1_3 Should
-/// ["…"]` says what a later version demands, `until V1_4` which version has the requirement no more.
-/// A constant that is never used is a requirement that no rule judges, which does not compile without a
-/// warning; those that no device can see stand behind the others, without a constant and with the
-/// reason. Where the text can be read in several ways, the entry ends with `readings ["lenient": "…",
-/// "strict": "…"]`, and the rule reports how each came out by
+/// The clauses are those of virtio 1.0 unless `since V1_2` comes before them. `from V1_3 Should
+/// ["…"]` gives level and clauses of a later version; `until V1_4` names the first version without the
+/// requirement. A requirement that no rule judges is an unused constant, for which the compiler warns.
+/// Requirements that no device can observe follow the others, without a constant and with the reason. If
+/// the text can be read in several ways, the entry ends with `readings ["lenient": "…", "strict": "…"]`,
+/// and the rule reports the verdict of each reading by
 /// [`check_by`](crate::judge::Verdicts::check_by).
 macro_rules! requirements {
     (

@@ -1,7 +1,8 @@
-//! What the events so far say about the state of a device and its driver.
+//! The state of a device and its driver, derived from the events so far.
 //!
 //! Rules of several chapters need to know whether the device is live, which features were negotiated
-//! and how its queues stand. That is kept here, once; a rule keeps only what it alone needs.
+//! and which queues are enabled. This state is kept here once; a rule keeps only the state that it alone
+//! needs.
 
 use crate::device::DeviceKind;
 use crate::event::{ControlEvent, FeatureEvent, LatitudeEvent, QueueEvent, StatusEvent};
@@ -19,14 +20,14 @@ pub struct Session {
     pub offered: u64,
     /// Features negotiated: those accepted when the device kept FEATURES_OK; 0 before.
     pub negotiated: u64,
-    /// A reset has been asked for and has not been seen to be complete by the driver (it has not read
-    /// a device status of 0 since).
+    /// The driver has requested a reset and has not seen that it is complete (it has not read a device
+    /// status of 0 since).
     pub reset_unconfirmed: bool,
     /// The queues that have been enabled since the last reset, by index.
     pub enabled: u64,
     /// How many resets the driver has asked for.
     pub resets: u32,
-    /// The latitudes that the device makes use of.
+    /// The latitudes that the device uses.
     pub latitudes: Latitudes,
 }
 
@@ -104,8 +105,8 @@ impl Session {
                 self.reset_unconfirmed = true;
                 self.resets += 1;
             }
-            // Bits that are set stay set, and DEVICE_NEEDS_RESET is not the driver's to set. Whether
-            // FEATURES_OK stays is reported next.
+            // Bits that are set stay set, and only the device sets DEVICE_NEEDS_RESET. The next event
+            // reports whether FEATURES_OK stays set.
             StatusEvent::Written { to, .. } => self.status |= to & status::DRIVERS,
             StatusEvent::Read { value } => {
                 self.status = value;

@@ -1,4 +1,4 @@
-//! How often each requirement was put to the test, and what that amounts to.
+//! How often each requirement held and was violated, and the outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use crate::catalogue;
 use crate::requirement::{How, MAX_READINGS, Req, Strictness};
 use crate::version::Version;
 
-/// How often a requirement was put to the test, and how that ended.
+/// How often a requirement held and how often it was violated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Opportunities at which the driver did right.
+    /// Opportunities at which the driver satisfied the requirement.
     pub held: u64,
-    /// Opportunities at which it did not.
+    /// Opportunities at which it violated the requirement.
     pub violated: u64,
 }
 
-/// How a requirement came out.
+/// The outcome of a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Put to the test, and the driver did right every time.
+    /// The driver had opportunities to violate it, and satisfied it every time.
     Held,
-    /// The driver did not do right at least once.
+    /// The driver violated it at least once.
     Violated,
-    /// Never put to the test.
+    /// The driver had no opportunity to violate it.
     NotExercised,
-    /// No device can see it.
+    /// No device can observe it.
     Unobservable,
 }
 
@@ -56,7 +56,7 @@ impl Tally {
         }
     }
 
-    /// What these counts say of `requirement`.
+    /// The outcome of `requirement` with these counts.
     pub fn outcome(self, requirement: Req) -> Outcome {
         match (requirement.requirement().how, self) {
             (How::Unobservable(_), _) => Outcome::Unobservable,
@@ -67,14 +67,14 @@ impl Tally {
     }
 }
 
-/// One [`Tally`] a requirement, and one for each way to read it where there are several.
+/// One [`Tally`] for each requirement, and one for each of its readings if there are several.
 #[derive(Clone, Debug)]
 pub struct Tallies {
     version: Version,
     strictness: Strictness,
-    /// What counts whichever way a requirement is read, by catalogue index.
+    /// The counts that apply to every reading, by catalogue index.
     common: Box<[Tally; catalogue::LEN]>,
-    /// What counts besides when it is read in this way.
+    /// The additional counts of each reading.
     by_reading: Box<[[Tally; MAX_READINGS]; catalogue::LEN]>,
 }
 
@@ -85,8 +85,8 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// No counts yet. The requirements are those of `version`; those with several readings are judged
-    /// as `strictness` says.
+    /// Empty counts. The requirements are those of `version`; those with several readings are judged as
+    /// `strictness` says.
     pub fn new(version: Version, strictness: Strictness) -> Self {
         Tallies {
             version,
@@ -101,7 +101,7 @@ impl Tallies {
         self.version
     }
 
-    /// By which reading requirements with several are judged.
+    /// The reading by which requirements with several readings are judged.
     pub fn strictness(&self) -> Strictness {
         self.strictness
     }
@@ -121,24 +121,24 @@ impl Tallies {
         tally
     }
 
-    /// How one requirement came out.
+    /// The outcome of one requirement.
     pub fn outcome(&self, requirement: Req) -> Outcome {
         self.get(requirement).outcome(requirement)
     }
 
-    /// Adds `times` opportunities at which the driver did right, however the requirement is read.
+    /// Adds `times` opportunities at which the driver satisfied every reading of the requirement.
     #[inline(always)]
     pub fn add_held(&mut self, requirement: Req, times: u64) {
         self.common[requirement.index()].held += times;
     }
 
-    /// Adds an opportunity at which the driver did not do right, however the requirement is read.
+    /// Adds an opportunity at which the driver violated every reading of the requirement.
     pub(crate) fn add_violated(&mut self, requirement: Req) {
         self.common[requirement.index()].violated += 1;
     }
 
-    /// Adds an opportunity by each of the first readings: whether the driver did right by it, `None`
-    /// where there is no opportunity by that one.
+    /// Adds an opportunity for each of the first readings: whether the driver satisfied it, or `None`
+    /// if it had no opportunity to violate it.
     #[inline(always)]
     pub(crate) fn add_by<const N: usize>(&mut self, requirement: Req, by: [Option<bool>; N]) {
         let tallies = self.by_reading[requirement.index()].iter_mut();

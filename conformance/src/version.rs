@@ -1,4 +1,4 @@
-//! The versions of the specification, and what became of each normative statement from one to the next.
+//! The versions of the specification, and the same normative statements in each of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +44,7 @@ impl Version {
     /// The versions by which a driver can be judged: those whose requirements are all in the catalogue.
     pub const JUDGED: &[Version] = &[Version::V1_0];
 
-    /// As people and reports write it: `1.0`.
+    /// As written in text and reports: `1.0`.
     pub const fn name(self) -> &'static str {
         match self {
             Version::V1_0 => "1.0",
@@ -73,7 +73,7 @@ impl FromStr for Version {
     }
 }
 
-/// One line a statement: its row id in each version (`-` where that version has no such statement),
+/// One line for each statement: its row id in each version (`-` if that version has no such statement),
 /// target, role and level.
 const STATEMENTS: &str = include_str!("../spec/statements.tsv");
 

@@ -150,7 +150,7 @@ fn how(r: &Requirement) -> String {
     }
 }
 
-/// What was chosen where the specification leaves a choice to the device.
+/// stickler's choice, if the specification leaves one to the device.
 fn choice(r: &Requirement) -> Option<&'static str> {
     match r.how {
         How::Built { choice } => choice,
@@ -201,7 +201,7 @@ struct RequirementRow {
     /// Why no device can observe it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// What was chosen where the specification leaves a choice.
+    /// stickler's choice, if the specification leaves one.
     #[serde(skip_serializing_if = "Option::is_none")]
     choice: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]

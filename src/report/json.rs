@@ -99,7 +99,7 @@ pub struct ReportedRequirement {
     /// The requirement's stable name.
     #[schemars(regex(pattern = schema::REQUIREMENT))]
     pub id: String,
-    /// Whom the specification addresses.
+    /// The side to which a requirement applies.
     pub role: Role,
     /// The specification's key word.
     pub level: Level,

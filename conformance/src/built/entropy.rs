@@ -6,6 +6,6 @@ built! {
     chapter BuiltEntropy;
 
     "device.entropy.one-byte", Must ["5.4.6.2-1"],
-        "Every buffer comes back with one random byte at least.",
-        choice "A buffer is filled up to 64 KiB; what has room for no byte comes back empty.";
+        "Every buffer is returned with at least one random byte.",
+        choice "A buffer is filled up to 64 KiB; a buffer without room is returned empty.";
 }

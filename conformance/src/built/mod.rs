@@ -1,7 +1,7 @@
-//! What the specification demands of devices, which stickler's devices keep.
+//! The requirements on devices, which stickler's devices satisfy.
 //!
-//! One file a chapter. `tests/consistency` names for each requirement the code that keeps it and a test
-//! that fails without it.
+//! One file for each chapter. `tests/consistency` names for each requirement the code that implements it,
+//! and a test that fails without that code.
 
 pub(crate) mod basic;
 pub(crate) mod block;
@@ -10,8 +10,8 @@ pub(crate) mod entropy;
 pub(crate) mod net;
 pub(crate) mod pci;
 
-/// Declares the requirements of one chapter: name, level, clauses of virtio 1.0, text, and what was
-/// chosen where the specification leaves a choice.
+/// Declares the requirements of one chapter: name, level, clauses of virtio 1.0, text, and stickler's
+/// choice where the specification leaves one.
 macro_rules! built {
     (
         chapter $chapter:ident;

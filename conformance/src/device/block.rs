@@ -3,7 +3,7 @@
 use super::{DeviceFacts, FeatureBit};
 use crate::layout::{Field, read_only, read_write};
 
-/// What the specification fixes of it.
+/// The facts that the specification defines about it.
 pub(super) static FACTS: DeviceFacts = DeviceFacts {
     id: 2,
     transitional_id: 0x1001,
@@ -15,7 +15,7 @@ pub(super) static FACTS: DeviceFacts = DeviceFacts {
         FeatureBit::new(feature::SIZE_MAX, "SIZE_MAX"),
         FeatureBit::new(feature::SEG_MAX, "SEG_MAX"),
         FeatureBit::new(feature::GEOMETRY, "GEOMETRY"),
-        // §5.2.3: a disk that cannot be written has to say so. §5.2.6.1: a driver should accept it.
+        // §5.2.3: a device with a read-only disk has to offer it. §5.2.6.1: a driver should accept it.
         FeatureBit::new(feature::RO, "RO").essential().recommended(),
         FeatureBit::new(feature::BLK_SIZE, "BLK_SIZE"),
         FeatureBit::new(feature::FLUSH, "FLUSH"),

@@ -3,7 +3,7 @@
 use super::{DeviceFacts, FeatureBit};
 use crate::layout::{Field, read_only, read_write};
 
-/// What the specification fixes of it.
+/// The facts that the specification defines about it.
 pub(super) static FACTS: DeviceFacts = DeviceFacts {
     id: 3,
     transitional_id: 0x1003,
@@ -31,7 +31,7 @@ pub const CONTROL_RECEIVEQ: u16 = 2;
 /// The queue for control messages from the driver (§5.3.2).
 pub const CONTROL_TRANSMITQ: u16 = 3;
 
-/// The port whose queue `queue` is; it is none of the control queues (§5.3.2).
+/// The port of queue `queue`, which must not be a control queue (§5.3.2).
 pub const fn port_of(queue: u16) -> u16 {
     match queue / 2 {
         0 => 0,
@@ -77,6 +77,6 @@ pub mod event {
     pub const RESIZE: u16 = 5;
     /// VIRTIO_CONSOLE_PORT_OPEN: a side of the port has been opened or closed.
     pub const PORT_OPEN: u16 = 6;
-    /// VIRTIO_CONSOLE_PORT_NAME: the port's name, behind the message.
+    /// VIRTIO_CONSOLE_PORT_NAME: the port's name, after the message.
     pub const PORT_NAME: u16 = 7;
 }

@@ -2,7 +2,7 @@
 
 use super::DeviceFacts;
 
-/// What the specification fixes of it.
+/// The facts that the specification defines about it.
 pub(super) static FACTS: DeviceFacts = DeviceFacts {
     id: 4,
     transitional_id: 0x1005,

@@ -1,4 +1,4 @@
-//! The device types: one file each, with all that the specification fixes of it (§5).
+//! The device types: one file for each, with the facts that the specification defines (§5).
 //!
 //! A new device type is a file here and a line in `device_types!`; its requirements are a chapter of
 //! [rules](crate::rules), and its behaviour a folder of the devices. Everything else asks
@@ -15,7 +15,7 @@ pub mod net;
 
 macro_rules! device_types {
     ($($(#[doc = $doc:literal])+ $kind:ident = $module:ident;)+) => {
-        /// The device types that stickler has.
+        /// The device types that stickler provides.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
         )]
@@ -29,7 +29,7 @@ macro_rules! device_types {
             /// All of them, in the order of their ids.
             pub const ALL: [DeviceKind; [$(stringify!($kind)),+].len()] = [$(DeviceKind::$kind),+];
 
-            /// All that the specification fixes of the type.
+            /// The facts that the specification defines about the type.
             pub const fn facts(self) -> &'static DeviceFacts {
                 match self {
                     $(DeviceKind::$kind => &$module::FACTS,)+
@@ -50,25 +50,25 @@ device_types! {
     Entropy = entropy;
 }
 
-/// What the specification fixes of a device type.
+/// The facts that the specification defines about a device type.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceFacts {
     /// Virtio device ID (§5).
     pub id: u16,
     /// Transitional PCI Device ID (§4.1.2.1).
     pub transitional_id: u16,
-    /// PCI class code (class, subclass, interface) by which operating systems that look at it find the
-    /// device; virtio leaves it open.
+    /// PCI class code (class, subclass, interface), which some operating systems use to find the device;
+    /// virtio does not define it.
     pub pci_class: u32,
     /// One word for reports and messages. JSON spells [`DeviceKind`] so.
     pub name: &'static str,
-    /// What the names of its feature bits begin with in the specification.
+    /// The prefix of its feature bits' names in the specification.
     pub feature_prefix: &'static str,
     /// Its feature bits, by rising number.
     pub features: &'static [FeatureBit],
     /// The fields of its device-specific configuration, by rising offset.
     pub config: &'static [Field],
-    /// What a virtqueue is called, given the features that were negotiated: `receiveq1`.
+    /// The name of a virtqueue with the negotiated features: `receiveq1`.
     pub queue_name: fn(queue: u16, negotiated: u64) -> String,
     /// Whether a virtqueue may be enabled while the device is live, given the features that were
     /// negotiated.
@@ -82,19 +82,19 @@ pub struct FeatureBit {
     pub mask: u64,
     /// Its name in the specification, without the type's prefix.
     pub name: &'static str,
-    /// One of these is required besides (§2.2.1); 0 if none is.
+    /// It requires one of these (§2.2.1); 0 if it requires none.
     pub requires: u64,
-    /// It is of no use without this one, though the specification does not require that; 0 if it is.
+    /// It is useless without this feature, although the specification does not require it; 0 if there
+    /// is none.
     pub companion: u64,
-    /// It says what the device is, and is no offer that could be left out: a device that has it always
-    /// offers it.
+    /// It describes the device and cannot be left out: a device with this property always offers it.
     pub essential: bool,
-    /// A driver should accept it where it is offered.
+    /// A driver should accept it if it is offered.
     pub recommended: bool,
 }
 
 impl FeatureBit {
-    /// A feature that needs no other.
+    /// A feature that requires no other.
     const fn new(mask: u64, name: &'static str) -> Self {
         FeatureBit {
             mask,
@@ -114,7 +114,7 @@ impl FeatureBit {
         }
     }
 
-    /// It is of no use without `other`.
+    /// It is useless without `other`.
     const fn with(self, other: u64) -> Self {
         FeatureBit {
             companion: other,
@@ -130,7 +130,7 @@ impl FeatureBit {
         }
     }
 
-    /// It says what the device is.
+    /// It describes the device.
     const fn essential(self) -> Self {
         FeatureBit {
             essential: true,
@@ -161,24 +161,24 @@ impl DeviceKind {
         bits.fold(0, |all, bit| all | bit.mask)
     }
 
-    /// The feature bits that say what the device is.
+    /// The feature bits that describe the device.
     pub fn essential_features(self) -> u64 {
         let bits = self.facts().features.iter().filter(|bit| bit.essential);
         bits.fold(0, |all, bit| all | bit.mask)
     }
 
-    /// The feature bits that a driver should accept where they are offered.
+    /// The feature bits that a driver should accept if they are offered.
     pub fn recommended_features(self) -> u64 {
         let bits = self.facts().features.iter().filter(|bit| bit.recommended);
         bits.fold(0, |all, bit| all | bit.mask)
     }
 
-    /// What a virtqueue is called, given the features that were negotiated.
+    /// The name of a virtqueue with the negotiated features.
     pub fn queue_name(self, queue: u16, negotiated: u64) -> String {
         (self.facts().queue_name)(queue, negotiated)
     }
 
-    /// Zeroes in `config` what exists only with features that are not among those `offered`.
+    /// Zeroes the fields in `config` that depend on features which are not `offered`.
     pub fn clear_absent_fields(self, config: &mut [u8], offered: u64) {
         let absent = |field: &&Field| field.feature != 0 && offered & field.feature == 0;
         for field in self.config_fields().iter().filter(absent) {

@@ -3,7 +3,7 @@
 use super::{DeviceFacts, FeatureBit};
 use crate::layout::{Field, read_only};
 
-/// What the specification fixes of it.
+/// The facts that the specification defines about it.
 pub(super) static FACTS: DeviceFacts = DeviceFacts {
     id: 1,
     transitional_id: 0x1000,
@@ -15,7 +15,7 @@ pub(super) static FACTS: DeviceFacts = DeviceFacts {
     features: &[
         FeatureBit::new(feature::CSUM, "CSUM"),
         FeatureBit::new(feature::GUEST_CSUM, "GUEST_CSUM"),
-        // A command turns offloads on and off: of no use without the control queue.
+        // Offloads are set by a command, so this is useless without the control queue.
         FeatureBit::new(feature::CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS").with(feature::CTRL_VQ),
         // §5.1.4.2
         FeatureBit::new(feature::MAC, "MAC").recommended(),
@@ -42,12 +42,12 @@ pub(super) static FACTS: DeviceFacts = DeviceFacts {
     ],
     config: CONFIG,
     queue_name,
-    // §5.1.6.5.5.1 has a driver configure further pairs before it asks for them, which it may do at
-    // any time.
+    // §5.1.6.5.5.1: a driver configures additional pairs before it enables them, which it may do at any
+    // time.
     may_enable_later: |queue, negotiated| queue >= 2 && negotiated & feature::MQ != 0,
 };
 
-/// §5.1.2: pairs of queues, and the control queue behind them.
+/// §5.1.2: pairs of queues, and the control queue after them.
 fn queue_name(queue: u16, negotiated: u64) -> String {
     match queue {
         2 if negotiated & (feature::MQ | feature::CTRL_VQ) == feature::CTRL_VQ => {
@@ -217,7 +217,7 @@ pub mod mac {
 pub mod vlan {
     /// VIRTIO_NET_CTRL_VLAN_ADD: receives packets of the VLAN.
     pub const ADD: u8 = 0;
-    /// VIRTIO_NET_CTRL_VLAN_DEL: receives them no more.
+    /// VIRTIO_NET_CTRL_VLAN_DEL: does not receive them any more.
     pub const DEL: u8 = 1;
 }
 
@@ -229,7 +229,7 @@ pub mod announce {
 
 /// The command of class VIRTIO_NET_CTRL_MQ (§5.1.6.5.5).
 pub mod mq {
-    /// VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET: uses so many queue pairs, 16 bits, little-endian.
+    /// VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET: sets the number of queue pairs in use, 16 bits, little-endian.
     pub const VQ_PAIRS_SET: u8 = 0;
 }
 

@@ -116,7 +116,7 @@ pub enum ChainEnd {
 /// Why an indirect table cannot be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndirectFault {
-    /// The descriptor itself stands in an indirect table.
+    /// The descriptor itself is in an indirect table.
     Nested,
     /// Its `len` is 0 or no multiple of 16.
     Length,

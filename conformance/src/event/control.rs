@@ -3,12 +3,12 @@
 use crate::latitude::Latitude;
 use crate::layout::{Structure, status};
 
-/// What the device does of what the specification leaves to it.
+/// The device's use of latitudes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatitudeEvent {
-    /// The device makes use of this latitude, from the start.
+    /// The device uses this latitude, from the start.
     InUse(Latitude),
-    /// The device has just done what this latitude is about, and the driver can see it.
+    /// The device has just used this latitude in a way that the driver can see.
     Shown(Latitude),
 }
 
@@ -84,8 +84,8 @@ impl StatusEvent {
         matches!(self, StatusEvent::Written { to: 0, .. })
     }
 
-    /// Whether the driver sets DRIVER_OK: its initialization is complete, and what it must not have
-    /// done until then has held.
+    /// Whether the driver sets DRIVER_OK: its initialization is complete, and a prohibition that applies
+    /// until then has held.
     pub const fn sets_driver_ok(self) -> bool {
         self.added() & status::DRIVER_OK != 0
     }
@@ -160,8 +160,7 @@ pub enum QueueEvent {
         queue: u16,
         /// Which area of the virtqueue.
         area: QueueArea,
-        /// The address that the write makes of what was there. The device keeps the old one if the
-        /// queue is enabled.
+        /// The whole address after the write. The device keeps the old one if the queue is enabled.
         address: u64,
     },
     /// `queue_enable` was written.
@@ -170,7 +169,7 @@ pub enum QueueEvent {
         queue: u16,
         /// What was written.
         value: u16,
-        /// What the device knows of the queue at that moment; `None` if there is no such queue.
+        /// The queue's setup at that moment; `None` if there is no such queue.
         setup: Option<QueueSetup>,
     },
 }
@@ -227,7 +226,7 @@ pub struct QueueSetup {
     pub enabled: bool,
     /// Whether all three areas lie in the guest's memory.
     pub in_memory: bool,
-    /// What a split virtqueue has in its memory; `None` if the device cannot read its used ring.
+    /// The memory of a split virtqueue; `None` if the device cannot read its used ring.
     pub split: Option<SplitSetup>,
 }
 
@@ -268,13 +267,13 @@ pub enum NotificationEvent {
     },
     /// The notification was for a queue of a live device. Comes after [`NotificationEvent::Sent`].
     Live(LiveNotification),
-    /// The device has asked to be notified of new buffers, and there have been some, and no
-    /// notification, for `ticks` times a span that is too long for one to be under way (§2.4.9). What
-    /// the device asked for had been the same since before the driver made them available.
+    /// The device needs a notification of new buffers, and the driver has added some without a
+    /// notification, for `ticks` times a span that is too long for one to be on its way (§2.4.9). The
+    /// device has needed it since before the driver made the buffers available.
     Overdue {
         /// Which virtqueue.
         queue: u16,
-        /// Whether it was `avail_event` that asked, rather than `flags`.
+        /// Whether `avail_event` says when to notify, rather than `flags`.
         event_idx: bool,
         /// The available ring's position of the first new buffer; what avail_event is, if it is in
         /// use.
@@ -286,23 +285,23 @@ pub enum NotificationEvent {
     },
 }
 
-/// A notification of a live queue, against what the device has told the driver (§2.4.9).
+/// A notification of a live queue, compared with what the device has requested (§2.4.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveNotification {
     /// Which virtqueue.
     pub queue: u16,
     /// Whether `avail_event` says when to notify, rather than `flags`.
     pub event_idx: bool,
-    /// The device had asked for it, having had nothing to take, and now there is something.
+    /// The device had requested it when the queue was empty, and now there is a buffer.
     pub asked: bool,
-    /// The device has `flags` at 1.
+    /// The device has set `flags` to 1.
     pub advised_against: bool,
     /// The number of this notification, counted from 1, since the device last changed `flags` or
-    /// `avail_event`. Notifications that were under way at that time are counted.
+    /// `avail_event`. Notifications that were on their way at that time are counted.
     pub since: u32,
 }
 
-/// What only split virtqueues have (§2.4), and does not come with every buffer.
+/// Events of split virtqueues (§2.4) that do not come with every buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitRingEvent {
     /// The device looked at the used ring of a live queue before it looked at the available ring, and

@@ -16,8 +16,8 @@ pub enum NetEvent<'a> {
         /// Which virtqueue.
         queue: u16,
     },
-    /// The device handed the driver a packet (§5.1.6.4). Reported where the device makes use of a
-    /// latitude that is about packets.
+    /// The device delivered a packet to the driver (§5.1.6.4). Reported if the device uses a latitude
+    /// that changes packets.
     Received(NetReceived<'a>),
     /// The driver sent a command on the control queue (§5.1.6.5).
     Command(NetCommand<'a>),
@@ -65,7 +65,7 @@ pub struct NetTransmit<'a> {
     pub queue: u16,
     /// The header, if the device-readable part is long enough for one.
     pub header: Option<NetHeader>,
-    /// Bytes of the packet behind the header.
+    /// Bytes of the packet after the header.
     pub len: u64,
     /// Device-writable bytes in the chain.
     pub writable: u64,
@@ -73,12 +73,12 @@ pub struct NetTransmit<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A packet handed to the driver (§5.1.6.4).
+/// A packet delivered to the driver (§5.1.6.4).
 #[derive(Clone, Copy, Debug)]
 pub struct NetReceived<'a> {
     /// The packet.
     pub bytes: &'a [u8],
-    /// The latitude that the device made use of with this packet.
+    /// The latitude that the device used with this packet.
     pub unusual: Option<Latitude>,
 }
 
@@ -106,7 +106,7 @@ pub struct BlockRequest {
     pub queue: u16,
     /// `type` and `sector`, if the device-readable part is long enough for the header.
     pub header: Option<BlockHeader>,
-    /// Device-readable bytes behind the header.
+    /// Device-readable bytes after the header.
     pub readable: u64,
     /// Device-writable bytes before the status byte (all of them, if there is no status byte).
     pub writable: u64,
@@ -129,7 +129,7 @@ pub struct BlockRequest {
 pub struct BlockHeader {
     /// `VIRTIO_BLK_T_…`
     pub kind: u32,
-    /// Reserved field behind `type`.
+    /// Reserved field after `type`.
     pub reserved: u32,
     /// Sector, of 512 bytes.
     pub sector: u64,
@@ -144,7 +144,7 @@ pub struct ConsoleMessage<'a> {
     pub event: u16,
     /// Its value.
     pub value: u16,
-    /// Bytes behind the fixed part, bounded.
+    /// Bytes after the fixed part, bounded.
     pub rest: &'a [u8],
     /// `max_nr_ports` as presented.
     pub max_nr_ports: u32,

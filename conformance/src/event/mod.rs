@@ -3,7 +3,7 @@
 //! An event says what happened, never what was wrong. Events borrow what they describe, so that
 //! reporting one costs nothing.
 //!
-//! Events are grouped by what they are about. A chapter of rules matches groups without a wildcard: a
+//! Events are in groups, one for each subject. A chapter of rules matches groups without a wildcard: a
 //! new event does not compile until every chapter that looks at its group has said what it does with
 //! it, and a new group not until every chapter has.
 //!
@@ -41,11 +41,11 @@ pub enum Event<'a> {
 /// An event that does not come with every buffer.
 #[derive(Clone, Copy, Debug)]
 pub enum ControlEvent<'a> {
-    /// What the device does of what the specification leaves to it.
+    /// The device's use of latitudes.
     Latitude(LatitudeEvent),
     /// An access to a register, of whatever transport.
     Register(RegisterEvent),
-    /// What only virtio over PCI has (§4.1).
+    /// Events of virtio over PCI only (§4.1).
     Pci(PciEvent),
     /// Device status (§2.1).
     Status(StatusEvent),
@@ -57,7 +57,7 @@ pub enum ControlEvent<'a> {
     Queue(QueueEvent),
     /// Notifications of available buffers (§2.4.9).
     Notification(NotificationEvent),
-    /// What only split virtqueues have (§2.4).
+    /// Events of split virtqueues only (§2.4).
     SplitRing(SplitRingEvent),
     /// The network device (§5.1).
     Net(NetEvent<'a>),
@@ -81,14 +81,14 @@ pub enum DataEvent<'a> {
         /// Bytes that the device says it has written to the buffer.
         len: u32,
     },
-    /// Before it returned a buffer, the device compared the descriptors, those of an indirect table as
-    /// well, with what they were when it took the buffer. It does so with some buffers, not with all.
+    /// Before it returned a buffer, the device compared the descriptors, also those of an indirect table,
+    /// with their state when it took the buffer. It does so with some buffers, not with all.
     Compared {
         /// Which virtqueue.
         queue: u16,
         /// Which buffer.
         id: BufferId,
-        /// The first descriptor that is not what it was, as it was.
+        /// The original state of the first descriptor that was altered.
         altered: Option<Element>,
     },
     /// The driver asked a network device to transmit a packet (§5.1.6.2).

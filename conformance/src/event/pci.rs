@@ -2,11 +2,10 @@
 
 use crate::layout::Structure;
 
-/// What only virtio over PCI has.
+/// Events of virtio over PCI only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PciEvent {
-    /// The driver accessed a structure where a capability presents it that is not the first of its
-    /// type (§4.1.4.1).
+    /// The driver accessed a structure through a capability that is not the first of its type (§4.1.4.1).
     SecondInstance {
         /// The structure.
         structure: Structure,

@@ -1,13 +1,12 @@
-//! Numbers for what a seed decides.
+//! Pseudo-random numbers that follow from a seed.
 
-/// Numbers that look random and are the same each time: SplitMix64, which is public, small, and as
-/// good as this needs. A library's generator may change with its version, and seeds in bug reports
-/// would lose their meaning.
+/// Reproducible pseudo-random numbers: SplitMix64, which is public, small, and good enough here. A
+/// library's generator may change with its version, and seeds in bug reports would lose their meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draw(u64);
 
 impl Draw {
-    /// Starts from a seed; `stream` tells apart what is drawn from the same seed.
+    /// Starts from a seed; different values of `stream` give independent numbers from the same seed.
     pub const fn new(seed: u64, stream: u64) -> Self {
         Draw(seed ^ stream.rotate_left(32))
     }
@@ -23,21 +22,21 @@ impl Draw {
 
     /// A number below `bound`; 0 if that is 0.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        // The high half of a product: all but even, which is good enough here.
+        // The high half of a product is almost uniform, which is good enough here.
         ((self.bits() as u128 * bound as u128) >> 64) as u64
     }
 
-    /// True once in so many times.
+    /// True once in `times` times, on average.
     pub const fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// One of `choices`, which are some.
+    /// One of `choices`, which must not be empty.
     pub const fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// Puts `items` into another order.
+    /// Shuffles `items`.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (1..items.len()).rev() {
             items.swap(end, self.below(end as u64 + 1) as usize);

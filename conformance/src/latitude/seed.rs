@@ -1,24 +1,24 @@
-//! A lawful combination of latitudes, drawn from a seed.
+//! A permitted combination of latitudes, drawn from a seed.
 //!
-//! Each latitude draws from a stream of its own: whether a seed has it, and what it leaves open, does
-//! not depend on which others there are. A latitude that is added to a table joins some seeds and
-//! changes none of the draws of the others.
+//! Each latitude draws from a stream of its own: whether a seed has it, and its details, do not depend
+//! on the other latitudes. A latitude that is added to a table appears in some seeds, and does not
+//! change the draws of the others.
 
 use super::{Draw, Latitude, Latitudes, name_hash};
 
-/// Of so many seeds that follow one another, one has each latitude for certain.
+/// Of so many successive seeds, one has each latitude for certain.
 const ROUND: u64 = 16;
 
-/// The same of latitudes that may end the use of the device. They come seldom, and alone.
+/// The same for latitudes with which a driver may give up on the device. They are rare, and always alone.
 const ROUND_OF_LAST: u64 = 37;
 
-/// One seed in so many has a latitude by chance besides.
+/// In addition, one seed in so many has a latitude by chance.
 const BY_CHANCE: u64 = 19;
 
 /// Separates these streams from those of the variation.
 const STREAM: u64 = 0x7365_6564;
 
-/// Why a seed has a latitude; of two that conflict the first in this order is taken.
+/// Why a seed has a latitude. If two latitudes conflict, the first in this order is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Priority {
     /// The seed is one of those that have it for certain.
@@ -27,7 +27,8 @@ enum Priority {
     Chance,
 }
 
-/// Whether `seed` has `latitude` unless another excludes it, with its priority.
+/// The priority of `latitude` in `seed`; `None` if the seed does not have it. A conflict with another
+/// latitude may still exclude it.
 fn priority(latitude: Latitude, seed: u64) -> Option<(Priority, u64)> {
     let name = name_hash(latitude.name()) ^ STREAM;
     let round = if latitude.may_end_use() {
@@ -47,17 +48,17 @@ fn priority(latitude: Latitude, seed: u64) -> Option<(Priority, u64)> {
 }
 
 impl Latitudes {
-    /// A lawful combination: the same for the same seed.
+    /// A permitted combination: the same for the same seed.
     ///
-    /// Of seeds that follow one another, each has its share of the latitudes for certain, so that a
-    /// few tens of them have every one; some more come by chance.
+    /// Each of several successive seeds has a part of the latitudes for certain, so that a few tens of
+    /// seeds have all of them; more are added by chance.
     pub fn draw(seed: u64) -> Self {
         let mut candidates: Vec<_> = Latitude::all()
             .filter_map(|latitude| Some((priority(latitude, seed)?, latitude)))
             .collect();
         candidates.sort_unstable_by_key(|(priority, _)| *priority);
         let mut drawn = Latitudes::default().varied(seed);
-        // What may end the use of the device comes with nothing beside it.
+        // A latitude with which a driver may give up on the device is used alone.
         if let Some((_, last)) = candidates
             .iter()
             .find(|(_, latitude)| latitude.may_end_use())
@@ -100,7 +101,7 @@ mod tests {
             for latitude in drawn.iter() {
                 assert!(priority(latitude, seed).is_some());
             }
-            // What is a candidate and not drawn conflicts with what is drawn, or is not alone.
+            // A candidate that is not drawn conflicts with one that is, or had to be alone.
             let ends = drawn.iter().any(Latitude::may_end_use);
             for latitude in Latitude::all().filter(|l| priority(*l, seed).is_some()) {
                 let conflicts = drawn.iter().any(|l| l.excludes(latitude).is_some());

@@ -1,13 +1,13 @@
-//! Which latitudes a device makes use of.
+//! The latitudes that a device uses.
 
 use std::fmt;
 
 use super::{Draw, Latitude, name_hash};
 
-/// A bit each.
+/// One bit for each latitude.
 const WORDS: usize = Latitude::COUNT.div_ceil(64);
 
-/// Which latitudes a device makes use of, and from what it draws that which they leave open.
+/// The latitudes that a device uses, and the number from which it draws their details.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Latitudes {
     set: [u64; WORDS],
@@ -22,7 +22,7 @@ impl Latitudes {
         self.set[index / 64] & 1 << (index % 64) != 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.set == [0; WORDS]
@@ -53,35 +53,35 @@ impl Latitudes {
         self
     }
 
-    /// These, with what they leave open drawn from `variation`.
+    /// These, with their details drawn from `variation`.
     #[must_use]
     pub const fn varied(self, variation: u64) -> Self {
         Latitudes { variation, ..self }
     }
 
-    /// The number from which they draw what they leave open.
+    /// The number from which they draw their details.
     pub const fn variation(self) -> u64 {
         self.variation
     }
 
-    /// Numbers for what `latitude` leaves open on the device in `slot`: the same for the same
-    /// variation, whichever other latitudes there are.
+    /// Numbers for the details of `latitude` on the device in `slot`: the same for the same variation,
+    /// whatever the other latitudes are.
     pub fn numbers(self, latitude: Latitude, slot: u8) -> Draw {
         let name = name_hash(latitude.name()) ^ u64::from(slot);
         Draw::new(self.variation, name)
     }
 
-    /// How many they are.
+    /// The number of latitudes in the set.
     pub fn count(self) -> u32 {
         self.set.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Each of them.
+    /// The latitudes in the set.
     pub fn iter(self) -> impl Iterator<Item = Latitude> + Clone {
         Latitude::all().filter(move |latitude| self.has(*latitude))
     }
 
-    /// Two that conflict, and why.
+    /// Two latitudes in the set that conflict, and why.
     pub fn conflict(self) -> Option<(Latitude, Latitude, &'static str)> {
         self.iter().find_map(|one| {
             let mut others = self.iter();

@@ -9,11 +9,11 @@ use super::{Latitude, Latitudes};
 pub enum Word {
     /// `none`: a plain device.
     None,
-    /// `seed=N`: a lawful combination, drawn from N, with the variation N.
+    /// `seed=N`: a permitted combination, drawn from N, with the variation N.
     Seed(u64),
-    /// `variation=N`: what a latitude leaves open (a size, a moment) is drawn from N.
+    /// `variation=N`: the details of latitudes (such as a size or a time) are drawn from N.
     Variation(u64),
-    /// `NAME`: this one.
+    /// `NAME`: this latitude.
     One(Latitude),
 }
 
@@ -38,7 +38,7 @@ impl FromStr for Word {
     }
 }
 
-/// The seed among the words of `--latitude`; the last one, as with what is drawn from it.
+/// The seed among the words of `--latitude`; the last one, if there are several.
 pub fn seed(words: &[Word]) -> Option<u64> {
     words.iter().rev().find_map(|word| match word {
         Word::Seed(seed) => Some(*seed),
@@ -47,10 +47,10 @@ pub fn seed(words: &[Word]) -> Option<u64> {
 }
 
 impl Latitudes {
-    /// What the words of `--latitude` ask for together.
+    /// The set that the words of `--latitude` select together.
     ///
     /// # Errors
-    /// A sentence for the user where they contradict each other.
+    /// A sentence for the user if they contradict each other.
     pub fn from_words(words: &[Word]) -> Result<Self, String> {
         let mut latitudes = Latitudes::default();
         for word in words {

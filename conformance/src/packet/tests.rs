@@ -12,7 +12,7 @@ use oracle::agrees_with_etherparse;
 
 const TAGS: [u16; 2] = [ethertype::VLAN, ethertype::SERVICE_VLAN];
 
-/// All that can be learnt of a packet.
+/// All properties of a packet that are known.
 #[derive(Clone, Debug, PartialEq)]
 struct Learnt {
     headers: Option<Headers>,
@@ -49,7 +49,7 @@ fn agree<T: PartialEq>(part: &Option<T>, whole: &Option<T>) -> bool {
     part.is_none() || part == whole
 }
 
-/// What the first bytes of a packet say, for each number of them, the whole packet says too.
+/// Properties found in any number of first bytes of a packet are those of the whole packet.
 fn never_contradicts_itself(packet: &[u8]) {
     let whole = learn(packet);
     agrees_with_etherparse(packet);
@@ -110,7 +110,7 @@ proptest! {
         pieces.add(&bytes[..at]);
         pieces.add(&bytes[at..]);
         prop_assert_eq!(pieces.fold(), sum(&bytes));
-        // As RFC 1071 has it.
+        // As RFC 1071 describes.
         let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
         let total: u32 = words.sum();
         prop_assert_eq!(sum(&bytes) == 0, total == 0);
@@ -179,7 +179,7 @@ fn ipv6_extension_headers_are_followed() {
 }
 
 #[test]
-fn of_fragments_no_transport_header_is_found() {
+fn fragments_have_no_transport_header() {
     let tcp = segment(0, 4);
     let first = vec![0, 1, 0, 0, 0, 9];
     let other = vec![0, 8, 0, 0, 0, 9];
@@ -220,7 +220,7 @@ fn the_pseudo_header_of_a_packet_under_way_to_another_address_is_unknown() {
         made.is_found();
         assert_eq!(made.headers().pseudo_header_sum(&made.bytes, 24), None);
     }
-    // A router alert, and nothing behind the end of options.
+    // A router alert, and nothing after the end of options.
     for options in [[148, 4, 0, 0, 1, 1, 1, 0], [0, 131, 7, 4, 1, 1, 1, 1]] {
         let made = Made::v4(&[], &options, 0, PROTOCOL_TCP, &tcp);
         assert!(made.headers().pseudo_header_sum(&made.bytes, 24).is_some());
@@ -240,7 +240,7 @@ fn lengths_that_the_ip_header_does_not_have_are_unknown() {
     let mut made = Made::v6(&[], &[], PROTOCOL_TCP, &tcp);
     made.bytes[18..20].fill(0);
     assert_eq!(made.headers().len, None);
-    // A frame may have padding behind the packet.
+    // A frame may have padding after the packet.
     let mut made = Made::v4(&[], &[], 0, PROTOCOL_TCP, &tcp);
     made.bytes.extend([0; 6]);
     assert_eq!(made.headers().covered(&made.bytes), Some(&tcp[..]));

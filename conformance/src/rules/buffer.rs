@@ -54,7 +54,7 @@ requirements! {
     INDIRECT_LENGTH = "indirect.table.length", Driver Must ["2.4.5.3"], Asserted,
         "The length of an indirect table is a multiple of 16, and not 0.";
     INDIRECT_MEMORY = "indirect.table.in-memory", Driver Must ["2.4.5.3"], Asserted,
-        "An indirect table lies in the guest's memory.";
+        "An indirect table is in the guest's memory.";
     INDIRECT_TABLE_NEXT = "indirect.next.in-table", Driver Must ["2.4.5.3"], Asserted,
         "next of a descriptor in an indirect table is an index in that table.";
     UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,

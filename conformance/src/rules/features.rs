@@ -73,7 +73,8 @@ pub(crate) struct FeatureRules {
     read: [bool; 2],
     /// … and which of them since the reset.
     read_again: [bool; 2],
-    /// The order in which the driver accessed features and configuration before FEATURES_OK, since the reset.
+    /// The order in which the driver accessed features and configuration before FEATURES_OK, since the
+    /// reset.
     step: Step,
     /// driver_feature, the first two words, as written since the reset.
     written: [u32; 2],

@@ -1,5 +1,5 @@
-//! Whether a driver copes with latitudes: behaviour that the specification leaves to the device. Citations are of virtio
-//! 1.0.
+//! Whether a driver copes with latitudes: behaviour that the specification leaves to the device.
+//! Citations are of virtio 1.0.
 //!
 //! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when a driver
 //! has coped. A driver that gives up before the device is live has not coped, if there was only one
@@ -20,12 +20,12 @@ use crate::session::Session;
 
 use super::ChapterId;
 
-/// The requirements stand in the tables of latitudes.
+/// The requirements are declared in the tables of latitudes.
 pub(crate) const CHAPTER: ChapterId = ChapterId::Latitudes;
 pub(crate) static REQUIREMENTS: &[Requirement] = &[];
 pub(crate) static ADVICE: &[Advice] = &[];
 
-/// After so many notifications the driver has probably met each latitude that affects all work.
+/// After so many notifications, the driver has probably met each latitude that affects all work.
 const ENOUGH: u32 = 4;
 
 /// The latitudes whose devices refuse features, and the requirement that each provokes.
@@ -39,7 +39,8 @@ const REFUSING: [(Latitude, Req); 2] = [
 pub(crate) struct LatitudeRules {
     /// The driver has used the second instance of a structure, since the reset.
     second: bool,
-    /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED since.
+    /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED
+    /// since.
     refused: Option<u64>,
     /// How often virtqueues have been notified since the reset.
     notified: u32,
@@ -117,8 +118,8 @@ impl LatitudeRules {
                 }
                 continue;
             }
-            // A driver that accepts the same features again has not tried another set: it had given up, and
-            // starts again.
+            // A driver that accepts the same features again has not tried another set: it had given up,
+            // and starts again.
             if before == Some(accepted) {
                 let message = format!(
                     "FEATURES_OK refused for {accepted:#x}, and the same features accepted again without FAILED in between"

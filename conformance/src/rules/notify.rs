@@ -47,9 +47,9 @@ advice! {
         "Set DRIVER_OK before the first notification; then notify the device of buffers that were added before.";
 }
 
-/// After so many spans, each long enough for a notification to arrive, the driver does not send it any more.
-/// A virtual processor that is not scheduled for so long between writing idx and notifying would have to
-/// be so while the host runs the device.
+/// After so many spans, each long enough for a notification to arrive, the driver does not send it any
+/// more. A virtual processor that is not scheduled for so long between writing idx and notifying would
+/// have to be so while the host runs the device.
 const OVERDUE: u32 = 5;
 
 /// More notifications than this cannot have been on their way when the device suppressed them: each

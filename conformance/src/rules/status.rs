@@ -153,8 +153,8 @@ impl StatusRules {
                 )
             });
         }
-        // Only the device sets DEVICE_NEEDS_RESET: a driver that writes back a status which it read before the
-        // device set the bit does not clear it.
+        // Only the device sets DEVICE_NEEDS_RESET: a driver that writes back a status which it read
+        // before the device set the bit does not clear it.
         let cleared = from & !to & !status::DEVICE_NEEDS_RESET;
         verdicts.check(NO_CLEAR, cleared == 0, None, || {
             format!("{}: this clears {}", says(), status::names(cleared))

@@ -1,4 +1,4 @@
-//! How the specification's statements are established, by chapter: the table in the README.
+//! How many of the specification's statements are judged or built, by chapter: the table in the README.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use stickler_conformance::requirement::How;
 use super::source::Tree;
 use super::{Statement, V1_0, statements};
 
-/// The chapters: targets of the statements, and what the README calls them.
+/// The chapters: targets of the statements, and their names in the README.
 const CHAPTERS: [(&str, &str); 6] = [
     ("basic", "basic facilities, operation"),
     ("pci", "PCI transport"),
@@ -22,9 +22,9 @@ const CHAPTERS: [(&str, &str); 6] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     on_drivers: usize,
-    /// Of these: judged from what the driver does, of itself or provoked.
+    /// Of these: judged from the driver's moves, asserted or provoked.
     judged: usize,
-    /// Of these: seen by no device.
+    /// Of these: not observable by a device.
     unobservable: usize,
     on_devices: usize,
     built: usize,

@@ -84,7 +84,7 @@ fn every_statement_on_drivers_is_carried() {
 }
 
 #[test]
-fn little_is_said_to_be_unobservable_and_why() {
+fn few_requirements_are_unobservable_and_each_has_a_reason() {
     let unobservable: Vec<_> = catalogue::iter()
         .filter_map(|(_, row)| match row.how {
             How::Unobservable(reason) => Some((row.name, reason)),
@@ -121,7 +121,7 @@ fn nothing_is_demanded_of_drivers_more_strongly_than_by_its_statements() {
 }
 
 #[test]
-fn what_is_built_has_the_level_of_its_statement_and_says_what_was_chosen() {
+fn built_requirements_have_the_level_of_their_statement_and_name_the_choice() {
     let statements = statements();
     for (_, row) in catalogue::iter() {
         let How::Built { choice } = row.how else {
@@ -142,7 +142,7 @@ fn what_is_built_has_the_level_of_its_statement_and_says_what_was_chosen() {
 }
 
 #[test]
-fn what_is_built_is_cited_where_it_is_and_has_its_test() {
+fn built_requirements_are_cited_in_their_code_and_have_a_test() {
     let tree = Tree::read();
     let mut wrong = Vec::new();
     let mut left: BTreeSet<&str> = catalogue::iter()

@@ -19,8 +19,8 @@ pub(super) struct File {
     pub(super) text: String,
 }
 
-/// A mention of the specification: `§2.4.7.2`, which is of the version that the head of its file names, or
-/// `§2.8 (1.1)`, which names its own.
+/// A mention of the specification: `§2.4.7.2`, which is of the version that the head of its file names,
+/// or `§2.8 (1.1)`, which names its own.
 pub(super) struct Citation<'t> {
     pub(super) line: usize,
     pub(super) section: &'t str,

@@ -1,4 +1,4 @@
-//! Whether drivers cope with unusual transports and virtqueues.
+//! Checks how it is judged whether drivers cope with unusual transports and virtqueues.
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::{
@@ -15,7 +15,7 @@ use stickler_conformance::{Outcome, Version, catalogue};
 use crate::latitude::{outcome, provoked_by, with};
 use crate::play::Play;
 
-/// Those with which bringing the device to life is all there is to do.
+/// The latitudes with which a driver copes if it sets DRIVER_OK.
 const COPED: [Latitude; 24] = [
     Latitude::IO_INSTANCES,
     Latitude::CAPABILITY_ORDER,
@@ -43,7 +43,7 @@ const COPED: [Latitude; 24] = [
     Latitude::MORE_QUEUES,
 ];
 
-/// Those that are put to the test by notifying a virtqueue.
+/// The latitudes with which a driver copes if it notifies a virtqueue.
 const NOTIFIED: [Latitude; 5] = [
     Latitude::ONE_NOTIFY_ADDRESS,
     Latitude::CLOSE_NOTIFY_ADDRESSES,
@@ -53,7 +53,7 @@ const NOTIFIED: [Latitude; 5] = [
 ];
 
 #[test]
-fn who_goes_live_has_coped() {
+fn a_driver_that_goes_live_has_coped() {
     for latitude in COPED {
         let mut p = with(Entropy, latitude);
         p.life();
@@ -67,7 +67,7 @@ fn who_goes_live_has_coped() {
     }
 }
 
-/// Those that are put to the test by working with the device for a while.
+/// The latitudes with which a driver copes if it works with the device for a while.
 const WORKED: [Latitude; 4] = [
     Latitude::ONE_BY_ONE,
     Latitude::WRITES_BEYOND_LEN,
@@ -75,7 +75,7 @@ const WORKED: [Latitude; 4] = [
     Latitude::UNASKED_LOOKS,
 ];
 
-/// The driver notifies a live queue so many times.
+/// The driver notifies a live queue `times` times.
 fn notified(p: &mut Play, times: u32) {
     for since in 1..=times {
         p.see(NotificationEvent::Live(LiveNotification {
@@ -89,7 +89,7 @@ fn notified(p: &mut Play, times: u32) {
 }
 
 #[test]
-fn who_goes_on_has_coped_with_what_it_was_shown() {
+fn a_driver_that_continues_has_coped_with_the_latitudes_it_has_seen() {
     for latitude in WORKED {
         let mut p = with(Entropy, latitude);
         p.boot();
@@ -105,7 +105,7 @@ fn who_goes_on_has_coped_with_what_it_was_shown() {
 }
 
 #[test]
-fn who_goes_on_after_an_unusual_order_has_coped_with_it() {
+fn a_driver_that_continues_after_an_unusual_order_has_coped_with_it() {
     for latitude in [
         Latitude::OUT_OF_ORDER,
         Latitude::BURSTS,
@@ -124,7 +124,7 @@ fn who_goes_on_after_an_unusual_order_has_coped_with_it() {
 }
 
 #[test]
-fn what_has_changed_under_way_is_read_again() {
+fn a_configuration_that_changes_between_reads_is_read_again() {
     let register = |structure, offset, width| {
         RegisterEvent::Read(Register {
             structure,
@@ -150,7 +150,7 @@ fn what_has_changed_under_way_is_read_again() {
         outcome(&not_again, "config.generation.again"),
         Outcome::Violated
     );
-    // Who has not looked at the generation cannot know, which another rule sees to.
+    // A driver that has not read the generation cannot know this; another rule judges that.
     let mut unaware = with(Block, Latitude::UNSETTLED_CONFIGURATION);
     unaware.found_device();
     unaware.see(ConfigEvent::ChangedBetweenReads);
@@ -173,7 +173,7 @@ fn a_device_that_needs_a_reset_may_be_reset() {
 }
 
 #[test]
-fn who_notifies_has_found_where() {
+fn a_driver_that_notifies_has_found_the_address() {
     for latitude in NOTIFIED {
         let mut p = with(Entropy, latitude);
         p.boot();
@@ -188,7 +188,7 @@ fn who_notifies_has_found_where() {
 }
 
 #[test]
-fn who_gives_up_has_not_coped_but_with_one_latitude_only() {
+fn giving_up_is_a_failure_to_cope_only_with_a_single_latitude() {
     for latitude in COPED {
         let mut p = with(Entropy, latitude);
         p.found_device();
@@ -227,7 +227,7 @@ fn unknown_features_are_not_accepted() {
 }
 
 #[test]
-fn who_is_refused_sets_failed_or_tries_others() {
+fn a_refused_driver_sets_failed_or_tries_other_features() {
     const BOTH: u64 = VERSION_1 | RING_EVENT_IDX;
     let refused = || {
         let mut p = with(Entropy, Latitude::PICKY_FEATURES);

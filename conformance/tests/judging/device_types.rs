@@ -1,4 +1,4 @@
-//! Whether drivers cope with what is left to the device types.
+//! Checks how it is judged whether drivers cope with latitudes of the device types.
 
 use stickler_conformance::DeviceKind::{self, Block, Entropy, Net};
 use stickler_conformance::event::{
@@ -13,7 +13,7 @@ use stickler_conformance::{Latitude, Outcome, catalogue};
 use crate::parts::register;
 use crate::play::Play;
 
-/// Those that are judged by more than that the driver goes on.
+/// The latitudes for which it is not enough that the driver continues.
 const ELSEWHERE: [Latitude; 6] = [
     Latitude::ANNOUNCE,
     Latitude::LINK_FLAPS,
@@ -23,7 +23,7 @@ const ELSEWHERE: [Latitude; 6] = [
     Latitude::DAMAGED_PACKETS,
 ];
 
-/// The latitudes of device types, but for these.
+/// The latitudes of device types, except these.
 fn latitudes() -> impl Iterator<Item = (Latitude, DeviceKind)> {
     Latitude::all().filter_map(|latitude| {
         let kind = latitude.kind()?;
@@ -54,7 +54,7 @@ fn goes_on(p: &mut Play) {
 }
 
 #[test]
-fn who_goes_on_after_it_has_coped() {
+fn a_driver_that_continues_has_coped() {
     for (latitude, kind) in latitudes() {
         let name = provoked_by(latitude);
         let mut p = Play::new(kind);
@@ -70,7 +70,7 @@ fn who_goes_on_after_it_has_coped() {
 }
 
 #[test]
-fn who_begins_anew_has_not_gone_on() {
+fn a_driver_that_starts_again_has_not_continued() {
     for (latitude, kind) in latitudes() {
         let mut p = Play::new(kind);
         p.boot();
@@ -83,7 +83,7 @@ fn who_begins_anew_has_not_gone_on() {
 }
 
 #[test]
-fn who_gives_up_on_an_unusual_disk_has_not_coped() {
+fn a_driver_that_gives_up_on_an_unusual_disk_has_not_coped() {
     for (latitude, kind) in latitudes() {
         let mut p = Play::new(kind);
         p.see(LatitudeEvent::InUse(latitude));
@@ -94,7 +94,7 @@ fn who_gives_up_on_an_unusual_disk_has_not_coped() {
             Block => assert_eq!(p.found(), [provoked_by(latitude)]),
             _ => assert_eq!(p.messages(), [""; 0], "{latitude} does not show so early"),
         }
-        // Of several, it cannot be known which it was; and others' latitudes are no excuse.
+        // With several latitudes, the reason is unknown; and latitudes of other device types are no reason.
         let mut p = Play::new(kind);
         p.see(LatitudeEvent::InUse(latitude));
         p.see(LatitudeEvent::InUse(Latitude::ANY_SUBSYSTEM));
@@ -121,7 +121,7 @@ fn link_changes(features: u64) -> Play {
 const READ_AGAIN: &str = "net.link.read-again";
 
 #[test]
-fn a_link_that_changes_is_looked_at() {
+fn a_changed_link_is_read_again() {
     let mut p = link_changes(net::STATUS);
     p.see(RegisterEvent::Read(register(Structure::Device, 0, 1, 3)));
     assert_eq!(outcome(&p, READ_AGAIN), Outcome::NotExercised);
@@ -130,7 +130,7 @@ fn a_link_that_changes_is_looked_at() {
 }
 
 #[test]
-fn a_link_that_is_not_looked_at_is_told() {
+fn a_changed_link_that_is_not_read_is_reported() {
     let send_much = |p: &mut Play| {
         for _ in 0..1 << 16 {
             p.send(Default::default(), &[0; 60]);
@@ -139,7 +139,7 @@ fn a_link_that_is_not_looked_at_is_told() {
     let mut p = link_changes(net::STATUS);
     send_much(&mut p);
     assert!(p.found().contains(&READ_AGAIN));
-    // Who has not negotiated status assumes that it is up.
+    // A driver that has not negotiated status assumes that the link is up.
     let mut p = link_changes(0);
     send_much(&mut p);
     assert!(!p.found().contains(&READ_AGAIN));

@@ -1,4 +1,4 @@
-//! Whether drivers cope with latitudes.
+//! Checks how it is judged whether drivers cope with latitudes.
 
 use stickler_conformance::DeviceKind::{Entropy, Net};
 use stickler_conformance::event::{
@@ -31,7 +31,7 @@ pub(crate) fn with(kind: stickler_conformance::DeviceKind, latitude: Latitude) -
     p
 }
 
-/// Those with which bringing the device to life is all there is to do.
+/// The latitudes with which a driver copes if it sets DRIVER_OK.
 const COPED: [Latitude; 10] = [
     Latitude::ANY_REVISION,
     Latitude::ANY_SUBSYSTEM,
@@ -55,7 +55,7 @@ fn every_latitude_provokes_something() {
 }
 
 #[test]
-fn who_goes_live_has_coped() {
+fn a_driver_that_goes_live_has_coped() {
     for latitude in COPED {
         let mut p = with(Entropy, latitude);
         p.life();
@@ -63,7 +63,7 @@ fn who_goes_live_has_coped() {
             assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
         }
         assert_eq!(p.messages(), [""; 0]);
-        // Without the latitude nothing is put to the test.
+        // Without the latitude, the requirement is not exercised.
         let mut plain = Play::new(Entropy);
         plain.life();
         for name in provoked_by(latitude) {
@@ -73,7 +73,7 @@ fn who_goes_live_has_coped() {
 }
 
 #[test]
-fn who_gives_up_has_not_coped_but_with_one_latitude_only() {
+fn giving_up_is_a_failure_to_cope_only_with_a_single_latitude() {
     for latitude in COPED {
         let mut p = with(Entropy, latitude);
         p.found_device();
@@ -114,7 +114,7 @@ fn the_first_instance_is_to_be_used() {
 }
 
 #[test]
-fn who_gives_up_after_a_refusal_sets_failed() {
+fn a_driver_that_gives_up_after_a_refusal_sets_failed() {
     let refuse = |p: &mut Play| {
         p.keeps = false;
         p.negotiate(p.offered);
@@ -138,7 +138,7 @@ fn who_gives_up_after_a_refusal_sets_failed() {
 }
 
 #[test]
-fn failing_before_anything_was_refused_is_no_matter_of_refusal() {
+fn failed_before_a_refusal_does_not_count_as_given_up() {
     let mut p = with(Entropy, Latitude::REFUSED_FEATURES);
     p.reset();
     p.add_status(status::ACKNOWLEDGE);
@@ -160,7 +160,7 @@ fn goes_on(p: &mut Play) {
 }
 
 #[test]
-fn who_goes_on_has_coped_with_an_interrupt() {
+fn a_driver_that_continues_has_coped_with_an_interrupt() {
     let mut p = with(Entropy, Latitude::SPURIOUS_INTERRUPTS);
     p.boot();
     p.see(LatitudeEvent::Shown(Latitude::SPURIOUS_INTERRUPTS));
@@ -179,7 +179,7 @@ fn who_goes_on_has_coped_with_an_interrupt() {
     assert_eq!(p.messages(), [""; 0]);
 }
 
-/// The driver reads status, and there is VIRTIO_NET_S_ANNOUNCE in it.
+/// The driver reads VIRTIO_NET_S_ANNOUNCE in status.
 fn asked_to_announce() -> Play {
     let mut p = with(Net, Latitude::ANNOUNCE);
     p.boot();
@@ -202,7 +202,7 @@ fn an_announcement_is_acknowledged() {
 }
 
 #[test]
-fn an_announcement_that_is_never_acknowledged_is_told() {
+fn an_announcement_that_is_never_acknowledged_is_reported() {
     let mut p = asked_to_announce();
     for _ in 0..1 << 16 {
         p.send(Default::default(), &[0; 60]);
@@ -211,7 +211,7 @@ fn an_announcement_that_is_never_acknowledged_is_told() {
 }
 
 #[test]
-fn without_the_feature_nobody_is_asked() {
+fn without_the_feature_no_driver_is_asked() {
     let mut p = with(Net, Latitude::ANNOUNCE);
     p.boot_with(p.offered & !net::GUEST_ANNOUNCE);
     p.see(RegisterEvent::Read(crate::parts::register(

@@ -1,4 +1,4 @@
-//! Whether each violation is found under its name, and whether nothing else is.
+//! Checks that each violation is found under its name, and nothing else.
 
 #![allow(unreachable_pub, reason = "what the test's modules share")]
 

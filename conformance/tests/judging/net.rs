@@ -157,11 +157,11 @@ pub const CASES: &[Case] = &[
     }),
 ];
 
-/// So often packets are lost because receiveq2 never had a buffer.
+/// Packets are lost `times` times because receiveq2 never had a buffer.
 fn unpopulated(p: &mut Play, times: u32) {
     for _ in 0..times {
         p.notify(1);
-        // Many at once are no more than one.
+        // Many at once count as one.
         for _ in 0..100 {
             p.see(NetEvent::Unpopulated { queue: 2 });
         }
@@ -203,7 +203,7 @@ fn only_a_checksum_left_undone_is_the_drivers_doing() {
     let mut udp = *UDP;
     udp[40..].fill(0);
     p.send(NetHeader::default(), &udp);
-    // What is not at hand cannot be summed.
+    // Bytes that are not reported cannot be summed.
     p.send(NetHeader::default(), &TCP[..53]);
     assert_eq!(p.messages(), [""; 0]);
 }
@@ -253,7 +253,7 @@ fn tcpv6(header: &mut NetHeader) {
 }
 
 #[test]
-fn what_is_not_plainly_of_another_protocol_is_not_called_so() {
+fn only_a_clearly_different_protocol_is_reported() {
     let mut p = Play::new(Net);
     // IPv6 with an extension header.
     let mut packet = tcp6();
@@ -280,7 +280,7 @@ fn tagged_and_extended() -> Vec<u8> {
 }
 
 #[test]
-fn headers_behind_vlan_tags_and_extension_headers_are_judged() {
+fn headers_after_vlan_tags_and_extension_headers_are_judged() {
     let packet = tagged_and_extended();
     let header = |header: &mut NetHeader| {
         tcpv6(header);
@@ -322,7 +322,7 @@ fn udp_fragments(header: &mut NetHeader) {
     header.csum_offset = 6;
 }
 
-/// A packet without offloads, somehow changed.
+/// A packet without offloads, with a change.
 fn sent(p: &mut Play, change: fn(&mut NetTransmit<'_>)) {
     p.boot();
     let mut packet = NetTransmit {
@@ -357,7 +357,7 @@ fn offload(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)
     p.send(header, packet);
 }
 
-/// A packet that is left to the device to segment; as TCPv4, if nothing is changed.
+/// A packet that the device has to segment; TCPv4, if nothing is changed.
 fn segment(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
     let lacking = if lacking & (net::HOST_TSO4 | net::HOST_TSO6) == net::HOST_TSO4 | net::HOST_TSO6
     {
@@ -404,7 +404,7 @@ fn the_command_may_overtake_or_be_overtaken() {
 }
 
 #[test]
-fn no_command_is_waited_for_for_ever() {
+fn the_wait_for_a_command_is_limited() {
     let mut p = Play::new(Net);
     p.boot();
     for _ in 0..255 {
@@ -416,7 +416,7 @@ fn no_command_is_waited_for_for_ever() {
 }
 
 #[test]
-fn what_is_counted_together_is_spelled_out_once() {
+fn common_counts_are_added_once() {
     let held = |p: &Play, name: &str| {
         let requirement = catalogue::find(name).expect("in the catalogue");
         p.tallies().get(requirement).held
@@ -442,7 +442,7 @@ fn what_is_counted_together_is_spelled_out_once() {
 }
 
 #[test]
-fn vlan_tags_and_ipv6_are_seen_through() {
+fn vlan_tags_and_ipv6_are_parsed() {
     let mut p = Play::new(Net);
     let mut tagged = TCP[..12].to_vec();
     tagged.extend([0x81, 0, 0, 5]);

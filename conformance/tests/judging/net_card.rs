@@ -52,8 +52,8 @@ const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 4];
 /// A universally administered one.
 const UNIVERSAL: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 4];
 
-/// Comes to life without the features `lacking`, which are not offered, having read the fields of the configuration that are
-/// `wanted`.
+/// Comes to life without the features `lacking`, which are not offered, having read the fields of the
+/// configuration that are `wanted`.
 fn lives(p: &mut Play, lacking: u64, wanted: fn(&str) -> bool) {
     p.offered &= !lacking;
     p.negotiate(p.offered);
@@ -105,7 +105,7 @@ fn packets_of_others_may_pass_through() {
         p.command(class, command, data);
         sends(&mut p, OTHER, 100);
     }
-    // They are of several.
+    // The packets have several sources.
     p.reset();
     lives(&mut p, net::MAC, |_| true);
     for _ in 0..40 {
@@ -137,7 +137,7 @@ fn what_cannot_be_a_source_says_nothing() {
     assert!(!p.found().contains(&"net.mac.taken"), "{:?}", p.messages());
 }
 
-/// The driver reads status, and there is VIRTIO_NET_S_ANNOUNCE in it.
+/// The driver reads VIRTIO_NET_S_ANNOUNCE in status.
 fn asked_to_announce() -> Play {
     let mut p = Play::new(Net);
     p.see(LatitudeEvent::InUse(Latitude::ANNOUNCE));
@@ -160,10 +160,10 @@ fn an_announcement_is_sent() {
 }
 
 #[test]
-fn an_announcement_that_is_never_sent_is_told() {
+fn an_announcement_that_is_never_sent_is_reported() {
     let mut p = asked_to_announce();
     for _ in 0..1 << 16 {
-        // Those of others do not count.
+        // Packets of others do not count.
         p.send(NetHeader::default(), &frame(UNIVERSAL, OTHER));
     }
     assert_eq!(p.messages(), [""; 0]);

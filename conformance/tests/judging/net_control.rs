@@ -103,7 +103,7 @@ fn changed_tables(p: &mut Play, at: usize, value: u8) {
 }
 
 #[test]
-fn the_address_may_be_set_with_the_feature_that_is_there_for_it() {
+fn the_address_may_be_set_with_the_feature_for_it() {
     let mut p = Play::new(Net);
     without(&mut p, net::CTRL_RX, 1, 1, &[2, 0, 0, 0, 0, 1]);
     assert_eq!(p.messages(), [""; 0]);
@@ -118,7 +118,7 @@ fn the_address_may_be_set_with_the_feature_that_is_there_for_it() {
 }
 
 #[test]
-fn tables_longer_than_what_is_at_hand_are_not_called_wrong() {
+fn tables_longer_than_the_reported_data_are_not_judged() {
     let mut p = Play::new(Net);
     p.boot();
     let mut data = vec![200, 0, 0, 0];

@@ -1,5 +1,5 @@
-//! How a driver handles received packets (§5.1.6.4.2 of virtio 1.0): told by what it
-//! acknowledges.
+//! How a driver handles received packets (§5.1.6.4.2 of virtio 1.0): judged by its
+//! acknowledgements.
 
 use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::event::{NetEvent, NetHeader, NetReceived};
@@ -29,7 +29,7 @@ fn segment(ours: bool, sequence: u32, acknowledgement: u32, flags: u8, payload: 
     packet
 }
 
-/// The peer's segments are handed over and acknowledged.
+/// The peer's segments are delivered and acknowledged.
 struct Connection {
     play: Play,
 }
@@ -54,7 +54,7 @@ impl Connection {
         self.play.send(NetHeader::default(), bytes);
     }
 
-    /// The `n`th segment comes, out of the ordinary or not.
+    /// The `n`th segment is delivered, in an unusual form or not.
     fn comes(&mut self, n: u32, unusual: Option<Latitude>) {
         let sequence = ISS.wrapping_add(n * LEN);
         self.hands(&segment(false, sequence, 2, ACK, LEN), unusual);
@@ -80,7 +80,7 @@ const UNUSUAL: [(Latitude, &str); 3] = [
 ];
 
 #[test]
-fn what_is_acknowledged_at_once_was_taken() {
+fn a_segment_acknowledged_at_once_was_accepted() {
     for (latitude, name) in UNUSUAL {
         let mut c = Connection::new();
         c.comes(0, None);
@@ -98,7 +98,7 @@ fn what_is_acknowledged_at_once_was_taken() {
 }
 
 #[test]
-fn what_is_acknowledged_only_as_it_is_was_not_taken_before() {
+fn a_segment_acknowledged_only_when_unchanged_was_not_accepted_before() {
     for (latitude, name) in UNUSUAL {
         let mut c = Connection::new();
         for n in 0..3 {
@@ -114,7 +114,7 @@ fn what_is_acknowledged_only_as_it_is_was_not_taken_before() {
 }
 
 #[test]
-fn a_guest_that_stands_still_now_and_then_is_not_accused() {
+fn a_guest_that_stalls_occasionally_is_not_accused() {
     let latitude = Some(Latitude::UNKNOWN_FLAGS);
     let mut c = Connection::new();
     for n in 0..30 {
@@ -175,7 +175,7 @@ fn what_came_before_says_nothing() {
     c.hands(&segment(false, 7, 0, 4, 0), None);
     c.comes(3, damaged);
     c.acknowledges(4);
-    // The device has begun anew.
+    // The device has been reset.
     c.comes(5, damaged);
     c.play.reset();
     c.play.boot_with(c.play.offered & !net::CSUM & !HOST);
@@ -198,7 +198,7 @@ fn connections_beyond_those_that_are_followed_do_no_harm() {
         answer[37] = port;
         c.sends(&answer);
     }
-    // Nobody knows what came before.
+    // Earlier deliveries are unknown.
     assert_eq!(c.play.messages(), [""; 0]);
     for len in 0..54 {
         c.hands(&segment(false, 0, 0, ACK, 0)[..len], None);

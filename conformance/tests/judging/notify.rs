@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
     .keep(|p| live(p, true, false, 64)),
 ];
 
-/// The `since`th notification since the device asked for one, or advised against any.
+/// The `since`th notification since the device requested or suppressed notifications.
 fn live(p: &mut Play, event_idx: bool, asked: bool, since: u32) {
     p.boot();
     p.see(NotificationEvent::Live(LiveNotification {
@@ -81,7 +81,7 @@ fn a_late_notification_is_a_notification() {
 }
 
 #[test]
-fn each_is_told_once() {
+fn each_missing_notification_is_reported_once() {
     let mut p = Play::new(Block);
     p.boot();
     waits(&mut p, true, 1..100);
@@ -89,7 +89,7 @@ fn each_is_told_once() {
 }
 
 #[test]
-fn who_is_not_advised_against_notifying_may_do_so_without_end() {
+fn notifications_that_are_not_suppressed_are_not_limited() {
     let mut p = Play::new(Block);
     live(&mut p, false, true, 100_000);
     assert_eq!(p.messages(), [""; 0]);

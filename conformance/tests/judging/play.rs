@@ -1,4 +1,4 @@
-//! A driver's moves on one device, told as the events a device would tell. The conforming ones are
+//! A driver's moves on one device, as the events that a device would report. The conforming moves are
 //! here; tests deviate from them.
 //!
 //! Citations are of virtio 1.0.
@@ -31,7 +31,7 @@ impl Recorder for Findings {
     }
 }
 
-/// What the device offers, and where the play stands.
+/// The features of the device, and the state of the play.
 pub struct Play {
     judge: Judge,
     findings: Findings,
@@ -47,7 +47,7 @@ pub struct Play {
 }
 
 impl Play {
-    /// A fresh device that offers `offered` besides the reserved bits.
+    /// A fresh device that offers `offered` and the reserved bits.
     pub fn offering(kind: DeviceKind, offered: u64) -> Self {
         let offered =
             offered | features::VERSION_1 | features::RING_INDIRECT_DESC | features::RING_EVENT_IDX;
@@ -66,7 +66,7 @@ impl Play {
         }
     }
 
-    /// A fresh device that offers all its type knows.
+    /// A fresh device that offers all features of its type.
     pub fn new(kind: DeviceKind) -> Self {
         let own = match kind {
             DeviceKind::Net => {
@@ -232,7 +232,7 @@ impl Play {
         self.read(Structure::Common, common::CONFIG_GENERATION, 1);
     }
 
-    /// Reads the configuration as one should, as far as it is offered and `wanted`.
+    /// Reads the fields of the configuration that are offered and `wanted`, as a driver should.
     pub fn read_config(&mut self, wanted: fn(&Field) -> bool) {
         for field in self.kind.config_fields() {
             if wanted(field) && (field.feature == 0 || self.offered & field.feature != 0) {
@@ -251,7 +251,7 @@ impl Play {
         }
     }
 
-    /// The configuration field called `name`.
+    /// The configuration field with the name `name`.
     pub fn field(&self, name: &str) -> &'static Field {
         let fields = self.kind.config_fields();
         fields.iter().find(|f| f.name == name).expect("a field")
@@ -373,7 +373,7 @@ impl Play {
         });
     }
 
-    /// A good chain there and back.
+    /// A good chain, taken and returned.
     pub fn exchange(&mut self, queue: u16, buffers: &[Part]) {
         self.give(queue, 3, buffers);
         self.used(queue, 3, 0);
@@ -437,7 +437,7 @@ impl Play {
 
     // ---- All of it
 
-    /// What a driver does while it is at work.
+    /// The moves of a driver in operation.
     pub fn work(&mut self) {
         for queue in self.queues() {
             self.notify(queue);

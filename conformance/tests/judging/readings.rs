@@ -1,4 +1,4 @@
-//! What can be read in several ways: drivers that do right by some readings and not by others.
+//! Requirements with several readings: drivers that satisfy some readings and not others.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use stickler_conformance::requirement::Strictness;
 use crate::parts::{SIZE, chain, indirect_chain, r, request, setup, w};
 use crate::play::Play;
 
-/// A driver, and by which of a requirement's readings it does right.
+/// A driver, and which of a requirement's readings it satisfies.
 struct Ambiguity {
     requirement: &'static str,
     kind: DeviceKind,
@@ -106,7 +106,7 @@ const CASES: &[Ambiguity] = &[
             p.add_status(FEATURES_OK);
         },
     ),
-    // A card whose address was changed, and which could not say so.
+    // A card whose address was changed, and whose driver could not tell the device.
     read("net.mac.taken", Net, &[true, false], |p| {
         p.boot_with(p.offered & !net::CTRL_RX);
         for _ in 0..32 {
@@ -313,7 +313,7 @@ fn no_driver_here_is_accused_by_the_lenient_reading() {
 }
 
 #[test]
-fn all_readings_of_a_requirement_are_told_apart() {
+fn all_readings_of_a_requirement_are_distinguished() {
     let mut patterns: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for case in CASES {
         patterns
@@ -326,7 +326,7 @@ fn all_readings_of_a_requirement_are_told_apart() {
         for reading in 1..row.readings.len() {
             assert!(
                 patterns.iter().any(|p| p[reading - 1] != p[reading]),
-                "{}: nothing tells {} from the one before",
+                "{}: no driver distinguishes {} from the previous reading",
                 row.name,
                 row.readings[reading].name
             );
@@ -355,7 +355,7 @@ fn counts_of_several_devices_are_added_by_reading() {
     assert_eq!(sum.get(requirement).violated, 1);
 }
 
-/// What the requirement's lenient reading leaves to every driver: there is nothing to break by it.
+/// Requirements whose lenient reading no driver can violate.
 pub(crate) fn free_by_lenience() -> [&'static str; 4] {
     [
         "features.configuration-read",
@@ -387,5 +387,8 @@ fn the_documentation_has_every_reading() {
         written += 1;
     }
     let titles: usize = sections.iter().map(|(t, _)| t.split(", ").count()).sum();
-    assert_eq!(titles, written, "a section is on what has no readings");
+    assert_eq!(
+        titles, written,
+        "a section is about a requirement without readings"
+    );
 }

@@ -208,7 +208,7 @@ fn idx_wraps() {
 }
 
 #[test]
-fn what_waits_and_what_is_added_must_fit_together() {
+fn waiting_and_added_buffers_must_fit_together() {
     let mut p = Play::new(Block);
     p.boot();
     look(&mut p, 10, 20, 3);
@@ -216,7 +216,7 @@ fn what_waits_and_what_is_added_must_fit_together() {
 }
 
 #[test]
-fn taking_back_what_the_device_has_not_taken_is_a_decrement() {
+fn removing_buffers_that_the_device_has_not_taken_is_a_decrement() {
     let mut p = Play::new(Block);
     p.boot();
     look(&mut p, 7, 6, 2);

@@ -9,7 +9,7 @@ use crate::parts::{MAX_SIZE, setup};
 use crate::play::Play;
 use crate::table::{Case, case};
 
-/// What the driver has left in the memory of the used ring.
+/// The content of the used ring's memory when the driver enables the queue.
 fn used_ring(setup: &mut QueueSetup) -> &mut SplitSetup {
     setup.split.as_mut().expect("a split virtqueue")
 }

@@ -58,7 +58,7 @@ pub const CASES: &[Case] = &[
         give_up(p);
         p.life();
     })
-    // Taking FAILED back is what the requirement is about, and clears a bit.
+    // The requirement is violated by clearing FAILED, which clears a bit.
     .also(&["status.no-clear"]),
     case("status.failed.stop", Entropy, |p| {
         give_up(p);
@@ -91,7 +91,7 @@ fn give_up(p: &mut Play) {
 }
 
 #[test]
-fn several_steps_may_be_told_in_one_write() {
+fn several_steps_may_be_reported_in_one_write() {
     let mut p = Play::new(Entropy);
     p.reset();
     p.add_status(ACKNOWLEDGE | DRIVER);
@@ -117,7 +117,7 @@ fn a_driver_that_does_not_know_of_needs_reset_yet_clears_nothing() {
 }
 
 #[test]
-fn writing_features_or_enabling_queues_after_failed_is_going_on() {
+fn writing_features_or_enabling_queues_after_failed_is_continuing() {
     let mut p = Play::new(Entropy);
     give_up(&mut p);
     p.write_features(p.offered);

@@ -1,4 +1,4 @@
-//! The table: for each asserted requirement a driver that breaks exactly it, and one that does not.
+//! The table: for each asserted requirement, a driver that violates only it, and one that does not.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use stickler_conformance::{DeviceKind, Outcome, Version, catalogue};
 
 use crate::play::Play;
 
-/// One requirement put to the test.
+/// The test of one requirement.
 #[derive(Clone, Copy)]
 pub struct Case {
     requirement: &'static str,
@@ -18,7 +18,7 @@ pub struct Case {
     also: &'static [&'static str],
 }
 
-/// `violate` breaks `requirement` on a device of type `kind`; the conforming driver is
+/// `violate` violates `requirement` on a device of type `kind`; the conforming driver is
 /// [`Play::life`].
 pub const fn case(requirement: &'static str, kind: DeviceKind, violate: fn(&mut Play)) -> Case {
     Case {
@@ -31,20 +31,20 @@ pub const fn case(requirement: &'static str, kind: DeviceKind, violate: fn(&mut 
 }
 
 impl Case {
-    /// The conforming driver is this one, because an ordinary one has no opportunity.
+    /// Uses this conforming driver, because the ordinary one has no opportunity.
     pub const fn keep(mut self, keep: fn(&mut Play)) -> Self {
         self.keep = keep;
         self
     }
 
-    /// The violation truly breaks these as well.
+    /// The driver also violates these requirements.
     pub const fn also(mut self, also: &'static [&'static str]) -> Self {
         self.also = also;
         self
     }
 }
 
-/// A permission: `used` makes use of it, which is never a violation.
+/// A permission: `used` uses it, which is never a violation.
 pub const fn may(requirement: &'static str, kind: DeviceKind, used: fn(&mut Play)) -> Case {
     case(requirement, kind, |_| {}).keep(used)
 }
@@ -114,7 +114,7 @@ fn every_asserted_requirement_has_a_case() {
 }
 
 #[test]
-fn a_driver_that_errs_for_ever_is_counted_and_not_told_for_ever() {
+fn endless_violations_are_counted_and_not_all_recorded() {
     let mut play = Play::new(DeviceKind::Entropy);
     play.negotiate(play.offered);
     for _ in 0..1000 {

@@ -18,7 +18,7 @@ const SIZES: [(u16, u16); 8] = [
     (65535, 65535),
 ];
 
-/// The latitudes that the device makes use of, and what they have come to.
+/// The latitudes that the device uses, and what they have come to.
 #[derive(Default)]
 pub(super) struct ConsoleLatitudes {
     latitudes: Latitudes,

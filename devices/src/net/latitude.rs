@@ -12,7 +12,7 @@ use stickler_conformance::{Latitude, Latitudes, Witness};
 use super::offload;
 use crate::virtio::call_timer::CallTimer;
 
-/// The latitudes that the device makes use of, and what they have come to.
+/// The latitudes that the device uses, and what they have come to.
 pub(super) struct NetLatitudes {
     flaps: Option<Flaps>,
     announcements: Option<CallTimer>,
@@ -132,7 +132,8 @@ impl NetLatitudes {
         self.announcements.is_some()
     }
 
-    /// The driver sends packets. There may be a large one for it, but no more of them than it sends itself.
+    /// The driver sends packets. There may be a large one for it, but no more of them than it sends
+    /// itself.
     pub(super) fn transmits(&mut self) {
         if let Some(large) = &mut self.large {
             large.due |= large.timer.elapses();

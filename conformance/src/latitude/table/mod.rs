@@ -1,11 +1,12 @@
-//! All latitudes, in one table per device type and part of the specification. Citations are of virtio 1.0.
+//! All latitudes, in one table per device type and part of the specification. Citations are of virtio
+//! 1.0.
 //!
 //! Two latitudes are left out on purpose:
 //!
 //! * A virtqueue that is missing between others of its device type. §4.1.4.3 provides for unavailable
-//!   virtqueues; but the device types define which virtqueues exist: those of all max_virtqueue_pairs pairs
-//!   (§5.1.2, §5.1.5) and of all max_nr_ports ports (§5.3.2, §5.3.5). A device that counts a pair or a
-//!   port and has no virtqueues for it contradicts itself, and a driver that gives up on it does
+//!   virtqueues; but the device types define which virtqueues exist: those of all max_virtqueue_pairs
+//!   pairs (§5.1.2, §5.1.5) and of all max_nr_ports ports (§5.3.2, §5.3.5). A device that counts a pair
+//!   or a port and has no virtqueues for it contradicts itself, and a driver that gives up on it does
 //!   nothing wrong. With `more-queues`, some virtqueues that no device type has are missing.
 //! * A len below what was written where a request succeeds. §2.4.8.2 permits it, but a driver may rely
 //!   on nothing beyond len (§2.4.8.3), neither data nor status: the device would be of no use. For
@@ -99,8 +100,8 @@ impl LatitudeTable {
         end
     }
 
-    /// Whether its latitudes are visible in the configuration, so that they may be the reason why a driver
-    /// gives up before the device is live.
+    /// Whether its latitudes are visible in the configuration, so that they may be the reason why a
+    /// driver gives up before the device is live.
     pub(crate) const fn shows_in_configuration(self) -> bool {
         matches!(self, LatitudeTable::Block)
     }

@@ -207,7 +207,7 @@ latitudes! {
         ]
     }
     ONE_BAR = "one-bar" ["4.1.4"] {
-        does: "all structures and the MSI-X table lie in one BAR that is not BAR 0",
+        does: "all structures and the MSI-X table are in one BAR that is not BAR 0",
         fails: "The driver uses a fixed BAR, or cannot share a BAR with the MSI-X table.",
         excludes: [
             PREFETCHABLE_BAR: "not all structures can be prefetched",
@@ -241,7 +241,7 @@ latitudes! {
         ]
     }
     PREFETCHABLE_BAR = "prefetchable-bar" ["4.1.4", "PCI 6.2.5.1"] {
-        does: "device-specific configuration lies in a prefetchable BAR",
+        does: "device-specific configuration is in a prefetchable BAR",
         fails: "The driver treats the prefetchable bit as a bit of the address, or does not find the structure.",
         shows: Live,
         provokes: [

@@ -59,7 +59,7 @@ impl Made {
         made
     }
 
-    /// An IPv6 packet with these extension headers: their types and content behind the first two bytes.
+    /// An IPv6 packet with these extension headers: their types and their content after the first two bytes.
     pub(super) fn v6(
         tags: &[u16],
         extensions: &[(u8, Vec<u8>)],

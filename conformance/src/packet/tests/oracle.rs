@@ -4,7 +4,7 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket};
 
 use super::*;
 
-/// What the crate `etherparse` finds: where the header is behind the IP header, its protocol, and
+/// What the crate `etherparse` finds: where the header after the IP header is, its protocol, and
 /// whether the packet is a fragment.
 pub(super) fn by_etherparse(packet: &[u8]) -> Option<(usize, u8, bool)> {
     let found = LaxSlicedPacket::from_ethernet(packet).ok()?;

@@ -1,10 +1,10 @@
 //! The network card as its driver presents it: address, link and announcements (§5.1.4, §5.1.6.5.2,
 //! §5.1.6.5.4 of virtio 1.0).
 //!
-//! The address is the source of the packets that the driver sends. A driver may forward packets of others,
-//! so only a source that all of the first packets have in common is judged, and only if the driver does not
-//! receive packets for other addresses. The device reports the first packets after each reset, and those
-//! after it has asked for an announcement.
+//! The address is the source of the packets that the driver sends. A driver may forward packets of
+//! others, so only a source that all of the first packets have in common is judged, and only if the
+//! driver does not receive packets for other addresses. The device reports the first packets after each
+//! reset, and those after it has asked for an announcement.
 
 use crate::advice::advice;
 use crate::device::DeviceKind;

@@ -47,8 +47,8 @@ advice! {
 const FLOWS: usize = 16;
 const AWAITED: usize = 8;
 
-/// A segment that was acknowledged only when it was delivered unchanged, after so many unusual deliveries,
-/// was not accepted before.
+/// A segment that was acknowledged only when it was delivered unchanged, after so many unusual
+/// deliveries, was not accepted before.
 const NOT_TAKEN: u32 = 2;
 
 /// A guest that stalls for seconds looks like one that accepts nothing, but not so often in a row.

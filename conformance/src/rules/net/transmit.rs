@@ -134,15 +134,15 @@ pub(crate) struct NetTransmitRules {
     premature: Option<Premature>,
 }
 
-/// Packets on a queue that is not in use: the command that takes it into use may be on its way, for
-/// the queues are worked in any order.
+/// Packets on a queue that is not in use: the command that enables it may be on its way, because the
+/// device processes the queues in any order.
 #[derive(Clone, Copy)]
 struct Premature {
     queue: u16,
     packets: u32,
 }
 
-/// No command is later than so many packets that were sent after it.
+/// The device has seen a command by the time it has seen so many packets that were sent after it.
 const PREMATURE_PACKETS: u32 = 256;
 
 /// The number of packets with a checksum by the driver that are checked after each reset, before only a

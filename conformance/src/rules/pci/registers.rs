@@ -26,7 +26,7 @@ requirements! {
             "written": "The value written to offset is a multiple of the current length.",
         ];
     WINDOW_TARGET = "pci.window.target", Driver MustNot ["4.1.4.7.2-2"], Asserted,
-        "An access through the PCI configuration access capability lies within a structure that another capability presents.";
+        "An access through the PCI configuration access capability is within a structure that another capability presents.";
     WINDOW_WHOLE = "pci.window.whole", Driver Should ["4.1.4.7"], Asserted,
         "A write through the PCI configuration access capability writes all of its bytes in one access.";
     DEVICE_FEATURE = "common.device-feature.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
@@ -197,8 +197,8 @@ impl PciRegisterRules {
                     format!("cap.offset written as {offset:#x} while cap.length is {length}")
                 });
             }
-            // The length is 0 after a reset: a program that reads the whole configuration space (such as lspci)
-            // also reads pci_cfg_data, and does not mean an access.
+            // The length is 0 after a reset: a program that reads the whole configuration space (such
+            // as lspci) also reads pci_cfg_data, and does not mean an access.
             PciEvent::WindowAccessed {
                 write: false,
                 length: 0,
@@ -237,8 +237,8 @@ impl PciRegisterRules {
                 value,
                 ..
             } => self.vectors |= value != NO_VECTOR,
-            // A configuration change is not a queue's interrupt, and its bit in ISR status is also set with
-            // MSI-X.
+            // A configuration change is not a queue's interrupt, and its bit in ISR status is also set
+            // with MSI-X.
             PciEvent::IsrRead {
                 value,
                 msix_enabled: true,

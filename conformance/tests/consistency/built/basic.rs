@@ -1,4 +1,4 @@
-//! What is demanded of devices: basic facilities and operation.
+//! Requirements on devices: basic facilities and operation.
 
 use super::declare;
 

@@ -1,4 +1,4 @@
-//! What is demanded of devices: the block device.
+//! Requirements on devices: the block device.
 
 use super::declare;
 

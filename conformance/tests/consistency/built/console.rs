@@ -1,4 +1,4 @@
-//! What is demanded of devices: the console device.
+//! Requirements on devices: the console device.
 
 use super::declare;
 

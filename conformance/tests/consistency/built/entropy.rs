@@ -1,4 +1,4 @@
-//! What is demanded of devices: the entropy device.
+//! Requirements on devices: the entropy device.
 
 use super::declare;
 

@@ -1,5 +1,5 @@
-//! Where stickler's devices keep what the specification demands of them: for each requirement the code,
-//! where a comment cites each of its clauses, and a test that fails without it.
+//! The code that satisfies each requirement on devices, with a comment that cites each of its clauses, and
+//! a test that fails without it.
 
 mod basic;
 mod block;
@@ -8,11 +8,11 @@ mod entropy;
 mod net;
 mod pci;
 
-/// Where one requirement is kept.
+/// The code and the test of one requirement.
 pub(super) struct Proof {
     /// The requirement's name.
     pub(super) requirement: &'static str,
-    /// The file with the code that keeps it, from the root of the source tree.
+    /// The file with the code that satisfies it, from the root of the source tree.
     pub(super) code: &'static str,
     /// The file of the test that fails without it.
     pub(super) test_file: &'static str,

@@ -1,4 +1,4 @@
-//! What is demanded of devices: the network device.
+//! Requirements on devices: the network device.
 
 use super::declare;
 

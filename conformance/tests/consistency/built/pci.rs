@@ -1,4 +1,4 @@
-//! What is demanded of devices: virtio over the PCI bus.
+//! Requirements on devices: virtio over the PCI bus.
 
 use super::declare;
 

@@ -151,8 +151,9 @@ fn protocol(
     }
 }
 
-/// Judges whether a packet without an offload has a complete checksum. Only a checksum field that still has
-/// the sum of the pseudo header is certainly an error of the driver: programs may send wrong packets.
+/// Judges whether a packet without an offload has a complete checksum. Only a checksum field that still
+/// has the sum of the pseudo header is certainly an error of the driver: programs may send wrong
+/// packets.
 pub(super) fn summed(packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
     let Some(headers) = Headers::parse(packet.bytes) else {
         return;
