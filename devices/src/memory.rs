@@ -63,10 +63,30 @@ impl GuestRam {
     ///
     /// # Panics
     /// If the host has no memory to give.
+    #[cfg(not(miri))]
     pub fn anonymous(len: usize) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)])
             .expect("anonymous memory of a test's size can be mapped");
         GuestRam::new(memory)
+    }
+
+    /// The same under Miri, which maps no memory. The allocation that vm-memory makes there instead is
+    /// not aligned to a page, so this makes one that is, and never gives it back.
+    #[cfg(miri)]
+    pub fn anonymous(len: usize) -> Self {
+        #[derive(Clone)]
+        #[repr(C, align(4096))]
+        struct Page([u8; 4096]);
+
+        let pages = Box::leak(vec![Page([0; 4096]); len.div_ceil(4096)].into_boxed_slice());
+        // SAFETY: the pages are leaked, so they stay, and nothing else refers to them.
+        let region = unsafe {
+            vm_memory::mmap::MmapRegionBuilder::new(len)
+                .with_raw_mmap_pointer(pages.as_mut_ptr().cast())
+        };
+        let region = GuestRegionMmap::new(region.build().expect("aligned"), GuestAddress(0));
+        let memory = GuestMemoryMmap::from_regions(vec![region.expect("from 0 on")]);
+        GuestRam::new(memory.expect("one region"))
     }
 
     /// The same memory and `region` besides.

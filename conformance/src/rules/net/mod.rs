@@ -4,7 +4,7 @@
 //! * [`transmit`]: packets that are sent.
 //! * [`buffers`]: buffers for packets that are received.
 //! * [`receive`]: how a driver handles packets that are received.
-//! * [`control`]: commands.
+//! * [`control`]: the commands of the control virtqueue.
 //! * [`card`]: address, link, announcements.
 
 pub mod buffers;
