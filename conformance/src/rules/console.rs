@@ -21,13 +21,13 @@ requirements! {
     chapter Console;
 
     RECEIVE = "console.receive.writable", Driver MustNot ["5.3.6.1-1"], Asserted,
-        "A receiveq is given no device-readable buffers.";
+        "The driver adds no device-readable buffers to a receiveq.";
     TRANSMIT = "console.transmit.readable", Driver MustNot ["5.3.6.1-2"], Asserted,
-        "A transmitq is given no device-writable buffers.";
+        "The driver adds no device-writable buffers to a transmitq.";
     CONTROL_RECEIVE = "console.control-receive.writable", Driver MustNot ["5.3.6.1-1", "5.3.6.2"], Asserted,
-        "The control receiveq is given no device-readable buffers.";
+        "The driver adds no device-readable buffers to the control receiveq.";
     CONTROL_TRANSMIT = "console.control-transmit.readable", Driver MustNot ["5.3.6.1-2", "5.3.6.2"], Asserted,
-        "The control transmitq is given no device-writable buffers.";
+        "The driver adds no device-writable buffers to the control transmitq.";
     RECEIVE_ROOM = "console.receive.room", Driver Should ["5.3.5", "5.3.6"], Asserted,
         "A buffer in a receiveq has room for input: at least one byte.";
     TRANSMIT_ADDED = "console.transmit.port-added", Driver ShouldNot ["5.3.6"], Asserted,

@@ -13,7 +13,7 @@ requirements! {
     chapter Entropy;
 
     WRITABLE = "entropy.buffer.writable", Driver MustNot ["5.4.6.1-1"], Asserted,
-        "The entropy device's queue is given no device-readable buffers.";
+        "The driver adds no device-readable buffers to the entropy device's queue.";
     ROOM = "entropy.buffer.room", Driver Must ["5.4.6"], Asserted,
         "A buffer in the entropy device's queue has room for at least one random byte.";
 

@@ -22,7 +22,7 @@ requirements! {
     DECREMENT = "available.idx.no-decrement", Driver MustNot ["3.3.1-2", "3.3.1-3"], Asserted,
         "idx of the available ring never decreases.";
     OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
-        "The driver never has more buffers in the available ring that the device has not taken than the queue has descriptors.";
+        "The number of buffers in the available ring that the device has not taken is at most the queue size.";
     USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
         "The used ring of a live queue is written by the device only.";
     USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,

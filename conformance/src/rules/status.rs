@@ -30,7 +30,7 @@ requirements! {
     FEATURES_OK = "status.sequence.features-ok", Driver Must ["3.1.1-1", "2.1.1-1"], Asserted,
         "FEATURES_OK is set before DRIVER_OK.";
     RE_READ = "status.features-ok.re-read", Driver Must ["3.1.1-3", "3.1.1-1"], Asserted,
-        "Between setting FEATURES_OK and setting DRIVER_OK the driver reads device status to see whether the device kept FEATURES_OK.";
+        "Between setting FEATURES_OK and setting DRIVER_OK, the driver reads device status to check whether the device kept FEATURES_OK.";
     REFUSAL = "status.features-ok.refusal", Driver MustNot ["3.1.1-5", "3.1.1-3"], Asserted,
         "If the device has not kept FEATURES_OK, the driver does not set DRIVER_OK.";
     NO_CLEAR = "status.no-clear", Driver MustNot ["2.1.1-2"], Asserted,
@@ -71,7 +71,7 @@ advice! {
         "Set DRIVER when the driver is bound to the device, before reading features.";
     "status.sequence.features-ok":
         "DRIVER_OK is set without FEATURES_OK: the device cannot refuse a set of features. This is typical of drivers written for devices before virtio 1.0.";
-        "After writing driver_feature, set FEATURES_OK, read device_status back, and go on only if it is still set.";
+        "After writing driver_feature, set FEATURES_OK, read device_status back, and continue only if it is still set.";
     "status.features-ok":
         "The driver sets DRIVER_OK although the device has cleared FEATURES_OK, or without reading it: driver and device then use different features.";
         "Read device_status after setting FEATURES_OK. If the bit is clear, accept fewer features after a reset, or set FAILED and give up.";

@@ -52,8 +52,8 @@ const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 4];
 /// A universally administered one.
 const UNIVERSAL: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 4];
 
-/// Comes to life without the features `lacking`, which are not offered, having read the fields of the
-/// configuration that are `wanted`.
+/// Sets DRIVER_OK without the features `lacking`, which are not offered, after it has read the fields
+/// of the configuration that are `wanted`.
 fn lives(p: &mut Play, lacking: u64, wanted: fn(&str) -> bool) {
     p.offered &= !lacking;
     p.negotiate(p.offered);

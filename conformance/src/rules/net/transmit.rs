@@ -51,7 +51,7 @@ requirements! {
     CSUM_PRECEDING = "net.tx.csum.preceding", Driver Must ["5.1.6.2.1-8"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksums before that one are correct: the checksum of the IPv4 header is.";
     CSUM_PSEUDO = "net.tx.csum.pseudo-header", Driver Must ["5.1.6.2.1-9"], Asserted,
-        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum field holds the sum of the pseudo header.";
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum field has the sum of the pseudo header.";
     GSO_NONE = "net.tx.gso.none-without-offloads", Driver Must ["5.1.6.2.1-10"], Asserted,
         "Without HOST_TSO4, HOST_TSO6 and HOST_UFO, gso_type is VIRTIO_NET_HDR_GSO_NONE.";
     GSO_DEFINED = "net.tx.gso.defined", Driver Must ["5.1.6"], Asserted,
