@@ -3,7 +3,7 @@
 //!
 //! * [`table`]: all latitudes; each has one entry.
 //! * [`set`]: the latitudes that a device uses.
-//! * [`seed`]: a set that is drawn from a number.
+//! * [`mod@seed`]: a set that is drawn from a number.
 //! * [`word`]: a set as the user selects it.
 //! * [`draw`]: pseudo-random numbers for the details of a latitude.
 
