@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use stickler_conformance::event::{Moment, QueueArea, QueueEvent, QueueSetup};
 use stickler_conformance::layout::desc;
 use stickler_conformance::{DeviceId, DeviceKind, Judge, Witness, features};
 use stickler_devices::memory::GuestRam;
@@ -169,7 +170,15 @@ impl<W: Witness, D: VirtioDevice<W>> Live<D, W> {
             witness: &mut self.witness,
             signals: &mut signals,
         };
+        // As the core does it.
+        let queue = usize::from(self.index);
+        if let Some(queue) = &mut io.queues[queue] {
+            queue.notified(io.witness);
+        }
         while self.device.notified(self.index, &mut io) == Progress::More {}
+        if let Some(queue) = &mut io.queues[queue] {
+            queue.observe(Moment::Notified, io.ram, io.witness);
+        }
         assert!(!signals.needs_reset, "a conforming driver");
         signals
     }
@@ -218,6 +227,9 @@ pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
     );
     from |= status::FEATURES_OK;
     judge.see(&StatusEvent::Read { value: from }.into());
+    for queue in 0..2 {
+        configure(queue, &mut judge);
+    }
     judge.see(
         &StatusEvent::Written {
             from,
@@ -238,6 +250,38 @@ pub(crate) fn judge(kind: DeviceKind, offered: u64) -> Judge {
         );
     }
     judge
+}
+
+/// A queue is configured and enabled that is laid out as here.
+fn configure(queue: u16, judge: &mut Judge) {
+    // The judge has never seen two queues in one place.
+    let apart = u64::from(queue) * 0x4_0000;
+    let addresses = [QUEUE.desc, QUEUE.avail, QUEUE.used].map(|address| address + apart);
+    judge.see(&QueueEvent::SizeRead { queue }.into());
+    for (area, address) in QueueArea::ALL.into_iter().zip(addresses) {
+        let written = QueueEvent::AddressWritten {
+            queue,
+            area,
+            address,
+        };
+        judge.see(&written.into());
+    }
+    let [descriptor, driver, device] = addresses;
+    let enabled = QueueEvent::EnableWritten {
+        queue,
+        value: 1,
+        setup: Some(QueueSetup {
+            size: QUEUE.size,
+            max: QUEUE.size,
+            descriptor,
+            driver,
+            device,
+            enabled: false,
+            split: None,
+            in_memory: true,
+        }),
+    };
+    judge.see(&enabled.into());
 }
 
 /// The benchmarks' driver conforms: a finding means that something else is measured.

@@ -159,6 +159,13 @@ impl Judge {
         }
     }
 
+    /// Says on how many processors the driver runs. Must be called before the first event.
+    #[must_use]
+    pub fn on_processors(mut self, processors: u16) -> Self {
+        self.session.processors = processors.max(1);
+        self
+    }
+
     /// Judges by the requirements of `version`, and by the readings that `strictness` selects. Must be
     /// called before the first event.
     #[must_use]

@@ -29,7 +29,13 @@ pub struct Session {
     pub resets: u32,
     /// The latitudes that the device uses.
     pub latitudes: Latitudes,
+    /// The number of processors that run the driver.
+    pub processors: u16,
 }
+
+/// The number of processors where nobody says how many there are: what is tolerated because of them is
+/// tolerated of that many.
+const MANY_PROCESSORS: u16 = 16;
 
 impl Session {
     /// A device of type `kind` that offers `offered`, fresh from reset.
@@ -43,6 +49,7 @@ impl Session {
             enabled: 0,
             resets: 0,
             latitudes: Latitudes::default(),
+            processors: MANY_PROCESSORS,
         }
     }
 

@@ -52,8 +52,11 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let terminal = Terminal::of(&options);
     let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
     let console = console(&options, terminal, &machine)?;
-    let reading = options.judging.reading.into();
-    let served = devices.plug(console, &mut machine, &journal, reading)?;
+    let judged = Judged {
+        reading: options.judging.reading.into(),
+        processors: options.cpus.into(),
+    };
+    let served = devices.plug(console, &mut machine, &journal, judged)?;
     if options.on_violation == OnViolation::Stop {
         let deny = options.judging.deny;
         let handle = machine.stop_handle();
@@ -219,14 +222,14 @@ impl Devices {
         console: Console,
         machine: &mut Machine,
         journal: &Journal,
-        reading: Strictness,
+        judged: Judged,
     ) -> Result<Vec<Arc<dyn Serviced>>, Failure> {
         let mut slots = Slots {
             ram: machine.ram(),
             interrupts: machine.interrupts(),
             machine,
             journal,
-            reading,
+            judged,
             options: Options {
                 latitudes: self.latitudes,
                 ..Options::default()
@@ -262,11 +265,19 @@ fn nets_of(asked: &[NetSpec]) -> Result<Vec<NetSpec>, Failure> {
     }
 }
 
+/// How drivers are judged.
+#[derive(Clone, Copy)]
+struct Judged {
+    reading: Strictness,
+    /// The guest's processors.
+    processors: u16,
+}
+
 /// The PCI bus while devices are added.
 struct Slots<'a> {
     machine: &'a mut Machine,
     journal: &'a Journal,
-    reading: Strictness,
+    judged: Judged,
     options: Options,
     ram: GuestRam,
     interrupts: Arc<dyn InterruptSink>,
@@ -290,7 +301,8 @@ impl Slots<'_> {
             &self.options,
             |id, offered| {
                 Judge::new(id, offered, self.journal.recorder())
-                    .by(Version::default(), self.reading)
+                    .by(Version::default(), self.judged.reading)
+                    .on_processors(self.judged.processors)
             },
         )
         .map_err(|error| {

@@ -37,19 +37,105 @@ pub enum UsedRingField {
     Flags,
     /// `idx`
     Idx,
+    /// `id` of the element at this position, modulo the queue size.
+    ElementId(u16),
+    /// `len` of the element at this position, modulo the queue size.
+    ElementLen(u16),
     /// `avail_event`
     AvailEvent,
 }
 
-impl UsedRingField {
+impl fmt::Display for UsedRingField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsedRingField::Flags => f.write_str("flags"),
+            UsedRingField::Idx => f.write_str("idx"),
+            UsedRingField::ElementId(position) => write!(f, "id of element {position}"),
+            UsedRingField::ElementLen(position) => write!(f, "len of element {position}"),
+            UsedRingField::AvailEvent => f.write_str("avail_event"),
+        }
+    }
+}
+
+/// When the device looked at what the driver must not alter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It worked on the queue: it took buffers, or returned them.
+    Worked,
+    /// The driver had notified the queue.
+    Notified,
+    /// It looked again after a while.
+    Later,
+    /// The driver had asked for a reset: the device looked before it let go of the queue.
+    Reset,
+}
+
+impl Moment {
+    /// As messages say it.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Moment::Worked => "found when the device worked on the queue",
+            Moment::Notified => "found at a notification",
+            Moment::Later => "found while the buffers waited",
+            Moment::Reset => "found when the driver asked for the reset, before it was done",
+        }
+    }
+}
+
+/// A field of a descriptor (§2.4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorField {
+    /// `addr`
+    Addr,
+    /// `len`
+    Len,
+    /// `flags`
+    Flags,
+    /// `next`
+    Next,
+}
+
+impl DescriptorField {
     /// The specification's name.
     pub const fn name(self) -> &'static str {
         match self {
-            UsedRingField::Flags => "flags",
-            UsedRingField::Idx => "idx",
-            UsedRingField::AvailEvent => "avail_event",
+            DescriptorField::Addr => "addr",
+            DescriptorField::Len => "len",
+            DescriptorField::Flags => "flags",
+            DescriptorField::Next => "next",
         }
     }
+}
+
+/// A part of a buffer in a split virtqueue that the driver may not alter until it is returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferPart {
+    /// A field of a descriptor in the queue's table, by the descriptor's index.
+    Descriptor(u16, DescriptorField),
+    /// A field of a descriptor in the buffer's indirect table, by the descriptor's index.
+    IndirectDescriptor(u16, DescriptorField),
+    /// The indirect table as a whole, of which only a hash is kept because it is too large.
+    IndirectTable,
+    /// The entry of the available ring at this position, modulo the queue size. Until the device has
+    /// taken the buffer, it is the buffer's.
+    RingEntry(u16),
+}
+
+/// What the driver altered of a buffer that it had made available, and that the device has not returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlteredBuffer {
+    /// Which virtqueue.
+    pub queue: u16,
+    /// Which buffer.
+    pub id: BufferId,
+    /// The first part that differs.
+    pub part: BufferPart,
+    /// Its value when the buffer was made available.
+    pub exposed: u64,
+    /// Its value now.
+    pub found: u64,
+    /// When that was found.
+    pub moment: Moment,
 }
 
 /// A buffer: its descriptor chain, walked as far as possible.
@@ -68,7 +154,11 @@ pub struct Buffer<'a> {
     /// How the walk ended. Borrowed, because it is rarely looked at beyond its being
     /// [complete](ChainEnd::Complete).
     pub end: &'a ChainEnd,
-    /// Whether the device already holds a buffer with this id that it has not returned.
+    /// Bytes in device-readable parts, as far as they were walked.
+    pub readable: u64,
+    /// Bytes in device-writable parts, as far as they were walked.
+    pub writable: u64,
+    /// Whether a buffer with this id was made available before and has not been returned.
     pub in_flight: bool,
 }
 

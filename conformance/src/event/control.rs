@@ -280,6 +280,9 @@ pub enum NotificationEvent {
         position: u16,
         /// `idx` of the available ring.
         idx: u16,
+        /// The buffers are those that were available when the device went live: it needed no
+        /// notification to find them.
+        at_start: bool,
         /// How many of these spans have passed.
         ticks: u32,
     },
@@ -294,6 +297,8 @@ pub struct LiveNotification {
     pub event_idx: bool,
     /// The device had requested it when the queue was empty, and now there is a buffer.
     pub asked: bool,
+    /// There were buffers when the device went live, of which the driver has not notified it yet.
+    pub at_start: bool,
     /// The device has set `flags` to 1.
     pub advised_against: bool,
     /// The number of this notification, counted from 1, since the device last changed `flags` or
@@ -304,16 +309,28 @@ pub struct LiveNotification {
 /// Events of split virtqueues (§2.4) that do not come with every buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitRingEvent {
-    /// The device looked at the used ring of a live queue before it looked at the available ring, and
-    /// did not find what it had written there.
+    /// The device looked at the used ring of a live queue, and did not find what it had written there.
     UsedRingAltered {
         /// Which virtqueue.
         queue: u16,
         /// The field.
         field: super::UsedRingField,
         /// What the device had written.
-        written: u16,
+        written: u32,
         /// What is there now.
-        found: u16,
+        found: u32,
+        /// When that was found.
+        moment: super::Moment,
+    },
+    /// The device looked at a buffer that it has not returned, and did not find what the driver had made
+    /// available.
+    BufferAltered(super::AlteredBuffer),
+    /// The driver has taken back a buffer that it had made available and that the device had not taken: by
+    /// `idx`, or by another entry in its place.
+    Withdrawn {
+        /// Which virtqueue.
+        queue: u16,
+        /// Which buffer.
+        id: super::BufferId,
     },
 }

@@ -10,6 +10,11 @@ pub enum NetEvent<'a> {
         /// `mac`.
         mac: [u8; 6],
     },
+    /// The device has gone live with these virtqueues as its receive queues (§5.1.2).
+    ReceiveQueues {
+        /// A bit for each virtqueue, by index.
+        queues: u64,
+    },
     /// There was a packet for a receive queue in use that has had no buffer since the device went
     /// live. The packet is lost.
     Unpopulated {

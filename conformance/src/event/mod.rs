@@ -17,7 +17,8 @@ mod device;
 mod pci;
 
 pub use buffer::{
-    AvailableRead, Buffer, BufferId, ChainEnd, Element, IndirectFault, UsedRingField,
+    AlteredBuffer, AvailableRead, Buffer, BufferId, BufferPart, ChainEnd, DescriptorField, Element,
+    IndirectFault, Moment, UsedRingField,
 };
 pub use control::{
     ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, QueueArea,
@@ -70,8 +71,9 @@ pub enum ControlEvent<'a> {
 pub enum DataEvent<'a> {
     /// The device looked at the header of a split virtqueue's available ring (§2.4.6).
     AvailableRead(AvailableRead),
-    /// The device took a buffer that the driver had made available.
-    Taken(Buffer<'a>),
+    /// The driver made a buffer available. Reported once for each, at the next notification or when the
+    /// device looks at the queue, whether or not the device takes the buffer.
+    Exposed(Buffer<'a>),
     /// The device returned a buffer.
     Returned {
         /// Which virtqueue.
@@ -81,27 +83,8 @@ pub enum DataEvent<'a> {
         /// Bytes that the device says it has written to the buffer.
         len: u32,
     },
-    /// Before it returned a buffer, the device compared the descriptors, also those of an indirect table,
-    /// with their state when it took the buffer. It does so with some buffers, not with all.
-    Compared {
-        /// Which virtqueue.
-        queue: u16,
-        /// Which buffer.
-        id: BufferId,
-        /// The original state of the first descriptor that was altered.
-        altered: Option<Element>,
-    },
     /// The driver asked a network device to transmit a packet (§5.1.6.2).
     NetTransmit(NetTransmit<'a>),
-    /// The driver gave a network device a receive buffer (§5.1.6.3).
-    NetReceiveBuffer {
-        /// Which virtqueue.
-        queue: u16,
-        /// Device-writable bytes.
-        len: u64,
-        /// Device-readable bytes.
-        readable: u64,
-    },
     /// The driver made a request of a block device (§5.2.6).
     BlockRequest(BlockRequest),
 }

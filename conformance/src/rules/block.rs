@@ -270,12 +270,10 @@ impl Chapter for BlockRules {
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             DataEvent::BlockRequest(request) => judge(request, session, verdicts),
-            DataEvent::Taken(_)
+            DataEvent::Exposed(_)
             | DataEvent::AvailableRead(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
-            | DataEvent::NetTransmit(_)
-            | DataEvent::NetReceiveBuffer { .. } => {}
+            | DataEvent::NetTransmit(_) => {}
         }
     }
 }

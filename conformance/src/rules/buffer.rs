@@ -3,18 +3,25 @@
 //! These rules see every buffer. On the conforming path a chain is looked over once and counted in
 //! groups; only a chain that breaks a rule is judged requirement by requirement.
 
+mod directions;
+mod over_rings;
 mod wrong;
 
 use super::Chapter;
 use crate::advice::advice;
 use crate::device::DeviceKind;
-use crate::event::{Buffer, BufferId, ChainEnd, ControlEvent, DataEvent, Element, QueueEvent};
+use crate::event::{
+    AlteredBuffer, Buffer, BufferId, BufferPart, ChainEnd, ControlEvent, DataEvent, Element,
+    QueueEvent, SplitRingEvent,
+};
 use crate::features::RING_INDIRECT_DESC;
 use crate::judge::Verdicts;
 use crate::layout::desc;
 use crate::requirement::{Req, requirements};
 use crate::session::Session;
 use crate::tally::Tallies;
+pub(super) use directions::Directions;
+use over_rings::RingPlaces;
 
 requirements! {
     chapter Buffer;
@@ -57,6 +64,8 @@ requirements! {
         "An indirect table is in the guest's memory.";
     INDIRECT_TABLE_NEXT = "indirect.next.in-table", Driver Must ["2.4.5.3"], Asserted,
         "next of a descriptor in an indirect table is an index in that table.";
+    OVER_RINGS = "chain.buffer.apart-from-rings", Driver MustNot ["2.4.6", "2.4.8"], Asserted,
+        "A device-writable buffer does not overlap the parts of its own queue: descriptor table, available ring, used ring.";
     UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,
         "The descriptors of a chain are not altered before the device has returned it, unless the device is reset first.";
 }
@@ -109,6 +118,10 @@ struct Counts {
     mixed: u64,
     indirect: u64,
     indirect_linked: u64,
+    writable: u64,
+    over_rings: u64,
+    returned: u64,
+    altered: u64,
 }
 
 /// Queues beyond these do not exist here.
@@ -119,6 +132,8 @@ pub(crate) struct BufferRules {
     counts: Counts,
     /// Per queue, the descriptors of its table; made when the queue is enabled.
     queues: Box<[Box<[Slot]>; QUEUES]>,
+    /// Per queue, where its parts are.
+    rings: Box<[RingPlaces; QUEUES]>,
     /// The number of the chain seen last; 0 is no chain.
     number: u32,
 }
@@ -134,62 +149,14 @@ struct Slot {
     last_head: u16,
 }
 
-/// Which parts a buffer has: device-readable, device-writable.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Directions(u8);
-
-impl Directions {
-    const READABLE: u8 = 1;
-    const WRITABLE: u8 = 2;
-    const DISORDERED: u8 = 4;
-
-    /// The parts of a buffer. A descriptor that refers to an indirect table is not one of them.
-    #[inline(always)]
-    pub(super) fn of(buffer: &Buffer<'_>) -> Self {
-        let mut directions = Directions::default();
-        let parts = buffer.elements.iter();
-        for part in parts.filter(|e| e.flags & desc::INDIRECT == 0) {
-            directions.add(part.flags);
-        }
-        directions
-    }
-
-    /// There are device-readable parts.
-    #[inline(always)]
-    pub(super) fn readable(self) -> bool {
-        self.0 & Self::READABLE != 0
-    }
-
-    /// There are device-writable parts.
-    #[inline(always)]
-    pub(super) fn writable(self) -> bool {
-        self.0 & Self::WRITABLE != 0
-    }
-
-    /// A device-readable part follows a device-writable one.
-    #[inline(always)]
-    fn disordered(self) -> bool {
-        self.0 & Self::DISORDERED != 0
-    }
-
-    /// Adds a descriptor's part.
-    #[inline(always)]
-    fn add(&mut self, flags: u16) {
-        let kind = if flags & desc::WRITE != 0 {
-            Self::WRITABLE
-        } else {
-            Self::READABLE | (self.0 & Self::WRITABLE) << 1
-        };
-        self.0 |= kind;
-    }
-}
-
 /// The structure of a chain.
 #[derive(Clone, Copy, Default)]
 struct Shape {
     directions: Directions,
     /// A descriptor is still in use by another chain.
     occupied: bool,
+    /// A buffer may overlap the parts of the queue.
+    near_rings: bool,
     /// All flags ORed.
     flags: u16,
     /// Bytes in all buffers.
@@ -201,17 +168,19 @@ struct Shape {
 }
 
 impl BufferRules {
-    /// Judges a buffer's chain.
+    /// Judges the chain of a buffer that the driver has made available.
     #[inline(always)]
-    fn taken(&mut self, chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
+    fn exposed(&mut self, chain: &Buffer<'_>, session: &Session, verdicts: &mut Verdicts) {
         let mut shape = Shape {
             direct: chain.elements.len(),
             ..Shape::default()
         };
+        let rings = &self.rings[usize::from(chain.queue) % QUEUES];
         for element in chain.elements {
             shape.flags |= element.flags;
             shape.total += u64::from(element.len);
             shape.directions.add(element.flags);
+            shape.near_rings |= rings.is_near(element);
         }
         let plain = matches!(chain.end, ChainEnd::Complete)
             & !chain.in_flight
@@ -219,6 +188,9 @@ impl BufferRules {
             & (shape.flags & !(desc::NEXT | desc::WRITE) == 0)
             & (shape.direct <= MANY.min(chain.size.into()))
             & (shape.total <= MAX_TOTAL);
+        if shape.near_rings {
+            self.judge_overlap(chain, verdicts);
+        }
         if !plain {
             self.look_closer(chain, session, verdicts);
             return;
@@ -228,6 +200,21 @@ impl BufferRules {
             wrong::chain(chain, &shape, session, verdicts);
         } else {
             self.count(&shape);
+        }
+    }
+
+    /// Judges a chain with a buffer that may overlap its queue's parts.
+    #[inline(never)]
+    fn judge_overlap(&mut self, chain: &Buffer<'_>, verdicts: &mut Verdicts) {
+        let rings = &self.rings[usize::from(chain.queue) % QUEUES];
+        if let Some(element) = rings.overwritten_by(chain) {
+            let Element { addr, len, .. } = *element;
+            let id = chain.id;
+            let message = format!(
+                "chain {id} has a device-writable buffer of {len} bytes at {addr:#x}, where a part of its queue is"
+            );
+            verdicts.violated(OVER_RINGS, Some(chain.queue), message);
+            self.counts.over_rings += 1;
         }
     }
 
@@ -262,6 +249,7 @@ impl BufferRules {
     fn count(&mut self, shape: &Shape) {
         self.counts.chains += 1;
         self.counts.linked += u64::from(shape.direct > 1);
+        self.counts.writable += u64::from(shape.directions.writable());
         self.counts.mixed += u64::from(shape.directions.readable() & shape.directions.writable());
         self.counts.indirect += u64::from(shape.flags & desc::INDIRECT != 0);
         self.counts.indirect_linked += u64::from(shape.indirect > 1);
@@ -303,30 +291,48 @@ impl BufferRules {
         occupied
     }
 
-    /// The device has compared a chain with its earlier state.
-    #[inline(always)]
-    fn compared(
-        &mut self,
-        queue: u16,
-        id: BufferId,
-        altered: Option<Element>,
-        verdicts: &mut Verdicts,
-    ) {
-        verdicts.check(UNALTERED, altered.is_none(), Some(queue), || {
-            let (index, of) = match altered {
-                Some(element) if element.indirect => (element.index, "the indirect table of "),
-                Some(element) => (element.index, ""),
-                None => (0, ""),
-            };
-            format!(
-                "descriptor {index} of {of}chain {id} was altered before the device returned it"
-            )
-        });
+    /// The driver altered a descriptor of a buffer in flight.
+    fn altered(&mut self, altered: &AlteredBuffer, verdicts: &mut Verdicts) {
+        let AlteredBuffer {
+            queue,
+            id,
+            part,
+            exposed,
+            found,
+            moment,
+        } = *altered;
+        let what = match part {
+            BufferPart::Descriptor(index, field) => {
+                format!("{} of descriptor {index}", field.name())
+            }
+            BufferPart::IndirectDescriptor(index, field) => {
+                format!(
+                    "{} of descriptor {index} in the indirect table",
+                    field.name()
+                )
+            }
+            BufferPart::IndirectTable => "the hash of the indirect table".to_owned(),
+            // A replaced entry of the available ring is the ring's.
+            BufferPart::RingEntry(_) => return,
+        };
+        self.counts.altered += 1;
+        let message = format!(
+            "{what} of chain {id} went from {exposed:#x} to {found:#x} before the device returned the chain ({})",
+            moment.says()
+        );
+        verdicts.violated(UNALTERED, Some(queue), message);
     }
 
     /// The device has returned a buffer.
     #[inline(always)]
     fn returned(&mut self, queue: u16, id: BufferId) {
+        self.counts.returned += 1;
+        self.free(queue, id);
+    }
+
+    /// The buffer is in flight no more.
+    #[inline(always)]
+    fn free(&mut self, queue: u16, id: BufferId) {
         if let Some(slots) = self.queues.get_mut(usize::from(queue))
             && let Some(slot) = slots.get_mut(usize::from(id.0))
         {
@@ -386,18 +392,28 @@ impl Chapter for BufferRules {
         BufferRules {
             counts: Counts::default(),
             queues: Box::new([const { Vec::new() }; QUEUES].map(Vec::into_boxed_slice)),
+            rings: Box::new([RingPlaces::default(); QUEUES]),
             number: 0,
         }
     }
 
-    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
+    fn control(&mut self, event: &ControlEvent<'_>, _: &Session, verdicts: &mut Verdicts) {
         match *event {
+            ControlEvent::SplitRing(SplitRingEvent::BufferAltered(altered)) => {
+                self.altered(&altered, verdicts);
+            }
+            ControlEvent::SplitRing(SplitRingEvent::Withdrawn { queue, id }) => {
+                self.free(queue, id);
+            }
             // A queue starts empty. The buffers in flight before a reset belong to the driver again.
             ControlEvent::Queue(QueueEvent::EnableWritten {
                 queue,
                 value: 1,
                 setup: Some(setup),
             }) if !setup.enabled => {
+                if let Some(rings) = self.rings.get_mut(usize::from(queue)) {
+                    *rings = RingPlaces::of(&setup);
+                }
                 if let Some(slots) = self.queues.get_mut(usize::from(queue)) {
                     if slots.len() == usize::from(setup.size) {
                         slots.fill(Slot::default());
@@ -423,14 +439,10 @@ impl Chapter for BufferRules {
     #[inline(always)]
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
-            DataEvent::Taken(buffer) => self.taken(buffer, session, verdicts),
+            DataEvent::Exposed(buffer) => self.exposed(buffer, session, verdicts),
             DataEvent::Returned { queue, id, .. } => self.returned(*queue, *id),
-            DataEvent::Compared { queue, id, altered } => {
-                self.compared(*queue, *id, *altered, verdicts);
-            }
             DataEvent::AvailableRead(_)
             | DataEvent::NetTransmit(_)
-            | DataEvent::NetReceiveBuffer { .. }
             | DataEvent::BlockRequest(_) => {}
         }
     }
@@ -443,6 +455,8 @@ impl Chapter for BufferRules {
             (&MIXED, c.mixed),
             (&INDIRECT, c.indirect),
             (&INDIRECT_LINKED, c.indirect_linked),
+            (&[UNALTERED], c.returned.saturating_sub(c.altered)),
+            (&[OVER_RINGS], c.writable.saturating_sub(c.over_rings)),
         ] {
             for requirement in requirements {
                 tallies.add_held(*requirement, times);

@@ -331,18 +331,16 @@ impl Chapter for ConsoleRules {
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             // The parts of an incomplete chain are not known.
-            DataEvent::Taken(buffer)
+            DataEvent::Exposed(buffer)
                 if session.kind == DeviceKind::Console
                     && matches!(buffer.end, ChainEnd::Complete) =>
             {
                 self.ports.taken(buffer, verdicts);
             }
-            DataEvent::Taken(_)
+            DataEvent::Exposed(_)
             | DataEvent::AvailableRead(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
             | DataEvent::NetTransmit(_)
-            | DataEvent::NetReceiveBuffer { .. }
             | DataEvent::BlockRequest(_) => {}
         }
     }

@@ -430,7 +430,7 @@ fn enabled_with(setup: &QueueSetup) -> String {
 }
 
 /// The start and end of the three parts (§2.4), with or without used_event and avail_event.
-fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
+pub(super) fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
     let size = u64::from(setup.size);
     let event = if event_idx { 2 } else { 0 };
     [
@@ -442,6 +442,6 @@ fn extents(setup: &QueueSetup, event_idx: bool) -> [(u64, u64); 3] {
 }
 
 /// Whether two ranges, each start and end, have bytes in common.
-fn overlap((start, end): (u64, u64), (other_start, other_end): (u64, u64)) -> bool {
+pub(super) fn overlap((start, end): (u64, u64), (other_start, other_end): (u64, u64)) -> bool {
     start < other_end && other_start < end
 }

@@ -3,7 +3,9 @@
 use super::Chapter;
 use crate::advice::advice;
 use crate::device::DeviceKind;
-use crate::event::{AvailableRead, ControlEvent, DataEvent, SplitRingEvent};
+use crate::event::{
+    AlteredBuffer, AvailableRead, BufferPart, ControlEvent, DataEvent, SplitRingEvent,
+};
 use crate::features::RING_EVENT_IDX;
 use crate::judge::Verdicts;
 use crate::requirement::{Req, requirements};
@@ -23,6 +25,8 @@ requirements! {
         "idx of the available ring never decreases.";
     OVERRUN = "available.idx.at-most-queue-size", Driver MustNot ["2.4", "3.2.1"], Asserted,
         "The number of buffers in the available ring that the device has not taken is at most the queue size.";
+    ENTRY = "available.entry.unaltered", Driver MustNot ["3.3.1-3", "2.4.6"], Asserted,
+        "An entry of the available ring is not replaced before the device has taken the buffer, unless the device is reset first.";
     USED_BY_DEVICE = "used.read-only", Driver MustNot ["2.4.8"], Asserted,
         "The used ring of a live queue is written by the device only.";
     USED_EVENT = "available.used-event", Driver May ["2.4.7.1-4"], Asserted,
@@ -45,8 +49,11 @@ advice! {
     "used":
         "The driver handles a buffer as returned that the device has not returned, or the reverse.";
         "Follow idx of the used ring, and take buffers in the order of the used ring.";
+    "available.entry":
+        "The entry of a buffer that waits was overwritten: the device never gets that buffer, and maybe another one twice.";
+        "Write an entry only at idx modulo the queue size, and only if fewer buffers than that are in flight; to take buffers back, reset the device first.";
     "used.read-only":
-        "flags, idx or avail_event of the used ring is not what the device wrote there: the driver keeps its own counters there, or writes values that belong in the available ring.";
+        "A field of the used ring is not what the device wrote there: the driver keeps its own counters there, or writes values that belong in the available ring; or the memory was freed and reused before the device was reset.";
         "Only read the used ring; suppress interrupts by flags and used_event of the available ring, and keep the driver's position in memory of its own.";
     "interrupt":
         "The driver does not continue after a spurious interrupt, or after one interrupt for two reasons.";
@@ -61,6 +68,7 @@ static AVAILABLE: [Req; 2] = [DECREMENT, OVERRUN];
 pub(crate) struct SplitRingRules {
     available: u64,
     used_altered: u64,
+    entries_altered: u64,
     flags_with_event_idx: u64,
     flags_without: u64,
     suppressed: u64,
@@ -111,7 +119,8 @@ fn wrong(read: &AvailableRead, event_idx: bool, verdicts: &mut Verdicts) {
     }
     let back = previous.wrapping_sub(idx);
     let ahead = idx.wrapping_sub(previous);
-    if ahead > size && back <= size {
+    // Memory that was taken back is often zeroed.
+    if ahead > size && (back <= size || idx == 0) {
         verdicts.violated(
             DECREMENT,
             queue,
@@ -137,19 +146,38 @@ impl Chapter for SplitRingRules {
 
     fn control(&mut self, event: &ControlEvent<'_>, _: &Session, verdicts: &mut Verdicts) {
         match *event {
-            ControlEvent::SplitRing(SplitRingEvent::UsedRingAltered {
-                queue,
-                field,
-                written,
-                found,
-            }) => {
-                self.used_altered += 1;
-                let field = field.name();
-                let message = format!(
-                    "{field} of the used ring is {found:#x}; the device wrote {written:#x}"
-                );
-                verdicts.violated(USED_BY_DEVICE, Some(queue), message);
-            }
+            ControlEvent::SplitRing(event) => match event {
+                SplitRingEvent::UsedRingAltered {
+                    queue,
+                    field,
+                    written,
+                    found,
+                    moment,
+                } => {
+                    self.used_altered += 1;
+                    let message = format!(
+                        "{field} of the used ring is {found:#x}; the device wrote {written:#x} ({})",
+                        moment.says()
+                    );
+                    verdicts.violated(USED_BY_DEVICE, Some(queue), message);
+                }
+                SplitRingEvent::BufferAltered(AlteredBuffer {
+                    queue,
+                    part: BufferPart::RingEntry(position),
+                    exposed,
+                    found,
+                    moment,
+                    ..
+                }) => {
+                    self.entries_altered += 1;
+                    let message = format!(
+                        "entry {position} of the available ring went from {exposed} to {found} while buffer {exposed} waited there ({})",
+                        moment.says()
+                    );
+                    verdicts.violated(ENTRY, Some(queue), message);
+                }
+                SplitRingEvent::BufferAltered(_) | SplitRingEvent::Withdrawn { .. } => {}
+            },
             ControlEvent::Latitude(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
@@ -167,11 +195,9 @@ impl Chapter for SplitRingRules {
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             DataEvent::AvailableRead(read) => self.available(read, session, verdicts),
-            DataEvent::Taken(_)
+            DataEvent::Exposed(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
             | DataEvent::NetTransmit(_)
-            | DataEvent::NetReceiveBuffer { .. }
             | DataEvent::BlockRequest(_) => {}
         }
     }
@@ -182,6 +208,10 @@ impl Chapter for SplitRingRules {
             (
                 &[USED_BY_DEVICE],
                 self.available.saturating_sub(self.used_altered),
+            ),
+            (
+                &[ENTRY],
+                self.available.saturating_sub(self.entries_altered),
             ),
             (&[AVAIL_FLAGS_ZERO, USED_EVENT], self.flags_with_event_idx),
             (&[AVAIL_FLAGS], self.flags_without),

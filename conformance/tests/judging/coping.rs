@@ -82,6 +82,7 @@ fn notified(p: &mut Play, times: u32) {
             queue: 0,
             event_idx: false,
             asked: true,
+            at_start: false,
             advised_against: false,
             since,
         }));

@@ -154,6 +154,7 @@ fn goes_on(p: &mut Play) {
         queue: 0,
         event_idx: true,
         asked: true,
+        at_start: false,
         advised_against: false,
         since: 1,
     }));

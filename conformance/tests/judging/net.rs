@@ -5,6 +5,7 @@ use stickler_conformance::catalogue;
 use stickler_conformance::event::{DataEvent, NetEvent, NetHeader, NetTransmit};
 use stickler_conformance::features::net;
 
+use crate::parts::{r as readable, w as writable};
 use crate::play::Play;
 use crate::table::{Case, case, may};
 
@@ -124,11 +125,7 @@ pub const CASES: &[Case] = &[
     }),
     case("net.rx.writable", Net, |p| {
         p.boot();
-        p.see(DataEvent::NetReceiveBuffer {
-            queue: 0,
-            len: 1526,
-            readable: 12,
-        });
+        p.give(0, 3, &[readable(12), writable(1526)]);
     }),
     case("net.rx.size.offloads", Net, |p| {
         p.boot_with(p.offered & !net::MRG_RXBUF);

@@ -48,6 +48,7 @@ fn live(p: &mut Play, event_idx: bool, asked: bool, since: u32) {
         queue: 0,
         event_idx,
         asked,
+        at_start: false,
         advised_against: !asked && !event_idx,
         since,
     }));
@@ -66,6 +67,7 @@ fn waits(p: &mut Play, event_idx: bool, spans: std::ops::Range<u32>) {
             event_idx,
             position: 0xffff,
             idx: 1,
+            at_start: false,
             ticks,
         });
     }

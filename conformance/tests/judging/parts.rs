@@ -1,7 +1,8 @@
 //! What the moves of a [play](crate::play) are made of: accesses, descriptor chains, requests.
 
 use stickler_conformance::event::{
-    BlockHeader, BlockRequest, Element, QueueSetup, Register, SplitSetup,
+    BlockHeader, BlockRequest, Buffer, BufferId, ChainEnd, Element, QueueSetup, Register,
+    SplitSetup,
 };
 use stickler_conformance::layout::{Structure, desc};
 
@@ -92,6 +93,25 @@ pub fn indirect_chain(head: u16, buffers: &[Part]) -> Vec<Element> {
         ..chain(head, &[(len, desc::INDIRECT)])[0]
     };
     [referrer].into_iter().chain(table).collect()
+}
+
+/// The chain `elements` of `queue`, whose walk ended with `end`.
+pub fn exposed<'a>(queue: u16, elements: &'a [Element], end: &'a ChainEnd) -> Buffer<'a> {
+    let bytes = |direction: u16| {
+        let parts = elements.iter().filter(|e| e.flags & desc::INDIRECT == 0);
+        let parts = parts.filter(|e| e.flags & desc::WRITE == direction);
+        parts.map(|e| u64::from(e.len)).sum()
+    };
+    Buffer {
+        queue,
+        size: SIZE,
+        id: BufferId(elements.first().map_or(SIZE, |e| e.index)),
+        elements,
+        end,
+        readable: bytes(0),
+        writable: bytes(desc::WRITE),
+        in_flight: false,
+    }
 }
 
 /// A block request with all its parts.

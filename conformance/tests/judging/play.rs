@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use stickler_conformance::event::{
-    AvailableRead, Buffer, BufferId, ChainEnd, ConsoleEvent, ConsoleMessage, DataEvent, Element,
+    AvailableRead, BufferId, ChainEnd, ConsoleEvent, ConsoleMessage, DataEvent, Element,
     FeatureEvent, NetCommand, NetEvent, NetHeader, NetTransmit, NotificationEvent, PciEvent,
     QueueArea, QueueEvent, QueueSetup, RegisterEvent, StatusEvent,
 };
@@ -16,7 +16,7 @@ use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder
 use stickler_conformance::{Tallies, Version, features};
 
 use crate::parts::{
-    CAPACITY, MAC, MAC_TABLES, MAX_SIZE, Part, SIZE, chain, r, register, request, setup, w,
+    CAPACITY, MAC, MAC_TABLES, MAX_SIZE, Part, SIZE, chain, exposed, r, register, request, setup, w,
 };
 
 /// Vectors in the MSI-X table.
@@ -209,6 +209,7 @@ impl Play {
         self.add_status(status::DRIVER_OK);
         if self.kind == DeviceKind::Net {
             self.see(NetEvent::Address { mac: MAC });
+            self.see(NetEvent::ReceiveQueues { queues: 0b101 });
         }
     }
 
@@ -347,22 +348,15 @@ impl Play {
         }));
     }
 
-    /// The device takes a chain whose walk ended with `end`.
-    pub fn take(&mut self, queue: u16, elements: &[Element], end: ChainEnd) {
+    /// The driver makes a chain available whose walk ends with `end`.
+    pub fn expose(&mut self, queue: u16, elements: &[Element], end: ChainEnd) {
         self.look(queue, 0, 1);
-        self.see(DataEvent::Taken(Buffer {
-            queue,
-            size: SIZE,
-            id: BufferId(elements.first().map_or(SIZE, |e| e.index)),
-            elements,
-            end: &end,
-            in_flight: false,
-        }));
+        self.see(DataEvent::Exposed(exposed(queue, elements, &end)));
     }
 
-    /// The device takes a good chain of `buffers`, from descriptor `head` on.
+    /// The driver makes a good chain available, of `buffers`, from descriptor `head` on.
     pub fn give(&mut self, queue: u16, head: u16, buffers: &[Part]) {
-        self.take(queue, &chain(head, buffers), ChainEnd::Complete);
+        self.expose(queue, &chain(head, buffers), ChainEnd::Complete);
     }
 
     pub fn used(&mut self, queue: u16, head: u16, len: u32) {
@@ -397,12 +391,9 @@ impl Play {
         }));
     }
 
-    pub fn receive_buffer(&mut self, len: u64) {
-        self.see(DataEvent::NetReceiveBuffer {
-            queue: 0,
-            len,
-            readable: 0,
-        });
+    /// A buffer for packets, which waits.
+    pub fn receive_buffer(&mut self, len: u32) {
+        self.give(0, 3, &[w(len)]);
     }
 
     pub fn command(&mut self, class: u8, command: u8, data: &[u8]) {

@@ -2,31 +2,27 @@
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::{
-    AvailableRead, Buffer, BufferId, ChainEnd, DataEvent, Element, IndirectFault, SplitRingEvent,
-    UsedRingField,
+    AlteredBuffer, AvailableRead, Buffer, BufferId, BufferPart, ChainEnd, DataEvent,
+    DescriptorField, Element, IndirectFault, Moment, SplitRingEvent, UsedRingField,
 };
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC};
 use stickler_conformance::layout::desc::{INDIRECT, NEXT};
 
-use crate::parts::{Part, SIZE, chain, indirect_chain, r, w};
+use crate::parts::{Part, SIZE, chain, exposed, indirect_chain, r, setup, w};
 use crate::play::Play;
 use crate::table::{Case, case, may};
 
 pub const CASES: &[Case] = &[
     case("chain.head.in-table", Entropy, |p| {
         p.boot();
-        p.take(0, &[], ChainEnd::HeadOutOfRange);
+        p.expose(0, &[], ChainEnd::HeadOutOfRange);
     }),
     case("chain.head.free", Block, |p| {
         p.boot();
         p.give(0, 3, READ);
-        p.see(DataEvent::Taken(Buffer {
-            queue: 0,
-            size: SIZE,
-            id: BufferId(3),
-            elements: &chain(3, READ),
-            end: &ChainEnd::Complete,
+        p.see(DataEvent::Exposed(Buffer {
             in_flight: true,
+            ..exposed(0, &chain(3, READ), &ChainEnd::Complete)
         }));
     }),
     // The second chain begins within the first.
@@ -49,7 +45,7 @@ pub const CASES: &[Case] = &[
             e.flags |= NEXT;
         }
         elements[usize::from(SIZE) - 1].next = 3;
-        p.take(0, &elements, ChainEnd::TooLong);
+        p.expose(0, &elements, ChainEnd::TooLong);
     }),
     case("chain.total-length", Entropy, |p| {
         p.boot();
@@ -58,7 +54,7 @@ pub const CASES: &[Case] = &[
     case("chain.at-most-queue-size", Block, |p| {
         p.boot();
         let buffers = [w(512); SIZE as usize + 1];
-        p.take(0, &indirect_chain(0, &buffers), ChainEnd::Complete);
+        p.expose(0, &indirect_chain(0, &buffers), ChainEnd::Complete);
     }),
     case("chain.readable-before-writable", Block, |p| {
         p.boot();
@@ -67,13 +63,9 @@ pub const CASES: &[Case] = &[
     case("chain.not-excessive", Block, |p| {
         p.boot();
         let elements = chain(0, &[r(1); 100]);
-        p.see(DataEvent::Taken(Buffer {
-            queue: 0,
+        p.see(DataEvent::Exposed(Buffer {
             size: 128,
-            id: BufferId(0),
-            elements: &elements,
-            end: &ChainEnd::Complete,
-            in_flight: false,
+            ..exposed(0, &elements, &ChainEnd::Complete)
         }));
     }),
     case("chain.buffer.in-memory", Block, |p| {
@@ -84,7 +76,7 @@ pub const CASES: &[Case] = &[
     }),
     case("indirect.negotiated", Block, |p| {
         p.boot_with(p.offered & !RING_INDIRECT_DESC);
-        p.take(0, &indirect_chain(0, READ), ChainEnd::Complete);
+        p.expose(0, &indirect_chain(0, READ), ChainEnd::Complete);
     })
     .keep(indirect),
     case("indirect.not-nested", Block, |p| {
@@ -92,14 +84,14 @@ pub const CASES: &[Case] = &[
         let mut elements = indirect_chain(0, READ);
         elements[2].flags = INDIRECT;
         elements.truncate(3);
-        p.take(0, &elements, ChainEnd::Indirect(IndirectFault::Nested));
+        p.expose(0, &elements, ChainEnd::Indirect(IndirectFault::Nested));
     })
     .keep(indirect),
     case("indirect.no-next", Block, |p| {
         p.boot();
         let mut elements = indirect_chain(0, READ);
         elements[0].flags |= NEXT;
-        p.take(0, &elements, ChainEnd::Complete);
+        p.expose(0, &elements, ChainEnd::Complete);
     })
     .keep(indirect),
     case("indirect.table.length", Block, |p| {
@@ -113,7 +105,7 @@ pub const CASES: &[Case] = &[
     case("indirect.next.in-table", Block, |p| {
         p.boot();
         let end = ChainEnd::NextOutOfRange { next: 9, table: 3 };
-        p.take(0, &indirect_chain(0, READ), end);
+        p.expose(0, &indirect_chain(0, READ), end);
     })
     .keep(indirect),
     case("available.flags.defined", Block, |p| {
@@ -148,13 +140,34 @@ pub const CASES: &[Case] = &[
             field: UsedRingField::Idx,
             written: 3,
             found: 4,
+            moment: Moment::Notified,
         });
         p.look(0, 0, 1);
     }),
+    case("available.entry.unaltered", Block, |p| {
+        altered(p, BufferPart::RingEntry(2));
+    }),
     case("chain.unaltered", Block, |p| {
-        compared(p, Some(chain(3, &[r(16), w(1)])[1]))
+        altered(p, BufferPart::Descriptor(4, DescriptorField::Len));
     })
-    .keep(|p| compared(p, None)),
+    .keep(|p| {
+        p.boot();
+        p.exchange(0, &[r(16), w(1)]);
+    }),
+    // Onto the first descriptor of the queue's own table.
+    case("chain.buffer.apart-from-rings", Entropy, |p| {
+        let start = setup(0).descriptor;
+        p.boot();
+        let mut elements = chain(3, &[w(64)]);
+        elements[0].addr = start - 63;
+        p.expose(0, &elements, ChainEnd::Complete);
+    })
+    .keep(|p| {
+        p.boot();
+        let mut elements = chain(3, &[w(64)]);
+        elements[0].addr = setup(0).descriptor - 64;
+        p.expose(0, &elements, ChainEnd::Complete);
+    }),
     may("available.used-event", Block, |p| {
         p.boot();
         p.exchange(0, &[r(16), w(1)]);
@@ -169,21 +182,21 @@ fn taken(p: &mut Play, buffers: &[Part], end: ChainEnd, change: fn(&mut [Element
     p.boot();
     let mut elements = chain(0, buffers);
     change(&mut elements);
-    p.take(0, &elements, end);
+    p.expose(0, &elements, end);
 }
 
 /// A table of `len` bytes that cannot be walked.
 fn refused(p: &mut Play, len: u32, fault: IndirectFault) {
     p.boot();
     let referrer = chain(0, &[(len, INDIRECT)]);
-    p.take(0, &referrer, ChainEnd::Indirect(fault));
+    p.expose(0, &referrer, ChainEnd::Indirect(fault));
 }
 
 fn indirect(p: &mut Play) {
     p.boot();
-    p.take(0, &indirect_chain(0, READ), ChainEnd::Complete);
+    p.expose(0, &indirect_chain(0, READ), ChainEnd::Complete);
     // Descriptors of the table are not those of the queue.
-    p.take(0, &indirect_chain(1, READ), ChainEnd::Complete);
+    p.expose(0, &indirect_chain(1, READ), ChainEnd::Complete);
 }
 
 fn look(p: &mut Play, previous: u16, idx: u16, taken: u16) {
@@ -258,7 +271,7 @@ fn a_table_that_has_more_than_the_queue_and_no_loop_is_too_long() {
     for e in &mut elements[1..] {
         e.flags |= NEXT;
     }
-    p.take(0, &elements, ChainEnd::TooLong);
+    p.expose(0, &elements, ChainEnd::TooLong);
     assert_eq!(p.found(), ["chain.at-most-queue-size"]);
 }
 
@@ -271,7 +284,7 @@ fn a_table_may_loop_too() {
         e.flags |= NEXT;
     }
     elements[usize::from(SIZE)].next = 0;
-    p.take(0, &elements, ChainEnd::TooLong);
+    p.expose(0, &elements, ChainEnd::TooLong);
     assert_eq!(p.found(), ["chain.no-loop"]);
 }
 
@@ -288,7 +301,7 @@ fn write_is_ignored_where_a_table_is_referred_to_and_may_follow_readable_buffers
             ..chain(0, &[r(16)])[0]
         },
     );
-    p.take(0, &elements, ChainEnd::Complete);
+    p.expose(0, &elements, ChainEnd::Complete);
     assert_eq!(p.messages(), [""; 0]);
 }
 
@@ -297,25 +310,41 @@ fn large_requests_are_not_excessive() {
     let mut p = Play::new(Block);
     p.boot();
     let elements = chain(0, &[r(4096); 128]);
-    p.see(DataEvent::Taken(Buffer {
-        queue: 0,
+    p.see(DataEvent::Exposed(Buffer {
         size: 128,
-        id: BufferId(0),
-        elements: &elements,
-        end: &ChainEnd::Complete,
-        in_flight: false,
+        ..exposed(0, &elements, &ChainEnd::Complete)
     }));
     assert_eq!(p.messages(), [""; 0]);
 }
 
-/// The device compares a chain before it returns it.
-fn compared(p: &mut Play, altered: Option<Element>) {
+/// The driver alters a part of a buffer in flight.
+fn altered(p: &mut Play, part: BufferPart) {
     p.boot();
     p.give(0, 3, &[r(16), w(1)]);
-    p.see(DataEvent::Compared {
+    p.see(SplitRingEvent::BufferAltered(AlteredBuffer {
         queue: 0,
         id: BufferId(3),
-        altered,
-    });
-    p.used(0, 3, 1);
+        part,
+        exposed: 3,
+        found: 5,
+        moment: Moment::Later,
+    }));
+}
+
+#[test]
+fn what_was_altered_is_said_with_field_and_values() {
+    for (part, says) in [
+        (
+            BufferPart::IndirectDescriptor(4, DescriptorField::Addr),
+            "chain.unaltered: addr of descriptor 4 in the indirect table of chain 3 went from 0x3 to 0x5 before the device returned the chain (found while the buffers waited)",
+        ),
+        (
+            BufferPart::RingEntry(2),
+            "available.entry.unaltered: entry 2 of the available ring went from 3 to 5 while buffer 3 waited there (found while the buffers waited)",
+        ),
+    ] {
+        let mut p = Play::new(Block);
+        altered(&mut p, part);
+        assert_eq!(p.messages(), [says]);
+    }
 }

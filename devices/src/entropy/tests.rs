@@ -42,7 +42,7 @@ fn buffers_of_any_layout_are_filled() {
     assert_eq!(returned[1].bytes, [6, 7, 8, 9, 10]);
     assert_eq!(bench.signals.queues, 1);
     assert!(!bench.signals.needs_reset);
-    assert_eq!(bench.witness.of("Taken").len(), 2);
+    assert_eq!(bench.witness.of("Exposed").len(), 2);
     assert_eq!(bench.witness.of("Returned").len(), 2);
 }
 

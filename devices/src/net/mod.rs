@@ -402,13 +402,17 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
             .into(),
         );
         // Buffers in the receive queues are looked for when there is a packet to put in them.
+        let mut receive = 0;
         for pair in 0..self.max_pairs {
-            if self.role(2 * pair) == Some(NetQueue::Receive(pair))
-                && let Some(queue) = io.queue(2 * pair)
-            {
-                queue.want_notifications(false);
+            if self.role(2 * pair) == Some(NetQueue::Receive(pair)) {
+                receive |= 1_u64.checked_shl((2 * pair).into()).unwrap_or(0);
+                if let Some(queue) = io.queue(2 * pair) {
+                    queue.want_notifications(false);
+                }
             }
         }
+        io.witness
+            .see(&NetEvent::ReceiveQueues { queues: receive }.into());
         self.latitudes.activate();
         if self.latitudes.announces_at_once() {
             self.update_status(true, io.signals);

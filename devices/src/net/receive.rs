@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use stickler_conformance::device::net::{flags, gso};
-use stickler_conformance::event::{DataEvent, Element, NetEvent, NetHeader, NetReceived};
+use stickler_conformance::event::{Element, NetEvent, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::desc;
 use stickler_conformance::{Latitude, Witness};
@@ -364,20 +364,9 @@ fn stock_up<W: Witness>(
     ram: &GuestRam,
     witness: &mut W,
 ) -> Result<bool, Broken> {
-    let index = queue.index();
     loop {
         if let Some(chain) = queue.pop(ram, witness)? {
             stock.put(&chain);
-            if W::JUDGING {
-                witness.see(
-                    &DataEvent::NetReceiveBuffer {
-                        queue: index,
-                        len: chain.writable,
-                        readable: chain.readable,
-                    }
-                    .into(),
-                );
-            }
             queue.want_notifications(false);
             return Ok(true);
         }

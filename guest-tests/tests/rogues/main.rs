@@ -17,6 +17,7 @@ mod readings;
 mod registers;
 mod rings;
 mod table;
+mod waiting;
 
 use std::collections::BTreeSet;
 

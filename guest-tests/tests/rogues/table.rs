@@ -14,6 +14,7 @@ const ROGUES: &[&[Rogue]] = &[
     crate::queue_setup::ROGUES,
     crate::registers::ROGUES,
     crate::rings::ROGUES,
+    crate::waiting::ROGUES,
     crate::net::ROGUES,
     crate::net_control::ROGUES,
     crate::block::ROGUES,

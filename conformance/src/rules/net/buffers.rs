@@ -4,7 +4,9 @@ use super::control::pairs_set;
 use crate::advice::advice;
 use crate::device;
 use crate::device::DeviceKind;
-use crate::event::{ControlEvent, DataEvent, FeatureEvent, NetEvent, NotificationEvent};
+use crate::event::{
+    Buffer, ChainEnd, ControlEvent, DataEvent, FeatureEvent, NetEvent, NotificationEvent,
+};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::requirement::{Req, requirements};
@@ -56,6 +58,8 @@ pub(crate) struct NetBufferRules {
     buffers: u64,
     /// The minimum length of a receive buffer, bytes.
     smallest: u64,
+    /// The receive queues, a bit each.
+    receive: u64,
     /// Pairs of queues in use.
     pairs: u16,
     /// How often packets were lost because a receive queue has had no buffer yet; those that are lost
@@ -82,13 +86,19 @@ impl NetBufferRules {
         }
     }
 
-    /// Judges a receive buffer of `len` device-writable and `readable` device-readable bytes.
+    /// Whether `queue` is for packets that are received.
     #[inline(always)]
-    fn receive_buffer(&mut self, queue: u16, len: u64, readable: u64, verdicts: &mut Verdicts) {
-        if readable == 0 && len >= self.smallest {
+    fn is_receive(&self, queue: u16) -> bool {
+        self.receive & 1 << (queue & 63) != 0
+    }
+
+    /// Judges a buffer that the driver has made available for packets.
+    #[inline(always)]
+    fn receive_buffer(&mut self, buffer: &Buffer<'_>, verdicts: &mut Verdicts) {
+        if buffer.readable == 0 && buffer.writable >= self.smallest {
             self.buffers += 1;
         } else {
-            self.judge_buffer(queue, len, readable, verdicts);
+            self.judge_buffer(buffer.queue, buffer.writable, buffer.readable, verdicts);
         }
     }
 
@@ -137,6 +147,7 @@ impl Chapter for NetBufferRules {
             features: 0,
             buffers: 0,
             smallest: 0,
+            receive: 0,
             pairs: 1,
             unreceived: 0,
             moved: true,
@@ -169,6 +180,7 @@ impl Chapter for NetBufferRules {
                         self.pairs = pairs;
                     }
                 }
+                NetEvent::ReceiveQueues { queues } => self.receive = *queues,
                 NetEvent::Address { .. } | NetEvent::Received(_) => {}
             },
             ControlEvent::Feature(_)
@@ -186,15 +198,14 @@ impl Chapter for NetBufferRules {
     #[inline(always)]
     fn data(&mut self, event: &DataEvent<'_>, _: &Session, verdicts: &mut Verdicts) {
         match event {
-            DataEvent::NetReceiveBuffer {
-                queue,
-                len,
-                readable,
-            } => self.receive_buffer(*queue, *len, *readable, verdicts),
+            DataEvent::Exposed(buffer)
+                if self.is_receive(buffer.queue) && matches!(buffer.end, ChainEnd::Complete) =>
+            {
+                self.receive_buffer(buffer, verdicts);
+            }
             DataEvent::AvailableRead(_)
-            | DataEvent::Taken(_)
+            | DataEvent::Exposed(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
             | DataEvent::NetTransmit(_)
             | DataEvent::BlockRequest(_) => {}
         }

@@ -187,7 +187,9 @@ impl NetCardRules {
         match event {
             NetEvent::Address { mac } => self.life.mac = Some(*mac),
             NetEvent::Command(command) => self.life.commanded(command, session, verdicts),
-            NetEvent::Unpopulated { .. } | NetEvent::Received(_) => {}
+            NetEvent::ReceiveQueues { .. }
+            | NetEvent::Unpopulated { .. }
+            | NetEvent::Received(_) => {}
         }
     }
 }
@@ -395,10 +397,8 @@ impl Chapter for NetCardRules {
         match event {
             DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
             DataEvent::AvailableRead(_)
-            | DataEvent::Taken(_)
+            | DataEvent::Exposed(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
-            | DataEvent::NetReceiveBuffer { .. }
             | DataEvent::BlockRequest(_) => {}
         }
     }

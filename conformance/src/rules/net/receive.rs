@@ -311,10 +311,8 @@ impl Chapter for NetReceiveRules {
         match event {
             DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
             DataEvent::AvailableRead(_)
-            | DataEvent::Taken(_)
+            | DataEvent::Exposed(_)
             | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
-            | DataEvent::NetReceiveBuffer { .. }
             | DataEvent::BlockRequest(_) => {}
         }
     }

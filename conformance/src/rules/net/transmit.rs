@@ -351,11 +351,7 @@ impl Chapter for NetTransmitRules {
         match event {
             DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
             DataEvent::AvailableRead(read) => self.available(read),
-            DataEvent::Taken(_)
-            | DataEvent::Returned { .. }
-            | DataEvent::Compared { .. }
-            | DataEvent::NetReceiveBuffer { .. }
-            | DataEvent::BlockRequest(_) => {}
+            DataEvent::Exposed(_) | DataEvent::Returned { .. } | DataEvent::BlockRequest(_) => {}
         }
     }
 

@@ -339,7 +339,12 @@ impl Rig {
     }
 
     pub(super) fn notify(&mut self) -> Progress {
-        self.with_io(|block, io| block.notified(0, io))
+        self.with_io(|block, io| {
+            if let Some(queue) = io.queues.first_mut().and_then(Option::as_mut) {
+                queue.notified(io.witness);
+            }
+            block.notified(0, io)
+        })
     }
 
     pub(super) fn host_ready(&mut self) -> Progress {

@@ -142,6 +142,7 @@ fn a_call_is_bounded() {
     let text = vec![b'x'; 100_000];
     bench.offer(1, &[Buffer::Out(&text)]);
     bench.offer(1, &[Buffer::Out(&text)]);
+    bench.send_notification(1);
     let progress = bench.with(|device, io| device.notified(1, io));
     assert_eq!(progress, Progress::More);
     assert!(host.lock().output.len() < 100_000);

@@ -32,7 +32,7 @@ fn a_packet_comes_behind_its_header_in_any_framing() {
         assert_eq!(split(&returned[0].bytes), (plain(1), packet.clone()));
     }
     assert_eq!(card.bench.signals.queues, 1 << RX);
-    assert_eq!(card.bench.witness.of("NetReceiveBuffer").len(), 4);
+    assert_eq!(card.bench.witness.of("Exposed").len(), 4);
 }
 
 #[test]

@@ -114,6 +114,7 @@ impl CoreLatitudes {
             late_interrupts: numbers(Latitude::LATE_INTERRUPTS, true),
             beyond_len: self.has(Latitude::WRITES_BEYOND_LEN) && device.may_write_beyond_len(index),
             fickle_suppression: self.has(Latitude::FICKLE_SUPPRESSION),
+            unasked_looks: self.has(Latitude::UNASKED_LOOKS),
         }
     }
 

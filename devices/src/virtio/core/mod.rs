@@ -192,6 +192,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// The driver writes the status.
     fn write_status(&mut self, to: u8, transport: &mut dyn Transport) {
         let from = self.status;
+        if to == 0 {
+            self.look_once_more(transport);
+        }
         self.witness.see(&StatusEvent::Written { from, to }.into());
         // §4.1.4.3.1: writing 0 asks for a reset.
         if to == 0 {

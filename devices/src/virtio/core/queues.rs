@@ -195,9 +195,11 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         *queue = Queue::new(&config, &self.ram).map(|queue| {
             queue.with_behaviour(self.latitudes.behaviour::<D, W>(&self.device, index as u16))
         });
-        if queue.is_some() {
-            self.work.queues |= 1 << index;
-            self.work.kick = true;
+        if let Some(queue) = queue {
+            if queue.start() {
+                self.work.queues |= 1 << index;
+                self.work.kick = true;
+            }
         } else {
             // Its rings are not in memory, or at an address where no ring can be.
             self.need_reset(transport);

@@ -2,7 +2,7 @@
 //!
 //! Citations are of virtio 1.0.
 
-use stickler_conformance::event::{LatitudeEvent, NotificationEvent};
+use stickler_conformance::event::{LatitudeEvent, Moment, NotificationEvent};
 use stickler_conformance::{Latitude, Witness};
 
 use super::{Core, Interrupt, Transport};
@@ -132,8 +132,26 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.work.queues |= bit;
             self.work.kick = true;
         }
-        if W::JUDGING && !paused {
-            live.tell_notified(&mut self.witness);
+        if paused {
+            live.notified_in_pause();
+        } else {
+            live.notified(&mut self.witness);
+        }
+    }
+
+    /// Tells what the driver has done to `queue`, if it is live.
+    fn observe(&mut self, queue: u16, moment: Moment) {
+        if let Some(Some(queue)) = self.queues.get_mut(usize::from(queue)) {
+            queue.observe(moment, &self.ram, &mut self.witness);
+        }
+    }
+
+    /// The driver is about to reset the device, or to take a queue away: looks at its queues once more.
+    pub(super) fn look_once_more(&mut self, transport: &dyn Transport) {
+        if W::JUDGING && transport.may_access_memory() {
+            for queue in self.queues.iter_mut().flatten() {
+                queue.observe(Moment::Reset, &self.ram, &mut self.witness);
+            }
         }
     }
 
@@ -179,6 +197,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             {
                 self.note_more(index);
             }
+            self.observe(index, Moment::Notified);
             self.count_service(index, transport);
         }
         for index in 0..self.work.hosts.len() {
@@ -189,6 +208,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             }
         }
         let later = self.latitudes.settles() && self.settle(transport);
+        // The device may have looked at others than those that were notified.
+        for index in 0..self.queue_count() {
+            self.observe(index, Moment::Worked);
+        }
         if later || !self.work.is_empty() {
             Progress::More
         } else {
@@ -205,9 +228,13 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// Time has passed: looks for buffers that the driver should have notified the device of.
     fn tick(&mut self, transport: &mut dyn Transport) {
-        if W::JUDGING {
-            for queue in self.queues.iter_mut().flatten() {
-                queue.tick(&mut self.witness);
+        for (index, queue) in (0..).zip(&mut self.queues) {
+            if let Some(queue) = queue {
+                queue.observe(Moment::Later, &self.ram, &mut self.witness);
+                if queue.tick(&mut self.witness) {
+                    self.work.queues |= 1 << index;
+                    self.work.kick = true;
+                }
             }
         }
         if self.live {
@@ -223,7 +250,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             let Some(queue) = queue else {
                 continue;
             };
-            let settled = queue.settle();
+            let settled = queue.settle(&mut self.witness);
             later |= settled.later;
             let made_use = [
                 (Latitude::OUT_OF_ORDER, settled.reordered),

@@ -2,6 +2,7 @@
 //! 1.0): when and in which order the driver sees what was used, and what the device asks about
 //! notifications.
 
+use stickler_conformance::Witness;
 use stickler_conformance::event::Element;
 use stickler_conformance::latitude::Draw;
 
@@ -26,6 +27,8 @@ pub struct QueueBehaviour {
     /// What the device asks about notifications changes with every buffer it takes; and fields that
     /// have no meaning with what was negotiated are written, too (§2.4.9.1).
     pub fickle_suppression: bool,
+    /// The device looks for buffers whenever it likes, also while it has asked to be notified.
+    pub unasked_looks: bool,
 }
 
 /// A queue's behaviour, and what has come of it so far.
@@ -144,8 +147,15 @@ impl BehaviourState {
 }
 
 impl Queue {
+    /// Whether the device does not wait for notifications that it has asked for.
+    #[inline(always)]
+    pub(super) fn looks_unasked(&self) -> bool {
+        let behaviour = self.behaviour.as_ref();
+        behaviour.is_some_and(|state| state.behaviour.unasked_looks)
+    }
+
     /// Shows the driver the used buffers that were held back long enough.
-    pub fn settle(&mut self) -> Settled {
+    pub fn settle<W: Witness>(&mut self, witness: &mut W) -> Settled {
         let mut settled = Settled::default();
         let Some(state) = &mut self.behaviour else {
             return settled;
@@ -166,13 +176,20 @@ impl Queue {
             } else {
                 state.held.len()
             };
-            for (id, len) in state.held.drain(..count) {
-                self.ring.put_used(id, len);
+            let rest = state.held.split_off(count);
+            let shown = std::mem::replace(&mut state.held, rest);
+            for (id, len) in &shown {
+                self.put_used(*id, *len, witness);
             }
             let interrupt = self.ring.publish();
-            settled.interrupt = state.put_off(interrupt);
-            settled.later = !state.held.is_empty();
+            if let Some(state) = &mut self.behaviour {
+                settled.interrupt = state.put_off(interrupt);
+                settled.later = !state.held.is_empty();
+            }
         }
+        let Some(state) = &self.behaviour else {
+            return settled;
+        };
         settled.interrupt |= settled.late;
         settled.later |= state.owed.is_some();
         settled
@@ -194,7 +211,7 @@ impl Queue {
 
     /// Returns a chain as [`add_used`](Self::add_used) does with the usual behaviour.
     #[cold]
-    pub(super) fn use_otherwise(&mut self, id: BufferId, len: u32) {
+    pub(super) fn use_otherwise<W: Witness>(&mut self, id: BufferId, len: u32, witness: &mut W) {
         let size = self.size();
         let Some(state) = &mut self.behaviour else {
             return;
@@ -205,7 +222,7 @@ impl Queue {
         if state.holds() {
             state.hold(id, len, size);
         } else {
-            self.ring.put_used(id, len);
+            self.put_used(id, len, witness);
         }
     }
 

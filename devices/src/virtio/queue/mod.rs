@@ -17,7 +17,7 @@ mod tests;
 
 use stickler_conformance::Witness;
 pub use stickler_conformance::event::BufferId;
-use stickler_conformance::event::{DataEvent, Element, QueueArea};
+use stickler_conformance::event::{DataEvent, Element, Moment, QueueArea};
 
 use crate::memory::GuestRam;
 use behaviour::BehaviourState;
@@ -119,7 +119,8 @@ impl Queue {
         self.ring.size()
     }
 
-    /// Takes the next available chain and tells the witness what was found. Chains that no device
+    /// Takes the next available chain and tells the witness what was found. A device that has asked to be
+    /// notified takes none before it has been. Chains that no device
     /// can act on (a loop, buffers outside memory, a table that cannot be walked) break the queue;
     /// those it can make sense of come through, whatever rules they break.
     ///
@@ -132,12 +133,14 @@ impl Queue {
         witness: &mut W,
     ) -> Result<Option<Chain<'_>>, Broken> {
         if !self.ring.has_known_buffers() {
+            if self.notification.waits() && !self.looks_unasked() {
+                return Ok(None);
+            }
             let found = self.ring.look(witness);
             if found == Ok(false) {
                 return Ok(None);
             }
-            // What the device asked for was to be notified of these.
-            self.notification.asked = false;
+            self.notification.looked();
             found?;
         }
         let id = self.ring.take_next();
@@ -152,14 +155,20 @@ impl Queue {
     /// [`publish`](Self::publish).
     #[inline]
     pub fn add_used<W: Witness>(&mut self, id: BufferId, len: u32, witness: &mut W) {
+        if self.behaviour.is_none() {
+            self.put_used(id, len, witness);
+        } else {
+            self.use_otherwise(id, len, witness);
+        }
+    }
+
+    /// Puts a chain into the used ring.
+    #[inline(always)]
+    fn put_used<W: Witness>(&mut self, id: BufferId, len: u32, witness: &mut W) {
         if W::JUDGING {
             self.ring.before_return(id, witness);
         }
-        if self.behaviour.is_none() {
-            self.ring.put_used(id, len);
-        } else {
-            self.use_otherwise(id, len);
-        }
+        self.ring.put_used(id, len);
         if W::JUDGING {
             witness.see(
                 &DataEvent::Returned {
@@ -193,31 +202,73 @@ impl Queue {
 
     #[inline]
     fn ask_for_notifications(&mut self, want: bool) -> bool {
+        // What it waits for it has asked for already, and asking again would look again. What the driver
+        // owes by now it cannot be spared.
+        let waits = self.notification.waits() && !self.looks_unasked();
+        if waits && (want || self.ring.has_new_buffers()) {
+            return false;
+        }
         let more = self.ring.ask_for_notifications(want);
-        self.notification.asked_for(want, self.ring.event_idx());
-        self.notification.asked = want && !more;
+        self.notification
+            .asked_for(want, more, self.ring.event_idx());
         more
+    }
+
+    /// The device goes live: buffers that the driver made available before are taken without a
+    /// notification; of later ones the device asks to be notified. Returns whether there are any.
+    #[must_use]
+    pub fn start(&mut self) -> bool {
+        if self.ring.has_new_buffers() || self.want_notifications(true) {
+            self.notification = NotificationState::populated_at_start();
+            return true;
+        }
+        false
+    }
+
+    /// The driver has notified the queue: the device may look, and tells what it had asked for.
+    pub fn notified<W: Witness>(&mut self, witness: &mut W) {
+        let (event_idx, new) = (self.ring.event_idx(), self.ring.has_new_buffers());
+        self.notification
+            .notified(self.index, event_idx, new, witness);
+    }
+
+    /// As [`notified`](Self::notified), while the device may not access memory.
+    pub fn notified_in_pause(&mut self) {
+        self.notification.looked();
+    }
+
+    /// Some time has passed, too long for a notification to be under way: where the device has asked
+    /// to be notified, and there is something to take now, tells so. Returns whether the device does not
+    /// wait for a notification any longer.
+    ///
+    /// What the device asked for has not changed since it looked last and found nothing, so a driver
+    /// that has made buffers available since then has seen it.
+    #[must_use]
+    pub fn tick<W: Witness>(&mut self, witness: &mut W) -> bool {
+        if let Some(ticks) = self.notification.tick_at_start() {
+            self.ring.tell_not_notified(0, true, ticks, witness);
+        }
+        if self.looks_unasked() {
+            return false;
+        }
+        let position = self.ring.taken_position();
+        let new = self.ring.available_position() != position;
+        if let Some(ticks) = self.notification.tick(new) {
+            self.ring.tell_not_notified(position, false, ticks, witness);
+            return !self.notification.waits();
+        }
+        false
     }
 
     // ---- For those who judge
 
-    /// The driver has notified the queue: tells what the device had asked for.
-    pub fn tell_notified<W: Witness>(&mut self, witness: &mut W) {
-        let (event_idx, new) = (self.ring.event_idx(), self.ring.has_new_buffers());
-        self.notification
-            .tell_notified(self.index, event_idx, new, witness);
-    }
-
-    /// Some time has passed, too long for a notification to be under way: where the device has asked
-    /// to be notified, and there is something to take now, tells so.
-    ///
-    /// What the device asked for has not changed since it looked last and found nothing, so a driver
-    /// that has made buffers available since then has seen it.
-    pub fn tick<W: Witness>(&mut self, witness: &mut W) {
-        if self.notification.asked && self.ring.has_new_buffers() {
-            self.notification.ticks = self.notification.ticks.saturating_add(1);
-            self.ring
-                .tell_not_notified(self.notification.ticks, witness);
+    /// Looks at all that the driver has done to the queue, and tells the witness of what is new: buffers
+    /// made available, also those that the device does not need yet, and what the driver has altered
+    /// that is in flight or the device's. The work is bounded; what is left over is told next time.
+    #[inline]
+    pub fn observe<W: Witness>(&mut self, moment: Moment, ram: &GuestRam, witness: &mut W) {
+        if W::JUDGING {
+            self.ring.observe(moment, ram, witness);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that the compiler sees through them: this is the path of every buffer.
 
 use stickler_conformance::Witness;
-use stickler_conformance::event::Element;
+use stickler_conformance::event::{Element, Moment};
 
 use super::split::SplitRing;
 use super::{Broken, BufferId, Chain, QueueConfig};
@@ -73,6 +73,14 @@ impl Ring {
         }
     }
 
+    /// How many buffers the device has taken so far, modulo 2^16.
+    #[inline(always)]
+    pub(super) fn taken_position(&self) -> u16 {
+        match self {
+            Ring::Split(ring) => ring.taken_position(),
+        }
+    }
+
     /// Takes the next of the known buffers.
     #[inline(always)]
     pub(super) fn take_next(&mut self) -> BufferId {
@@ -95,6 +103,15 @@ impl Ring {
     }
 
     // ---- Returning
+
+    /// Looks at all that the driver has done to the queue, and tells the witness of what is new: buffers
+    /// made available, and what was altered that is in flight or the device's. The work is bounded.
+    #[inline(always)]
+    pub(super) fn observe<W: Witness>(&mut self, moment: Moment, ram: &GuestRam, witness: &mut W) {
+        match self {
+            Ring::Split(ring) => ring.observe(moment, ram, witness),
+        }
+    }
 
     /// A buffer is about to be returned: tells the witness whether the driver has altered it meanwhile.
     #[inline(always)]
@@ -147,10 +164,25 @@ impl Ring {
         }
     }
 
-    /// Tells that the driver has not notified the device of new buffers for so many ticks.
-    pub(super) fn tell_not_notified<W: Witness>(&self, ticks: u32, witness: &mut W) {
+    /// How many buffers the driver has made available so far, modulo 2^16, as memory says now.
+    #[inline(always)]
+    pub(super) fn available_position(&self) -> u16 {
         match self {
-            Ring::Split(ring) => ring.tell_not_notified(ticks, witness),
+            Ring::Split(ring) => ring.available_position(),
+        }
+    }
+
+    /// Tells that the driver has not notified the device of new buffers from `position` on for so many
+    /// ticks; `at_start` if they are those that were available when the device went live.
+    pub(super) fn tell_not_notified<W: Witness>(
+        &self,
+        position: u16,
+        at_start: bool,
+        ticks: u32,
+        witness: &mut W,
+    ) {
+        match self {
+            Ring::Split(ring) => ring.tell_not_notified(position, at_start, ticks, witness),
         }
     }
 }

@@ -128,7 +128,7 @@ fn no_sequence_of_accesses_does_harm() {
     }
     // The accesses led everywhere, not only to where nothing happens.
     for kind in [
-        "Taken(Buffer",
+        "Exposed(Buffer",
         "Status(NeedsReset",
         "Pci(WindowAccessed",
         "Pci(IsrRead",

@@ -5,28 +5,30 @@
 //!
 //! * `rings`: the three parts in the guest's memory.
 //! * `walk`: how a descriptor chain is walked (§2.4.5).
-//! * `watch`: whether the driver alters what is in flight.
+//! * `exposure`: what is told of buffers from the moment they are made available.
+//! * `in_flight`: whether the driver alters buffers that are in flight.
 //! * `shadow`: whether the driver writes to the used ring.
 
+mod exposure;
+mod in_flight;
 mod rings;
 mod shadow;
 mod walk;
-mod watch;
 
 use std::sync::atomic::{Ordering, fence};
 
 use stickler_conformance::Witness;
 use stickler_conformance::event::{
-    AvailableRead, Buffer, BufferId, ChainEnd, DataEvent, Element, NotificationEvent, QueueArea,
+    BufferId, ChainEnd, Element, Moment, NotificationEvent, QueueArea,
 };
 use stickler_conformance::layout::desc;
 
 use super::{Broken, Chain, QueueConfig};
 use crate::memory::GuestRam;
+use exposure::ExposureState;
 use rings::MappedRings;
 use shadow::UsedRingShadow;
 pub(super) use walk::capacity as walk_capacity;
-use watch::ChainWatch;
 
 /// `flags` of the used ring: the device needs no notifications (§2.4.9).
 const USED_F_NO_NOTIFY: u16 = 1;
@@ -57,27 +59,29 @@ pub(super) struct SplitRing {
     /// The chain taken last; its capacity is that of the longest walk, so that taking one allocates
     /// nothing.
     elements: Vec<Element>,
-    /// Heads taken and not returned, a bit each. Kept only while someone judges.
-    in_flight: Vec<u64>,
-    /// One chain in flight, as it was taken. Kept only while someone judges.
-    watch: ChainWatch,
+    /// What those who judge have seen of the available ring, and the buffers in flight.
+    exposure: ExposureState,
     /// What the device last wrote to the used ring.
     shadow: UsedRingShadow,
 }
 
 impl SplitRing {
     pub(super) fn map(config: &QueueConfig, ram: &GuestRam) -> Option<Self> {
+        let rings = MappedRings::map(ram, config)?;
+        let mut shadow = UsedRingShadow::new(config.size);
+        // As the driver hands the ring over, it is the device's.
+        shadow.flags = Some(rings.used_flags());
+        shadow.idx = Some(rings.used_idx());
         Some(SplitRing {
             config: *config,
-            rings: MappedRings::map(ram, config)?,
+            rings,
             next_available: 0,
             available_idx: 0,
             next_used: 0,
             published: 0,
             elements: Vec::with_capacity(walk::capacity(config.size)),
-            in_flight: vec![0; usize::from(config.size).div_ceil(64)],
-            watch: ChainWatch::new(),
-            shadow: UsedRingShadow::default(),
+            exposure: ExposureState::new(config.size),
+            shadow,
         })
     }
 
@@ -113,27 +117,26 @@ impl SplitRing {
         self.rings.available_idx() != self.next_available
     }
 
+    #[inline(always)]
+    pub(super) fn taken_position(&self) -> u16 {
+        self.next_available
+    }
+
+    #[inline(always)]
+    pub(super) fn available_position(&self) -> u16 {
+        self.rings.available_idx()
+    }
+
     /// Looks at the available ring's `idx`.
     #[inline(always)]
     pub(super) fn look<W: Witness>(&mut self, witness: &mut W) -> Result<bool, Broken> {
-        let previous = self.available_idx;
         let idx = self.rings.available_idx();
-        if idx == previous {
+        if idx == self.available_idx {
             return Ok(false);
         }
         if W::JUDGING {
-            self.compare_used_ring(witness);
-            witness.see(
-                &DataEvent::AvailableRead(AvailableRead {
-                    queue: self.config.index,
-                    size: self.rings.size(),
-                    flags: self.rings.available_flags(),
-                    previous,
-                    idx,
-                    taken: self.next_available,
-                })
-                .into(),
-            );
+            self.compare_used_ring(Moment::Worked, witness);
+            self.sight(idx, witness);
         }
         // The driver cannot make more chains available than there are descriptors; if it seems to,
         // `idx` has gone backwards or is wild, and the entries below it have no meaning.
@@ -160,19 +163,7 @@ impl SplitRing {
     ) -> Result<Chain<'_>, Broken> {
         let walk = walk::walk(&self.rings, ram, head, &mut self.elements);
         if W::JUDGING {
-            let in_flight = self.set_in_flight(head);
-            witness.see(
-                &DataEvent::Taken(Buffer {
-                    queue: self.config.index,
-                    size: self.rings.size(),
-                    id: BufferId(head),
-                    elements: &self.elements,
-                    end: &walk.end,
-                    in_flight,
-                })
-                .into(),
-            );
-            self.watch.see(head, &self.elements);
+            self.tell_taken(head, &walk, witness);
         }
         if walk.end != ChainEnd::Complete {
             return Err(Broken);
@@ -193,31 +184,11 @@ impl SplitRing {
         })
     }
 
-    /// Notes that `head` is taken. Returns whether it was already.
-    #[inline(always)]
-    fn set_in_flight(&mut self, head: u16) -> bool {
-        match self.in_flight.get_mut(usize::from(head / 64)) {
-            Some(word) => {
-                let bit = 1 << (head % 64);
-                let taken = *word & bit != 0;
-                *word |= bit;
-                taken
-            }
-            // No descriptor of this table: told as HeadOutOfRange.
-            None => false,
-        }
-    }
-
     // ---- Returning (§2.4.8)
 
     #[inline(always)]
     pub(super) fn before_return<W: Witness>(&mut self, BufferId(head): BufferId, witness: &mut W) {
-        if self.watch.is_of(head) {
-            self.watch.compare(&self.rings, self.config.index, witness);
-        }
-        if let Some(word) = self.in_flight.get_mut(usize::from(head / 64)) {
-            *word &= !(1 << (head % 64));
-        }
+        self.tell_returned(head, witness);
     }
 
     pub(super) fn write_beyond(
@@ -249,6 +220,7 @@ impl SplitRing {
     pub(super) fn put_used(&mut self, BufferId(head): BufferId, len: u32) {
         self.rings
             .set_used_entry(self.next_used, u32::from(head), len);
+        self.shadow.put(self.next_used, u32::from(head), len);
         self.next_used = self.next_used.wrapping_add(1);
     }
 
@@ -300,16 +272,24 @@ impl SplitRing {
     pub(super) fn write_unused_fields(&mut self, value: u16) {
         if !self.config.event_idx {
             self.rings.set_avail_event(value);
+            self.shadow.avail_event = Some(value);
         }
     }
 
-    pub(super) fn tell_not_notified<W: Witness>(&self, ticks: u32, witness: &mut W) {
+    pub(super) fn tell_not_notified<W: Witness>(
+        &self,
+        position: u16,
+        at_start: bool,
+        ticks: u32,
+        witness: &mut W,
+    ) {
         witness.see(
             &NotificationEvent::Overdue {
                 queue: self.config.index,
                 event_idx: self.config.event_idx,
-                position: self.next_available,
+                position,
                 idx: self.rings.available_idx(),
+                at_start,
                 ticks,
             }
             .into(),

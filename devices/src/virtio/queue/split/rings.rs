@@ -14,7 +14,7 @@ use crate::virtio::queue::QueueConfig;
 
 /// One descriptor table entry (§2.4.5), in our byte order. virtio-queue's [`Descriptor`] has the same
 /// fields in the guest's byte order; this one is made from the two halves that are read at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SplitDescriptor {
     pub(super) addr: u64,
     pub(super) len: u32,
@@ -184,6 +184,22 @@ impl MappedRings {
         let second = unsafe { entry.add(1) };
         // SAFETY: as above.
         unsafe { second.write_volatile(len.to_le()) };
+    }
+
+    /// The used ring's entry for position `position`, modulo the queue size, as anybody may have written
+    /// it: `id` and `len`.
+    #[inline(always)]
+    pub(super) fn used_entry(&self, position: u16) -> (u32, u32) {
+        let word = 1 + 2 * usize::from(position & self.mask);
+        // SAFETY: the ring has a header and `mask + 1` entries of two words.
+        let entry = unsafe { self.used.add(word) };
+        // SAFETY: the entry's first word, aligned to 4.
+        let id = unsafe { entry.read_volatile() };
+        // SAFETY: the entry's second word.
+        let second = unsafe { entry.add(1) };
+        // SAFETY: as above.
+        let len = unsafe { second.read_volatile() };
+        (u32::from_le(id), u32::from_le(len))
     }
 
     /// Sets `idx` of the used ring; the entries written before are seen with it (§2.4.8.2).

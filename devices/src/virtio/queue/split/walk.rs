@@ -157,16 +157,9 @@ fn element(descriptor: SplitDescriptor, index: u16, indirect: bool) -> Element {
     }
 }
 
-/// An entry of the indirect table at `addr`, as it is now.
-pub(super) fn table_entry_at(ram: &GuestRam, addr: u64, index: u16) -> Option<SplitDescriptor> {
-    let offset = u64::from(index) * SplitDescriptor::LEN as u64;
-    let entry = ram.slice(addr.checked_add(offset)?, SplitDescriptor::LEN)?;
-    table_entry(&entry, 0)
-}
-
 /// An entry of an indirect table, which need not be aligned.
 #[inline(always)]
-fn table_entry(table: &VolatileSlice<'_>, index: u16) -> Option<SplitDescriptor> {
+pub(super) fn table_entry(table: &VolatileSlice<'_>, index: u16) -> Option<SplitDescriptor> {
     let offset = usize::from(index) * SplitDescriptor::LEN;
     let [addr, rest] = table.read_obj::<[u64; 2]>(offset).ok()?;
     Some(SplitDescriptor::from_halves(addr, rest))

@@ -42,11 +42,11 @@ fn held_buffers_are_shown_together_when_their_time_has_come() {
     }
     assert_eq!(shown(&driver), [0; 0]);
     assert!(queue.is_unsettled());
-    let mut settled = queue.settle();
+    let mut settled = queue.settle(&mut Unjudged);
     let mut times = 0;
     while settled.later {
         assert_eq!((settled.interrupt, shown(&driver).len()), (false, 0));
-        settled = queue.settle();
+        settled = queue.settle(&mut Unjudged);
         times += 1;
     }
     assert!((4..32).contains(&times), "{times}");
@@ -68,7 +68,7 @@ fn buffers_are_shown_one_by_one() {
         queue.add_used(BufferId(head), 16, &mut Unjudged);
     }
     for (count, later) in [(1, true), (2, true), (3, false)] {
-        let settled = queue.settle();
+        let settled = queue.settle(&mut Unjudged);
         assert!(settled.interrupt && settled.later == later);
         assert_eq!(shown(&driver), [2, 0, 1][..count]);
     }
@@ -84,10 +84,10 @@ fn an_interrupt_comes_late_but_once() {
         1,
     );
     queue.add_used(BufferId(0), 16, &mut Unjudged);
-    assert!(!queue.settle().interrupt);
+    assert!(!queue.settle(&mut Unjudged).interrupt);
     assert_eq!(shown(&driver), [0]);
     assert!(queue.owes_interrupt());
-    let late: Vec<bool> = (0..40).map(|_| queue.settle().late).collect();
+    let late: Vec<bool> = (0..40).map(|_| queue.settle(&mut Unjudged).late).collect();
     assert_eq!(late.iter().filter(|late| **late).count(), 1);
     assert!(!queue.owes_interrupt());
 }

@@ -2,12 +2,14 @@
 
 mod behaviour;
 mod chains;
+mod exposure;
 mod notifications;
 mod rings;
 
 use stickler_conformance::Tallies;
 use stickler_conformance::event::{
-    self, ChainEnd, ControlEvent, DataEvent, Element, NotificationEvent, SplitRingEvent,
+    self, BufferPart, ChainEnd, ControlEvent, DataEvent, DescriptorField, Element,
+    NotificationEvent, SplitRingEvent, UsedRingField,
 };
 use stickler_conformance::layout::desc::{INDIRECT, NEXT, WRITE};
 use stickler_conformance::{Event, Unjudged, Witness};
@@ -86,26 +88,24 @@ struct Seen {
     chains: Vec<(u16, Vec<Element>, ChainEnd, bool)>,
     available: Vec<event::AvailableRead>,
     used: Vec<(u16, u32)>,
-    compared: Vec<Option<u16>>,
+    altered: Vec<(BufferPart, u64, u64, Moment)>,
+    withdrawn: Vec<u16>,
     overdue: Vec<(u16, u32)>,
     notified: Vec<event::LiveNotification>,
-    used_altered: Vec<(&'static str, u16, u16)>,
+    used_altered: Vec<(UsedRingField, u32, u32)>,
 }
 
 impl Seen {
     fn data(&mut self, event: &DataEvent<'_>) {
         match event {
-            DataEvent::Taken(taken) => {
+            DataEvent::Exposed(taken) => {
                 let elements = taken.elements.to_vec();
                 self.chains
                     .push((taken.id.0, elements, *taken.end, taken.in_flight));
             }
             DataEvent::AvailableRead(read) => self.available.push(*read),
             DataEvent::Returned { id, len, .. } => self.used.push((id.0, *len)),
-            DataEvent::Compared { altered, .. } => self.compared.push(altered.map(|e| e.index)),
-            DataEvent::NetTransmit(_)
-            | DataEvent::NetReceiveBuffer { .. }
-            | DataEvent::BlockRequest(_) => {}
+            DataEvent::NetTransmit(_) | DataEvent::BlockRequest(_) => {}
         }
     }
 }
@@ -123,12 +123,18 @@ impl Witness for Seen {
                 NotificationEvent::Live(n) => self.notified.push(*n),
                 NotificationEvent::Sent { .. } => {}
             },
-            Event::Control(ControlEvent::SplitRing(SplitRingEvent::UsedRingAltered {
-                field,
-                written,
-                found,
-                ..
-            })) => self.used_altered.push((field.name(), *written, *found)),
+            Event::Control(ControlEvent::SplitRing(event)) => match event {
+                SplitRingEvent::UsedRingAltered {
+                    field,
+                    written,
+                    found,
+                    ..
+                } => self.used_altered.push((*field, *written, *found)),
+                SplitRingEvent::Withdrawn { id, .. } => self.withdrawn.push(id.0),
+                SplitRingEvent::BufferAltered(a) => {
+                    self.altered.push((a.part, a.exposed, a.found, a.moment));
+                }
+            },
             Event::Control(_) => {}
         }
     }

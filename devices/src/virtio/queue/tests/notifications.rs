@@ -89,32 +89,63 @@ fn asking(event_idx: bool) -> (Driver, Queue, Seen) {
 fn a_notification_that_does_not_come_is_told() {
     for event_idx in [false, true] {
         let (mut driver, mut queue, mut seen) = asking(event_idx);
-        queue.tick(&mut seen);
+        assert!(!queue.tick(&mut seen));
         assert_eq!(seen.overdue, []);
         driver.expose(0);
         driver.expose(0);
-        queue.tick(&mut seen);
-        queue.tick(&mut seen);
+        for _ in 0..2 {
+            assert!(!queue.tick(&mut seen));
+        }
         assert_eq!(seen.overdue, [(u16::MAX, 1), (u16::MAX, 2)]);
-        queue.tell_notified(&mut seen);
-        queue.tick(&mut seen);
+        queue.notified(&mut seen);
+        assert!(!queue.tick(&mut seen));
         assert_eq!(seen.overdue.len(), 2);
         assert!(seen.notified[0].asked);
     }
 }
 
 #[test]
-fn what_the_device_found_by_itself_needs_no_notification() {
+fn a_device_that_waits_does_not_find_buffers_by_itself() {
     for event_idx in [false, true] {
         let (mut driver, mut queue, mut seen) = asking(event_idx);
         driver.expose(0);
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_none());
+        assert!(!queue.want_notifications(true), "it does not look again");
+        queue.want_notifications(false);
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_none());
+        // The notification, or the end of its patience.
+        if event_idx {
+            queue.notified(&mut seen);
+        } else {
+            let waits = (0..6).filter(|_| !queue.tick(&mut seen)).count();
+            assert_eq!(waits, 5);
+        }
         assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
         // Of the next one the device has not asked to be notified.
         driver.expose(0);
-        queue.tick(&mut seen);
-        assert_eq!(seen.overdue, []);
-        queue.tell_notified(&mut seen);
-        assert!(!seen.notified[0].asked);
+        assert!(!queue.tick(&mut seen));
+        queue.notified(&mut seen);
+        assert!(!seen.notified.last().unwrap().asked);
+    }
+}
+
+#[test]
+fn what_was_there_when_the_device_went_live_is_owed_until_it_asks_for_none() {
+    for excused in [false, true] {
+        let (mut driver, mut seen) = (Driver::new(), Seen::default());
+        driver.descriptor(0, DATA, 16, 0, 0);
+        let mut queue = driver.queue(false);
+        assert!(!queue.start());
+        let mut queue = driver.queue(false);
+        driver.expose(0);
+        assert!(queue.start());
+        assert!(queue.pop(&driver.ram, &mut seen).unwrap().is_some());
+        queue.want_notifications(!excused);
+        assert!(!queue.tick(&mut seen));
+        let told = if excused { vec![] } else { vec![(0, 1)] };
+        assert_eq!(seen.overdue, told);
+        queue.notified(&mut seen);
+        assert_eq!(seen.notified[0].at_start, !excused);
     }
 }
 
@@ -124,16 +155,16 @@ fn who_needs_no_notifications_waits_for_none() {
         let (mut driver, mut queue, mut seen) = asking(event_idx);
         queue.want_notifications(false);
         driver.expose(0);
-        queue.tick(&mut seen);
-        queue.tell_notified(&mut seen);
-        queue.tell_notified(&mut seen);
+        assert!(!queue.tick(&mut seen));
+        queue.notified(&mut seen);
+        queue.notified(&mut seen);
         assert_eq!(seen.overdue, []);
         let since: Vec<_> = seen.notified.iter().map(|n| n.since).collect();
         assert_eq!(since, [1, 2]);
         assert_eq!(seen.notified[1].advised_against, !event_idx);
         // There is something by now: the device has not asked.
         assert!(queue.want_notifications(true));
-        queue.tell_notified(&mut seen);
+        queue.notified(&mut seen);
         assert_eq!(seen.notified[2].since, 1);
         assert!(!seen.notified[2].asked);
     }

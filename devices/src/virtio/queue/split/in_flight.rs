@@ -1,0 +1,314 @@
+//! Every buffer in flight as the driver made it available, to be compared with what is in the tables
+//! later: until it is returned the driver may not alter it (§3.3.1 of virtio 1.0).
+
+use stickler_conformance::event::{BufferPart, DescriptorField, Element};
+use stickler_conformance::layout::desc;
+
+use super::rings::{MappedRings, SplitDescriptor};
+use super::walk;
+
+/// Entries of indirect tables that are kept for one queue; of further tables only a hash is.
+const KEPT_ENTRIES: usize = 1 << 16;
+
+/// The buffers of one queue that are in flight.
+pub(super) struct InFlight {
+    /// A bit for each head that is in flight.
+    heads: Vec<u64>,
+    /// … and of these, a bit for each whose chain is compared: complete, and not found altered yet.
+    whole: Vec<u64>,
+    /// The descriptor table; an entry has a meaning while a chain in flight contains it.
+    table: Box<[SplitDescriptor]>,
+    /// The entries of the available ring, by position.
+    entries: Box<[u16]>,
+    /// The indirect tables, by head; empty until there is one.
+    tables: Vec<IndirectCopy>,
+    /// The number of entries in all of them.
+    kept: usize,
+    /// The word of `whole` at which the next round of comparisons begins.
+    cursor: usize,
+}
+
+/// An indirect table as it was.
+#[derive(Clone, Default)]
+struct IndirectCopy {
+    addr: u64,
+    /// The indices of its entries in the order of the chain.
+    indices: Vec<u16>,
+    /// These entries; none if only the hash is kept.
+    entries: Vec<SplitDescriptor>,
+    hash: u64,
+}
+
+/// What differs in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) part: BufferPart,
+    pub(super) exposed: u64,
+    pub(super) found: u64,
+}
+
+impl InFlight {
+    pub(super) fn new(size: u16) -> Self {
+        let size = usize::from(size);
+        InFlight {
+            heads: vec![0; size.div_ceil(64)],
+            whole: vec![0; size.div_ceil(64)],
+            table: vec![SplitDescriptor::default(); size].into_boxed_slice(),
+            entries: vec![0; size].into_boxed_slice(),
+            tables: Vec::new(),
+            kept: 0,
+            cursor: 0,
+        }
+    }
+
+    /// The available ring's entry for `position`, as it was when the buffer was made available.
+    #[inline(always)]
+    pub(super) fn entry(&self, position: u16) -> u16 {
+        let index = usize::from(position) & self.entries.len().wrapping_sub(1);
+        self.entries.get(index).copied().unwrap_or_default()
+    }
+
+    /// Keeps a chain that was made available at `position`. Returns whether its head was in flight.
+    #[inline(always)]
+    pub(super) fn keep(
+        &mut self,
+        position: u16,
+        head: u16,
+        elements: &[Element],
+        complete: bool,
+    ) -> bool {
+        let index = usize::from(position) & self.entries.len().wrapping_sub(1);
+        if let Some(entry) = self.entries.get_mut(index) {
+            *entry = head;
+        }
+        let Some(word) = self.heads.get_mut(usize::from(head / 64)) else {
+            // No descriptor of this table: told as HeadOutOfRange.
+            return false;
+        };
+        let bit = 1 << (head % 64);
+        if *word & bit != 0 {
+            return true;
+        }
+        *word |= bit;
+        if complete {
+            self.keep_whole(head, bit, elements);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn keep_whole(&mut self, head: u16, bit: u64, elements: &[Element]) {
+        if let Some(word) = self.whole.get_mut(usize::from(head / 64)) {
+            *word |= bit;
+        }
+        for (position, element) in elements.iter().enumerate() {
+            if let Some(slot) = self.table.get_mut(usize::from(element.index)) {
+                *slot = SplitDescriptor::of(element);
+            }
+            if element.flags & desc::INDIRECT != 0 {
+                let table = elements.get(position + 1..).unwrap_or_default();
+                self.keep_table(head, element.addr, table);
+                return;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn keep_table(&mut self, head: u16, addr: u64, table: &[Element]) {
+        if self.tables.is_empty() {
+            self.tables
+                .resize(self.table.len(), IndirectCopy::default());
+        }
+        let Some(copy) = self.tables.get_mut(usize::from(head)) else {
+            return;
+        };
+        self.kept -= copy.entries.len();
+        copy.addr = addr;
+        copy.entries.clear();
+        copy.indices.clear();
+        copy.indices.extend(table.iter().map(|e| e.index));
+        if self.kept + table.len() <= KEPT_ENTRIES {
+            copy.entries.extend(table.iter().map(SplitDescriptor::of));
+            self.kept += table.len();
+        } else {
+            copy.hash = hash(table.iter().map(SplitDescriptor::of));
+        }
+    }
+
+    /// The buffer is in flight no more.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, head: u16) {
+        let mask = !(1 << (head % 64));
+        for words in [&mut self.heads, &mut self.whole] {
+            if let Some(word) = words.get_mut(usize::from(head / 64)) {
+                *word &= mask;
+            }
+        }
+    }
+
+    /// Compares the chain of `head` with what is in the tables now. What differs is returned once, and the
+    /// chain not compared any more.
+    #[inline(always)]
+    pub(super) fn compare(&mut self, rings: &MappedRings, head: u16) -> Option<Difference> {
+        let word = self.whole.get(usize::from(head / 64)).copied();
+        if word.unwrap_or(0) & 1 << (head % 64) == 0 {
+            return None;
+        }
+        let (difference, _) = self.compare_whole(rings, head);
+        if difference.is_some()
+            && let Some(word) = self.whole.get_mut(usize::from(head / 64))
+        {
+            *word &= !(1 << (head % 64));
+        }
+        difference
+    }
+
+    /// Compares the chains in flight, one after the other, from where the last call ended, until about
+    /// `budget` descriptors have been compared.
+    pub(super) fn compare_round(
+        &mut self,
+        rings: &MappedRings,
+        budget: usize,
+        mut differs: impl FnMut(u16, Difference),
+    ) {
+        let mut left = budget;
+        let words = self.whole.len();
+        for _ in 0..words {
+            let word = self.cursor % words;
+            let mut bits = self.whole.get(word).copied().unwrap_or(0);
+            while bits != 0 {
+                let head = (word * 64) as u16 + bits.trailing_zeros() as u16;
+                bits &= bits - 1;
+                let (difference, compared) = self.compare_whole(rings, head);
+                left = left.saturating_sub(compared);
+                if let Some(difference) = difference {
+                    if let Some(word) = self.whole.get_mut(word) {
+                        *word &= !(1 << (head % 64));
+                    }
+                    differs(head, difference);
+                }
+            }
+            self.cursor = (word + 1) % words;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Returns what differs, and how many descriptors were compared.
+    #[inline(always)]
+    fn compare_whole(&self, rings: &MappedRings, head: u16) -> (Option<Difference>, usize) {
+        let mut index = head;
+        for compared in 1..=self.table.len() {
+            let Some(then) = self.table.get(usize::from(index)) else {
+                return (None, compared);
+            };
+            let now = rings.descriptor(index);
+            if !then.means_the_same(now) {
+                let difference = then.difference(now);
+                let difference = difference.map(|(field, exposed, found)| Difference {
+                    part: BufferPart::Descriptor(index, field),
+                    exposed,
+                    found,
+                });
+                return (difference, compared);
+            }
+            if then.flags & desc::INDIRECT != 0 {
+                let (difference, more) = self.compare_table(rings, head);
+                return (difference, compared + more);
+            }
+            if then.flags & desc::NEXT == 0 {
+                return (None, compared);
+            }
+            index = then.next;
+        }
+        (None, self.table.len())
+    }
+
+    #[inline(never)]
+    fn compare_table(&self, rings: &MappedRings, head: u16) -> (Option<Difference>, usize) {
+        let Some(copy) = self.tables.get(usize::from(head)) else {
+            return (None, 0);
+        };
+        let count = copy.indices.len();
+        let entries = copy
+            .indices
+            .iter()
+            .max()
+            .map_or(0, |last| usize::from(*last) + 1);
+        // Where memory is gone, there is nothing to compare.
+        let table = rings.ram().slice(copy.addr, entries * SplitDescriptor::LEN);
+        let Some(table) = table else {
+            return (None, count);
+        };
+        let now = |index: &u16| walk::table_entry(&table, *index).unwrap_or_default();
+        if copy.entries.is_empty() {
+            let found = hash(copy.indices.iter().map(now));
+            let difference = (found != copy.hash).then_some(Difference {
+                part: BufferPart::IndirectTable,
+                exposed: copy.hash,
+                found,
+            });
+            return (difference, count);
+        }
+        for (index, then) in copy.indices.iter().zip(&copy.entries) {
+            if let Some((field, exposed, found)) = then.difference(now(index)) {
+                let part = BufferPart::IndirectDescriptor(*index, field);
+                let difference = Difference {
+                    part,
+                    exposed,
+                    found,
+                };
+                return (Some(difference), count);
+            }
+        }
+        (None, count)
+    }
+}
+
+/// A hash of descriptors, without what has no meaning in them.
+fn hash(descriptors: impl Iterator<Item = SplitDescriptor>) -> u64 {
+    // The multiplier of FNV-1a; a driver does not choose its tables to collide.
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let add = |hash: u64, value: u64| (hash ^ value).wrapping_mul(PRIME).rotate_left(23);
+    descriptors.fold(0xcbf2_9ce4_8422_2325, |hash, d| {
+        let next = if d.flags & desc::NEXT != 0 { d.next } else { 0 };
+        let rest = u64::from(d.len) | u64::from(d.flags) << 32 | u64::from(next) << 48;
+        add(add(hash, d.addr), rest)
+    })
+}
+
+impl SplitDescriptor {
+    #[inline(always)]
+    fn of(element: &Element) -> Self {
+        SplitDescriptor {
+            addr: element.addr,
+            len: element.len,
+            flags: element.flags,
+            next: element.next,
+        }
+    }
+
+    /// Whether `now` says the same: next has no meaning without NEXT.
+    #[inline(always)]
+    fn means_the_same(self, now: SplitDescriptor) -> bool {
+        (self.addr == now.addr)
+            & (self.len == now.len)
+            & (self.flags == now.flags)
+            & ((self.flags & desc::NEXT == 0) | (self.next == now.next))
+    }
+
+    /// The first field that differs in `now`: as it was, as it is.
+    fn difference(self, now: SplitDescriptor) -> Option<(DescriptorField, u64, u64)> {
+        let goes_on = self.flags & desc::NEXT != 0;
+        let fields = [
+            (DescriptorField::Addr, self.addr, now.addr),
+            (DescriptorField::Len, self.len.into(), now.len.into()),
+            (DescriptorField::Flags, self.flags.into(), now.flags.into()),
+            (DescriptorField::Next, self.next.into(), now.next.into()),
+        ];
+        fields
+            .into_iter()
+            .find(|(field, then, now)| then != now && (goes_on || *field != DescriptorField::Next))
+    }
+}
