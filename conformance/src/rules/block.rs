@@ -45,6 +45,12 @@ requirements! {
         "sector of a flush is 0.";
     FLUSH_DATA = "block.flush.no-data", Driver ShouldNot ["5.2.6.1-4"], Asserted,
         "A flush has no data.";
+    WRITE_RO = "block.request.write-read-only", Driver ShouldNot ["5.2.3", "5.2.6"], Asserted,
+        "No write is sent to a disk that is read-only.",
+        readings [
+            "may-fail": "A write may be sent, and fails.",
+            "not-sent": "A driver that can see VIRTIO_BLK_F_RO sends none.",
+        ];
     FLUSH_NEGOTIATED = "block.flush.negotiated", Driver ShouldNot ["5.2.3"], Asserted,
         "Flushes are sent only with VIRTIO_BLK_F_FLUSH.";
     BLOCK_READ_ONLY = "block.config.read-only", Driver ShouldNot ["5.2.4", "5.2.5"], Asserted,
@@ -109,6 +115,12 @@ fn judge(request: &BlockRequest, session: &Session, verdicts: &mut Verdicts) {
     verdicts.check(TYPE, known, queue, || {
         format!("a request of type {}", header.kind)
     });
+    if session.offered & block::RO != 0 {
+        let reads = header.kind != kind::OUT;
+        verdicts.check_by(WRITE_RO, [true, reads], queue, || {
+            format!("a write at sector {} of a read-only disk", header.sector)
+        });
+    }
     let zero = header.reserved == 0;
     verdicts.check_by(RESERVED, [true, zero], queue, || {
         format!("a request with {:#x} in reserved", header.reserved)

@@ -64,6 +64,12 @@ requirements! {
         "An indirect table is in the guest's memory.";
     INDIRECT_TABLE_NEXT = "indirect.next.in-table", Driver Must ["2.4.5.3"], Asserted,
         "next of a descriptor in an indirect table is an index in that table.";
+    NOT_EMPTY = "chain.descriptor.not-empty", Driver ShouldNot ["2.4.5"], Asserted,
+        "A descriptor describes a buffer, of at least one byte.",
+        readings [
+            "any": "A descriptor may describe no bytes.",
+            "not-empty": "len of a descriptor is not 0.",
+        ];
     OVER_RINGS = "chain.buffer.apart-from-rings", Driver MustNot ["2.4.6", "2.4.8"], Asserted,
         "A device-writable buffer does not overlap the parts of its own queue: descriptor table, available ring, used ring.";
     UNALTERED = "chain.unaltered", Driver MustNot ["3.3.1-1", "3.3.1-3"], Asserted,
@@ -86,7 +92,8 @@ advice! {
 }
 
 /// The requirements that every chain satisfies which breaks no rule.
-static CHAIN: [Req; 8] = [
+static CHAIN: [Req; 9] = [
+    NOT_EMPTY,
     HEAD,
     HEAD_FREE,
     DESCRIPTOR_FREE,
@@ -157,6 +164,8 @@ struct Shape {
     occupied: bool,
     /// A buffer may overlap the parts of the queue.
     near_rings: bool,
+    /// A descriptor describes no bytes.
+    empty: bool,
     /// All flags ORed.
     flags: u16,
     /// Bytes in all buffers.
@@ -181,9 +190,11 @@ impl BufferRules {
             shape.total += u64::from(element.len);
             shape.directions.add(element.flags);
             shape.near_rings |= rings.is_near(element);
+            shape.empty |= element.len == 0;
         }
         let plain = matches!(chain.end, ChainEnd::Complete)
             & !chain.in_flight
+            & !shape.empty
             & !shape.directions.disordered()
             & (shape.flags & !(desc::NEXT | desc::WRITE) == 0)
             & (shape.direct <= MANY.min(chain.size.into()))
@@ -231,6 +242,7 @@ impl BufferRules {
         let right = *chain.end == ChainEnd::Complete
             && !chain.in_flight
             && !shape.occupied
+            && !shape.empty
             && !shape.directions.disordered()
             && shape.flags & !DEFINED == 0
             && shape.total <= MAX_TOTAL
@@ -365,6 +377,7 @@ impl Shape {
         // A descriptor that refers to a table is no buffer, and its WRITE is ignored (§2.4.5.3.2).
         if element.flags & desc::INDIRECT == 0 {
             self.directions.add(element.flags);
+            self.empty |= element.len == 0;
             self.total += u64::from(element.len);
             self.direct += usize::from(!element.indirect);
         }

@@ -228,6 +228,31 @@ const CASES: &[Ambiguity] = &[
         elements.extend(table);
         p.expose(0, &elements, ChainEnd::Complete);
     }),
+    read("pci.window.target", Entropy, &[true, false], |p| {
+        for length in [4, 0] {
+            p.see(PciEvent::WindowAccessed {
+                write: false,
+                bar: 4,
+                offset: 0x14,
+                length,
+                target: Some(Common),
+                bytes: 4,
+            });
+        }
+    }),
+    read("chain.descriptor.not-empty", Block, &[true, false], |p| {
+        p.boot();
+        p.exchange(0, &[r(16), r(0), w(1)]);
+    }),
+    read(
+        "block.request.write-read-only",
+        Block,
+        &[true, false],
+        |p| {
+            p.boot_with(p.offered | block::RO);
+            p.request(1, 0, 512, 0);
+        },
+    ),
     read("block.request.reserved", Block, &[true, false], |p| {
         p.boot();
         let mut request = request(0, 0, 0, 512);
@@ -405,8 +430,10 @@ fn counts_of_several_devices_are_added_by_reading() {
 }
 
 /// Requirements whose lenient reading no driver can violate.
-pub(crate) fn free_by_lenience() -> [&'static str; 4] {
+pub(crate) fn free_by_lenience() -> [&'static str; 6] {
     [
+        "chain.descriptor.not-empty",
+        "block.request.write-read-only",
         "features.configuration-read",
         "net.link.assumed",
         "block.request.reserved",

@@ -31,6 +31,9 @@ pub(super) fn chain(chain: &Buffer<'_>, shape: &Shape, session: &Session, verdic
     verdicts.check(ORDER, !shape.directions.disordered(), queue, || {
         format!("chain {head} has a device-readable buffer after a device-writable one")
     });
+    verdicts.check_by(NOT_EMPTY, [true, !shape.empty], queue, || {
+        format!("chain {head} has a descriptor whose len is 0")
+    });
     verdicts.check(TOTAL, shape.total <= MAX_TOTAL, queue, || {
         format!("the buffers of chain {head} have {} bytes", shape.total)
     });

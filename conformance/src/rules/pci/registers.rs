@@ -26,7 +26,11 @@ requirements! {
             "written": "The value written to offset is a multiple of the current length.",
         ];
     WINDOW_TARGET = "pci.window.target", Driver MustNot ["4.1.4.7.2-2"], Asserted,
-        "An access through the PCI configuration access capability is within a structure that another capability presents.";
+        "An access through the PCI configuration access capability is within a structure that another capability presents.",
+        readings [
+            "by-length": "A read of pci_cfg_data while cap.length is 0 is no access.",
+            "once-used": "A driver that has used the capability does not touch pci_cfg_data while it addresses nothing.",
+        ];
     WINDOW_WHOLE = "pci.window.whole", Driver Should ["4.1.4.7"], Asserted,
         "A write through the PCI configuration access capability writes all of its bytes in one access.";
     DEVICE_FEATURE = "common.device-feature.read-only", Driver MustNot ["4.1.4.3.2-1"], Asserted,
@@ -124,6 +128,8 @@ pub(crate) struct PciRegisterRules {
     vectors: bool,
     /// ISR status has been read for a queue's interrupt.
     isr_read: bool,
+    /// The driver has accessed something through the PCI configuration access capability.
+    window_used: bool,
 }
 
 impl PciRegisterRules {
@@ -203,7 +209,12 @@ impl PciRegisterRules {
                 write: false,
                 length: 0,
                 ..
-            } => {}
+            } => {
+                let used = self.window_used.then_some(false);
+                verdicts.check_by(WINDOW_TARGET, [None, used], None, || {
+                    "pci_cfg_data read while cap.length is 0".to_owned()
+                });
+            }
             PciEvent::WindowAccessed {
                 write,
                 bar,
@@ -218,10 +229,11 @@ impl PciRegisterRules {
                     )
                 };
                 if verdicts.check(WINDOW_LENGTH, matches!(length, 1 | 2 | 4), None, says) {
+                    self.window_used = true;
                     let aligned = offset.is_multiple_of(length);
                     verdicts.check_by(WINDOW_ALIGNED, [aligned, aligned], None, says);
                     let inside = target.is_some_and(|t| t != Structure::PciCfg);
-                    verdicts.check(WINDOW_TARGET, inside, None, || {
+                    verdicts.check_by(WINDOW_TARGET, [inside, inside], None, || {
                         format!("{}: there is no structure at this place", says())
                     });
                     // Each write of a part writes all bytes, the others with their old values.
