@@ -2,7 +2,8 @@
 
 use crate::event::Event;
 use crate::finding::{DeviceId, Finding, Recorder};
-use crate::requirement::{MAX_READINGS, Req, Strictness};
+use crate::readings::Readings;
+use crate::requirement::{MAX_READINGS, Req};
 use crate::rules::Chapters;
 use crate::session::Session;
 use crate::tally::Tallies;
@@ -128,7 +129,8 @@ impl Verdicts {
         debug_assert_eq!(N, requirement.requirement().readings.len(), "{requirement}");
         let by = by.map(Into::into);
         self.tallies.add_by(requirement, by);
-        let ok = by[self.tallies.strictness().pick(N)].unwrap_or(true);
+        let judged = self.tallies.pick(requirement);
+        let ok = judged.and_then(|reading| by[reading]).unwrap_or(true);
         if !ok {
             self.record(requirement, queue, message);
         }
@@ -166,11 +168,11 @@ impl Judge {
         self
     }
 
-    /// Judges by the requirements of `version`, and by the readings that `strictness` selects. Must be
+    /// Judges by the requirements of `version`, and by these readings. Must be
     /// called before the first event.
     #[must_use]
-    pub fn by(mut self, version: Version, strictness: Strictness) -> Self {
-        self.verdicts.tallies = Tallies::new(version, strictness);
+    pub fn by(mut self, version: Version, readings: impl Into<Readings>) -> Self {
+        self.verdicts.tallies = Tallies::new(version, readings.into());
         self
     }
 }

@@ -80,6 +80,9 @@ pub enum How {
     },
     /// No device can observe it, for this reason.
     Unobservable(&'static str),
+    /// It is no requirement of the specification: somebody proposes it, in this place. What drivers do is
+    /// counted for each of its readings, and judged only if asked for.
+    Proposed(&'static str),
 }
 
 impl How {
@@ -90,6 +93,7 @@ impl How {
             How::Provoked(_) => "provoked",
             How::Built { .. } => "built",
             How::Unobservable(_) => "unobservable",
+            How::Proposed(_) => "proposed",
         }
     }
 }
@@ -116,6 +120,9 @@ pub enum Strictness {
 }
 
 impl Strictness {
+    /// All of them.
+    pub const ALL: [Strictness; 2] = [Strictness::Lenient, Strictness::Strict];
+
     /// As reports spell it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -281,7 +288,7 @@ macro_rules! requirements {
         /// This chapter's requirements, in the order of their indices.
         pub(crate) static REQUIREMENTS: &[$crate::requirement::Requirement] = {
             #[allow(unused_imports)]
-            use $crate::requirement::{Edition, How::{Asserted, Provoked, Unobservable}, Level};
+            use $crate::requirement::{Edition, How::{Asserted, Proposed, Provoked, Unobservable}, Level};
             #[allow(unused_imports)]
             use $crate::{latitude::Latitude, version::Version};
             &[

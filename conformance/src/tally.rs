@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
+use crate::readings::Readings;
 use crate::requirement::{How, MAX_READINGS, Req, Strictness};
 use crate::version::Version;
 
@@ -28,6 +29,8 @@ pub enum Outcome {
     NotExercised,
     /// No device can observe it.
     Unobservable,
+    /// It is proposed, not required: what the driver did is counted, and not judged.
+    Observed,
 }
 
 impl Outcome {
@@ -38,6 +41,7 @@ impl Outcome {
             Outcome::Violated => "violated",
             Outcome::NotExercised => "not-exercised",
             Outcome::Unobservable => "unobservable",
+            Outcome::Observed => "observed",
         }
     }
 }
@@ -71,7 +75,9 @@ impl Tally {
 #[derive(Clone, Debug)]
 pub struct Tallies {
     version: Version,
-    strictness: Strictness,
+    readings: Readings,
+    /// [`Readings::pick`] of each, by catalogue index.
+    picks: Box<[Option<u8>; catalogue::LEN]>,
     /// The counts that apply to every reading, by catalogue index.
     common: Box<[Tally; catalogue::LEN]>,
     /// The additional counts of each reading.
@@ -80,17 +86,22 @@ pub struct Tallies {
 
 impl Default for Tallies {
     fn default() -> Self {
-        Tallies::new(Version::default(), Strictness::default())
+        Tallies::new(Version::default(), Strictness::default().into())
     }
 }
 
 impl Tallies {
     /// Empty counts. The requirements are those of `version`; those with several readings are judged as
-    /// `strictness` says.
-    pub fn new(version: Version, strictness: Strictness) -> Self {
+    /// `readings` say.
+    pub fn new(version: Version, readings: Readings) -> Self {
+        let mut picks = Box::new([None; catalogue::LEN]);
+        for (pick, (req, _)) in picks.iter_mut().zip(catalogue::iter()) {
+            *pick = readings.pick(req).and_then(|index| index.try_into().ok());
+        }
         Tallies {
             version,
-            strictness,
+            readings,
+            picks,
             common: Box::new([Tally::default(); catalogue::LEN]),
             by_reading: Box::new([[Tally::default(); MAX_READINGS]; catalogue::LEN]),
         }
@@ -101,15 +112,23 @@ impl Tallies {
         self.version
     }
 
-    /// The reading by which requirements with several readings are judged.
-    pub fn strictness(&self) -> Strictness {
-        self.strictness
+    /// The readings by which requirements with several readings are judged.
+    pub fn readings(&self) -> &Readings {
+        &self.readings
     }
 
-    /// The tally of one requirement, by the reading by which it is judged.
+    /// The index of the reading by which `requirement` is judged; `None` if it is not judged.
+    #[inline(always)]
+    pub(crate) fn pick(&self, requirement: Req) -> Option<usize> {
+        self.picks[requirement.index()].map(usize::from)
+    }
+
+    /// The tally of one requirement, by the reading by which it is judged; empty, if it is not.
     pub fn get(&self, requirement: Req) -> Tally {
-        let readings = requirement.requirement().readings.len();
-        self.reading(requirement, self.strictness.pick(readings))
+        let pick = self.pick(requirement);
+        pick.map_or(Tally::default(), |reading| {
+            self.reading(requirement, reading)
+        })
     }
 
     /// The tally of one requirement, by its reading with this index.
@@ -123,6 +142,10 @@ impl Tallies {
 
     /// The outcome of one requirement.
     pub fn outcome(&self, requirement: Req) -> Outcome {
+        let counted = |reading| self.reading(requirement, reading) != Tally::default();
+        if self.pick(requirement).is_none() && (0..MAX_READINGS).any(counted) {
+            return Outcome::Observed;
+        }
         self.get(requirement).outcome(requirement)
     }
 

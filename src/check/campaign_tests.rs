@@ -3,8 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{Latitude, Version};
+use stickler_conformance::{Latitude, Readings, Version};
 
 use super::*;
 use crate::check::guest::{GuestImage, Load};
@@ -58,7 +57,7 @@ fn empty() -> CheckReport {
         file: "vmlinuz".to_owned(),
         release: None,
     };
-    CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel, 1)
+    CheckReport::new(Version::V1_0, &Readings::default(), Deny::Must, kernel, 1)
 }
 
 /// The plain device and some seeds.

@@ -1,7 +1,6 @@
 use std::cell::Cell;
 
 use stickler_conformance::Version;
-use stickler_conformance::requirement::Strictness;
 
 use super::*;
 use crate::report::json::{ReportedDropped, ReportedEnd, ReportedLatitudes};
@@ -10,7 +9,8 @@ fn report(end: EndKind) -> RunReport {
     RunReport {
         stickler: String::new(),
         spec: Version::V1_0,
-        reading: Strictness::Lenient,
+        reading: "lenient".to_owned(),
+        proposals: Vec::new(),
         latitude: ReportedLatitudes {
             choice: "none".to_owned(),
             seed: None,

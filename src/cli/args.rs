@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stickler_conformance::Readings;
 use stickler_conformance::latitude::{Latitude, Word};
-use stickler_conformance::requirement::Strictness;
 
+use super::failure::Failure;
 use super::values::{self, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
@@ -300,14 +301,35 @@ pub struct Judging {
 
     /// How to judge where the specification can be read in several ways
     ///
-    /// The report always shows for every reading whether the drivers satisfied it.
-    /// `stickler requirements NAME` shows the readings of a requirement.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = ReadingName::Lenient)]
-    pub reading: ReadingName,
+    /// 'lenient' by the most lenient reading of each requirement: an ambiguity is no violation. 'strict' by
+    /// the strictest. NAME=READING chooses the reading of one requirement. Several are separated by commas:
+    /// strict,status.sequence.driver=together. The report always shows for every reading whether the
+    /// drivers satisfied it. `stickler requirements NAME` shows the readings of a requirement.
+    #[arg(long, value_name = "HOW", default_value = "lenient")]
+    pub reading: Readings,
+
+    /// Judge proposals to the specification as if they were adopted
+    ///
+    /// A proposal is no requirement: drivers are observed, and judged only if asked for here.
+    /// `stickler requirements --how proposed` lists the proposals.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub propose: Vec<String>,
 
     /// Which violations make a run fail (exit code 1)
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Deny::Must)]
     pub deny: Deny,
+}
+
+impl Judging {
+    /// By which readings drivers are judged, and which proposals are.
+    ///
+    /// # Errors
+    /// A proposal is none.
+    pub fn readings(&self) -> Result<Readings, Failure> {
+        let add = |readings: Readings, name: &String| readings.propose(name);
+        let readings = self.propose.iter().try_fold(self.reading.clone(), add);
+        readings.map_err(|error| Failure::Input(format!("--propose: {error}")))
+    }
 }
 
 /// `--on-violation`.
@@ -317,24 +339,6 @@ pub enum OnViolation {
     Report,
     /// End the guest at the first violation that --deny names (with --deny none: at any violation)
     Stop,
-}
-
-/// `--reading`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReadingName {
-    /// By the most lenient reading: an ambiguity is no violation
-    Lenient,
-    /// By the strictest reading
-    Strict,
-}
-
-impl From<ReadingName> for Strictness {
-    fn from(name: ReadingName) -> Strictness {
-        match name {
-            ReadingName::Lenient => Strictness::Lenient,
-            ReadingName::Strict => Strictness::Strict,
-        }
-    }
 }
 
 /// `stickler requirements`.
@@ -417,6 +421,8 @@ pub enum HowName {
     Built,
     /// No device can see it
     Unobservable,
+    /// It is no requirement yet: somebody proposes it
+    Proposed,
 }
 
 /// `--format`.

@@ -160,6 +160,7 @@ pub struct MergeOptions {
 /// Runs a kernel many times and reports on all of them together.
 pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
+    let readings = options.judging.readings()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
@@ -190,7 +191,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     let planned = plan(&options.latitude, seeds);
     let mut report = CheckReport::new(
         Version::default(),
-        options.judging.reading.into(),
+        &readings,
         options.judging.deny,
         CheckedKernel {
             file: options.kernel.display().to_string(),
@@ -243,10 +244,13 @@ fn setting(
     for (option, value) in [
         ("--memory", options.memory.to_string()),
         ("--cpus", options.cpus.to_string()),
-        ("--reading", spelled(options.judging.reading)),
+        ("--reading", options.judging.reading.to_string()),
         ("--deny", spelled(options.judging.deny)),
     ] {
         arguments.extend([option.into(), value.into()]);
+    }
+    for name in &options.judging.propose {
+        arguments.extend(["--propose".into(), name.into()]);
     }
     Ok(Setting {
         program,

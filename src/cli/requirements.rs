@@ -65,6 +65,7 @@ fn is_wanted(requirement: &Requirement, options: &RequirementsOptions) -> bool {
                 | (HowName::Provoked, How::Provoked(_))
                 | (HowName::Built, How::Built { .. })
                 | (HowName::Unobservable, How::Unobservable(_))
+                | (HowName::Proposed, How::Proposed(_))
         )
     });
     spec && role && how
@@ -147,6 +148,10 @@ fn how(r: &Requirement) -> String {
             "built: stickler's devices keep it, and a test of stickler shows it.".to_owned()
         }
         How::Unobservable(why) => format!("unobservable: {why}."),
+        How::Proposed(place) => format!(
+            "proposed: {place} proposes it. It is no requirement of the specification: what drivers do is counted, and judged only with --propose {}.",
+            r.name
+        ),
     }
 }
 
@@ -154,7 +159,7 @@ fn how(r: &Requirement) -> String {
 fn choice(r: &Requirement) -> Option<&'static str> {
     match r.how {
         How::Built { choice } => choice,
-        How::Asserted | How::Provoked(_) | How::Unobservable(_) => None,
+        How::Asserted | How::Provoked(_) | How::Unobservable(_) | How::Proposed(_) => None,
     }
 }
 

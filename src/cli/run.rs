@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stickler_conformance::latitude;
-use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{Judge, Latitudes, Tallies, Version};
+use stickler_conformance::{Judge, Latitudes, Readings, Tallies, Version};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
@@ -40,6 +39,7 @@ const CONSOLES: usize = 1;
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
+    let readings = options.judging.readings()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
     if let Some(initrd) = &options.initrd {
@@ -53,7 +53,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
     let console = console(&options, terminal, &machine)?;
     let judged = Judged {
-        reading: options.judging.reading.into(),
+        readings: readings.clone(),
         processors: options.cpus.into(),
     };
     let served = devices.plug(console, &mut machine, &journal, judged)?;
@@ -81,7 +81,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         Err(error) => RunEnd::Error(error.to_string()),
     };
 
-    let mut tallies = Tallies::new(Version::default(), options.judging.reading.into());
+    let mut tallies = Tallies::new(Version::default(), readings);
     for device in &served {
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
@@ -266,9 +266,8 @@ fn nets_of(asked: &[NetSpec]) -> Result<Vec<NetSpec>, Failure> {
 }
 
 /// How drivers are judged.
-#[derive(Clone, Copy)]
 struct Judged {
-    reading: Strictness,
+    readings: Readings,
     /// The guest's processors.
     processors: u16,
 }
@@ -301,7 +300,7 @@ impl Slots<'_> {
             &self.options,
             |id, offered| {
                 Judge::new(id, offered, self.journal.recorder())
-                    .by(Version::default(), self.judged.reading)
+                    .by(Version::default(), self.judged.readings.clone())
                     .on_processors(self.judged.processors)
             },
         )

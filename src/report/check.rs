@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::requirement::{Level, Strictness};
+use stickler_conformance::Readings;
+use stickler_conformance::requirement::Level;
 use stickler_conformance::{Outcome, Tally, Version, catalogue};
 
 use super::json::{
@@ -25,9 +26,15 @@ pub struct CheckReport {
     pub stickler: String,
     /// Version of the virtio specification by which the runs were judged.
     pub spec: Version,
-    /// By which readings the runs were judged, where the specification can be read in several ways:
-    /// by the first of each requirement (lenient) or by the last (strict).
-    pub reading: Strictness,
+    /// By which readings the runs were judged, where the specification can be read in several ways: by the first of
+    /// each requirement (lenient) or by the last (strict), and by those that were chosen one by one. The
+    /// value for --reading.
+    #[schemars(regex(pattern = schema::READINGS))]
+    pub reading: String,
+    /// The proposals that were judged as if they were adopted. Absent if there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = schema::REQUIREMENT)), extend("uniqueItems" = true))]
+    pub proposals: Vec<String>,
     /// Which violations make a run fail.
     pub deny: Deny,
     /// The kernel of the guests.
@@ -245,7 +252,7 @@ impl CheckReport {
     /// A report without runs.
     pub fn new(
         spec: Version,
-        reading: Strictness,
+        readings: &Readings,
         deny: Deny,
         kernel: CheckedKernel,
         planned: usize,
@@ -253,7 +260,8 @@ impl CheckReport {
         CheckReport {
             stickler: env!("CARGO_PKG_VERSION").to_owned(),
             spec,
-            reading,
+            reading: readings.to_string(),
+            proposals: readings.proposals().map(str::to_owned).collect(),
             deny,
             kernel,
             planned,
@@ -351,11 +359,12 @@ impl CheckReport {
     }
 
     /// The properties that are the same in all parts of one check.
-    fn common(&self) -> [(&'static str, String); 6] {
+    fn common(&self) -> [(&'static str, String); 7] {
         [
             ("the version of stickler", self.stickler.clone()),
             ("the specification", self.spec.to_string()),
-            ("--reading", self.reading.name().to_owned()),
+            ("--reading", self.reading.clone()),
+            ("--propose", self.proposals.join(",")),
             ("--deny", self.deny.name().to_owned()),
             ("the kernel", self.kernel.describe()),
             ("the number of runs planned", self.planned.to_string()),
@@ -394,7 +403,12 @@ fn add(own: &mut ReportedRequirement, theirs: &ReportedRequirement) {
             held: own.held,
             violated: own.violated,
         };
-        own.outcome = tally.outcome(req);
+        let observed = [own.outcome, theirs.outcome].contains(&Outcome::Observed);
+        own.outcome = if observed {
+            Outcome::Observed
+        } else {
+            tally.outcome(req)
+        };
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::requirement::{Level, MAX_READINGS, Role, Strictness};
+use stickler_conformance::requirement::{Level, MAX_READINGS, Role};
 use stickler_conformance::{
     DeviceId, DeviceKind, Finding, Latitudes, Outcome, Tally, Version, catalogue,
 };
@@ -22,9 +22,15 @@ pub struct RunReport {
     pub stickler: String,
     /// Version of the virtio specification by which the run was judged.
     pub spec: Version,
-    /// By which readings the run was judged, where the specification can be read in several ways: by
-    /// the first of each requirement (lenient) or by the last (strict).
-    pub reading: Strictness,
+    /// By which readings the run was judged, where the specification can be read in several ways: by the first of
+    /// each requirement (lenient) or by the last (strict), and by those that were chosen one by one. The
+    /// value for --reading.
+    #[schemars(regex(pattern = schema::READINGS))]
+    pub reading: String,
+    /// The proposals that were judged as if they were adopted. Absent if there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = schema::REQUIREMENT)), extend("uniqueItems" = true))]
+    pub proposals: Vec<String>,
     /// Which optional behaviour of devices was in use.
     pub latitude: ReportedLatitudes,
     /// How the run ended.
@@ -234,7 +240,8 @@ impl From<&Report> for RunReport {
         RunReport {
             stickler: env!("CARGO_PKG_VERSION").to_owned(),
             spec: report.version,
-            reading: report.strictness,
+            reading: report.readings.to_string(),
+            proposals: report.readings.proposals().map(str::to_owned).collect(),
             latitude: ReportedLatitudes::new(report.latitudes, report.seed),
             guest: ReportedEnd {
                 end: report.end.kind(),

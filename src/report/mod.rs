@@ -16,10 +16,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stickler_conformance::requirement::{
-    How, Level, MAX_READINGS, Reading, Requirement, Strictness,
+use stickler_conformance::requirement::{How, Level, MAX_READINGS, Reading, Requirement};
+use stickler_conformance::{
+    DeviceId, Latitudes, Outcome, Readings, Req, Tallies, Tally, Version, catalogue,
 };
-use stickler_conformance::{DeviceId, Latitudes, Outcome, Req, Tallies, Tally, Version, catalogue};
 
 use crate::end::GuestEnd;
 use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
@@ -34,7 +34,7 @@ pub struct Report {
     /// By which version of the specification it was judged.
     pub version: Version,
     /// By which readings it was judged, where the specification can be read in several ways.
-    pub strictness: Strictness,
+    pub readings: Readings,
     /// Which optional behaviour of devices was in use.
     pub latitudes: Latitudes,
     /// The seed from which the latitudes were drawn, if they were.
@@ -90,10 +90,11 @@ impl ReportRow {
 }
 
 /// All outcomes, in the order in which a text report lists them.
-pub const OUTCOMES: [Outcome; 4] = [
+pub const OUTCOMES: [Outcome; 5] = [
     Outcome::Violated,
     Outcome::Held,
     Outcome::NotExercised,
+    Outcome::Observed,
     Outcome::Unobservable,
 ];
 
@@ -126,7 +127,7 @@ impl Report {
             devices,
             end,
             version,
-            strictness: tallies.strictness(),
+            readings: tallies.readings().clone(),
             latitudes: Latitudes::default(),
             seed: None,
             duration: journal.elapsed(),

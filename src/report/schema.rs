@@ -19,6 +19,9 @@ pub(super) const SPEC_VERSION: &str = r"^[0-9]+\.[0-9]+$";
 /// The name of a requirement.
 pub(super) const REQUIREMENT: &str = r"^[a-z0-9-]+(\.[a-z0-9-]+)+$";
 
+/// A value for `--reading`.
+pub(super) const READINGS: &str = r"^(lenient|strict)(,[a-z0-9-]+(\.[a-z0-9-]+)+=[a-z0-9-]+)*$";
+
 /// The name of a latitude or a reading.
 pub(super) const WORDS: &str = "^[a-z0-9]+(-[a-z0-9]+)*$";
 

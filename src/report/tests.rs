@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stickler_conformance::event::StatusEvent;
 use stickler_conformance::layout::status;
+use stickler_conformance::requirement::Strictness;
 use stickler_conformance::requirement::{Level, Role};
 use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
 
@@ -332,7 +333,7 @@ fn sample() -> Report {
         ],
         end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         version: Version::V1_0,
-        strictness: Strictness::Lenient,
+        readings: Readings::default(),
         latitudes: Latitudes::default()
             .with(Latitude::ANY_REVISION)
             .with(Latitude::ONE_VECTOR)

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use stickler_conformance::requirement::{How, Strictness};
+use stickler_conformance::requirement::How;
 use stickler_conformance::{Latitude, Outcome, Tally};
 
 use super::check::CheckReport;
@@ -91,7 +91,7 @@ impl Text {
             })
             .collect();
         self.rows(&report.rows, &findings)?;
-        self.readings(&report.rows, report.strictness)?;
+        self.readings(&report.rows, &report.readings.to_string())?;
         self.foot(report)
     }
 
@@ -151,6 +151,7 @@ impl Text {
             Outcome::Violated => ("violated", WEAK),
             Outcome::Held => ("held", GOOD),
             Outcome::NotExercised => ("not exercised", FAINT),
+            Outcome::Observed => ("proposed", FAINT),
             Outcome::Unobservable => ("not observable", FAINT),
         };
         let word = self.paint(style, &format!("{word:OUTCOME$}"));
@@ -161,6 +162,9 @@ impl Text {
                 times(row.tally.violated.saturating_add(row.tally.held))
             ),
             (Outcome::Held, _) => times(row.tally.held),
+            (Outcome::Observed, How::Proposed(place)) => {
+                format!("observed, not judged: {place}")
+            }
             (_, How::Unobservable(why)) => why.to_owned(),
             _ => String::new(),
         };
@@ -227,7 +231,7 @@ impl Text {
     }
 
     /// How often each reading of an ambiguous requirement was satisfied. This is no verdict.
-    fn readings(&mut self, rows: &[ReportRow], strictness: Strictness) -> fmt::Result {
+    fn readings(&mut self, rows: &[ReportRow], judged_by: &str) -> fmt::Result {
         let tested = |row: &ReportRow| row.readings().any(|(_, tally)| tally != Tally::default());
         let rows: Vec<&ReportRow> = rows.iter().filter(|row| tested(row)).collect();
         if rows.is_empty() {
@@ -235,11 +239,7 @@ impl Text {
         }
         writeln!(
             self.out,
-            "\nRequirements that can be read in several ways, judged by the {} reading; how often each reading was satisfied:",
-            match strictness {
-                Strictness::Lenient => "first",
-                Strictness::Strict => "last",
-            }
+            "\nRequirements that can be read in several ways, judged by --reading {judged_by}; how often each reading was satisfied:"
         )?;
         for row in rows {
             let counts: Vec<String> = row
@@ -305,7 +305,7 @@ impl Text {
             })
             .collect();
         self.rows(rows, &findings)?;
-        self.readings(rows, check.reading)?;
+        self.readings(rows, &check.reading)?;
         self.runs(check)?;
         self.dropped(check.dropped)?;
         self.sum(rows)
@@ -400,15 +400,17 @@ impl Text {
     fn sum(&mut self, rows: &[ReportRow]) -> fmt::Result {
         let sum: Vec<String> = OUTCOMES
             .into_iter()
-            .map(|outcome| {
+            .filter_map(|outcome| {
                 let count = rows.iter().filter(|row| row.outcome == outcome).count();
-                match outcome {
+                Some(match outcome {
+                    Outcome::Observed if count == 0 => return None,
                     Outcome::Violated if count > 0 => self.paint(BAD, &format!("{count} violated")),
                     Outcome::Violated => "0 violated".to_owned(),
                     Outcome::Held => format!("{count} held"),
                     Outcome::NotExercised => format!("{count} not exercised"),
+                    Outcome::Observed => format!("{count} observed"),
                     Outcome::Unobservable => format!("{count} not observable"),
-                }
+                })
             })
             .collect();
         writeln!(self.out, "requirements: {}", sum.join(", "))?;

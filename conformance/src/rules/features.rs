@@ -22,7 +22,8 @@ requirements! {
             "once": "It is enough to read them once, because the offered features do not change.",
             "each-time": "They are read in every initialization, because each reset starts the sequence again.",
         ];
-    STEP = "features.configuration-read", Driver Must ["3.1.1-1", "3.1.1-2"], Asserted,
+    STEP = "features.configuration-read", Driver Must ["3.1.1-1", "3.1.1-2"],
+        Proposed("issue 241 of oasis-tcs/virtio-spec"),
         "Until FEATURES_OK is set, the driver reads the configuration and writes features in an order that both sides can follow.",
         readings [
             "any-order": "Any order is allowed, and features may be written several times.",

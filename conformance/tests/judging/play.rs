@@ -11,9 +11,8 @@ use stickler_conformance::event::{
     QueueArea, QueueEvent, QueueSetup, RegisterEvent, StatusEvent,
 };
 use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, status};
-use stickler_conformance::requirement::Strictness;
 use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
-use stickler_conformance::{Tallies, Version, features};
+use stickler_conformance::{Readings, Tallies, Version, features};
 
 use crate::parts::{
     CAPACITY, MAC, MAC_TABLES, MAX_SIZE, Part, SIZE, chain, exposed, r, register, request, setup, w,
@@ -84,8 +83,8 @@ impl Play {
     }
 
     /// Judged by these readings from the beginning.
-    pub fn judged(mut self, strictness: Strictness) -> Self {
-        self.judge = self.judge.by(Version::default(), strictness);
+    pub fn judged(mut self, readings: impl Into<Readings>) -> Self {
+        self.judge = self.judge.by(Version::default(), readings);
         self
     }
 

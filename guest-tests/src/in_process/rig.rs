@@ -282,7 +282,7 @@ impl Rig {
 
     /// What was counted of the drivers of all devices.
     pub fn tallies(&self) -> Tallies {
-        let mut all = Tallies::new(Version::V1_0, self.strictness);
+        let mut all = Tallies::new(Version::V1_0, self.strictness.into());
         self.devices
             .iter()
             .filter_map(|d| d.tallies())

@@ -32,13 +32,6 @@ pub(crate) const DRIVERS: &[Ambiguous] = &[
         let both = status::ACKNOWLEDGE | status::DRIVER;
         d.set_common(common::DEVICE_STATUS, u32::from(both));
     }),
-    driver("features.configuration-read", Device::Block, |d| {
-        d.begin();
-        let offered = d.offered();
-        d.accept(offered);
-        d.read(Structure::Device, 8, 4);
-        assert!(d.features_ok());
-    }),
     driver("features.read-first", Device::Entropy, |d| {
         d.negotiate(0);
         d.begin();

@@ -59,7 +59,8 @@ fn run(
     RunReport {
         stickler: env!("CARGO_PKG_VERSION").to_owned(),
         spec: Version::V1_0,
-        reading: Strictness::Lenient,
+        reading: "lenient".to_owned(),
+        proposals: Vec::new(),
         latitude: latitude(seed),
         guest: ReportedEnd {
             end: EndKind::PowerOff,
@@ -100,7 +101,7 @@ fn failure(how: FailureKind, step: &str, message: &str) -> RunFailure {
 
 /// Three runs in the order in which they might end.
 fn sample() -> CheckReport {
-    let mut check = CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel(), 4);
+    let mut check = CheckReport::new(Version::V1_0, &Readings::default(), Deny::Must, kernel(), 4);
     let violation = "wrote ACKNOWLEDGE to device_status, which was ACKNOWLEDGE|DRIVER";
     let failures = vec![
         failure(
@@ -278,7 +279,7 @@ fn shards() -> Vec<(String, CheckReport)> {
     let whole = sample();
     let part = |numbers: &[usize], requirements: Vec<ReportedRequirement>| {
         let mut check =
-            CheckReport::new(Version::V1_0, Strictness::Lenient, Deny::Must, kernel(), 4);
+            CheckReport::new(Version::V1_0, &Readings::default(), Deny::Must, kernel(), 4);
         for number in numbers {
             let one = &whole.runs[*number];
             let findings = whole
@@ -324,9 +325,10 @@ fn shards_are_joined_to_the_whole() {
 #[test]
 fn what_does_not_fit_together_is_not_joined() {
     type Change = fn(&mut CheckReport);
-    let changes: [(Change, &str); 6] = [
+    let changes: [(Change, &str); 7] = [
         (|check| check.stickler = "0.0.1".to_owned(), "0.0.1"),
-        (|check| check.reading = Strictness::Strict, "strict"),
+        (|check| check.reading = "strict".to_owned(), "strict"),
+        (|check| check.proposals.push("a.b".to_owned()), "a.b"),
         (|check| check.deny = Deny::Should, "should"),
         (
             |check| check.kernel.release = Some("5.10.0".to_owned()),
