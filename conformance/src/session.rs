@@ -125,6 +125,7 @@ impl Session {
                 self.enabled = 0;
             }
             StatusEvent::NeedsReset => self.status |= status::DEVICE_NEEDS_RESET,
+            StatusEvent::RunEnded { .. } => {}
         }
     }
 }

@@ -81,8 +81,10 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         Err(error) => RunEnd::Error(error.to_string()),
     };
 
+    let by_guest = matches!(end, RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset));
     let mut tallies = Tallies::new(Version::default(), readings);
     for device in &served {
+        device.run_ended(by_guest);
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
         }

@@ -332,6 +332,8 @@ impl Serviced for Fake {
 
     fn memory_changed(&self, _ram: GuestRam) {}
 
+    fn run_ended(&self, _by_guest: bool) {}
+
     fn tallies(&self) -> Option<Tallies> {
         None
     }

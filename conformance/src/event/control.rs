@@ -57,7 +57,7 @@ impl Register {
     }
 }
 
-/// Device status (§2.1).
+/// Device status (§2.1), and the end of it all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusEvent {
     /// `device_status` was read.
@@ -76,6 +76,12 @@ pub enum StatusEvent {
     ResetDone,
     /// The device has set DEVICE_NEEDS_RESET (§2.1.2).
     NeedsReset,
+    /// The run has ended: what the driver has not done by now, it never does.
+    RunEnded {
+        /// The guest has ended it, by power-off or reset. A guest that was stopped (at its time limit, by
+        /// the user, after a panic) may have been in the middle of something.
+        by_guest: bool,
+    },
 }
 
 impl StatusEvent {
@@ -99,7 +105,10 @@ impl StatusEvent {
     const fn added(self) -> u8 {
         match self {
             StatusEvent::Written { from, to } => to & !from,
-            StatusEvent::Read { .. } | StatusEvent::ResetDone | StatusEvent::NeedsReset => 0,
+            StatusEvent::Read { .. }
+            | StatusEvent::ResetDone
+            | StatusEvent::NeedsReset
+            | StatusEvent::RunEnded { .. } => 0,
         }
     }
 }

@@ -253,7 +253,10 @@ impl FeatureRules {
                     verdicts.held(RENEGOTIATION);
                 }
             }
-            StatusEvent::Read { .. } | StatusEvent::ResetDone | StatusEvent::NeedsReset => {}
+            StatusEvent::Read { .. }
+            | StatusEvent::ResetDone
+            | StatusEvent::NeedsReset
+            | StatusEvent::RunEnded { .. } => {}
         }
     }
 }

@@ -242,7 +242,7 @@ impl Chapter for StatusRules {
                 StatusEvent::Written { from, to } => self.written(from, to, session, verdicts),
                 StatusEvent::Read { .. } => self.re_read |= self.asked,
                 StatusEvent::NeedsReset => self.needs_reset = true,
-                StatusEvent::ResetDone => {}
+                StatusEvent::ResetDone | StatusEvent::RunEnded { .. } => {}
             },
             ControlEvent::Feature(event) => match event {
                 FeatureEvent::Decided { kept, .. } => self.refused = !kept,

@@ -103,6 +103,10 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
         self.with(|DeviceState { core, transport }| core.memory_changed(ram, transport));
     }
 
+    fn run_ended(&self, by_guest: bool) {
+        self.with(|state| state.core.run_ended(by_guest));
+    }
+
     fn tallies(&self) -> Option<Tallies> {
         self.with(|state| state.core.tallies())
     }

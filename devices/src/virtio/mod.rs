@@ -52,6 +52,10 @@ pub trait Serviced: Send + Sync {
     /// host has begun before may still use memory that is gone, and keeps it mapped until then.
     fn memory_changed(&self, ram: GuestRam);
 
+    /// The run has ended; `by_guest` says whether the guest has ended it. Call it once, before
+    /// [`tallies`](Self::tallies), when no driver can access the device any more.
+    fn run_ended(&self, by_guest: bool);
+
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;
 }

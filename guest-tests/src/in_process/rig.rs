@@ -265,6 +265,13 @@ impl Rig {
         }
     }
 
+    /// The run ends: the guest powers the machine off.
+    pub fn power_off(&self) {
+        for device in &self.devices {
+            device.run_ended(true);
+        }
+    }
+
     /// The findings so far.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings

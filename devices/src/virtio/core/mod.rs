@@ -178,6 +178,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.device.host_fds()
     }
 
+    pub(crate) fn run_ended(&mut self, by_guest: bool) {
+        self.witness.see(&StatusEvent::RunEnded { by_guest }.into());
+    }
+
     pub(crate) fn tallies(&self) -> Option<Tallies> {
         self.witness.tallies()
     }
