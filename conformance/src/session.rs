@@ -23,6 +23,13 @@ pub struct Session {
     /// The driver has requested a reset and has not seen that it is complete (it has not read a device
     /// status of 0 since).
     pub reset_unconfirmed: bool,
+    /// The driver has requested a reset that the device has not completed.
+    pub resetting: bool,
+    /// The device has not kept FEATURES_OK, since the last reset.
+    pub refused: bool,
+    /// The driver initializes, without a reset, a device that has been initialized before. That it has
+    /// not reset it is one fault; what follows from it until the next reset is none of its own.
+    pub not_reset: bool,
     /// The queues that have been enabled since the last reset, by index.
     pub enabled: u64,
     /// How many resets the driver has asked for.
@@ -31,6 +38,8 @@ pub struct Session {
     pub latitudes: Latitudes,
     /// The number of processors that run the driver.
     pub processors: u16,
+    /// The driver has set a bit of device status.
+    begun: bool,
 }
 
 /// The number of processors where nobody says how many there are: what is tolerated because of them is
@@ -46,10 +55,14 @@ impl Session {
             offered,
             negotiated: 0,
             reset_unconfirmed: false,
+            resetting: false,
+            refused: false,
+            not_reset: false,
             enabled: 0,
             resets: 0,
             latitudes: Latitudes::default(),
             processors: MANY_PROCESSORS,
+            begun: false,
         }
     }
 
@@ -63,6 +76,13 @@ impl Session {
     #[inline]
     pub fn has(&self, bits: u64) -> bool {
         self.negotiated & bits == bits
+    }
+
+    /// The device has decided on the features that the driver accepts: FEATURES_OK is set, or was
+    /// refused. What a driver does after a refusal is not too early.
+    #[inline]
+    pub fn is_decided(&self) -> bool {
+        self.refused || self.status & status::FEATURES_OK != 0
     }
 
     /// Queue `index` has been enabled. Queues above 63 do not exist here.
@@ -81,6 +101,7 @@ impl Session {
             }) => {
                 self.offered = offered;
                 self.negotiated = if kept { accepted } else { 0 };
+                self.refused = !kept;
                 if !kept {
                     self.status &= !status::FEATURES_OK;
                 }
@@ -110,22 +131,32 @@ impl Session {
         match event {
             StatusEvent::Written { to: 0, .. } => {
                 self.reset_unconfirmed = true;
+                self.resetting = true;
+                self.refused = false;
+                self.not_reset = false;
                 self.resets += 1;
             }
             // Bits that are set stay set, and only the device sets DEVICE_NEEDS_RESET. The next event
             // reports whether FEATURES_OK stays set.
-            StatusEvent::Written { to, .. } => self.status |= to & status::DRIVERS,
+            StatusEvent::Written { from, to } => {
+                const LATER: u8 = status::FEATURES_OK | status::DRIVER_OK;
+                let first = !std::mem::replace(&mut self.begun, true);
+                let anothers = first && self.resets == 0 && from & LATER != 0;
+                self.not_reset |= anothers || event.begins_again() || event.repeats_live();
+                self.status |= to & status::DRIVERS;
+            }
             StatusEvent::Read { value } => {
                 self.status = value;
                 self.reset_unconfirmed &= value != 0;
             }
             StatusEvent::ResetDone => {
+                self.resetting = false;
                 self.status = 0;
                 self.negotiated = 0;
                 self.enabled = 0;
             }
             StatusEvent::NeedsReset => self.status |= status::DEVICE_NEEDS_RESET,
-            StatusEvent::RunEnded { .. } => {}
+            StatusEvent::WrittenDuringReset { .. } | StatusEvent::RunEnded { .. } => {}
         }
     }
 }

@@ -91,5 +91,5 @@ built! {
         "VIRTIO_F_VERSION_1 is offered.";
     "device.features.version-1-needed", May ["6.2-2"],
         "The device may refuse to work for a driver that does not accept VIRTIO_F_VERSION_1.",
-        choice "It refuses: FEATURES_OK does not stay set.";
+        choice "It does not refuse: that would hide what else is wrong with the driver.";
 }

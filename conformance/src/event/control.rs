@@ -72,6 +72,12 @@ pub enum StatusEvent {
         /// What the driver wrote.
         to: u8,
     },
+    /// Bits were set in `device_status` although the reset was not complete. The device completes it first:
+    /// [`StatusEvent::ResetDone`] and [`StatusEvent::Written`] follow.
+    WrittenDuringReset {
+        /// What the driver wrote.
+        to: u8,
+    },
     /// The device has completed a reset the driver asked for.
     ResetDone,
     /// The device has set DEVICE_NEEDS_RESET (§2.1.2).
@@ -101,11 +107,43 @@ impl StatusEvent {
         self.added() & status::FAILED != 0
     }
 
+    /// Whether the driver begins a further initialization without a reset: it takes back FEATURES_OK or
+    /// DRIVER_OK, and writes bits of the first steps. Where FAILED is set, it is about giving up.
+    pub const fn begins_again(self) -> bool {
+        const LATER: u8 = status::FEATURES_OK | status::DRIVER_OK;
+        match self {
+            StatusEvent::Written { from, to } => {
+                to != 0 && from & LATER != 0 && (from | to) & status::FAILED == 0 && to & LATER == 0
+            }
+            StatusEvent::Read { .. }
+            | StatusEvent::WrittenDuringReset { .. }
+            | StatusEvent::ResetDone
+            | StatusEvent::NeedsReset
+            | StatusEvent::RunEnded { .. } => false,
+        }
+    }
+
+    /// Whether the driver writes what a live device presents: nothing, or the first steps of a further
+    /// initialization by a driver that adds to what it has read.
+    pub const fn repeats_live(self) -> bool {
+        match self {
+            StatusEvent::Written { from, to } => {
+                from == to && from & status::DRIVER_OK != 0 && from & status::FAILED == 0
+            }
+            StatusEvent::Read { .. }
+            | StatusEvent::WrittenDuringReset { .. }
+            | StatusEvent::ResetDone
+            | StatusEvent::NeedsReset
+            | StatusEvent::RunEnded { .. } => false,
+        }
+    }
+
     /// The bits that the driver adds to those the device presented.
     const fn added(self) -> u8 {
         match self {
             StatusEvent::Written { from, to } => to & !from,
             StatusEvent::Read { .. }
+            | StatusEvent::WrittenDuringReset { .. }
             | StatusEvent::ResetDone
             | StatusEvent::NeedsReset
             | StatusEvent::RunEnded { .. } => 0,

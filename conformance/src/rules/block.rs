@@ -208,7 +208,7 @@ fn accessed(event: &RegisterEvent, session: &Session, verdicts: &mut Verdicts) {
     match event {
         RegisterEvent::Read(register) => {
             if register.structure == Structure::Device && register.covers(WRITEBACK_FIELD) {
-                verdicts.check(WRITEBACK_EARLY, features_ok, None, || {
+                verdicts.check(WRITEBACK_EARLY, session.is_decided(), None, || {
                     format!(
                         "writeback read while device status is {}",
                         status::names(session.status)

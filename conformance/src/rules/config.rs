@@ -123,8 +123,7 @@ impl ConfigRules {
 
     fn read(&mut self, register: &Register, session: &Session, verdicts: &mut Verdicts) {
         let touched = self.accessed(false, register, session, verdicts);
-        let features_ok = session.status & status::FEATURES_OK != 0;
-        if session.status & status::DRIVER != 0 && !features_ok {
+        if session.status & status::DRIVER != 0 && !session.is_decided() {
             verdicts.held(EARLY_READ);
         }
         for field in touched {
@@ -194,7 +193,7 @@ impl ConfigRules {
             );
             verdicts.violated(FIELDS_ONLY, None, message);
         }
-        let features_ok = session.status & status::FEATURES_OK != 0;
+        let features_ok = session.is_decided();
         for field in self.accessed(true, register, session, verdicts) {
             if !features_ok && !field.at_any_time {
                 self.written_early = true;

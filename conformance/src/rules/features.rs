@@ -79,12 +79,16 @@ pub(crate) struct FeatureRules {
     step: Step,
     /// driver_feature, the first two words, as written since the reset.
     written: [u32; 2],
+    /// driver_feature was written before DRIVER was set, since the reset.
+    early: bool,
     /// A bit beyond the first 64 was accepted since the reset.
     beyond: bool,
     /// FEATURES_OK was written since the reset.
     asked: bool,
-    /// The device has decided on FEATURES_OK since the reset.
-    decided: bool,
+    /// The features on which the device has decided, since the reset.
+    decided: Option<u64>,
+    /// The last write to device status set DRIVER_OK.
+    goes_live: bool,
     /// Bits were accepted, or features changed, after FEATURES_OK since the reset.
     late: bool,
 }
@@ -145,17 +149,15 @@ impl FeatureRules {
         session: &Session,
         verdicts: &mut Verdicts,
     ) {
-        verdicts.check(
-            AFTER_DRIVER,
-            session.status & status::DRIVER != 0,
-            None,
-            || {
+        let driver = session.status & status::DRIVER != 0;
+        if driver || !std::mem::replace(&mut self.early, true) {
+            verdicts.check(AFTER_DRIVER, driver, None, || {
                 format!(
                     "driver_feature (select {select}) written as {value:#x} while device status is {}",
                     status::names(session.status)
                 )
-            },
-        );
+            });
+        }
         if !self.asked
             && let Some(bit) = 1_u64.checked_shl(select)
         {
@@ -166,17 +168,19 @@ impl FeatureRules {
             self.beyond |= value != 0;
             return;
         };
-        if self.asked {
+        // What is written to a device that is initialized again without a reset follows from that.
+        if self.asked && !session.not_reset {
             let change = |bits: u32| names(session.kind, u64::from(bits) << (32 * select));
             let (added, removed) = (value & !*word, *word & !value);
+            let named = self.late;
             self.late |= added | removed != 0;
-            if added != 0 {
+            if added != 0 && !named {
                 verdicts.violated(
                     FINAL,
                     None,
                     format!("{} accepted after FEATURES_OK", change(added)),
                 );
-            } else if removed != 0 {
+            } else if removed != 0 && !named {
                 verdicts.violated(
                     RENEGOTIATION,
                     None,
@@ -188,15 +192,22 @@ impl FeatureRules {
     }
 
     fn decided(&mut self, offered: u64, accepted: u64, session: &Session, verdicts: &mut Verdicts) {
-        if self.decided {
-            self.late = true;
-            verdicts.violated(
-                RENEGOTIATION,
-                None,
-                "FEATURES_OK set a second time without a reset".to_owned(),
-            );
+        if let Some(before) = self.decided.replace(accepted) {
+            // FEATURES_OK beside DRIVER_OK, over a refusal that is ignored, asks for nothing again.
+            if self.goes_live {
+                return;
+            }
+            if !std::mem::replace(&mut self.late, true) {
+                verdicts.violated(
+                    RENEGOTIATION,
+                    None,
+                    "FEATURES_OK set a second time without a reset".to_owned(),
+                );
+            }
+            if accepted == before {
+                return;
+            }
         }
-        self.decided = true;
 
         let surplus = accepted & !offered;
         verdicts.check(OFFERED, surplus == 0 && !self.beyond, None, || {
@@ -248,12 +259,14 @@ impl FeatureRules {
             }
             StatusEvent::Written { to, .. } => {
                 self.asked |= to & status::FEATURES_OK != 0;
+                self.goes_live = event.sets_driver_ok();
                 if event.sets_driver_ok() && self.asked && !self.late {
                     verdicts.held(FINAL);
                     verdicts.held(RENEGOTIATION);
                 }
             }
             StatusEvent::Read { .. }
+            | StatusEvent::WrittenDuringReset { .. }
             | StatusEvent::ResetDone
             | StatusEvent::NeedsReset
             | StatusEvent::RunEnded { .. } => {}

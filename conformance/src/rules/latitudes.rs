@@ -9,12 +9,14 @@ use super::Chapter;
 use crate::advice::Advice;
 use crate::device::DeviceKind;
 use crate::event::{
-    ControlEvent, DataEvent, FeatureEvent, LatitudeEvent, NotificationEvent, PciEvent, StatusEvent,
+    ControlEvent, DataEvent, FeatureEvent, LatitudeEvent, NotificationEvent, PciEvent, QueueEvent,
+    StatusEvent,
 };
 use crate::judge::Verdicts;
-use crate::latitude::device::{ELSE_FAILED, GIVEN_UP, PICKY};
+use crate::latitude::device::{ARRIVAL, ELSE_FAILED, GIVEN_UP, PICKY, SLOW};
 use crate::latitude::transport::FIRST;
 use crate::latitude::{Latitude, Latitudes, Shows};
+use crate::layout::status;
 use crate::requirement::{Level, Req, Requirement};
 use crate::session::Session;
 
@@ -42,10 +44,30 @@ pub(crate) struct LatitudeRules {
     /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED
     /// since.
     refused: Option<u64>,
+    /// The device has decided on features since the reset.
+    asked: bool,
+    /// It was reported that the driver accepted the same features again.
+    accepted_again: bool,
+    /// What the driver has seen of the last reset.
+    wait: Wait,
+    /// A bit of device status has been set.
+    begun: bool,
     /// How often virtqueues have been notified since the reset.
     notified: u32,
     /// The latitudes that the device has used since the driver's last notification.
     shown: Latitudes,
+}
+
+/// What a driver has seen of a reset that it asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wait {
+    /// Nothing yet. A reset of a fresh device is complete at once, and there is nothing to wait for.
+    #[default]
+    Unseen,
+    /// That it is not complete.
+    Begun,
+    /// It has waited until the reset was complete, or has not waited.
+    Over,
 }
 
 /// Counts the requirements as held that are provoked by the latitudes in use which are judged now.
@@ -62,6 +84,9 @@ impl LatitudeRules {
         let mut latitudes = session.latitudes;
         if self.second {
             latitudes = latitudes.without(Latitude::SECOND_INSTANCES);
+        }
+        if session.resets == 0 {
+            latitudes = latitudes.without(Latitude::LIVE_AT_ARRIVAL);
         }
         held(Shows::Live, latitudes, verdicts);
     }
@@ -92,7 +117,13 @@ impl LatitudeRules {
         };
         for requirement in latitude.entry().provokes {
             let demanded = requirement.requirement().level(verdicts.version()) != Level::May;
-            if visible && demanded && *requirement != ELSE_FAILED {
+            let other = match *requirement {
+                // It has its own moment, or was named already.
+                ELSE_FAILED => true,
+                ARRIVAL => session.resets == 0,
+                _ => false,
+            };
+            if visible && demanded && !other {
                 let message = format!("FAILED set where {}", latitude.entry().does);
                 verdicts.violated(*requirement, None, message);
             }
@@ -118,15 +149,33 @@ impl LatitudeRules {
                 }
                 continue;
             }
+            // The driver has given up already, and said so.
+            if session.status & status::FAILED != 0 {
+                continue;
+            }
+            self.refused = Some(accepted);
             // A driver that accepts the same features again has not tried another set: it had given up,
-            // and starts again.
-            if before == Some(accepted) {
+            // and starts again. Bits that are written over a refusal in the same initialization are no
+            // start.
+            if before == Some(accepted)
+                && !self.asked
+                && !std::mem::replace(&mut self.accepted_again, true)
+            {
                 let message = format!(
                     "FEATURES_OK refused for {accepted:#x}, and the same features accepted again without FAILED in between"
                 );
                 verdicts.violated(requirement, None, message);
             }
-            self.refused = Some(accepted);
+        }
+        self.asked = true;
+    }
+
+    /// The driver initializes the device before it has been told that the reset is complete.
+    fn skips_wait(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        if session.latitudes.has(Latitude::SLOW_RESET) && self.wait != Wait::Over {
+            self.wait = Wait::Over;
+            let message = "the driver continued before device status had been read as 0";
+            verdicts.violated(SLOW, None, message.to_owned());
         }
     }
 
@@ -143,11 +192,35 @@ impl LatitudeRules {
         }
     }
 
+    /// The driver sets a bit of device status.
+    fn begins(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        if first && session.resets == 0 && session.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
+            let message = "device status written without a reset of the live device";
+            verdicts.violated(ARRIVAL, None, message.to_owned());
+        }
+    }
+
     fn status(&mut self, event: StatusEvent, session: &Session, verdicts: &mut Verdicts) {
-        if event.asks_for_reset() {
-            self.second = false;
-            self.notified = 0;
-            self.shown = Latitudes::default();
+        match event {
+            StatusEvent::Written { to: 0, .. } => {
+                self.second = false;
+                self.asked = false;
+                self.wait = Wait::default();
+                self.notified = 0;
+                self.shown = Latitudes::default();
+            }
+            StatusEvent::Written { .. } => self.begins(session, verdicts),
+            StatusEvent::Read { value } => {
+                if session.resetting && value != 0 && self.wait == Wait::Unseen {
+                    self.wait = Wait::Begun;
+                } else if value == 0 && self.wait == Wait::Begun {
+                    self.wait = Wait::Over;
+                    verdicts.held(SLOW);
+                }
+            }
+            StatusEvent::WrittenDuringReset { .. } => self.skips_wait(session, verdicts),
+            StatusEvent::ResetDone | StatusEvent::NeedsReset | StatusEvent::RunEnded { .. } => {}
         }
         if event.sets_failed() && !session.is_live() {
             self.gave_up(session, verdicts);
@@ -173,6 +246,12 @@ impl Chapter for LatitudeRules {
                 self.second = true;
                 let message = format!("an access to the second {}", structure.name());
                 verdicts.violated(FIRST, None, message);
+            }
+            ControlEvent::Feature(FeatureEvent::DriverWritten { .. })
+            | ControlEvent::Queue(QueueEvent::EnableWritten { value: 1, .. })
+                if session.resetting =>
+            {
+                self.skips_wait(session, verdicts);
             }
             // One interrupt for two reasons (§4.1.5.4.2).
             ControlEvent::Pci(PciEvent::IsrRead { value: 3, .. })

@@ -135,7 +135,13 @@ impl QueueSetupRules {
         self.queues.get_mut(usize::from(index))
     }
 
-    fn size_written(&mut self, index: u16, value: u16, max: u16, verdicts: &mut Verdicts) {
+    fn size_written(
+        &mut self,
+        index: u16,
+        [value, max]: [u16; 2],
+        session: &Session,
+        verdicts: &mut Verdicts,
+    ) {
         let queue = Some(index);
         if !verdicts.check(EXISTS, max != 0, queue, || {
             format!("queue_size written as {value}, but queue {index} does not exist")
@@ -153,6 +159,7 @@ impl QueueSetupRules {
         let enabled = self.queue(index).and_then(|q| q.setup);
         if let Some(setup) = enabled
             && setup.size != value
+            && !session.not_reset
         {
             self.size_changed = true;
             verdicts.violated(
@@ -171,6 +178,7 @@ impl QueueSetupRules {
         index: u16,
         area: QueueArea,
         address: u64,
+        session: &Session,
         verdicts: &mut Verdicts,
     ) {
         let Some(queue) = self.queue(index) else {
@@ -181,7 +189,7 @@ impl QueueSetupRules {
             return;
         };
         let enabled_with = setup.address(area);
-        if enabled_with != address {
+        if enabled_with != address && !session.not_reset {
             self.address_changed = true;
             verdicts.violated(
                 ADDRESS_FIXED,
@@ -203,6 +211,9 @@ impl QueueSetupRules {
         verdicts: &mut Verdicts,
     ) {
         let queue = Some(index);
+        if session.not_reset && setup.is_some_and(|s| s.enabled) {
+            return;
+        }
         if value == 0 {
             self.disabled = true;
             let enabled = setup.is_some_and(|s| s.enabled);
@@ -245,13 +256,17 @@ impl QueueSetupRules {
                 status::names(session.status)
             )
         };
-        if session.is_live() {
+        if session.not_reset {
+            // Its status is another's.
+        } else if session.is_live() {
             let later = (session.kind.facts().may_enable_later)(index, session.negotiated);
             verdicts.check_by(ENABLE_BEFORE, [later, false], queue, when);
         } else {
             verdicts.held(ENABLE_BEFORE);
-            let negotiated = session.status & status::FEATURES_OK != 0;
-            verdicts.check(ENABLE_AFTER, negotiated, queue, when);
+            // A driver that has been refused, and goes on, is not too early.
+            if !session.refused {
+                verdicts.check(ENABLE_AFTER, session.is_decided(), queue, when);
+            }
         }
         if !verdicts.check(SIZE_SET, setup.size != 0, queue, || {
             "enabled with a queue_size of 0".to_owned()
@@ -382,13 +397,13 @@ impl Chapter for QueueSetupRules {
                     }
                 }
                 QueueEvent::SizeWritten { queue, value, max } => {
-                    self.size_written(queue, value, max, verdicts);
+                    self.size_written(queue, [value, max], session, verdicts);
                 }
                 QueueEvent::AddressWritten {
                     queue,
                     area,
                     address,
-                } => self.address_written(queue, area, address, verdicts),
+                } => self.address_written(queue, area, address, session, verdicts),
                 QueueEvent::EnableWritten {
                     queue,
                     value,

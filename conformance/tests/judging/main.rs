@@ -10,6 +10,7 @@ mod coping;
 mod device_types;
 mod entropy;
 mod features;
+mod initialization;
 mod latitude;
 mod net;
 mod net_card;

@@ -36,12 +36,12 @@ latitudes! {
         ]
     }
     SLOW_RESET = "slow-reset" ["4.1.4.3.1-7"] {
-        does: "after a reset, device_status is 0 only after the driver has read it several times",
+        does: "after a reset, device_status is 0 only after the driver has read it several times; other registers are already those of the reset device, and bits that are set meanwhile take effect when the reset is complete",
         fails: "The driver continues before the reset is complete, or gives up too early.",
-        shows: Live,
+        shows: ByRule,
         provokes: [
             SLOW = "status.reset.slow", Must ["4.1.4.3.2-4"],
-                "The driver waits until a slow reset is complete.";
+                "The driver reads device status until it is 0, before it initializes a device whose reset takes a while.";
         ]
     }
     FEATURE_SUBSET = "feature-subset" ["2.2", "2.2.2-1"] {

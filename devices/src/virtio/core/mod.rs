@@ -195,6 +195,13 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The driver writes the status.
     fn write_status(&mut self, to: u8, transport: &mut dyn Transport) {
+        if self.slow_reset_reads != 0 && to != 0 {
+            // §4.1.4.3.2: a driver waits before it initializes the device. One that does not is too early,
+            // and its write takes effect when the reset is complete, so that the driver can continue.
+            self.witness
+                .see(&StatusEvent::WrittenDuringReset { to }.into());
+            self.finish_reset();
+        }
         let from = self.status;
         if to == 0 {
             self.look_once_more(transport);
@@ -220,10 +227,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// §2.2.2: the device accepts features that it can work with, else FEATURES_OK does not stay set.
     fn decide_features(&mut self) {
         let (offered, accepted) = (self.features.offered, self.features.driver);
-        // §2.2.1 binds the driver to what was offered, and to whole sets. §6.2: the device cannot work
-        // with a driver that does not accept VERSION_1.
+        // §2.2.1 binds the driver to what was offered, and to whole sets. §6.2 lets a device refuse a driver
+        // that does not accept VERSION_1; a refusal would hide what else is wrong with that driver.
         let kept = accepted & !offered == 0
-            && accepted & features::VERSION_1 != 0
             && features::unmet(self.id.kind, accepted) == 0
             && self.latitudes.accepts(offered, accepted)
             && self.device.accepts(accepted);
@@ -309,13 +315,18 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     // ---- Reset (§2.1, §4.1.4.3.1)
 
-    /// When this returns, the device is fresh, except that a slow reset may still show the old status.
+    /// When this returns, the device is fresh, except that a slow reset may still show the old status: so
+    /// other registers that are written meanwhile are those of the fresh device. Only reads of status
+    /// complete it, and a write that sets bits of status. Writing 0 again does not make it longer.
     fn reset(&mut self, transport: &mut dyn Transport) {
         let before = self.device.config().to_vec();
         self.clear();
         transport.reset();
         self.note_configuration_change(&before);
-        self.slow_reset_reads = self.latitudes.slow_reset();
+        let slow = self.latitudes.slow_reset();
+        if self.slow_reset_reads == 0 {
+            self.slow_reset_reads = slow;
+        }
         // A device that was reset before has nothing to do.
         if self.slow_reset_reads == 0 || self.status == 0 {
             self.finish_reset();

@@ -91,13 +91,6 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.witness.see(&event);
     }
 
-    /// The driver is about to write to any register. A reset that is not complete is completed.
-    pub(crate) fn before_write(&mut self) {
-        if self.slow_reset_reads != 0 {
-            self.finish_reset();
-        }
-    }
-
     /// The driver writes `value` to `register`. What is wider than the register is cut off.
     pub(crate) fn write(
         &mut self,

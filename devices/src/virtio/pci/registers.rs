@@ -109,7 +109,6 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             .see(&RegisterEvent::Written(register(structure, offset, data)).into());
         match structure {
             Structure::Common => {
-                self.core.before_write();
                 for field in fields_at(offset, data.len()) {
                     if field.access == Access::ReadOnly {
                         continue;

@@ -96,3 +96,63 @@ fn the_end_of_the_run_is_told() {
     let last = rig.core.witness.0.last().map(String::as_str);
     assert_eq!(last, Some("Status(RunEnded { by_guest: true })"));
 }
+
+/// A live device whose reset takes a while, and the events since it was asked for.
+fn asked_for_a_slow_reset() -> Rig {
+    let mut rig = Rig::with(Latitudes::default().with(Latitude::SLOW_RESET));
+    rig.bring_up();
+    rig.set_status(0);
+    rig
+}
+
+#[test]
+fn only_reads_of_status_complete_a_slow_reset() {
+    let mut rig = asked_for_a_slow_reset();
+    let mut fresh = Rig::new();
+    for register in [
+        CoreRegister::DeviceFeaturesSelect,
+        CoreRegister::DriverFeatures,
+        CoreRegister::QueueSelect,
+        CoreRegister::QueueSize,
+    ] {
+        // They are those of the fresh device, and keep what is written.
+        rig.write(register, 1);
+        fresh.write(register, 1);
+        assert_eq!(rig.read(register), fresh.read(register), "{register:?}");
+    }
+    let _ = rig.core.service(Wake::Tick, &mut rig.transport);
+    let reads = (1..100).find(|_| rig.status() == 0).expect("it ends");
+    assert!(reads > 1, "{reads} reads");
+    assert_eq!(rig.read(CoreRegister::QueueSelect), 1);
+    assert_eq!(rig.core.witness.of("Status(ResetDone").len(), 2);
+}
+
+#[test]
+fn a_slow_reset_that_is_asked_for_again_is_not_longer() {
+    let mut rig = asked_for_a_slow_reset();
+    let reads = (1..100).find(|_| {
+        rig.set_status(0);
+        rig.status() == 0
+    });
+    assert!(
+        reads.is_some(),
+        "a driver that repeats itself waits for ever"
+    );
+}
+
+#[test]
+fn a_driver_that_does_not_wait_finds_a_fresh_device() {
+    let mut rig = asked_for_a_slow_reset();
+    rig.core.witness.0.clear();
+    rig.set_status(status::ACKNOWLEDGE);
+    assert_eq!(
+        rig.core.witness.0,
+        [
+            "Status(WrittenDuringReset { to: 1 })",
+            "Status(ResetDone)",
+            "Status(Written { from: 0, to: 1 })"
+        ]
+    );
+    assert_eq!(rig.status(), status::ACKNOWLEDGE);
+    rig.bring_up();
+}

@@ -157,7 +157,6 @@ impl Rig {
     }
 
     fn write(&mut self, register: CoreRegister, value: u64) {
-        self.core.before_write();
         self.core.write(register, value, &mut self.transport);
     }
 

@@ -82,6 +82,8 @@ fn what_a_driver_does_wrong_is_found_by_name() {
     let found = wrong(&|rig| rig.set(reg::QUEUE_ENABLE, 0));
     assert_eq!(found, ["queue.enable.not-zero"]);
     let found = wrong(&|rig| rig.set(reg::DEVICE_STATUS, 3));
+    assert_eq!(found, ["status.sequence.reset"]);
+    let found = wrong(&|rig| rig.set(reg::DEVICE_STATUS, 0x0b));
     assert_eq!(found, ["status.no-clear"]);
     let found = wrong(&|rig| rig.set(reg::NUM_QUEUES, 1));
     assert_eq!(found, ["common.num-queues.read-only"]);
