@@ -81,6 +81,10 @@ impl Serviced for Busy {
 
     fn run_ended(&self, _by_guest: bool) {}
 
+    fn was_taken(&self) -> bool {
+        false
+    }
+
     fn tallies(&self) -> Option<Tallies> {
         None
     }

@@ -47,6 +47,7 @@ fn setting(directory: &Path, body: &str) -> Setting {
         arguments: Vec::new(),
         timeout: Duration::from_secs(60),
         deny: Deny::Must,
+        require_drivers: true,
         scratch: directory.to_owned(),
         keep: None,
     }

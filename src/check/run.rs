@@ -56,6 +56,8 @@ pub struct Setting {
     pub timeout: Duration,
     /// Which violations are failures.
     pub deny: Deny,
+    /// Whether a run fails in which a plain device was taken by no driver.
+    pub require_drivers: bool,
     /// In which each run has a directory while it lasts.
     pub scratch: PathBuf,
     /// Where the guests' output and their reports are kept.
@@ -121,7 +123,7 @@ pub fn run(
     }
     let report: Option<RunReport> = serde_json::from_str(&report).ok();
     let end = ProcessEnd { code, last_error };
-    let failures = verdict::failures(
+    let mut failures = verdict::failures(
         setting.guest.load,
         &end,
         report.as_ref(),
@@ -129,6 +131,9 @@ pub fn run(
         setting.deny,
         || disks.compare(disk_state(&log)),
     );
+    if setting.require_drivers {
+        failures.extend(report.iter().flat_map(verdict::missing_drivers));
+    }
     let checked = CheckedRun {
         number: planned.number,
         name: planned.name.clone(),

@@ -147,6 +147,23 @@ pub fn failures(
     failures
 }
 
+/// One failure for each plain device that no driver took.
+pub fn missing_drivers(report: &RunReport) -> impl Iterator<Item = RunFailure> {
+    let by_guest = matches!(report.guest.end, EndKind::PowerOff | EndKind::Reset);
+    let should = by_guest && report.latitude.names.is_empty();
+    let missing = report.untaken.iter().filter(move |_| should);
+    missing.map(|device| RunFailure {
+        how: FailureKind::Guest,
+        requirement: None,
+        step: None,
+        message: format!(
+            "no driver took device {} ({})",
+            device.slot,
+            device.kind.name()
+        ),
+    })
+}
+
 /// One failure for each violated requirement whose level `deny` names.
 fn violations(report: &RunReport, deny: Deny) -> Vec<RunFailure> {
     report

@@ -1,9 +1,9 @@
 use std::cell::Cell;
 
-use stickler_conformance::Version;
+use stickler_conformance::{DeviceKind, Version};
 
 use super::*;
-use crate::report::json::{ReportedDropped, ReportedEnd, ReportedLatitudes};
+use crate::report::json::{ReportedDevice, ReportedDropped, ReportedEnd, ReportedLatitudes};
 
 fn report(end: EndKind) -> RunReport {
     RunReport {
@@ -17,6 +17,7 @@ fn report(end: EndKind) -> RunReport {
             names: Vec::new(),
         },
         guest: ReportedEnd { end, message: None },
+        untaken: Vec::new(),
         marks: Vec::new(),
         requirements: Vec::new(),
         findings: Vec::new(),
@@ -245,4 +246,23 @@ fn failures_are_the_same_by_requirement_step_or_end() {
         &of(FailureKind::Timeout, "x", "1")
     ));
     assert!(!is_same(&a, &[]));
+}
+
+#[test]
+fn a_plain_device_without_a_driver_is_a_failure() {
+    let without = |end, names: &[&str]| {
+        let mut report = report(end);
+        report.untaken = vec![ReportedDevice {
+            slot: 4,
+            kind: DeviceKind::Entropy,
+        }];
+        report.latitude.names = names.iter().map(|&name| name.to_owned()).collect();
+        let messages: Vec<String> = missing_drivers(&report).map(|f| f.message).collect();
+        messages
+    };
+    let named = ["no driver took device 4 (entropy)"];
+    assert_eq!(without(EndKind::PowerOff, &[]), named);
+    assert_eq!(without(EndKind::Reset, &[]), named);
+    assert_eq!(without(EndKind::Timeout, &[]), [""; 0]);
+    assert_eq!(without(EndKind::PowerOff, &["one-bar"]), [""; 0]);
 }

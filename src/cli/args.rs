@@ -25,7 +25,8 @@ Exit codes:
   0  the guest ended by itself and its drivers conformed
   1  a requirement of a level that --deny names was violated
   2  bad usage or input: nothing was run
-  3  the guest failed: panic, triple fault, timeout, or it was interrupted
+  3  the guest failed: panic, triple fault, timeout, a device without a driver
+     (--require-drivers), or it was interrupted
   4  stickler itself failed
   Where several apply, 4 comes before 1, and 1 before 3."
     };
@@ -277,6 +278,13 @@ pub struct RunOptions {
         help_heading = "Judging"
     )]
     pub on_violation: OnViolation,
+
+    /// Fail (exit code 3) if no driver took a device and all devices are plain
+    ///
+    /// A driver has taken a device when it has set DRIVER_OK. With latitudes, a driver may have reasons
+    /// to give up on a device; where it may not, that is a violation.
+    #[arg(long, help_heading = "Judging")]
+    pub require_drivers: bool,
 
     /// How to judge, and where the reports go.
     #[command(flatten)]

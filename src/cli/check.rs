@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Judging;
@@ -125,6 +125,20 @@ pub struct CheckOptions {
     /// Directory in which to keep the JSON report and the guest's output of each run
     #[arg(long, value_name = "DIR", help_heading = "Runs")]
     pub keep: Option<PathBuf>,
+
+    /// Whether a run fails (exit code 3) if no driver took a device and all devices are plain: yes or no
+    ///
+    /// A driver has taken a device when it has set DRIVER_OK. With latitudes, a driver may have reasons
+    /// to give up on a device; where it may not, that is a violation.
+    #[arg(
+        long,
+        value_name = "WHETHER",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        default_value = "yes",
+        help_heading = "Judging"
+    )]
+    pub require_drivers: bool,
 
     /// How to judge, and where the reports go.
     #[command(flatten)]
@@ -260,6 +274,7 @@ fn setting(
         arguments,
         timeout: options.timeout,
         deny: options.judging.deny,
+        require_drivers: options.require_drivers,
         scratch,
         keep: options.keep.clone(),
     })

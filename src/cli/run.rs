@@ -81,19 +81,21 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         Err(error) => RunEnd::Error(error.to_string()),
     };
 
-    let by_guest = matches!(end, RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset));
     let mut tallies = Tallies::new(Version::default(), readings);
     for device in &served {
-        device.run_ended(by_guest);
+        device.run_ended(end.is_by_guest());
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
         }
     }
     let ids = served.iter().map(|device| device.id()).collect();
+    let untaken = served.iter().filter(|device| !device.was_taken());
+    let untaken = untaken.map(|device| device.id()).collect();
     // The console's last output comes before the report.
     drop(served);
     let report = Report::new(end, ids, &tallies, &journal)
-        .with_latitudes(latitudes, latitude::seed(&options.latitude));
+        .with_latitudes(latitudes, latitude::seed(&options.latitude))
+        .with_untaken(untaken);
     let written = failure::say_unwritten(outputs.write(&report));
     Ok(exit(&report, &options).worst(written))
 }
@@ -334,7 +336,12 @@ fn exit(report: &Report, options: &RunOptions) -> Exit {
     } else {
         Exit::Conforming
     };
-    end.worst(verdict)
+    let drivers = if options.require_drivers && report.lacks_drivers() {
+        Exit::GuestFailed
+    } else {
+        Exit::Conforming
+    };
+    end.worst(verdict).worst(drivers)
 }
 
 /// Finds a missing file before KVM is used.

@@ -334,6 +334,10 @@ impl Serviced for Fake {
 
     fn run_ended(&self, _by_guest: bool) {}
 
+    fn was_taken(&self) -> bool {
+        false
+    }
+
     fn tallies(&self) -> Option<Tallies> {
         None
     }

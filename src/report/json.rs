@@ -35,6 +35,9 @@ pub struct RunReport {
     pub latitude: ReportedLatitudes,
     /// How the run ended.
     pub guest: ReportedEnd,
+    /// The devices that no driver has taken: DRIVER_OK was never set. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untaken: Vec<ReportedDevice>,
     /// The steps the guest marked with serial lines '@mark NAME', in the order of time.
     pub marks: Vec<ReportedMark>,
     /// One entry per requirement, in the order of the specification's chapters.
@@ -204,6 +207,15 @@ impl ReportedDropped {
     }
 }
 
+impl From<&DeviceId> for ReportedDevice {
+    fn from(device: &DeviceId) -> ReportedDevice {
+        ReportedDevice {
+            slot: device.slot,
+            kind: device.kind,
+        }
+    }
+}
+
 impl From<Dropped> for ReportedDropped {
     fn from(dropped: Dropped) -> ReportedDropped {
         ReportedDropped {
@@ -247,6 +259,7 @@ impl From<&Report> for RunReport {
                 end: report.end.kind(),
                 message: report.end.message().map(str::to_owned),
             },
+            untaken: report.untaken.iter().map(ReportedDevice::from).collect(),
             marks: report.marks.iter().map(ReportedMark::from).collect(),
             requirements: report.rows.iter().map(ReportedRequirement::from).collect(),
             findings: report.findings.iter().map(ReportedFinding::from).collect(),
@@ -315,10 +328,7 @@ impl From<&RecordedFinding> for ReportedFinding {
         let finding = &recorded.finding;
         ReportedFinding {
             requirement: finding.requirement.name().to_owned(),
-            device: ReportedDevice {
-                slot: finding.device.slot,
-                kind: finding.device.kind,
-            },
+            device: (&finding.device).into(),
             queue: finding.queue,
             message: finding.message.clone(),
             mark: recorded.mark.as_deref().map(str::to_owned),

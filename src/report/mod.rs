@@ -29,6 +29,8 @@ use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
 pub struct Report {
     /// The devices whose drivers were judged, by slot.
     pub devices: Vec<DeviceId>,
+    /// Those of them that no driver has taken: DRIVER_OK was never set.
+    pub untaken: Vec<DeviceId>,
     /// How the run ended.
     pub end: RunEnd,
     /// By which version of the specification it was judged.
@@ -125,6 +127,7 @@ impl Report {
             .collect();
         Report {
             devices,
+            untaken: Vec::new(),
             end,
             version,
             readings: tallies.readings().clone(),
@@ -148,6 +151,18 @@ impl Report {
         }
     }
 
+    /// The same report, where no driver has taken the devices `untaken`.
+    #[must_use]
+    pub fn with_untaken(self, untaken: Vec<DeviceId>) -> Report {
+        Report { untaken, ..self }
+    }
+
+    /// Whether a device was taken by no driver although it should have been: it is plain, and the guest
+    /// has ended by itself.
+    pub fn lacks_drivers(&self) -> bool {
+        self.latitudes.is_empty() && self.end.is_by_guest() && !self.untaken.is_empty()
+    }
+
     /// How many requirements have this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.rows.iter().filter(|r| r.outcome == outcome).count()
@@ -168,6 +183,13 @@ pub enum RunEnd {
     Guest(GuestEnd),
     /// stickler could not continue, for this reason. What was seen until then is still reported.
     Error(String),
+}
+
+impl RunEnd {
+    /// Whether the guest has ended the run itself, as it wanted.
+    pub fn is_by_guest(&self) -> bool {
+        matches!(self, RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset))
+    }
 }
 
 /// How a run ended, in one word.

@@ -183,6 +183,25 @@ fn a_violation_is_in_the_json_with_all_that_is_known() {
 }
 
 #[test]
+fn a_device_without_a_driver_is_named_and_counts_where_devices_are_plain() {
+    let report = |end| judged(RunEnd::Guest(end), &[]).with_untaken(vec![BLOCK]);
+    let plain = report(GuestEnd::PowerOff);
+    let json = valid_json(&plain);
+    let expected = serde_json::json!([{ "slot": 2, "type": "block" }]);
+    assert_eq!(json["untaken"], expected);
+    let shown = text::render(&plain, false);
+    assert!(
+        shown.contains("\nno driver took device 2 (block)\n"),
+        "{shown}"
+    );
+    assert!(plain.lacks_drivers());
+    assert!(!report(GuestEnd::Timeout).lacks_drivers());
+    assert!(!judged(RunEnd::Guest(GuestEnd::PowerOff), &[]).lacks_drivers());
+    let latitudes = Latitudes::default().with(Latitude::REFUSED_FEATURES);
+    assert!(!plain.with_latitudes(latitudes, None).lacks_drivers());
+}
+
+#[test]
 fn every_driver_requirement_has_a_row_and_nothing_is_held_unexercised() {
     let report = judged(RunEnd::Guest(GuestEnd::PowerOff), &[]);
     for (req, requirement) in catalogue::iter().filter(|(_, r)| r.role == Role::Driver) {
@@ -331,6 +350,7 @@ fn sample() -> Report {
             },
             BLOCK,
         ],
+        untaken: Vec::new(),
         end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         version: Version::V1_0,
         readings: Readings::default(),

@@ -132,6 +132,14 @@ impl Text {
             "{title}: virtio {}, judged on {devices}",
             report.version
         )?;
+        for device in &report.untaken {
+            let line = format!(
+                "no driver took device {} ({})",
+                device.slot,
+                device.kind.name()
+            );
+            writeln!(self.out, "{}", self.paint(WEAK, &line))?;
+        }
         if report.latitudes.is_empty() {
             return Ok(());
         }

@@ -5,6 +5,10 @@ use crate::layout::Structure;
 /// Events of virtio over PCI only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PciEvent {
+    /// `cfg_type` of a virtio capability has been read, which has a meaning only for a driver of virtio: a
+    /// bus driver follows the list and needs no more than the first two bytes of each capability (§4.1.4).
+    /// Told at the end of the run.
+    CapabilityRead,
     /// The driver accessed a structure through a capability that is not the first of its type (§4.1.4.1).
     SecondInstance {
         /// The structure.

@@ -3,7 +3,8 @@
 //!
 //! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when a driver
 //! has coped. A driver that gives up before the device is live has not coped, if there was only one
-//! latitude: with several latitudes, it is unknown which one was the reason.
+//! latitude: with several latitudes, it is unknown which one was the reason. Not every driver says that
+//! it gives up: at the end of the run, one that never set DRIVER_OK has.
 
 use super::Chapter;
 use crate::advice::Advice;
@@ -50,12 +51,27 @@ pub(crate) struct LatitudeRules {
     accepted_again: bool,
     /// What the driver has seen of the last reset.
     wait: Wait,
-    /// A bit of device status has been set.
-    begun: bool,
+    /// What the driver has done with the device in the whole run.
+    use_of_device: UseOfDevice,
     /// How often virtqueues have been notified since the reset.
     notified: u32,
     /// The latitudes that the device has used since the driver's last notification.
     shown: Latitudes,
+}
+
+/// What a driver has done with the device in the whole run.
+#[derive(Clone, Copy, Debug, Default)]
+struct UseOfDevice {
+    /// It has read the virtio capabilities.
+    found: bool,
+    /// It has set a bit of device status.
+    begun: bool,
+    /// It has set DRIVER.
+    driver: bool,
+    /// It has set FAILED before the device was live.
+    failed: bool,
+    /// It has set DRIVER_OK.
+    live: bool,
 }
 
 /// What a driver has seen of a reset that it asked for.
@@ -104,6 +120,21 @@ impl LatitudeRules {
         if session.latitudes.has(Latitude::FEW_FEATURES) {
             verdicts.held(ELSE_FAILED);
         }
+        self.blame(session, verdicts, |requirement, level| {
+            // A device that was not reset has been named already.
+            let named = requirement == ARRIVAL && session.resets == 0;
+            (level != Level::May && requirement != ELSE_FAILED && !named).then_some("FAILED set")
+        });
+    }
+
+    /// The driver has given up. If there is one latitude only, that is what it could not cope with:
+    /// reports those of the provoked requirements for which `says` has words.
+    fn blame(
+        &self,
+        session: &Session,
+        verdicts: &mut Verdicts,
+        says: impl Fn(Req, Level) -> Option<&'static str>,
+    ) {
         let mut latitudes = session.latitudes.iter();
         let (Some(latitude), None) = (latitudes.next(), latitudes.next()) else {
             return;
@@ -115,18 +146,52 @@ impl LatitudeRules {
             }
             Shows::Notified | Shows::Worked | Shows::ByRule => false,
         };
+        if !visible {
+            return;
+        }
         for requirement in latitude.entry().provokes {
-            let demanded = requirement.requirement().level(verdicts.version()) != Level::May;
-            let other = match *requirement {
-                // It has its own moment, or was named already.
-                ELSE_FAILED => true,
-                ARRIVAL => session.resets == 0,
-                _ => false,
-            };
-            if visible && demanded && !other {
-                let message = format!("FAILED set where {}", latitude.entry().does);
+            let level = requirement.requirement().level(verdicts.version());
+            if let Some(did) = says(*requirement, level) {
+                let message = format!("{did} where {}", latitude.entry().does);
                 verdicts.violated(*requirement, None, message);
             }
+        }
+    }
+
+    /// The guest has ended the run. A driver that found the device and has never set DRIVER_OK has
+    /// given up, whether or not it says so.
+    fn run_ended(&mut self, session: &Session, verdicts: &mut Verdicts) {
+        let UseOfDevice {
+            found,
+            begun,
+            driver,
+            failed,
+            live,
+        } = self.use_of_device;
+        if live || failed {
+            return;
+        }
+        if driver {
+            if self.refused.is_some() && !self.accepted_again {
+                for (latitude, requirement) in REFUSING {
+                    if session.latitudes.has(latitude) {
+                        let message = "FEATURES_OK refused, and the driver gave up without FAILED";
+                        verdicts.violated(requirement, None, message.to_owned());
+                    }
+                }
+            }
+            self.blame(session, verdicts, |requirement, level| {
+                let named = requirement == ARRIVAL && session.resets == 0;
+                (level.is_absolute() && !named)
+                    .then_some("DRIVER set, and never DRIVER_OK nor FAILED,")
+            });
+        } else if found && !begun {
+            // With ACKNOWLEDGE alone, the guest says that it has found the device and has no driver for
+            // it (§2.1).
+            self.blame(session, verdicts, |requirement, level| {
+                (level.is_absolute() && requirement != ELSE_FAILED)
+                    .then_some("capabilities read, and no bit of device status ever set,")
+            });
         }
     }
 
@@ -194,7 +259,7 @@ impl LatitudeRules {
 
     /// The driver sets a bit of device status.
     fn begins(&mut self, session: &Session, verdicts: &mut Verdicts) {
-        let first = !std::mem::replace(&mut self.begun, true);
+        let first = !std::mem::replace(&mut self.use_of_device.begun, true);
         if first && session.resets == 0 && session.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
             let message = "device status written without a reset of the live device";
             verdicts.violated(ARRIVAL, None, message.to_owned());
@@ -210,7 +275,10 @@ impl LatitudeRules {
                 self.notified = 0;
                 self.shown = Latitudes::default();
             }
-            StatusEvent::Written { .. } => self.begins(session, verdicts),
+            StatusEvent::Written { to, .. } => {
+                self.begins(session, verdicts);
+                self.use_of_device.driver |= to & status::DRIVER != 0;
+            }
             StatusEvent::Read { value } => {
                 if session.resetting && value != 0 && self.wait == Wait::Unseen {
                     self.wait = Wait::Begun;
@@ -220,12 +288,17 @@ impl LatitudeRules {
                 }
             }
             StatusEvent::WrittenDuringReset { .. } => self.skips_wait(session, verdicts),
-            StatusEvent::ResetDone | StatusEvent::NeedsReset | StatusEvent::RunEnded { .. } => {}
+            StatusEvent::RunEnded { by_guest: true } => self.run_ended(session, verdicts),
+            StatusEvent::ResetDone
+            | StatusEvent::NeedsReset
+            | StatusEvent::RunEnded { by_guest: false } => {}
         }
         if event.sets_failed() && !session.is_live() {
+            self.use_of_device.failed = true;
             self.gave_up(session, verdicts);
         }
         if event.sets_driver_ok() {
+            self.use_of_device.live = true;
             self.went_live(session, verdicts);
         }
     }
@@ -242,6 +315,7 @@ impl Chapter for LatitudeRules {
                 LatitudeEvent::Shown(latitude) => self.shown = self.shown.with(latitude),
                 LatitudeEvent::InUse(_) => {}
             },
+            ControlEvent::Pci(PciEvent::CapabilityRead) => self.use_of_device.found = true,
             ControlEvent::Pci(PciEvent::SecondInstance { structure }) => {
                 self.second = true;
                 let message = format!("an access to the second {}", structure.name());

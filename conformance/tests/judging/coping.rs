@@ -2,12 +2,12 @@
 
 use stickler_conformance::DeviceKind::{Block, Entropy};
 use stickler_conformance::event::{
-    ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, Register,
-    RegisterEvent, StatusEvent,
+    ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, PciEvent,
+    Register, RegisterEvent, StatusEvent,
 };
 use stickler_conformance::features::{RING_EVENT_IDX, UNKNOWN, VERSION_1};
 use stickler_conformance::latitude::Latitude;
-use stickler_conformance::layout::status::{DRIVER, FAILED, FEATURES_OK};
+use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, FAILED, FEATURES_OK};
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Outcome, Version, catalogue};
@@ -206,6 +206,143 @@ fn giving_up_is_a_failure_to_cope_only_with_a_single_latitude() {
         p.add_status(FAILED);
         assert_eq!(p.messages(), [""; 0]);
     }
+}
+
+/// Something a driver does with a device before it gives up, if it does.
+struct Attempt {
+    act: fn(&mut Play),
+    /// Whether it gives up without a word.
+    gives_up: bool,
+}
+
+/// A driver that reads the capabilities, and what it does then.
+const ATTEMPTS: [Attempt; 6] = [
+    // It leaves, or resets the device before it does.
+    Attempt {
+        act: |_| {},
+        gives_up: true,
+    },
+    Attempt {
+        act: |p| p.reset(),
+        gives_up: true,
+    },
+    Attempt {
+        act: |p| {
+            p.found_device();
+            p.read_features();
+            p.reset();
+        },
+        gives_up: true,
+    },
+    // The guest has no driver for the device.
+    Attempt {
+        act: |p| {
+            p.reset();
+            p.add_status(ACKNOWLEDGE);
+        },
+        gives_up: false,
+    },
+    Attempt {
+        act: |p| {
+            p.boot();
+            p.reset();
+        },
+        gives_up: false,
+    },
+    // It says so, which is judged when it does.
+    Attempt {
+        act: |p| {
+            p.found_device();
+            p.add_status(FAILED);
+        },
+        gives_up: false,
+    },
+];
+
+/// The latitudes under which no driver may give up.
+fn forbidding() -> impl Iterator<Item = (Latitude, Vec<&'static str>)> {
+    COPED.into_iter().filter_map(|latitude| {
+        let mut forbidden = provoked_by(latitude);
+        forbidden.retain(|name| {
+            let requirement = catalogue::find(name).expect("in the catalogue");
+            let level = requirement.requirement().level(Version::V1_0);
+            level.is_absolute()
+        });
+        (!forbidden.is_empty()).then_some((latitude, forbidden))
+    })
+}
+
+#[test]
+fn a_driver_that_gives_up_without_a_word_is_found_at_the_end() {
+    for (latitude, forbidden) in forbidding() {
+        for (index, attempt) in ATTEMPTS.iter().enumerate() {
+            let mut p = with(Entropy, latitude);
+            p.see(PciEvent::CapabilityRead);
+            (attempt.act)(&mut p);
+            let before = p.found();
+            p.see(StatusEvent::RunEnded { by_guest: true });
+            let expected = if attempt.gives_up {
+                &forbidden
+            } else {
+                &before
+            };
+            assert_eq!(p.found(), *expected, "{latitude}, attempt {index}");
+        }
+    }
+}
+
+#[test]
+fn a_driver_has_not_given_up_where_another_reason_is_possible() {
+    for (latitude, _) in forbidding() {
+        // The guest was stopped in the middle of something.
+        let mut stopped = with(Entropy, latitude);
+        stopped.see(PciEvent::CapabilityRead);
+        stopped.found_device();
+        stopped.see(StatusEvent::RunEnded { by_guest: false });
+        assert_eq!(stopped.messages(), [""; 0]);
+        // There are several latitudes.
+        let mut several = with(Entropy, latitude);
+        several.see(LatitudeEvent::InUse(Latitude::ANY_REVISION));
+        several.found_device();
+        several.see(StatusEvent::RunEnded { by_guest: true });
+        assert_eq!(several.messages(), [""; 0]);
+        // No driver of virtio has looked at it.
+        let mut unseen = with(Entropy, latitude);
+        unseen.see(StatusEvent::RunEnded { by_guest: true });
+        assert_eq!(unseen.messages(), [""; 0]);
+    }
+    let mut plain = Play::new(Entropy);
+    plain.see(PciEvent::CapabilityRead);
+    plain.found_device();
+    plain.see(StatusEvent::RunEnded { by_guest: true });
+    assert_eq!(plain.messages(), [""; 0]);
+}
+
+#[test]
+fn a_driver_that_gives_up_sets_failed() {
+    for (latitude, name) in [
+        (Latitude::REFUSED_FEATURES, "status.failed.given-up"),
+        (Latitude::PICKY_FEATURES, "features.refused"),
+    ] {
+        for says_so in [false, true] {
+            let mut p = with(Entropy, latitude);
+            p.keeps = false;
+            p.negotiate(p.offered);
+            if says_so {
+                p.add_status(FAILED);
+            }
+            p.reset();
+            p.see(StatusEvent::RunEnded { by_guest: true });
+            let expected: &[&str] = if says_so { &[] } else { &[name] };
+            assert_eq!(p.found(), expected, "{latitude}");
+        }
+    }
+    let mut p = with(Entropy, Latitude::FEW_FEATURES);
+    p.found_device();
+    p.read_features();
+    p.reset();
+    p.see(StatusEvent::RunEnded { by_guest: true });
+    assert_eq!(p.found(), ["features.missing.else-failed"]);
 }
 
 /// The driver has accepted `accepted`, and the device has decided.

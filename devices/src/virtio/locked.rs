@@ -104,7 +104,11 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
     }
 
     fn run_ended(&self, by_guest: bool) {
-        self.with(|state| state.core.run_ended(by_guest));
+        self.with(|DeviceState { core, transport }| core.run_ended(by_guest, transport));
+    }
+
+    fn was_taken(&self) -> bool {
+        self.with(|state| state.core.was_taken())
     }
 
     fn tallies(&self) -> Option<Tallies> {

@@ -56,6 +56,9 @@ pub trait Serviced: Send + Sync {
     /// [`tallies`](Self::tallies), when no driver can access the device any more.
     fn run_ended(&self, by_guest: bool);
 
+    /// Whether a driver has ever brought the device to life: the device was live at some time.
+    fn was_taken(&self) -> bool;
+
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;
 }

@@ -53,6 +53,7 @@ fn drawn(seed: u64) -> Latitudes {
 fn works_with(latitudes: Latitudes, device: Device) {
     let rig = rig_with(latitudes, device);
     works(&mut Driver::probe(&rig, SLOT));
+    rig.power_off();
     assert_eq!(
         rig.findings(),
         Vec::<Finding>::new(),

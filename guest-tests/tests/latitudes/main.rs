@@ -69,6 +69,7 @@ impl Case {
             let rig = case.rig(plain.with(case.latitude).varied(variation));
             case.drive(&rig, case.copes)
                 .unwrap_or_else(|message| panic!("variation {variation}: {message}"));
+            rig.power_off();
             assert_eq!(rig.findings(), Vec::<Finding>::new());
             assert_eq!(left(&rig, case.latitude), [""; 0]);
         }

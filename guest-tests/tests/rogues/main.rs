@@ -9,6 +9,7 @@ mod block;
 mod conforming;
 mod console;
 mod initialization;
+mod lives;
 mod net;
 mod net_control;
 mod queue_setup;

@@ -66,6 +66,7 @@ fn run(
             end: EndKind::PowerOff,
             message: None,
         },
+        untaken: Vec::new(),
         marks: Vec::new(),
         requirements,
         findings,

@@ -261,7 +261,8 @@ impl PciRegisterRules {
                     format!("ISR status read as {value} while MSI-X is enabled")
                 });
             }
-            PciEvent::IsrRead { .. }
+            PciEvent::CapabilityRead
+            | PciEvent::IsrRead { .. }
             | PciEvent::WindowAddressed { .. }
             | PciEvent::VectorWritten { .. }
             | PciEvent::VectorRead { .. }

@@ -130,7 +130,8 @@ impl Chapter for PciVectorRules {
                     enabled,
                 } => self.written(queue, value, vectors, enabled, session, verdicts),
                 PciEvent::VectorRead { queue, .. } => self.read(queue, verdicts),
-                PciEvent::SecondInstance { .. }
+                PciEvent::CapabilityRead
+                | PciEvent::SecondInstance { .. }
                 | PciEvent::CapabilityWritten { .. }
                 | PciEvent::WindowAddressed { .. }
                 | PciEvent::WindowAccessed { .. }

@@ -207,6 +207,11 @@ impl CoreLatitudes {
         self.lives += u64::from(std::mem::take(&mut self.living));
     }
 
+    /// Whether DRIVER_OK was ever set.
+    pub(super) fn has_lived(&self) -> bool {
+        self.living || self.lives != 0
+    }
+
     pub(super) fn lives(&self) -> u64 {
         self.lives
     }

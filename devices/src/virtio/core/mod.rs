@@ -23,7 +23,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use stickler_conformance::Tallies;
-use stickler_conformance::event::{FeatureEvent, LatitudeEvent, StatusEvent};
+use stickler_conformance::event::{FeatureEvent, LatitudeEvent, PciEvent, StatusEvent};
 use stickler_conformance::layout::status;
 use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
@@ -48,6 +48,11 @@ pub trait Transport: Send {
     /// Whether the device may access guest memory at present. While it may not, a live device does no
     /// work.
     fn may_access_memory(&self) -> bool;
+
+    /// What there is to tell of the driver at the end of the run.
+    fn end_of_run(&self) -> Option<PciEvent> {
+        None
+    }
 
     /// The driver has reset the device: everything that the transport keeps for the driver is again
     /// as it was at first, except what the transport itself says survives a reset.
@@ -178,8 +183,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.device.host_fds()
     }
 
-    pub(crate) fn run_ended(&mut self, by_guest: bool) {
+    pub(crate) fn run_ended(&mut self, by_guest: bool, transport: &dyn Transport) {
+        if let Some(event) = transport.end_of_run() {
+            self.witness.see(&event.into());
+        }
         self.witness.see(&StatusEvent::RunEnded { by_guest }.into());
+    }
+
+    pub(crate) fn was_taken(&self) -> bool {
+        self.latitudes.has_lived()
     }
 
     pub(crate) fn tallies(&self) -> Option<Tallies> {

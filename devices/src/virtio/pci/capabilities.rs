@@ -14,6 +14,7 @@ use crate::pci::msix::{Msix, Place};
 /// Offsets in `struct virtio_pci_cap` and what follows it (§4.1.4), for all that is more than a
 /// constant.
 pub(super) mod field {
+    pub(crate) const CFG_TYPE: usize = 3;
     pub(crate) const BAR: usize = 4;
     pub(crate) const OFFSET: usize = 8;
     pub(crate) const LENGTH: usize = 12;

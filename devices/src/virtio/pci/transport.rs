@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use stickler_conformance::event::PciEvent;
 use stickler_conformance::layout::NO_VECTOR;
 use stickler_conformance::{DeviceKind, Latitude};
 
@@ -26,6 +27,8 @@ pub struct PciTransport {
     pub(super) config: ConfigSpace,
     pub(super) layout: Layout,
     pub(super) capabilities: Capabilities,
+    /// `cfg_type` of a virtio capability has been read.
+    pub(super) capabilities_read: bool,
     pub(super) msix: Option<Msix>,
     /// Whether INTA# is asserted.
     pub(super) pin: bool,
@@ -80,6 +83,7 @@ impl PciTransport {
             config,
             layout,
             capabilities,
+            capabilities_read: false,
             msix,
             pin: false,
             config_vector: NO_VECTOR,
@@ -116,6 +120,10 @@ impl Transport for PciTransport {
         self.config.bus_master()
     }
 
+    fn end_of_run(&self) -> Option<PciEvent> {
+        self.capabilities_read.then_some(PciEvent::CapabilityRead)
+    }
+
     fn reset(&mut self) {
         // Every field is named, so that a new one is not forgotten.
         let PciTransport {
@@ -126,6 +134,7 @@ impl Transport for PciTransport {
             config: _,
             layout: _,
             capabilities: _,
+            capabilities_read: _,
             msix,
             // Follows below.
             pin: _,

@@ -20,6 +20,12 @@ struct Window {
 impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
     /// Reads configuration space: 1, 2 or 4 bytes, naturally aligned.
     pub(super) fn config_read(&mut self, offset: u16, data: &mut [u8]) {
+        let bytes_read = usize::from(offset)..usize::from(offset) + data.len();
+        self.transport.capabilities_read |= self
+            .transport
+            .capabilities
+            .at(offset)
+            .is_some_and(|(cap, _)| bytes_read.contains(&(usize::from(cap.at) + field::CFG_TYPE)));
         if let Some((cap, within)) = self.transport.capabilities.at(offset)
             && cap.structure == Structure::PciCfg
             && usize::from(within) >= field::PCI_CFG_DATA

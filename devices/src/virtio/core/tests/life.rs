@@ -92,7 +92,7 @@ fn shared_interrupts_are_the_transports_to_merge() {
 fn the_end_of_the_run_is_told() {
     let mut rig = Rig::new();
     rig.bring_up();
-    rig.core.run_ended(true);
+    rig.core.run_ended(true, &rig.transport);
     let last = rig.core.witness.0.last().map(String::as_str);
     assert_eq!(last, Some("Status(RunEnded { by_guest: true })"));
 }

@@ -253,3 +253,22 @@ fn writes_to_capabilities_change_nothing_and_are_told() {
         "Pci(CapabilityWritten { cfg_type: 2, offset: 5, width: 1 })"
     );
 }
+
+#[test]
+fn a_driver_that_reads_cfg_type_is_told_of_at_the_end() {
+    let told = |offset: u16| {
+        let rig = Rig::new();
+        let at = rig.capability(Structure::Isr);
+        // The rig has followed the list to find it.
+        let fresh = Rig::new();
+        fresh.config_read(at + offset, 1);
+        fresh.function.run_ended(true);
+        fresh.meanings()
+    };
+    let ended = "Status(RunEnded { by_guest: true })";
+    // Id, next, and length: the bus driver's.
+    for offset in 0..3 {
+        assert_eq!(told(offset), [ended]);
+    }
+    assert_eq!(told(3), ["Pci(CapabilityRead)", ended]);
+}
