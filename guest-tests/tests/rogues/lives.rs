@@ -2,11 +2,11 @@
 //! devices, some with a latitude, until the guest powers itself off.
 
 use stickler_conformance::features::VERSION_1;
-use stickler_conformance::layout::{common, status};
+use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
-use crate::devices::{Device, SLOT};
+use crate::devices::{Device, SECTORS, SLOT};
 
 const ACKNOWLEDGE: u8 = status::ACKNOWLEDGE;
 const DRIVER: u8 = ACKNOWLEDGE | status::DRIVER;
@@ -196,4 +196,16 @@ fn goes_on_after_a_refusal_it_has_not_looked_for() {
         found,
         ["status.features-ok.re-read", "status.features-ok.refusal"]
     );
+}
+
+#[test]
+fn reads_the_capacity_by_one_wide_access() {
+    let latitude = Some(Latitude::UNSETTLED_CONFIGURATION);
+    let found = found(Device::Block, latitude, |d| {
+        d.negotiate(0);
+        // No read of more than 32 bits is atomic (§2.3.1).
+        assert_ne!(d.read(Structure::Device, 0, 8), SECTORS);
+        d.reset();
+    });
+    assert_eq!(found, ["config.generation", "config.width.64-bit"]);
 }

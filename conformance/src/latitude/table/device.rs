@@ -70,7 +70,7 @@ latitudes! {
         ]
     }
     UNSETTLED_CONFIGURATION = "unsettled-configuration" ["2.3.1", "4.1.4.3.1-6"] {
-        does: "the configuration and config_generation occasionally change between two reads of the configuration",
+        does: "the configuration and config_generation occasionally change between two reads of the configuration, also where the driver does not read config_generation",
         fails: "The driver combines halves of two different values.",
         shows: ByRule,
         provokes: []

@@ -6,6 +6,9 @@ use stickler_conformance::event::ConfigEvent;
 use super::{Core, Transport};
 use crate::virtio::VirtioDevice;
 
+/// §2.3.1: no read of more bytes is atomic.
+const ATOMIC: usize = 4;
+
 /// What the driver can know of the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ConfigurationState {
@@ -15,8 +18,27 @@ pub(super) struct ConfigurationState {
     read: bool,
     /// How often the generation was read.
     generation_reads: u32,
+    /// … and whether it was since the last reset.
+    generation_known: bool,
+    /// How often a field of more than 32 bits was read, or begun, without the generation.
+    parts_read: u32,
     /// Something changes with the next read.
     about_to_change: bool,
+}
+
+impl ConfigurationState {
+    /// The device is reset. §4.1.4.3.1: the generation tells the driver of changes across resets, too.
+    pub(super) fn reset(&mut self) {
+        let ConfigurationState {
+            generation: _,
+            read: _,
+            generation_reads: _,
+            generation_known,
+            parts_read: _,
+            about_to_change: _,
+        } = self;
+        *generation_known = false;
+    }
 }
 
 impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
@@ -37,12 +59,26 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             *byte = *value;
         }
         self.configuration.read = true;
+        // The configuration has changed just after this was read (§2.3.1).
         if std::mem::take(&mut self.configuration.about_to_change) {
-            // The configuration has changed just after this was read (§2.3.1).
             self.device.config_before_change(offset, data);
             self.advance_generation();
             self.witness.see(&ConfigEvent::ChangedBetweenReads.into());
+        } else if !self.configuration.generation_known && self.begins_wide_field(offset) {
+            // A driver without the generation cannot notice it.
+            self.configuration.parts_read = self.configuration.parts_read.wrapping_add(1);
+            if self.latitudes.unsettles(self.configuration.parts_read) {
+                let first = data.len().min(ATOMIC);
+                self.device.config_before_change(offset, &mut data[..first]);
+                self.advance_generation();
+            }
         }
+    }
+
+    /// Whether a field begins at `offset` that is not read at once, whatever the width of the access.
+    fn begins_wide_field(&self, offset: u32) -> bool {
+        let mut fields = self.id.kind.config_fields().iter();
+        fields.any(|f| f.offset == offset && f.len() as usize > ATOMIC)
     }
 
     /// The driver writes device-specific configuration.
@@ -66,6 +102,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// The driver has read the generation.
     pub(super) fn generation_is_read(&mut self) {
         let configuration = &mut self.configuration;
+        configuration.generation_known = true;
         configuration.generation_reads = configuration.generation_reads.wrapping_add(1);
         configuration.about_to_change = self.latitudes.unsettles(configuration.generation_reads);
     }

@@ -232,9 +232,10 @@ impl CoreLatitudes {
             .then(|| 10 + self.numbers_of_reset(Latitude::NEEDS_RESET).below(150) as u32)
     }
 
-    /// Whether the configuration changes while it is read, after so many reads of the generation. That
-    /// is seldom enough for a driver that tries again to succeed.
-    pub(super) fn unsettles(&self, generation_reads: u32) -> bool {
-        self.has(Latitude::UNSETTLED_CONFIGURATION) && generation_reads % 3 == 1
+    /// Whether the configuration changes while it is read, after so many reads of the generation or,
+    /// where the driver does not read that, of a part of a field. That is seldom enough for a driver
+    /// that tries again to succeed.
+    pub(super) fn unsettles(&self, reads: u32) -> bool {
+        self.has(Latitude::UNSETTLED_CONFIGURATION) && reads % 3 == 1
     }
 }

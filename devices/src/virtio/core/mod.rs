@@ -366,8 +366,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                     driver,
                     negotiated,
                 },
-            // §4.1.4.3.1: the generation tells the driver of changes across resets, too.
-            configuration: _,
+            configuration,
             queue_select,
             queue_registers,
             live,
@@ -376,6 +375,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         } = self;
         latitudes.end_life();
         device.reset();
+        configuration.reset();
         *device_select = 0;
         *driver_select = 0;
         *driver = 0;

@@ -83,6 +83,19 @@ cases! {
             assert_eq!(d.consistently(capacity), SECTORS);
             works(d);
         };
+    nobody_needs_a_generation: UNSETTLED_CONFIGURATION on Block,
+        |d| {
+            d.begin();
+            d.offered();
+            // That it does not read config_generation is a fault on every device; here it matters.
+            assert_eq!(capacity(d), SECTORS, "another capacity");
+        },
+        Stops "another capacity", copes with |d| {
+            d.begin();
+            d.offered();
+            assert_eq!(d.consistently(capacity), SECTORS);
+            works(d);
+        };
     requests_are_completed: NEEDS_RESET on Entropy,
         |d| {
             d.initialize(0, Interrupts::Msix);

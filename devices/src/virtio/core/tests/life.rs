@@ -156,3 +156,31 @@ fn a_driver_that_does_not_wait_finds_a_fresh_device() {
     assert_eq!(rig.status(), status::ACKNOWLEDGE);
     rig.bring_up();
 }
+
+#[test]
+fn a_configuration_is_unsettled_for_a_driver_without_the_generation() {
+    let mut rig = Rig::with(Latitudes::default().with(Latitude::UNSETTLED_CONFIGURATION));
+    rig.core.id.kind = DeviceKind::Block;
+    let mut generations = Vec::new();
+    for _ in 0..4 {
+        rig.core.read_configuration(0, &mut [0; 4]);
+        rig.core.read_configuration(4, &mut [0; 4]);
+        generations.push(rig.core.value(CoreRegister::ConfigurationGeneration));
+    }
+    assert_eq!(generations, [1, 1, 1, 2]);
+    // A driver that reads the generation is told what its reads are worth, and so is the judge.
+    assert_eq!(rig.core.witness.of("Config(").len(), 0);
+    rig.read(CoreRegister::ConfigurationGeneration);
+    rig.core.read_configuration(0, &mut [0; 4]);
+    assert_eq!(
+        rig.core.witness.0.last().map(String::as_str),
+        Some("Config(ChangedBetweenReads)")
+    );
+    // No single access is atomic, if it is wide.
+    rig.set_status(0);
+    for _ in 0..4 {
+        rig.core.read_configuration(0, &mut [0; 8]);
+        rig.core.read_configuration(8, &mut [0; 4]);
+    }
+    assert_eq!(rig.core.value(CoreRegister::ConfigurationGeneration), 4);
+}
