@@ -73,7 +73,8 @@ pub enum StatusEvent {
         to: u8,
     },
     /// Bits were set in `device_status` although the reset was not complete. The device completes it first:
-    /// [`StatusEvent::ResetDone`] and [`StatusEvent::Written`] follow.
+    /// [`StatusEvent::ResetDone`] follows, and [`StatusEvent::Written`] with those of the bits that take
+    /// effect: FEATURES_OK, for example, does not, where the device still presented it.
     WrittenDuringReset {
         /// What the driver wrote.
         to: u8,
@@ -113,7 +114,9 @@ impl StatusEvent {
         const LATER: u8 = status::FEATURES_OK | status::DRIVER_OK;
         match self {
             StatusEvent::Written { from, to } => {
-                to != 0 && from & LATER != 0 && (from | to) & status::FAILED == 0 && to & LATER == 0
+                const FIRST: u8 = status::ACKNOWLEDGE | status::DRIVER;
+                let left = from & LATER != 0 && to & LATER == 0;
+                left && to & FIRST != 0 && (from | to) & status::FAILED == 0
             }
             StatusEvent::Read { .. }
             | StatusEvent::WrittenDuringReset { .. }

@@ -173,7 +173,10 @@ impl StatusRules {
         } else if event.begins_again() {
             self.begins_again(verdicts, says);
         }
-        self.waits(session, verdicts, says);
+        // Giving up is no initialization.
+        if added & !status::FAILED != 0 {
+            self.waits(session, verdicts, says);
+        }
         // Only the device sets DEVICE_NEEDS_RESET: a driver that writes back a status which it read
         // before the device set the bit does not clear it.
         let cleared = from & !to & !status::DEVICE_NEEDS_RESET;
@@ -385,6 +388,12 @@ impl Chapter for StatusRules {
                 StatusEvent::Written { from, to: 0 } => self.reset(from, session, verdicts),
                 StatusEvent::Written { from, to } => {
                     self.written(event, [from, to], session, verdicts);
+                }
+                // As above. Until the reset is complete, the device presents the bits of before.
+                StatusEvent::WrittenDuringReset { to }
+                    if to & !session.status == status::FAILED =>
+                {
+                    self.wait_judged = true;
                 }
                 StatusEvent::WrittenDuringReset { to } => {
                     self.waits(session, verdicts, || {

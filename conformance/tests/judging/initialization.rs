@@ -329,6 +329,23 @@ fn a_driver_that_sets_bits_during_a_reset_has_not_waited() {
 }
 
 #[test]
+fn a_driver_that_gives_up_during_a_reset_has_not_coped_and_initializes_nothing() {
+    let mut p = asked_for_a_slow_reset();
+    p.read_status();
+    p.see(StatusEvent::WrittenDuringReset {
+        to: p.status | FAILED,
+    });
+    is_complete(&mut p);
+    p.write_status(ACKNOWLEDGE | DRIVER | FAILED);
+    assert_eq!(p.found(), [SLOW]);
+    // On a plain device, nobody looks whether the reset is complete before giving up.
+    let mut plain = Play::new(Entropy);
+    plain.write_status(0);
+    plain.add_status(FAILED);
+    assert_eq!(plain.messages(), [""; 0]);
+}
+
+#[test]
 fn a_driver_that_writes_features_during_a_reset_has_not_waited() {
     let mut p = asked_for_a_slow_reset();
     p.write_features(p.offered);

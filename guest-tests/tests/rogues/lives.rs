@@ -1,7 +1,7 @@
 //! Drivers that leave a device badly, or come to it badly (§2.1, §3.1, §4.1.4 of virtio 1.0): on whole
 //! devices, some with a latitude, until the guest powers itself off.
 
-use stickler_conformance::features::VERSION_1;
+use stickler_conformance::features::{VERSION_1, net};
 use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
@@ -112,9 +112,9 @@ fn does_not_reset_a_device_that_is_live() {
 
 #[test]
 fn comes_after_a_driver_that_left_without_a_reset() {
-    for device in [Device::Entropy, Device::Block, Device::Console] {
+    for device in Device::TYPES {
         let found = found(device, None, |d| {
-            d.initialize(0, Interrupts::Msix);
+            d.initialize(net::MAC, Interrupts::Msix);
             d.exercise();
             constants(d);
         });
@@ -146,6 +146,24 @@ fn never_waits_for_a_slow_reset() {
         write_status(d, 0);
         constants(d);
         // It is not stuck.
+        d.exercise();
+    });
+    assert_eq!(found, ["status.reset.slow", "status.reset.wait"]);
+}
+
+#[test]
+fn never_waits_for_a_slow_reset_and_adds_to_what_it_reads() {
+    let found = found(Device::Block, Some(Latitude::SLOW_RESET), |d| {
+        d.initialize(0, Interrupts::Msix);
+        write_status(d, 0);
+        d.add_status(ACKNOWLEDGE);
+        d.add_status(status::DRIVER);
+        d.offered();
+        d.accept(VERSION_1);
+        assert!(d.features_ok());
+        d.set_up_interrupts(Interrupts::Msix);
+        d.set_up_queues(64);
+        d.go();
         d.exercise();
     });
     assert_eq!(found, ["status.reset.slow", "status.reset.wait"]);

@@ -207,13 +207,25 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The driver writes the status.
     fn write_status(&mut self, to: u8, transport: &mut dyn Transport) {
-        if self.slow_reset_reads != 0 && to != 0 {
-            // §4.1.4.3.2: a driver waits before it initializes the device. One that does not is too early,
-            // and its write takes effect when the reset is complete, so that the driver can continue.
-            self.witness
-                .see(&StatusEvent::WrittenDuringReset { to }.into());
-            self.finish_reset();
+        if self.slow_reset_reads == 0 || to == 0 {
+            self.take_status(to, transport);
+            return;
         }
+        // §4.1.4.3.2: a driver waits before it initializes the device. One that does not is too early, and
+        // its write takes effect when the reset is complete, so that the driver can continue. What it
+        // has only read, and writes back, is not what it has come to.
+        const FIRST_STEPS: u8 = status::ACKNOWLEDGE | status::DRIVER;
+        let stale = self.status & !FIRST_STEPS;
+        self.witness
+            .see(&StatusEvent::WrittenDuringReset { to }.into());
+        self.finish_reset();
+        if to & !stale != 0 {
+            self.take_status(to & !stale, transport);
+        }
+    }
+
+    /// The status is written, and not while a reset is on its way.
+    fn take_status(&mut self, to: u8, transport: &mut dyn Transport) {
         let from = self.status;
         if to == 0 {
             self.look_once_more(transport);

@@ -158,6 +158,21 @@ fn a_driver_that_does_not_wait_finds_a_fresh_device() {
 }
 
 #[test]
+fn what_a_driver_reads_during_a_reset_and_writes_back_is_not_set() {
+    let mut rig = asked_for_a_slow_reset();
+    let read = rig.status();
+    assert_eq!(read, DRIVER_OK);
+    rig.set_status(read | status::ACKNOWLEDGE);
+    assert_eq!(rig.status(), status::ACKNOWLEDGE | status::DRIVER);
+    rig.set_status(0);
+    rig.bring_up();
+    rig.set_status(status::FAILED | DRIVER_OK);
+    rig.set_status(0);
+    rig.set_status(status::FAILED);
+    assert_eq!(rig.status(), 0);
+}
+
+#[test]
 fn a_configuration_is_unsettled_for_a_driver_without_the_generation() {
     let mut rig = Rig::with(Latitudes::default().with(Latitude::UNSETTLED_CONFIGURATION));
     rig.core.id.kind = DeviceKind::Block;
