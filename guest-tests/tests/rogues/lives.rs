@@ -1,12 +1,15 @@
 //! Drivers that leave a device badly, or come to it badly (§2.1, §3.1, §4.1.4 of virtio 1.0): on whole
 //! devices, some with a latitude, until the guest powers itself off.
 
-use stickler_conformance::features::{VERSION_1, net};
+use stickler_conformance::features::{VERSION_1, block, net};
 use stickler_conformance::layout::{Structure, common, status};
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_guest_tests::in_process::{Driver, Interrupts, Rig};
 
 use crate::devices::{Device, SECTORS, SLOT};
+
+/// Offset of `seg_max` in `struct virtio_blk_config` (§5.2.4).
+const SEG_MAX: u32 = 12;
 
 const ACKNOWLEDGE: u8 = status::ACKNOWLEDGE;
 const DRIVER: u8 = ACKNOWLEDGE | status::DRIVER;
@@ -24,6 +27,11 @@ fn found(device: Device, latitude: Option<Latitude>, act: fn(&mut Driver<'_>)) -
     let mut driver = Driver::probe(&rig, SLOT);
     act(&mut driver);
     rig.power_off();
+    names(&rig)
+}
+
+/// The findings, by name.
+fn names(rig: &Rig) -> Vec<String> {
     let findings = rig.findings();
     let mut names: Vec<_> = findings
         .iter()
@@ -226,4 +234,33 @@ fn reads_the_capacity_by_one_wide_access() {
         d.reset();
     });
     assert_eq!(found, ["config.generation", "config.width.64-bit"]);
+}
+
+#[test]
+fn reads_status_for_another_reason_when_it_is_too_late() {
+    let asks = |d: &mut Driver<'_>| {
+        d.begin();
+        let offered = d.offered();
+        d.accept(offered & (VERSION_1 | block::FLUSH | block::SEG_MAX));
+        write_status(d, FEATURES_OK);
+    };
+    let queues_first: fn(&mut Driver<'_>, fn(&mut Driver<'_>)) = |d, asks| {
+        asks(d);
+        d.set_up_interrupts(Interrupts::Msix);
+        d.set_up_queues(64);
+        // It reads what it adds to.
+        d.go();
+        d.exercise();
+    };
+    let configuration_first: fn(&mut Driver<'_>, fn(&mut Driver<'_>)) = |d, asks| {
+        asks(d);
+        d.read(Structure::Device, SEG_MAX, 4);
+        assert_ne!(d.status() & status::FEATURES_OK, 0);
+    };
+    for relies in [queues_first, configuration_first] {
+        let mut rig = Rig::new();
+        Device::Block.add(&mut rig);
+        relies(&mut Driver::probe(&rig, SLOT), asks);
+        assert_eq!(names(&rig), ["status.features-ok.re-read"]);
+    }
 }
