@@ -280,7 +280,8 @@ impl LatitudeRules {
                 self.use_of_device.driver |= to & status::DRIVER != 0;
             }
             StatusEvent::Read { value } => {
-                if session.resetting && value != 0 && self.wait == Wait::Unseen {
+                let slow = session.latitudes.has(Latitude::SLOW_RESET) && session.resetting;
+                if slow && value != 0 && self.wait == Wait::Unseen {
                     self.wait = Wait::Begun;
                 } else if value == 0 && self.wait == Wait::Begun {
                     self.wait = Wait::Over;
