@@ -1,6 +1,6 @@
 //! Hands each event to the rules and keeps the counts.
 
-use crate::event::Event;
+use crate::event::{DataEvent, Event};
 use crate::finding::{DeviceId, Finding, Recorder};
 use crate::readings::Readings;
 use crate::requirement::{MAX_READINGS, Req};
@@ -184,7 +184,12 @@ impl Witness for Judge {
     fn see(&mut self, event: &Event<'_>) {
         match event {
             // Decided at compile time where the caller builds the event.
-            Event::Data(event) => self.chapters.data(event, &self.session, &mut self.verdicts),
+            Event::Data(event) => {
+                if let DataEvent::Exposed(_) = event {
+                    self.session.acted = true;
+                }
+                self.chapters.data(event, &self.session, &mut self.verdicts);
+            }
             Event::Control(event) => {
                 self.chapters
                     .control(event, &self.session, &mut self.verdicts);

@@ -10,6 +10,7 @@
 //! * [`event`]: what a driver did, in the specification's terms, without a judgement.
 //! * [`session`]: the state of the device and its driver, derived from the events so far.
 //! * [`rules`]: one file for each chapter; each declares its requirements and judges events against them.
+//! * `obligation`: what a driver owes, with a deadline.
 //! * `built`: the requirements on devices.
 //! * [`latitude`]: behaviour that the specification leaves to devices.
 //! * [`device`]: the facts and constants of each device type; [`layout`], [`features`]: those of all
@@ -30,6 +31,7 @@ pub mod finding;
 pub mod judge;
 pub mod latitude;
 pub mod layout;
+mod obligation;
 pub mod packet;
 pub mod readings;
 pub mod requirement;

@@ -5,7 +5,10 @@
 //! needs.
 
 use crate::device::DeviceKind;
-use crate::event::{ControlEvent, FeatureEvent, LatitudeEvent, QueueEvent, StatusEvent};
+use crate::event::{
+    ClockEvent, ControlEvent, FeatureEvent, LatitudeEvent, NotificationEvent, QueueEvent,
+    StatusEvent,
+};
 use crate::latitude::Latitudes;
 use crate::layout::status;
 
@@ -32,6 +35,9 @@ pub struct Session {
     pub not_reset: bool,
     /// The queues that have been enabled since the last reset, by index.
     pub enabled: u64,
+    /// The driver has acted since the last tick: it has accessed a register, notified, or made a buffer
+    /// available.
+    pub acted: bool,
     /// How many resets the driver has asked for.
     pub resets: u32,
     /// The latitudes that the device uses.
@@ -59,6 +65,7 @@ impl Session {
             refused: false,
             not_reset: false,
             enabled: 0,
+            acted: false,
             resets: 0,
             latitudes: Latitudes::default(),
             processors: MANY_PROCESSORS,
@@ -114,10 +121,12 @@ impl Session {
             ControlEvent::Latitude(LatitudeEvent::InUse(latitude)) => {
                 self.latitudes = self.latitudes.with(latitude);
             }
+            ControlEvent::Clock(ClockEvent::Tick) => self.acted = false,
+            ControlEvent::Register(_)
+            | ControlEvent::Notification(NotificationEvent::Sent { .. }) => self.acted = true,
             ControlEvent::Feature(_)
             | ControlEvent::Queue(_)
             | ControlEvent::Latitude(_)
-            | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
             | ControlEvent::Notification(_)

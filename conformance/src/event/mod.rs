@@ -12,6 +12,7 @@
 //!   state, and are small.
 
 mod buffer;
+mod clock;
 mod control;
 mod device;
 mod pci;
@@ -20,6 +21,7 @@ pub use buffer::{
     AlteredBuffer, AvailableRead, Buffer, BufferId, BufferPart, ChainEnd, DescriptorField, Element,
     IndirectFault, Moment, UsedRingField,
 };
+pub use clock::ClockEvent;
 pub use control::{
     ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, QueueArea,
     QueueEvent, QueueSetup, Register, RegisterEvent, SplitRingEvent, SplitSetup, StatusEvent,
@@ -44,6 +46,8 @@ pub enum Event<'a> {
 pub enum ControlEvent<'a> {
     /// The device's use of latitudes.
     Latitude(LatitudeEvent),
+    /// Time.
+    Clock(ClockEvent),
     /// An access to a register, of whatever transport.
     Register(RegisterEvent),
     /// Events of virtio over PCI only (§4.1).
@@ -109,6 +113,7 @@ macro_rules! into_event {
 
 into_event! {
     Latitude(LatitudeEvent),
+    Clock(ClockEvent),
     Register(RegisterEvent),
     Pci(PciEvent),
     Status(StatusEvent),

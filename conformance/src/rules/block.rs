@@ -268,6 +268,7 @@ impl Chapter for BlockRules {
             }) => accept_offered(ACCEPT_RO, block::RO, *offered, *accepted, session, verdicts),
             ControlEvent::Feature(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
             | ControlEvent::Queue(_)

@@ -436,6 +436,7 @@ impl Chapter for BufferRules {
                 }
             }
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

@@ -293,6 +293,7 @@ impl Chapter for ConfigRules {
             }
             ControlEvent::Feature(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Queue(_)
             | ControlEvent::Notification(_)

@@ -318,6 +318,7 @@ impl Chapter for ConsoleRules {
             },
             ControlEvent::Queue(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)

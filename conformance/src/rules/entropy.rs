@@ -56,6 +56,7 @@ impl Chapter for EntropyRules {
     fn control(&mut self, event: &ControlEvent<'_>, _: &Session, _: &mut Verdicts) {
         match event {
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

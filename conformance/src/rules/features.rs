@@ -326,6 +326,7 @@ impl Chapter for FeatureRules {
             ControlEvent::Status(event) => self.status(event, verdicts),
             ControlEvent::Register(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
             | ControlEvent::Queue(_)

@@ -344,6 +344,7 @@ impl Chapter for LatitudeRules {
             }
             ControlEvent::Status(event) => self.status(event, session, verdicts),
             ControlEvent::Pci(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Notification(_)
             | ControlEvent::Register(_)

@@ -173,6 +173,7 @@ impl Chapter for NotifyRules {
                 NotificationEvent::Overdue { .. } => {}
             },
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

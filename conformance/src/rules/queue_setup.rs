@@ -421,6 +421,7 @@ impl Chapter for QueueSetupRules {
                 }
             }
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)

@@ -179,6 +179,7 @@ impl Chapter for SplitRingRules {
                 SplitRingEvent::BufferAltered(_) | SplitRingEvent::Withdrawn { .. } => {}
             },
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

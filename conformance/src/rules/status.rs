@@ -412,6 +412,7 @@ impl Chapter for StatusRules {
             ControlEvent::Queue(event) => self.queue(event, session, verdicts),
             ControlEvent::Register(event) => self.register(event, session, verdicts),
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
             | ControlEvent::Notification(_)

@@ -186,6 +186,7 @@ impl Chapter for NetBufferRules {
             ControlEvent::Feature(_)
             | ControlEvent::Notification(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)

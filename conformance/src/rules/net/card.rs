@@ -382,6 +382,7 @@ impl Chapter for NetCardRules {
             }
             ControlEvent::Register(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)

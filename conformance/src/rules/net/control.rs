@@ -124,6 +124,7 @@ impl Chapter for NetControlRules {
             .judge(),
             ControlEvent::Net(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

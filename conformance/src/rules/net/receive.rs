@@ -295,6 +295,7 @@ impl Chapter for NetReceiveRules {
             }
             ControlEvent::Net(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)

@@ -147,6 +147,7 @@ impl Chapter for NetSetupRules {
             ControlEvent::Feature(_)
             | ControlEvent::Queue(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
             | ControlEvent::Notification(_)

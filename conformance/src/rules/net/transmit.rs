@@ -336,6 +336,7 @@ impl Chapter for NetTransmitRules {
             ControlEvent::Feature(_)
             | ControlEvent::Net(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)

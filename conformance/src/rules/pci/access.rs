@@ -129,6 +129,7 @@ impl Chapter for PciAccessRules {
                 RegisterEvent::Written(register) => accessed(true, register, session, verdicts),
             },
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)
             | ControlEvent::Feature(_)

@@ -39,6 +39,7 @@ impl Chapter for PciNotifyRules {
             }) if session.is_live() => sent(queue, value, width, verdicts),
             ControlEvent::Notification(_)
             | ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Status(_)

@@ -308,6 +308,7 @@ impl Chapter for PciRegisterRules {
             ControlEvent::Pci(event) => self.pci(*event, session, verdicts),
             ControlEvent::Status(event) => self.status(*event, session, verdicts),
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)
             | ControlEvent::Queue(_)

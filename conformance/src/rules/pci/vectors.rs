@@ -147,6 +147,7 @@ impl Chapter for PciVectorRules {
                 }
             }
             ControlEvent::Latitude(_)
+            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)

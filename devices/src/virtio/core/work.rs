@@ -2,7 +2,7 @@
 //!
 //! Citations are of virtio 1.0.
 
-use stickler_conformance::event::{LatitudeEvent, Moment, NotificationEvent};
+use stickler_conformance::event::{ClockEvent, LatitudeEvent, Moment, NotificationEvent};
 use stickler_conformance::{Latitude, Witness};
 
 use super::{Core, Interrupt, Transport};
@@ -239,6 +239,9 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
         if self.live {
             self.call(transport, |device, io| device.tick(io));
+        }
+        if W::JUDGING {
+            self.witness.see(&ClockEvent::Tick.into());
         }
     }
 

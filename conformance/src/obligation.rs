@@ -1,0 +1,228 @@
+//! What a driver owes, and for how long it has owed it.
+//!
+//! An [`Obligation`] is opened by an event, settled by what the driver has to do, and excused by what
+//! makes that unnecessary. A driver may be slow, so a debt is a violation only after a [`DEADLINE`].
+//! Time counts while the driver is seen to act ([`Session::acted`](crate::session::Session)): one whose
+//! processor does not run is not accused. A debt is looked at
+//!
+//! * at each second ([`Obligation::tick`]): it is overdue after so many seconds in which the driver acted;
+//! * at the end ([`Obligation::end`]), which is a reset or the end of the run: it is overdue if it is as old
+//!   as the deadline, since a driver that ends its work was there all the time.
+//!
+//! The strict reading of every obligation has no deadline: what is owed at the end was never done.
+
+use std::fmt;
+
+use crate::event::StatusEvent;
+
+/// A driver that has acted in so many seconds since it owed something does not do it any more.
+pub(crate) const DEADLINE: u32 = 5;
+
+/// Something that the driver owes; `T` says what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Obligation<T = ()> {
+    debt: Option<Debt<T>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Debt<T> {
+    subject: T,
+    /// Seconds since it was opened.
+    age: Age,
+    /// … in which the driver has acted.
+    acted: u32,
+}
+
+/// For how long something has been owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age(u32);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("less than a second"),
+            1 => f.write_str("1 second"),
+            seconds => write!(f, "{seconds} seconds"),
+        }
+    }
+}
+
+/// A debt that was not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Unsettled<T> {
+    /// What is owed.
+    pub(crate) subject: T,
+    /// For how long.
+    pub(crate) age: Age,
+    /// The verdicts of the two readings of an obligation: with the deadline, and without.
+    pub(crate) by: [Option<bool>; 2],
+}
+
+/// The verdicts of the two readings of an obligation that was settled.
+pub(crate) const SETTLED: [Option<bool>; 2] = [Some(true); 2];
+
+/// How a driver's time with the device has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The driver has ended it: by a reset, or the guest has ended the run.
+    ByDriver,
+}
+
+impl End {
+    /// The end that `event` is, if it is one.
+    pub(crate) fn of(event: StatusEvent) -> Option<Self> {
+        event.asks_for_reset().then_some(End::ByDriver)
+    }
+}
+
+impl<T> Default for Obligation<T> {
+    fn default() -> Self {
+        Obligation { debt: None }
+    }
+}
+
+impl<T: Copy> Obligation<T> {
+    /// The driver owes `subject` from now on. If it owes something already, that stays, and with its age.
+    #[inline]
+    pub(crate) fn open(&mut self, subject: T) {
+        self.debt.get_or_insert(Debt {
+            subject,
+            age: Age(0),
+            acted: 0,
+        });
+    }
+
+    /// Whether the driver owes something.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.debt.is_some()
+    }
+
+    /// The driver has done what it owes. Returns what that was, if it did owe something.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> Option<T> {
+        self.debt.take().map(|debt| debt.subject)
+    }
+
+    /// The driver need not do any more what it owes.
+    #[inline]
+    pub(crate) fn excuse(&mut self) {
+        self.debt = None;
+    }
+
+    /// A second has passed, in which the driver has `acted` or has not. Returns the debt if it is overdue
+    /// now, once.
+    pub(crate) fn tick(&mut self, acted: bool) -> Option<Unsettled<T>> {
+        let debt = self.debt.as_mut()?;
+        debt.age.0 = debt.age.0.saturating_add(1);
+        debt.acted = debt.acted.saturating_add(acted.into());
+        // The first of these seconds is the rest of the one in which the debt was opened.
+        if debt.acted <= DEADLINE {
+            return None;
+        }
+        self.take([Some(false); 2])
+    }
+
+    /// What the driver owes now, it never does. Returns the debt.
+    pub(crate) fn end(&mut self, end: End) -> Option<Unsettled<T>> {
+        let age = self.debt?.age;
+        let lenient = match end {
+            End::ByDriver => (age > Age(DEADLINE)).then_some(false),
+        };
+        self.take([lenient, Some(false)])
+    }
+
+    fn take(&mut self, by: [Option<bool>; 2]) -> Option<Unsettled<T>> {
+        let Debt { subject, age, .. } = self.debt.take()?;
+        Some(Unsettled { subject, age, by })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OVERDUE: [Option<bool>; 2] = [Some(false); 2];
+
+    /// An obligation that has been open for so many seconds, in which the driver acted.
+    fn open_for(seconds: u32) -> Obligation<u16> {
+        let mut obligation = Obligation::default();
+        obligation.open(7);
+        for _ in 0..seconds {
+            assert_eq!(obligation.tick(true), None);
+        }
+        obligation
+    }
+
+    #[test]
+    fn a_debt_is_overdue_once() {
+        let mut obligation = open_for(DEADLINE);
+        let overdue = obligation.tick(true).expect("it is overdue");
+        assert_eq!((overdue.subject, overdue.by), (7, OVERDUE));
+        assert_eq!(overdue.age.to_string(), "6 seconds");
+        assert_eq!(obligation.tick(true), None);
+        assert_eq!(obligation.end(End::ByDriver), None);
+    }
+
+    #[test]
+    fn a_debt_that_is_settled_or_excused_is_none() {
+        let mut obligation = open_for(DEADLINE);
+        assert_eq!(obligation.settle(), Some(7));
+        assert_eq!(obligation.settle(), None);
+        obligation.open(8);
+        obligation.excuse();
+        assert!(!obligation.is_open());
+        assert_eq!(obligation.tick(true), None);
+        assert_eq!(obligation.end(End::ByDriver), None);
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_first_event() {
+        let mut obligation = open_for(DEADLINE);
+        obligation.open(8);
+        assert_eq!(
+            obligation.tick(true).map(|overdue| overdue.subject),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn a_driver_that_does_not_act_is_not_accused_until_it_does() {
+        let mut obligation = open_for(0);
+        for _ in 0..100 {
+            assert_eq!(obligation.tick(false), None);
+        }
+        for _ in 0..DEADLINE {
+            assert_eq!(obligation.tick(true), None);
+        }
+        let overdue = obligation.tick(true).expect("it is overdue");
+        assert_eq!(overdue.age.to_string(), "106 seconds");
+    }
+
+    #[test]
+    fn a_debt_is_looked_at_when_the_driver_ends() {
+        // It was there all the time.
+        let mut obligation = open_for(0);
+        for _ in 0..=DEADLINE {
+            assert_eq!(obligation.tick(false), None);
+        }
+        let unsettled = obligation.end(End::ByDriver).expect("it is owed");
+        assert_eq!(unsettled.by, OVERDUE);
+        // A younger one was perhaps about to be settled.
+        let unsettled = open_for(0).end(End::ByDriver).expect("it is owed");
+        assert_eq!(unsettled.by, [None, Some(false)]);
+        assert_eq!(unsettled.age.to_string(), "less than a second");
+        let unsettled = open_for(DEADLINE).end(End::ByDriver).expect("it is owed");
+        assert_eq!(unsettled.by, [None, Some(false)]);
+        assert_eq!(open_for(1).end(End::ByDriver).map(|u| u.age), Some(Age(1)));
+    }
+
+    #[test]
+    fn an_end_is_a_reset() {
+        let reset = StatusEvent::Written { from: 15, to: 0 };
+        assert_eq!(End::of(reset), Some(End::ByDriver));
+        assert_eq!(End::of(StatusEvent::ResetDone), None);
+        assert_eq!(End::of(StatusEvent::Written { from: 0, to: 1 }), None);
+    }
+}
