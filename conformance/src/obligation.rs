@@ -10,13 +10,29 @@
 //!   as the deadline, since a driver that ends its work was there all the time.
 //!
 //! The strict reading of every obligation has no deadline: what is owed at the end was never done.
+//!
+//! The requirement of an obligation is declared with `obligation READINGS` at its end, which gives it these two
+//! [`READINGS`].
 
 use std::fmt;
 
 use crate::event::StatusEvent;
+use crate::requirement::Reading;
 
 /// A driver that has acted in so many seconds since it owed something does not do it any more.
 pub(crate) const DEADLINE: u32 = 5;
+
+/// The readings of a requirement that is an obligation.
+pub(crate) const READINGS: &[Reading] = &[
+    Reading {
+        name: "within-5-seconds",
+        text: "What is due may be on its way for 5 seconds in which the driver acts.",
+    },
+    Reading {
+        name: "by-the-end",
+        text: "What has not been done by a reset, or by the end of the run, was not done.",
+    },
+];
 
 /// Something that the driver owes; `T` says what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +81,25 @@ pub(crate) const SETTLED: [Option<bool>; 2] = [Some(true); 2];
 /// How a driver's time with the device has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The driver has ended it: by a reset, or the guest has ended the run.
+    /// The driver has ended it by a reset, or its guest has ended the run.
     ByDriver,
+    /// The guest was stopped, perhaps in the middle of something.
+    Stopped,
 }
 
 impl End {
     /// The end that `event` is, if it is one.
     pub(crate) fn of(event: StatusEvent) -> Option<Self> {
-        event.asks_for_reset().then_some(End::ByDriver)
+        match event {
+            StatusEvent::RunEnded { by_guest: false } => Some(End::Stopped),
+            StatusEvent::Written { to: 0, .. } | StatusEvent::RunEnded { by_guest: true } => {
+                Some(End::ByDriver)
+            }
+            StatusEvent::Written { .. }
+            | StatusEvent::Read { .. }
+            | StatusEvent::ResetDone
+            | StatusEvent::NeedsReset => None,
+        }
     }
 }
 
@@ -93,10 +120,10 @@ impl<T: Copy> Obligation<T> {
         });
     }
 
-    /// Whether the driver owes something.
+    /// What the driver owes.
     #[inline]
-    pub(crate) fn is_open(&self) -> bool {
-        self.debt.is_some()
+    pub(crate) fn subject(&self) -> Option<T> {
+        self.debt.map(|debt| debt.subject)
     }
 
     /// The driver has done what it owes. Returns what that was, if it did owe something.
@@ -126,11 +153,12 @@ impl<T: Copy> Obligation<T> {
 
     /// What the driver owes now, it never does. Returns the debt.
     pub(crate) fn end(&mut self, end: End) -> Option<Unsettled<T>> {
-        let age = self.debt?.age;
-        let lenient = match end {
-            End::ByDriver => (age > Age(DEADLINE)).then_some(false),
+        let late = (self.debt?.age > Age(DEADLINE)).then_some(false);
+        let strict = match end {
+            End::ByDriver => Some(false),
+            End::Stopped => late,
         };
-        self.take([lenient, Some(false)])
+        self.take([late, strict])
     }
 
     fn take(&mut self, by: [Option<bool>; 2]) -> Option<Unsettled<T>> {
@@ -172,7 +200,7 @@ mod tests {
         assert_eq!(obligation.settle(), None);
         obligation.open(8);
         obligation.excuse();
-        assert!(!obligation.is_open());
+        assert_eq!(obligation.subject(), None);
         assert_eq!(obligation.tick(true), None);
         assert_eq!(obligation.end(End::ByDriver), None);
     }
@@ -219,9 +247,31 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_a_reset() {
+    fn a_driver_that_was_stopped_may_have_been_about_to_settle() {
+        let unsettled = open_for(DEADLINE).end(End::Stopped).expect("it is owed");
+        assert_eq!(unsettled.by, [None; 2]);
+        let mut obligation = open_for(DEADLINE);
+        assert_eq!(obligation.tick(false), None);
+        let unsettled = obligation.end(End::Stopped).expect("it is owed");
+        assert_eq!(unsettled.by, OVERDUE);
+    }
+
+    #[test]
+    fn the_reading_states_the_deadline() {
+        for text in [READINGS[0].name, READINGS[0].text] {
+            assert!(text.contains(&DEADLINE.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_reset_or_that_of_the_run() {
         let reset = StatusEvent::Written { from: 15, to: 0 };
         assert_eq!(End::of(reset), Some(End::ByDriver));
+        let ended = |by_guest| End::of(StatusEvent::RunEnded { by_guest });
+        assert_eq!(
+            [ended(true), ended(false)],
+            [Some(End::ByDriver), Some(End::Stopped)]
+        );
         assert_eq!(End::of(StatusEvent::ResetDone), None);
         assert_eq!(End::of(StatusEvent::Written { from: 0, to: 1 }), None);
     }

@@ -256,7 +256,8 @@ impl std::fmt::Display for Req {
 /// Requirements that no device can observe follow the others, without a constant and with the reason. If
 /// the text can be read in several ways, the entry ends with `readings ["lenient": "…", "strict": "…"]`,
 /// and the rule reports the verdict of each reading by
-/// [`check_by`](crate::judge::Verdicts::check_by).
+/// [`check_by`](crate::judge::Verdicts::check_by). An entry that ends with `obligation READINGS` has the readings of
+/// an [obligation](crate::obligation).
 macro_rules! requirements {
     (
         chapter $chapter:ident;
@@ -266,7 +267,8 @@ macro_rules! requirements {
                 $(from $from:ident $from_level:ident [$($from_clause:literal),+])*
                 $(until $until:ident)?, $how:expr,
                 $text:literal
-                $(, readings [$($reading:literal: $demand:literal),+ $(,)?])?;
+                $(, readings [$($reading:literal: $demand:literal),+ $(,)?])?
+                $(, obligation $obligation:ident)?;
         )+
         $(@unobservable {$(
             $hidden:literal, $hidden_role:ident $hidden_level:ident
@@ -310,10 +312,9 @@ macro_rules! requirements {
                     until: $crate::requirement::requirements!(@until $($until)?),
                     how: $how,
                     text: $text,
-                    readings: &[$($($crate::requirement::Reading {
-                        name: $reading,
-                        text: $demand,
-                    }),+)?],
+                    readings: $crate::requirement::requirements!(
+                        @readings [$($($reading: $demand),+)?] $($obligation)?
+                    ),
                 },)+
                 $($($crate::requirement::Requirement {
                     name: $hidden,
@@ -333,6 +334,10 @@ macro_rules! requirements {
     };
     (@since) => { $crate::version::Version::V1_0 };
     (@since $version:ident) => { $crate::version::Version::$version };
+    (@readings [$($reading:literal: $demand:literal),*]) => {
+        &[$($crate::requirement::Reading { name: $reading, text: $demand }),*]
+    };
+    (@readings [] $readings:ident) => { $crate::obligation::$readings };
     (@until) => { None };
     (@until $version:ident) => { Some($crate::version::Version::$version) };
 }

@@ -9,11 +9,13 @@ use crate::device::console::port_of;
 use crate::device::console::{CONTROL_LEN, event};
 use crate::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
 use crate::event::{
-    Buffer, ChainEnd, ConsoleEvent, ConsoleMessage, ControlEvent, DataEvent, QueueEvent,
+    Buffer, ChainEnd, ClockEvent, ConsoleEvent, ConsoleMessage, ControlEvent, DataEvent,
+    QueueEvent, StatusEvent,
 };
 use crate::features::console;
 use crate::judge::Verdicts;
 use crate::layout::status;
+use crate::obligation::{End, Obligation, SETTLED, Unsettled};
 use crate::requirement::requirements;
 use crate::session::Session;
 
@@ -42,6 +44,9 @@ requirements! {
         "A driver sends only DEVICE_READY, PORT_READY and PORT_OPEN.";
     READY_FIRST = "console.control.device-ready", Driver Must ["5.3.6.2.2-1", "5.3.5"], Asserted,
         "With VIRTIO_CONSOLE_F_MULTIPORT, the driver sends DEVICE_READY before any other control message.";
+    READY_SENT = "console.control.device-ready-sent", Driver Must ["5.3.6.2.2-1"], Asserted,
+        "With VIRTIO_CONSOLE_F_MULTIPORT, the driver sends DEVICE_READY once the device is live.",
+        obligation READINGS;
     READY_VALUE = "console.control.device-ready-value", Driver Must ["5.3.6.2"], Asserted,
         "value of DEVICE_READY is 0 or 1.";
     PORT_READY_VALUE = "console.control.port-ready-value", Driver Must ["5.3.6.2"], Asserted,
@@ -51,7 +56,8 @@ requirements! {
     PORT_NUMBER = "console.control.port-number", Driver Must ["5.3.6.2", "5.3.4"], Asserted,
         "A port's number is below max_nr_ports.";
     PORT_READY_SENT = "console.control.port-ready-sent", Driver Should ["5.3.5", "5.3.6.2"], Asserted,
-        "If the driver uses a port, it answers the device's DEVICE_ADD with PORT_READY.";
+        "If the driver uses a port, it answers the device's DEVICE_ADD with PORT_READY.",
+        obligation READINGS;
     PORT_READY_ADDED = "console.control.port-ready-added", Driver Must ["5.3.6.2"], Asserted,
         "PORT_READY is sent for a port that the device has added.";
     PORT_OPEN_ADDED = "console.control.port-open-added", Driver Must ["5.3.6.2"], Asserted,
@@ -62,6 +68,9 @@ requirements! {
             "may-cross": "A message that closes a port which was open may have been sent before the driver saw CONSOLE_PORT, and is no answer.",
             "next": "The next PORT_OPEN for that port is the answer.",
         ];
+    CONSOLE_PORT_ANSWERED = "console.control.console-port-answered", Driver Must ["5.3.6.2.2-2"], Asserted,
+        "CONSOLE_PORT is answered with PORT_OPEN for that port.",
+        obligation READINGS;
     CONSOLE_READ_ONLY = "console.config.read-only", Driver ShouldNot ["5.3.4"], Asserted,
         "The driver writes no field of a console's configuration except emerg_wr.";
     QUEUES = "console.queue.negotiated", Driver MustNot ["5.3.2"], Asserted,
@@ -69,6 +78,12 @@ requirements! {
 }
 
 advice! {
+    "console.control.device-ready-sent":
+        "VIRTIO_CONSOLE_F_MULTIPORT was accepted, and the driver never sends DEVICE_READY: the device adds no ports.";
+        "After DRIVER_OK, add buffers to the control receiveq and send DEVICE_READY, with value 0 if the driver cannot set the device up.";
+    "console.control.console-port-answered":
+        "The device has said that a port is a console, and the driver never answers: no text console appears.";
+        "Set the port up as a console, and send PORT_OPEN with value 1 for it.";
     "console.control.port-ready-sent":
         "A port is used, but the driver never sent PORT_READY: the device does not send its messages about the port, such as its name or that it is a console.";
         "Answer each DEVICE_ADD with PORT_READY, with value 1, or with 0 if the port cannot be set up.";
@@ -82,9 +97,6 @@ advice! {
         "The console driver uses ports that do not exist, or sends a control message at the wrong time.";
         "Wait for DEVICE_ADD before using a port, send DEVICE_READY first, answer CONSOLE_PORT with PORT_OPEN 1, and use port numbers below max_nr_ports.";
 }
-
-/// An answer that is already on its way is seen before so many buffers of output.
-const UNREADY: u32 = 256;
 
 /// Ports beyond these are not tracked.
 const MAX_PORTS: u32 = 64;
@@ -107,15 +119,77 @@ struct Ports {
     added: u64,
     /// Ports for which PORT_READY has been sent since they were added.
     ready_ports: u64,
-    /// The number of successive buffers of output to ports that were added, without PORT_READY.
-    unready: u32,
     /// Ports for which the device has sent CONSOLE_PORT and that the driver has not opened since.
     consoles: u64,
+    /// DEVICE_READY is due.
+    ready_due: Obligation,
+    /// PORT_READY is due for ports that are in use.
+    port_ready_due: PortObligation,
+    /// The answer to CONSOLE_PORT is due.
+    console_due: PortObligation,
     /// Ports the driver has opened and not closed.
     open: u64,
 }
 
+/// What is owed for each of several ports.
+#[derive(Default)]
+struct PortObligation {
+    /// The port that has waited longest. After it comes any of the others, as if it were new.
+    first: Obligation<u32>,
+    /// All ports, a bit each.
+    ports: u64,
+}
+
+impl PortObligation {
+    #[inline]
+    fn open(&mut self, port: u32) {
+        let ports = self.ports | 1 << port;
+        if ports != self.ports {
+            self.ports = ports;
+            self.first.open(port);
+        }
+    }
+
+    /// It was done for `port`, or need not be done any more. Returns whether it was owed.
+    fn close(&mut self, port: u32) -> bool {
+        let owed = self.ports & 1 << port != 0;
+        self.ports &= !(1 << port);
+        if self.first.subject() == Some(port) {
+            self.first.excuse();
+            self.next();
+        }
+        owed
+    }
+
+    fn next(&mut self) {
+        if self.ports != 0 {
+            self.first.open(self.ports.trailing_zeros());
+        }
+    }
+
+    fn tick(&mut self, acted: bool) -> Option<Unsettled<u32>> {
+        let unsettled = self.first.tick(acted)?;
+        self.ports &= !(1 << unsettled.subject);
+        self.next();
+        Some(unsettled)
+    }
+}
+
 impl Ports {
+    /// A second has passed.
+    fn tick(&mut self, acted: bool, verdicts: &mut Verdicts) {
+        never_ready(self.ready_due.tick(acted), verdicts);
+        never_ready_for(self.port_ready_due.tick(acted), verdicts);
+        never_answered(self.console_due.tick(acted), verdicts);
+    }
+
+    /// The driver does nothing more.
+    fn end(&mut self, end: End, verdicts: &mut Verdicts) {
+        never_ready(self.ready_due.end(end), verdicts);
+        never_ready_for(self.port_ready_due.first.end(end), verdicts);
+        never_answered(self.console_due.first.end(end), verdicts);
+    }
+
     /// Judges a buffer that the driver has made available (§5.3.2: queues 2 and 3 are for control, else
     /// even ones receive and odd ones transmit).
     #[inline]
@@ -150,7 +224,7 @@ impl Ports {
             q => {
                 let port = u32::from(port_of(q));
                 let bit = 1_u64.checked_shl(port).unwrap_or(0);
-                self.output(port, bit, verdicts);
+                self.uses(port, bit);
                 // §5.3.2: port 0's queues always exist.
                 let added = port == 0 || self.added & bit != 0;
                 verdicts.check(TRANSMIT_ADDED, added, queue, || {
@@ -160,18 +234,11 @@ impl Ports {
         }
     }
 
-    /// There is output for `port`, whose bit is `bit`.
+    /// The driver uses `port`, whose bit is `bit`.
     #[inline]
-    fn output(&mut self, port: u32, bit: u64, verdicts: &mut Verdicts) {
-        if self.added & !self.ready_ports & bit == 0 {
-            return;
-        }
-        self.unready = self.unready.saturating_add(1);
-        if self.unready == UNREADY {
-            let message = format!(
-                "{UNREADY} buffers of output, the last for port {port}, which the device has added, without PORT_READY"
-            );
-            verdicts.violated(PORT_READY_SENT, Some(CONTROL_TRANSMITQ), message);
+    fn uses(&mut self, port: u32, bit: u64) {
+        if self.added & !self.ready_ports & bit != 0 {
+            self.port_ready_due.open(port);
         }
     }
 
@@ -190,6 +257,9 @@ impl Ports {
         });
         if event == event::DEVICE_READY {
             self.ready = true;
+            if self.ready_due.settle().is_some() {
+                verdicts.check_by(READY_SENT, SETTLED, queue, String::new);
+            }
             if !self.hasty {
                 verdicts.held(READY_FIRST);
             }
@@ -225,11 +295,11 @@ impl Ports {
         });
         if event == event::PORT_READY && self.added & 1 << id != 0 {
             self.ready_ports |= 1 << id;
-            self.unready = 0;
-            verdicts.held(PORT_READY_SENT);
+            self.port_ready_due.close(id);
+            verdicts.check_by(PORT_READY_SENT, SETTLED, queue, String::new);
         }
         if event == event::PORT_OPEN {
-            self.opened(1 << id, value, verdicts, says);
+            self.opened(id, value, verdicts, says);
         }
     }
 
@@ -243,19 +313,21 @@ impl Ports {
                 self.added |= 1 << id;
                 self.ready_ports &= !(1 << id);
             }
-            event::CONSOLE_PORT => self.consoles |= 1 << id,
+            event::CONSOLE_PORT => {
+                self.consoles |= 1 << id;
+                self.console_due.open(id);
+            }
+            event::DEVICE_REMOVE => {
+                self.port_ready_due.close(id);
+                self.console_due.close(id);
+            }
             _ => {}
         }
     }
 
-    /// The driver has sent whether the port whose bit is `port` is open.
-    fn opened(
-        &mut self,
-        port: u64,
-        value: u16,
-        verdicts: &mut Verdicts,
-        says: impl Fn() -> String,
-    ) {
+    /// The driver has sent whether the port `id` is open.
+    fn opened(&mut self, id: u32, value: u16, verdicts: &mut Verdicts, says: impl Fn() -> String) {
+        let port = 1 << id;
         let (asked, was_open) = (self.consoles & port != 0, self.open & port != 0);
         match value {
             1 => self.open |= port,
@@ -267,12 +339,45 @@ impl Ports {
             let answer = value == 1 || !was_open;
             if answer {
                 self.consoles &= !port;
+                if self.console_due.close(id) {
+                    let queue = Some(CONTROL_TRANSMITQ);
+                    verdicts.check_by(CONSOLE_PORT_ANSWERED, SETTLED, queue, String::new);
+                }
             }
             let by = [answer.then_some(value == 1), Some(value == 1)];
             verdicts.check_by(CONSOLE_PORT, by, Some(CONTROL_TRANSMITQ), || {
                 format!("{}, as the answer to CONSOLE_PORT", says())
             });
         }
+    }
+}
+
+/// Judges a DEVICE_READY that was not sent.
+fn never_ready(unsettled: Option<Unsettled<()>>, verdicts: &mut Verdicts) {
+    if let Some(Unsettled { age, by, .. }) = unsettled {
+        verdicts.check_by(READY_SENT, by, Some(CONTROL_TRANSMITQ), || {
+            format!("no DEVICE_READY in {age} since the device went live")
+        });
+    }
+}
+
+/// Judges a PORT_READY that was not sent.
+fn never_ready_for(unsettled: Option<Unsettled<u32>>, verdicts: &mut Verdicts) {
+    if let Some(Unsettled { subject, age, by }) = unsettled {
+        verdicts.check_by(PORT_READY_SENT, by, Some(CONTROL_TRANSMITQ), || {
+            format!(
+                "output for port {subject}, which the device has added, and no PORT_READY in {age}"
+            )
+        });
+    }
+}
+
+/// Judges a CONSOLE_PORT that was not answered.
+fn never_answered(unsettled: Option<Unsettled<u32>>, verdicts: &mut Verdicts) {
+    if let Some(Unsettled { subject, age, by }) = unsettled {
+        verdicts.check_by(CONSOLE_PORT_ANSWERED, by, Some(CONTROL_TRANSMITQ), || {
+            format!("CONSOLE_PORT for port {subject}, and no PORT_OPEN in {age}")
+        });
     }
 }
 
@@ -303,10 +408,19 @@ impl Chapter for ConsoleRules {
             ControlEvent::Register(event) => self.read_only.register(event, session, verdicts),
             ControlEvent::Status(event) => {
                 self.read_only.status(*event, verdicts);
-                if event.asks_for_reset() {
+                let works = session.status & status::DEVICE_NEEDS_RESET == 0;
+                if event.sets_driver_ok() && session.has(console::MULTIPORT) && works {
+                    self.ports.ready_due.open(());
+                }
+                if let Some(end) = End::of(*event) {
+                    self.ports.end(end, verdicts);
+                }
+                // A device that needs a reset takes no messages.
+                if event.asks_for_reset() || matches!(event, StatusEvent::NeedsReset) {
                     self.ports = Ports::default();
                 }
             }
+            ControlEvent::Clock(ClockEvent::Tick) => self.ports.tick(session.acted, verdicts),
             ControlEvent::Queue(QueueEvent::EnableWritten {
                 queue,
                 value: 1,
@@ -318,7 +432,6 @@ impl Chapter for ConsoleRules {
             },
             ControlEvent::Queue(_)
             | ControlEvent::Latitude(_)
-            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)

@@ -2,9 +2,9 @@
 
 use stickler_conformance::DeviceKind::Console;
 use stickler_conformance::device::console::event::{
-    CONSOLE_PORT, DEVICE_ADD, DEVICE_READY, PORT_OPEN, PORT_READY,
+    CONSOLE_PORT, DEVICE_ADD, DEVICE_READY, DEVICE_REMOVE, PORT_OPEN, PORT_READY,
 };
-use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
+use stickler_conformance::event::{ConsoleEvent, ConsoleMessage, StatusEvent};
 
 use crate::parts::{r, w};
 use crate::play::Play;
@@ -69,6 +69,12 @@ pub const CASES: &[Case] = &[
         p.message(0, PORT_READY, 1);
         p.message(0, DEVICE_READY, 1);
     }),
+    case("console.control.device-ready-sent", Console, |p| {
+        p.boot();
+        p.exchange(0, &[w(64)]);
+        p.exchange(1, &[r(64)]);
+        p.pass(6);
+    }),
     case("console.control.device-ready-value", Console, |p| {
         p.boot();
         p.message(0, DEVICE_READY, 2);
@@ -90,9 +96,8 @@ pub const CASES: &[Case] = &[
         p.message(u32::MAX, DEVICE_READY, 1);
         p.message_sent(0, DEVICE_ADD, 0);
         p.message(0, PORT_OPEN, 1);
-        for _ in 0..300 {
-            p.exchange(1, &[r(64)]);
-        }
+        p.exchange(1, &[r(64)]);
+        p.pass(6);
     }),
     case("console.control.port-ready-added", Console, |p| {
         ready(p);
@@ -106,6 +111,13 @@ pub const CASES: &[Case] = &[
         ready(p);
         p.message_sent(0, CONSOLE_PORT, 1);
         p.message(0, PORT_OPEN, 0);
+    }),
+    case("console.control.console-port-answered", Console, |p| {
+        ready(p);
+        p.message_sent(0, CONSOLE_PORT, 1);
+        p.message_sent(1, DEVICE_ADD, 0);
+        p.message(1, PORT_READY, 1);
+        p.pass(6);
     }),
 ];
 
@@ -148,5 +160,99 @@ fn a_driver_may_say_that_it_failed() {
     let mut p = Play::new(Console);
     p.boot();
     p.message(0, DEVICE_READY, 0);
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn what_a_driver_owes_has_time_until_it_is_overdue() {
+    let mut p = Play::new(Console);
+    p.boot();
+    p.pass(5);
+    p.message(u32::MAX, DEVICE_READY, 1);
+    for id in [0, 1] {
+        p.message_sent(id, DEVICE_ADD, 0);
+    }
+    for queue in [1, 5] {
+        p.exchange(queue, &[r(64)]);
+    }
+    p.pass(5);
+    // The next port begins anew.
+    p.message(0, PORT_READY, 1);
+    p.pass(5);
+    p.message(1, PORT_READY, 1);
+    for id in [0, 1] {
+        p.message_sent(id, CONSOLE_PORT, 1);
+    }
+    p.pass(5);
+    p.message(1, PORT_OPEN, 1);
+    p.message(0, PORT_OPEN, 1);
+    p.pass(100);
+    p.reset();
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn a_quiet_driver_is_accused_when_it_ends() {
+    let ends: [fn(&mut Play); 3] = [
+        |p| p.reset(),
+        |p| p.see(StatusEvent::RunEnded { by_guest: true }),
+        |p| p.see(StatusEvent::RunEnded { by_guest: false }),
+    ];
+    for end in ends {
+        for (seconds, accused) in [(5, false), (6, true)] {
+            let mut p = Play::new(Console);
+            p.boot();
+            p.sleep(seconds);
+            assert_eq!(p.messages(), [""; 0], "it was quiet");
+            end(&mut p);
+            let found = p.messages();
+            let message = "console.control.device-ready-sent: no DEVICE_READY in 6 seconds since the device went live";
+            assert_eq!(found == [message], accused, "{found:?}");
+            assert_eq!(found.is_empty(), !accused, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn each_port_that_waits_is_found() {
+    let mut p = Play::new(Console);
+    p.boot();
+    p.message(u32::MAX, DEVICE_READY, 1);
+    for (id, queue) in [(0, 1), (1, 5)] {
+        p.message_sent(id, DEVICE_ADD, 0);
+        p.exchange(queue, &[r(64)]);
+    }
+    p.pass(12);
+    let port = |id| {
+        format!(
+            "console.control.port-ready-sent: output for port {id}, which the device has added, and no PORT_READY in 6 seconds"
+        )
+    };
+    assert_eq!(p.messages(), [port(0), port(1)]);
+}
+
+#[test]
+fn nothing_is_owed_for_a_port_that_is_gone() {
+    let mut p = Play::new(Console);
+    ready(&mut p);
+    p.message_sent(0, CONSOLE_PORT, 1);
+    p.message_sent(0, DEVICE_REMOVE, 0);
+    p.message_sent(1, DEVICE_ADD, 0);
+    p.exchange(5, &[r(64)]);
+    p.message_sent(1, DEVICE_REMOVE, 0);
+    p.pass(100);
+    // A port that nobody uses need not be set up.
+    p.message_sent(1, DEVICE_ADD, 0);
+    p.pass(100);
+    p.reset();
+    assert_eq!(p.messages(), [""; 0]);
+}
+
+#[test]
+fn a_device_that_needs_a_reset_is_owed_nothing() {
+    let mut p = Play::new(Console);
+    p.boot();
+    p.see(StatusEvent::NeedsReset);
+    p.pass(6);
     assert_eq!(p.messages(), [""; 0]);
 }

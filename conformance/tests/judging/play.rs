@@ -6,9 +6,9 @@
 use std::sync::{Arc, Mutex};
 
 use stickler_conformance::event::{
-    AvailableRead, BufferId, ChainEnd, ConsoleEvent, ConsoleMessage, DataEvent, Element,
-    FeatureEvent, NetCommand, NetEvent, NetHeader, NetTransmit, NotificationEvent, PciEvent,
-    QueueArea, QueueEvent, QueueSetup, RegisterEvent, StatusEvent,
+    AvailableRead, BufferId, ChainEnd, ClockEvent, ConsoleEvent, ConsoleMessage, DataEvent,
+    Element, FeatureEvent, NetCommand, NetEvent, NetHeader, NetTransmit, NotificationEvent,
+    PciEvent, QueueArea, QueueEvent, QueueSetup, RegisterEvent, StatusEvent,
 };
 use stickler_conformance::layout::{Field, NO_VECTOR, Structure, common, status};
 use stickler_conformance::{DeviceId, DeviceKind, Event, Finding, Judge, Recorder, Witness};
@@ -328,6 +328,23 @@ impl Play {
             width: 2,
             enabled: self.enabled & 1 << queue != 0,
         });
+    }
+
+    // ---- Time
+
+    /// So many seconds pass, in each of which the driver does something.
+    pub fn pass(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.read_generation();
+            self.see(ClockEvent::Tick);
+        }
+    }
+
+    /// So many seconds pass, and the driver does nothing.
+    pub fn sleep(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.see(ClockEvent::Tick);
+        }
     }
 
     // ---- Rings

@@ -303,6 +303,41 @@ const CASES: &[Ambiguity] = &[
             p.message(0, 6, 1);
         },
     ),
+    read(
+        "console.control.device-ready-sent",
+        Console,
+        &[true, false],
+        |p| {
+            p.boot();
+            p.pass(5);
+            p.reset();
+        },
+    ),
+    read(
+        "console.control.port-ready-sent",
+        Console,
+        &[true, false],
+        |p| {
+            p.boot();
+            p.message(u32::MAX, 0, 1);
+            p.message_sent(0, 1, 0);
+            p.exchange(1, &[r(64)]);
+            p.reset();
+        },
+    ),
+    read(
+        "console.control.console-port-answered",
+        Console,
+        &[true, false],
+        |p| {
+            p.boot();
+            p.message(u32::MAX, 0, 1);
+            p.message_sent(0, 1, 0);
+            p.message(0, 3, 1);
+            p.message_sent(0, 4, 1);
+            p.reset();
+        },
+    ),
 ];
 
 /// A TCP packet with ECE that is left to the device to segment, without VIRTIO_NET_HDR_GSO_ECN.

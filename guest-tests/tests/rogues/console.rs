@@ -101,10 +101,38 @@ rogues! {
     never_ready_for_a_port: Console breaks "console.control.port-ready-sent" by |d| {
         with_ports(d);
         d.send_message(1, event::PORT_OPEN, 1);
-        for _ in 0..256 {
-            d.submit(5, &[buffer(d, false)]);
-            d.wait_used(5);
+        d.submit(5, &[buffer(d, false)]);
+        d.wait_used(5);
+        d.pass(6);
+    };
+    // It uses port 0 all the same.
+    never_ready: Console breaks "console.control.device-ready-sent" by |d| {
+        live(d);
+        d.submit(0, &[buffer(d, true)]);
+        d.submit(1, &[buffer(d, false)]);
+        d.pass(6);
+    };
+    // A program of a test: it waits for something that never comes.
+    never_ready_and_quiet: Console breaks "console.control.device-ready-sent" by |d| {
+        live(d);
+        d.submit(1, &[buffer(d, false)]);
+        d.rig.tick(6);
+        d.reset();
+    };
+    never_ready_until_the_end: Console breaks "console.control.device-ready-sent" by |d| {
+        live(d);
+        d.rig.tick(6);
+        d.rig.power_off();
+    };
+    console_port_never_answered: Console breaks "console.control.console-port-answered" by |d| {
+        with_ports(d);
+        for port in [0, 1] {
+            d.send_message(port, event::PORT_READY, 1);
         }
+        let answers = d.take_messages();
+        assert!(answers.iter().any(|m| m.event == event::CONSOLE_PORT));
+        d.send_message(1, event::PORT_OPEN, 1);
+        d.pass(6);
     };
     ready_for_a_port_not_added: Console breaks "console.control.port-ready-added" by |d| {
         live(d);

@@ -1,7 +1,7 @@
 //! Buffers that wait: nothing comes that the device would need them for, and nobody else tells what is
 //! wrong with them (§2.4.4 to §2.4.8, §3.3.1, §5.1.6.3, §5.3.6.1 of virtio 1.0).
 
-use stickler_conformance::device::console::{CONTROL_RECEIVEQ, feature};
+use stickler_conformance::device::console::{CONTROL_RECEIVEQ, event, feature};
 use stickler_conformance::features::{RING_EVENT_IDX, RING_INDIRECT_DESC, net};
 use stickler_conformance::layout::desc::{NEXT, WRITE};
 use stickler_guest_tests::in_process::net::PLAIN_PACKET;
@@ -200,6 +200,7 @@ rogues! {
     found_without_the_notification: Console breaks "notify.when-flags-0" by |d| {
         d.initialize(feature::MULTIPORT, Interrupts::Msix);
         d.rig.run();
+        d.send_message(0, event::DEVICE_READY, 1);
         let at = d.rig.allocate(64);
         let queue = d.queue(1);
         let head = queue.chain(&[Buffer::readable(at, 16)]);

@@ -66,6 +66,14 @@ impl Driver<'_> {
         panic!("queue {index}: the device returns nothing");
     }
 
+    /// So many seconds pass, and the driver does something in each.
+    pub fn pass(&self, seconds: u32) {
+        for _ in 0..seconds {
+            self.status();
+            self.rig.tick(1);
+        }
+    }
+
     /// Does once what the device is for; it is live and its queues are idle.
     pub fn exercise(&mut self) {
         match self.kind {
