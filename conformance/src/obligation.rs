@@ -161,6 +161,16 @@ impl<T: Copy> Obligation<T> {
         self.take([late, strict])
     }
 
+    /// As [`end`](Self::end), for what is due only of a driver that does a certain thing: those are the
+    /// seconds for which [`tick`](Self::tick) was told that it has acted, and `acted` says it of the last
+    /// one. A driver that has never done so owes nothing.
+    pub(crate) fn end_if_acted(&mut self, acted: bool, end: End) -> Option<Unsettled<T>> {
+        if !acted && self.debt?.acted == 0 {
+            self.excuse();
+        }
+        self.end(end)
+    }
+
     fn take(&mut self, by: [Option<bool>; 2]) -> Option<Unsettled<T>> {
         let Debt { subject, age, .. } = self.debt.take()?;
         Some(Unsettled { subject, age, by })
@@ -244,6 +254,24 @@ mod tests {
         let unsettled = open_for(DEADLINE).end(End::ByDriver).expect("it is owed");
         assert_eq!(unsettled.by, [None, Some(false)]);
         assert_eq!(open_for(1).end(End::ByDriver).map(|u| u.age), Some(Age(1)));
+    }
+
+    #[test]
+    fn what_depends_on_the_use_of_something_is_not_owed_by_a_driver_that_never_used_it() {
+        let mut unused = open_for(0);
+        for _ in 0..100 {
+            assert_eq!(unused.tick(false), None);
+        }
+        let mut used = unused;
+        let mut used_at_last = unused;
+        assert_eq!(unused.end_if_acted(false, End::ByDriver), None);
+        assert_eq!(used.tick(true), None);
+        for unsettled in [
+            used.end_if_acted(false, End::ByDriver),
+            used_at_last.end_if_acted(true, End::ByDriver),
+        ] {
+            assert_eq!(unsettled.map(|unsettled| unsettled.by), Some(OVERDUE));
+        }
     }
 
     #[test]

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
 use stickler_conformance::event::{
-    BlockHeader, ChainEnd, DataEvent, LiveNotification, NetHeader, NetTransmit, NotificationEvent,
-    PciEvent, QueueSetup, WindowField,
+    BlockHeader, ChainEnd, DataEvent, LatitudeEvent, LiveNotification, NetHeader, NetTransmit,
+    NotificationEvent, PciEvent, QueueSetup, RegisterEvent, WindowField,
 };
 use stickler_conformance::features::{RING_EVENT_IDX, block, net};
 use stickler_conformance::layout::Structure::{Common, Device, Isr};
 use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK};
 use stickler_conformance::layout::{common, desc};
 use stickler_conformance::requirement::Strictness;
-use stickler_conformance::{Outcome, Readings, catalogue};
+use stickler_conformance::{Latitude, Outcome, Readings, catalogue};
 
-use crate::parts::{SIZE, chain, indirect_chain, r, request, setup, w};
+use crate::parts::{MAC, SIZE, chain, indirect_chain, r, register, request, setup, w};
 use crate::play::Play;
 
 /// A driver, and which of a requirement's readings it satisfies.
@@ -130,13 +130,53 @@ const CASES: &[Ambiguity] = &[
         },
     ),
     // A card whose address was changed, and whose driver could not tell the device.
-    read("net.mac.taken", Net, &[true, false], |p| {
+    read("net.mac.taken", Net, &[true, false, false], |p| {
         p.boot_with(p.offered & !net::CTRL_RX);
         for _ in 0..32 {
             let mut frame = [0; 60];
             frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9]);
             p.send(NetHeader::default(), &frame);
         }
+    }),
+    read("net.mac.taken", Net, &[true, true, false], |p| {
+        p.boot_with(p.offered & !net::CTRL_RX);
+        p.send(NetHeader::default(), &from_another_card(2));
+    }),
+    read("net.mac.local", Net, &[true, false], |p| {
+        p.offered &= !net::MAC;
+        p.boot();
+        p.send(NetHeader::default(), &from_another_card(0));
+    }),
+    read("net.mac.told", Net, &[true, false], |p| {
+        p.boot();
+        p.send(NetHeader::default(), &from_another_card(2));
+    }),
+    read("net.link.read", Net, &[true, false], |p| {
+        p.negotiate(p.offered);
+        p.bring_up();
+        p.send(NetHeader::default(), &[0; 60]);
+        p.reset();
+    }),
+    read("net.link.read-again", Net, &[true, false], |p| {
+        p.boot();
+        p.see(LatitudeEvent::Shown(Latitude::LINK_FLAPS));
+        p.send(NetHeader::default(), &[0; 60]);
+        p.reset();
+    }),
+    read("net.announce.acknowledged", Net, &[true, false], |p| {
+        p.boot();
+        p.see(RegisterEvent::Read(register(Device, 6, 2, 3)));
+        p.reset();
+    }),
+    read("net.announce.sent", Net, &[true, false], |p| {
+        p.boot();
+        p.see(RegisterEvent::Read(register(Device, 6, 2, 3)));
+        p.command(3, 0, &[]);
+        let mut frame = from_another_card(2);
+        frame[0] = 2;
+        frame[6..12].copy_from_slice(&MAC);
+        p.send(NetHeader::default(), &frame);
+        p.reset();
     }),
     read("net.link.assumed", Net, &[true, false], |p| {
         p.boot_with(p.offered & !net::STATUS);
@@ -339,6 +379,15 @@ const CASES: &[Ambiguity] = &[
         },
     ),
 ];
+
+/// A packet to all from an address that begins with `first`, and is not the card's.
+fn from_another_card(first: u8) -> [u8; 60] {
+    let mut frame = [0; 60];
+    frame[..6].fill(0xff);
+    frame[6] = first;
+    frame[11] = 9;
+    frame
+}
 
 /// A TCP packet with ECE that is left to the device to segment, without VIRTIO_NET_HDR_GSO_ECN.
 fn echo(p: &mut Play) {

@@ -59,7 +59,7 @@ const BUDGET: usize = 256;
 /// addresses from them, …
 const SHOWN: u32 = 256;
 /// … and those after the driver was asked to announce itself.
-const SHOWN_ANNOUNCING: u32 = 1 << 17;
+const SHOWN_ANNOUNCING: u32 = 1 << 24;
 
 /// What the device does itself, whatever is behind it.
 const OWN_FEATURES: u64 = feature::MAC

@@ -211,8 +211,9 @@ rogues! {
     no_look_at_the_link: Net breaks "net.link.read" by |d| {
         live(d, net::MAC | net::STATUS);
         let packet = arp_request(&d.mac());
-        for _ in 0..256 {
+        for _ in 0..6 {
             d.transmit(1, &NetHeader::default(), &packet);
+            d.rig.tick(1);
         }
     };
 }

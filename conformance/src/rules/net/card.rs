@@ -11,14 +11,15 @@ use crate::device::DeviceKind;
 use crate::device::net::config::STATUS;
 use crate::device::net::{announce, class, mac, rx, status as link};
 use crate::event::{
-    ControlEvent, DataEvent, LatitudeEvent, NetCommand, NetEvent, NetTransmit, Register,
-    RegisterEvent,
+    ClockEvent, ControlEvent, DataEvent, LatitudeEvent, NetCommand, NetEvent, NetTransmit,
+    Register, RegisterEvent, StatusEvent,
 };
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::latitude::Latitude;
 use crate::layout::{Structure, status};
-use crate::requirement::requirements;
+use crate::obligation::{End, Obligation, SETTLED, Unsettled};
+use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
 
@@ -28,15 +29,25 @@ requirements! {
     MAC_TAKEN = "net.mac.taken", Driver Must ["5.1.4.2-2"], Asserted,
         "With VIRTIO_NET_F_MAC, the card's address is the one in mac.",
         readings [
-            "learnt": "The guest's administrator may change the card's address later, and the driver need not tell the device: only a driver that has never read mac cannot have used it.",
-            "in-use": "The address in use is the one in mac, or one that the driver has set by MAC_ADDR_SET.",
+            "learnt": "The guest's administrator may change the card's address later, and the driver need not tell the device: only a driver that has never read mac cannot have used it, and only 32 packets that all come from one other address are certainly the card's.",
+            "in-use": "The address in use, from which 32 packets come, is the one in mac, or one that the driver has set by MAC_ADDR_SET.",
+            "each-packet": "Each packet comes from such an address.",
         ];
     MAC_LOCAL = "net.mac.local", Driver Should ["5.1.4.2-3"], Asserted,
-        "Without VIRTIO_NET_F_MAC, the card's address is locally administered.";
+        "Without VIRTIO_NET_F_MAC, the card's address is locally administered.",
+        readings [
+            "32-packets": "A driver may forward packets of others: only 32 packets that all come from one address are certainly the card's.",
+            "each-packet": "Each packet comes from such an address.",
+        ];
     MAC_TOLD = "net.mac.told", Driver Should ["5.1.6.5.2.2-2"], Asserted,
-        "With VIRTIO_NET_F_CTRL_RX, the driver sets a card address other than mac by MAC_ADDR_SET.";
+        "With VIRTIO_NET_F_CTRL_RX, the driver sets a card address other than mac by MAC_ADDR_SET.",
+        readings [
+            "32-packets": "A driver may forward packets of others: only 32 packets that all come from one address are certainly the card's.",
+            "each-packet": "Each packet comes from such an address.",
+        ];
     LINK_READ = "net.link.read", Driver Should ["5.1.4.2-4"], Asserted,
-        "With VIRTIO_NET_F_STATUS, the driver reads from status whether the link is up.";
+        "With VIRTIO_NET_F_STATUS, a driver that sends packets reads from status whether the link is up.",
+        obligation READINGS;
     LINK_ASSUMED = "net.link.assumed", Driver Should ["5.1.4.2-4"], Asserted,
         "Without VIRTIO_NET_F_STATUS, the driver assumes that the link is active.",
         readings [
@@ -44,11 +55,14 @@ requirements! {
             "unread": "It does not read status at all once features are negotiated.",
         ];
     ANNOUNCED = "net.announce.sent", Driver Should ["5.1.6.5.4.1-1"], Provoked(Latitude::ANNOUNCE),
-        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends a packet to all its peers.";
+        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends a packet to all its peers, if it sends packets.",
+        obligation READINGS;
     ACKNOWLEDGED = "net.announce.acknowledged", Driver Must ["5.1.6.5.4.1-2"], Provoked(Latitude::ANNOUNCE),
-        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends VIRTIO_NET_CTRL_ANNOUNCE_ACK.";
+        "After the driver has read VIRTIO_NET_S_ANNOUNCE in status, it sends VIRTIO_NET_CTRL_ANNOUNCE_ACK.",
+        obligation READINGS;
     LINK_AGAIN = "net.link.read-again", Driver Should ["5.1.4.2-4"], Provoked(Latitude::LINK_FLAPS),
-        "With VIRTIO_NET_F_STATUS, the driver reads the link's state from status, also after it has changed.";
+        "With VIRTIO_NET_F_STATUS, a driver that sends packets reads the link's state from status, also after it has changed.",
+        obligation READINGS;
 }
 
 advice! {
@@ -68,14 +82,8 @@ type Mac = [u8; 6];
 /// So many packets that all come from one other address are the card's own.
 const OWN: u32 = 32;
 
-/// A driver that has sent so many packets without reading the link's state does not read it.
-const UNLOOKED: u32 = 256;
-
-/// An announcement is sent before so many packets of the card's own.
-const UNANNOUNCED: u32 = 1 << 16;
-
-/// An acknowledgement that is on its way, or a read of the link's state, is seen before so many packets.
-const OVERDUE: u32 = 1 << 16;
+/// So many of the first packets are judged by their sources.
+const WATCHED: u32 = 256;
 
 /// The state of this chapter's rules.
 pub(crate) struct NetCardRules {
@@ -100,12 +108,18 @@ struct Life {
     sources: Sources,
     /// status was read.
     looked: bool,
-    /// Packets of the card's own since the driver has read that it has to announce itself.
-    announce: Option<u32>,
-    /// Packets sent since then without an acknowledgement.
-    unacknowledged: Option<u32>,
-    /// Packets sent since the link has changed, without a read of status.
-    link_changed: Option<u32>,
+    /// A packet was sent since the last tick.
+    sent: bool,
+    /// … one of the card's own to a single peer.
+    sent_own: bool,
+    /// A read of status is due.
+    look: Obligation,
+    /// … another one, because the link has changed.
+    look_again: Obligation,
+    /// A packet to all peers is due.
+    announce: Obligation,
+    /// An acknowledgement of the request for that is due.
+    acknowledge: Obligation,
 }
 
 /// The sources of packets that are not the card's address.
@@ -126,9 +140,7 @@ impl NetCardRules {
         if self.watching {
             self.watch(packet, session, verdicts);
         }
-        if self.life.unacknowledged.is_some() || self.life.link_changed.is_some() {
-            self.life.owes(verdicts);
-        }
+        self.life.sent = true;
     }
 
     #[inline(never)]
@@ -136,20 +148,22 @@ impl NetCardRules {
         let life = &mut self.life;
         life.packets += 1;
         if session.has(net::STATUS) {
-            if life.packets == UNLOOKED && !life.looked {
-                let message = format!("{UNLOOKED} packets sent, and status was never read");
-                verdicts.violated(LINK_READ, None, message);
+            if !life.looked && life.packets == 1 {
+                life.look.open(());
             }
         } else if life.packets == 1 {
             // Already judged when it was read.
             let by = [Some(true), (!life.looked).then_some(true)];
             verdicts.check_by(LINK_ASSUMED, by, None, String::new);
         }
-        if let Some((destination, source)) = addresses(packet.bytes) {
+        if packet.bytes.is_empty() {
+            // Who it is for is not known: it may be the announcement.
+            life.announce.excuse();
+        } else if let Some((destination, source)) = addresses(packet.bytes) {
             life.came_from(source, self.learnt == 0x3f, session, verdicts);
             life.went_to(destination, source, verdicts);
         }
-        self.watching = life.packets < UNLOOKED || life.announce.is_some();
+        self.watching = life.packets < WATCHED || life.announce.subject().is_some();
     }
 
     fn read(&mut self, register: &Register, session: &Session, verdicts: &mut Verdicts) {
@@ -159,12 +173,13 @@ impl NetCardRules {
         let Some(link) = register.byte(STATUS) else {
             return;
         };
-        if self.life.link_changed.take().is_some() {
-            verdicts.held(LINK_AGAIN);
+        if self.life.look_again.settle().is_some() {
+            verdicts.check_by(LINK_AGAIN, SETTLED, None, String::new);
         }
         let settled = session.status & status::FEATURES_OK != 0;
         if session.has(net::STATUS) {
-            verdicts.held(LINK_READ);
+            self.life.look.excuse();
+            verdicts.check_by(LINK_READ, SETTLED, None, String::new);
         } else if settled {
             verdicts.check_by(LINK_ASSUMED, [None, Some(false)], None, || {
                 "status read, without VIRTIO_NET_F_STATUS".to_owned()
@@ -174,12 +189,11 @@ impl NetCardRules {
         if u16::from(link) & link::ANNOUNCE != 0
             && session.has(net::STATUS | net::GUEST_ANNOUNCE)
             && session.is_live()
+            && session.status & status::DEVICE_NEEDS_RESET == 0
         {
-            if self.life.announce.is_none() {
-                self.life.announce = Some(0);
-                self.watching = true;
-            }
-            self.life.unacknowledged.get_or_insert(0);
+            self.life.announce.open(());
+            self.life.acknowledge.open(());
+            self.watching = true;
         }
     }
 
@@ -205,31 +219,47 @@ impl Life {
         };
         if right {
             if given {
-                verdicts.check_by(MAC_TAKEN, [true, true], None, String::new);
+                verdicts.check_by(MAC_TAKEN, [true; 3], None, String::new);
             } else {
-                verdicts.held(MAC_LOCAL);
+                verdicts.check_by(MAC_LOCAL, [true; 2], None, String::new);
             }
             self.sources.mixed = true;
-        } else if self.sources.are_all(source) && self.sources.packets == OWN && !self.open {
+            return;
+        }
+        self.not_own(source, given, session, verdicts);
+        if self.sources.are_all(source) && self.sources.packets == OWN && !self.open {
             let shown = Shown(source);
             if !given {
                 let message =
                     format!("{OWN} packets from {shown}, which is universally administered");
-                verdicts.violated(MAC_LOCAL, None, message);
+                verdicts.check_by(MAC_LOCAL, [Some(false), None], None, || message);
                 return;
             }
             // Without mac there is nothing to compare.
             let Some(mac) = self.mac.map(Shown) else {
                 return;
             };
-            let by = [(!learnt).then_some(false), Some(false)];
+            let by = [(!learnt).then_some(false), Some(false), None];
             verdicts.check_by(MAC_TAKEN, by, None, || {
                 let read = if learnt { "" } else { ", and was never read" };
                 format!("{OWN} packets from {shown}; mac is {mac}{read}")
             });
             if session.has(net::CTRL_RX) {
                 let message = format!("{OWN} packets from {shown}; mac is {mac}");
-                verdicts.violated(MAC_TOLD, None, message);
+                verdicts.check_by(MAC_TOLD, [Some(false), None], None, || message);
+            }
+        }
+    }
+
+    /// Judges a packet of another's by the readings that look at each packet.
+    fn not_own(&self, source: Mac, given: bool, session: &Session, verdicts: &mut Verdicts) {
+        let strictly = || format!("a packet from {}", Shown(source));
+        if !given {
+            verdicts.check_by(MAC_LOCAL, [None, Some(false)], None, strictly);
+        } else if self.mac.is_some() {
+            verdicts.check_by(MAC_TAKEN, [None, None, Some(false)], None, strictly);
+            if session.has(net::CTRL_RX) {
+                verdicts.check_by(MAC_TOLD, [None, Some(false)], None, strictly);
             }
         }
     }
@@ -241,59 +271,50 @@ impl Life {
 
     /// A packet of `source` went to `destination`.
     fn went_to(&mut self, destination: Mac, source: Mac, verdicts: &mut Verdicts) {
-        let own = self.is_own(source);
-        let Some(packets) = &mut self.announce else {
+        if self.announce.subject().is_none() {
             return;
-        };
+        }
         if destination[0] & 1 != 0 {
-            self.announce = None;
-            verdicts.held(ANNOUNCED);
-        } else if own {
-            *packets += 1;
-            if *packets == UNANNOUNCED {
-                self.announce = None;
-                let message = format!(
-                    "VIRTIO_NET_S_ANNOUNCE was read, and then {UNANNOUNCED} packets were sent, none of them to more than one peer"
-                );
-                verdicts.violated(ANNOUNCED, None, message);
-            }
+            self.announce.excuse();
+            verdicts.check_by(ANNOUNCED, SETTLED, None, String::new);
+        } else if self.is_own(source) {
+            self.sent_own = true;
         }
     }
 
-    /// A packet was sent while an acknowledgement, or a read of the link's state, is due.
-    #[inline(never)]
-    fn owes(&mut self, verdicts: &mut Verdicts) {
-        for (debt, requirement, did, without) in [
-            (
-                &mut self.unacknowledged,
-                ACKNOWLEDGED,
-                "VIRTIO_NET_S_ANNOUNCE was read",
-                "VIRTIO_NET_CTRL_ANNOUNCE_ACK",
-            ),
-            (
-                &mut self.link_changed,
-                LINK_AGAIN,
-                "the link has changed",
-                "a read of status",
-            ),
-        ] {
-            let Some(packets) = debt else {
-                continue;
-            };
-            *packets += 1;
-            if *packets >= OVERDUE {
-                *debt = None;
-                let message = format!("{did}, and {OVERDUE} packets were sent without {without}");
-                verdicts.violated(requirement, None, message);
-            }
-        }
+    /// A second has passed. Who sends nothing owes no announcement, and need not know of the link.
+    fn tick(&mut self, acted: bool, verdicts: &mut Verdicts) {
+        let sent = std::mem::take(&mut self.sent);
+        let sent_own = std::mem::take(&mut self.sent_own);
+        owed(LINK_READ, self.look.tick(sent), verdicts);
+        owed(LINK_AGAIN, self.look_again.tick(sent), verdicts);
+        owed(ANNOUNCED, self.announce.tick(sent_own), verdicts);
+        owed(ACKNOWLEDGED, self.acknowledge.tick(acted), verdicts);
+    }
+
+    /// The driver does nothing more.
+    fn end(&mut self, end: End, verdicts: &mut Verdicts) {
+        let (sent, sent_own) = (self.sent, self.sent_own);
+        owed(LINK_READ, self.look.end_if_acted(sent, end), verdicts);
+        owed(
+            LINK_AGAIN,
+            self.look_again.end_if_acted(sent, end),
+            verdicts,
+        );
+        owed(
+            ANNOUNCED,
+            self.announce.end_if_acted(sent_own, end),
+            verdicts,
+        );
+        owed(ACKNOWLEDGED, self.acknowledge.end(end), verdicts);
     }
 
     fn commanded(&mut self, command: &NetCommand<'_>, session: &Session, verdicts: &mut Verdicts) {
         match (command.class, command.command, command.data) {
-            (Some(class::ANNOUNCE), Some(announce::ACK), _) if self.unacknowledged.is_some() => {
-                self.unacknowledged = None;
-                verdicts.held(ACKNOWLEDGED);
+            (Some(class::ANNOUNCE), Some(announce::ACK), _) => {
+                if self.acknowledge.settle().is_some() {
+                    verdicts.check_by(ACKNOWLEDGED, SETTLED, None, String::new);
+                }
             }
             (Some(class::RX), Some(rx::PROMISC | rx::ALLUNI), &[1]) => self.open = true,
             // A table of unicast addresses that is not empty.
@@ -305,7 +326,7 @@ impl Life {
                     return;
                 };
                 if session.has(net::CTRL_RX) && self.mac != Some(mac) {
-                    verdicts.held(MAC_TOLD);
+                    verdicts.check_by(MAC_TOLD, [true; 2], None, String::new);
                 }
                 self.set = Some(mac);
                 self.sources = Sources::default();
@@ -317,6 +338,34 @@ impl Life {
 
 /// With either of these features, a device accepts MAC_ADDR_SET.
 const MAY_SET: u64 = net::CTRL_RX | net::CTRL_MAC_ADDR;
+
+/// Judges what was due and has not been done.
+fn owed(requirement: Req, unsettled: Option<Unsettled<()>>, verdicts: &mut Verdicts) {
+    let Some(Unsettled { age, by, .. }) = unsettled else {
+        return;
+    };
+    let (since, missing) = match requirement {
+        ACKNOWLEDGED => (
+            "VIRTIO_NET_S_ANNOUNCE was read",
+            "no VIRTIO_NET_CTRL_ANNOUNCE_ACK was sent",
+        ),
+        ANNOUNCED => (
+            "VIRTIO_NET_S_ANNOUNCE was read",
+            "packets were sent, none of them to more than one peer,",
+        ),
+        LINK_AGAIN => (
+            "the link has changed",
+            "packets were sent, and status was not read,",
+        ),
+        _ => (
+            "a packet was sent",
+            "status, which has never been read, was not read",
+        ),
+    };
+    verdicts.check_by(requirement, by, None, || {
+        format!("{since}, and {missing} in {age}")
+    });
+}
 
 impl Sources {
     /// Counts a packet from `source`. Returns whether all packets came from there.
@@ -365,7 +414,11 @@ impl Chapter for NetCardRules {
         match event {
             ControlEvent::Net(event) => self.net(event, session, verdicts),
             ControlEvent::Status(event) => {
-                if event.asks_for_reset() {
+                if let Some(end) = End::of(*event) {
+                    self.life.end(end, verdicts);
+                }
+                // A device that needs a reset takes neither packets nor commands.
+                if event.asks_for_reset() || matches!(event, StatusEvent::NeedsReset) {
                     self.life = Life::default();
                     self.watching = true;
                 }
@@ -377,12 +430,12 @@ impl Chapter for NetCardRules {
             }
             ControlEvent::Latitude(LatitudeEvent::Shown(Latitude::LINK_FLAPS)) => {
                 if session.has(net::STATUS) {
-                    self.life.link_changed.get_or_insert(0);
+                    self.life.look_again.open(());
                 }
             }
+            ControlEvent::Clock(ClockEvent::Tick) => self.life.tick(session.acted, verdicts),
             ControlEvent::Register(_)
             | ControlEvent::Latitude(_)
-            | ControlEvent::Clock(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Config(_)
