@@ -96,6 +96,7 @@ impl End {
                 Some(End::ByDriver)
             }
             StatusEvent::Written { .. }
+            | StatusEvent::WrittenDuringReset { .. }
             | StatusEvent::Read { .. }
             | StatusEvent::ResetDone
             | StatusEvent::NeedsReset => None,
@@ -174,6 +175,70 @@ impl<T: Copy> Obligation<T> {
     fn take(&mut self, by: [Option<bool>; 2]) -> Option<Unsettled<T>> {
         let Debt { subject, age, .. } = self.debt.take()?;
         Some(Unsettled { subject, age, by })
+    }
+}
+
+/// What the driver owes for each of several things, which have numbers below 64.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Obligations {
+    /// The one that is due for longest. After it comes any of the others, as if it were new.
+    first: Obligation<u32>,
+    /// All of them, a bit each.
+    open: u64,
+}
+
+impl Obligations {
+    /// It is due for `number`.
+    #[inline]
+    pub(crate) fn open(&mut self, number: u32) {
+        let open = self.open | 1 << (number & 63);
+        if open != self.open {
+            self.open = open;
+            self.first.open(number);
+        }
+    }
+
+    /// It was done for `number`, or need not be done any more. Returns whether it was due.
+    pub(crate) fn close(&mut self, number: u32) -> bool {
+        let bit = 1 << (number & 63);
+        let due = self.open & bit != 0;
+        self.open &= !bit;
+        if self.first.subject() == Some(number) {
+            self.first.excuse();
+            self.next();
+        }
+        due
+    }
+
+    /// The things for which it is due, a bit each.
+    pub(crate) fn due(&self) -> u64 {
+        self.open
+    }
+
+    fn next(&mut self) {
+        if self.open != 0 {
+            self.first.open(self.open.trailing_zeros());
+        }
+    }
+
+    /// As [`Obligation::tick`].
+    pub(crate) fn tick(&mut self, acted: bool) -> Option<Unsettled<u32>> {
+        let unsettled = self.first.tick(acted)?;
+        self.open &= !(1 << (unsettled.subject & 63));
+        self.next();
+        Some(unsettled)
+    }
+
+    /// As [`Obligation::end`].
+    pub(crate) fn end(&mut self, end: End) -> Option<Unsettled<u32>> {
+        self.open = 0;
+        self.first.end(end)
+    }
+
+    /// As [`Obligation::end_if_acted`].
+    pub(crate) fn end_if_acted(&mut self, acted: bool, end: End) -> Option<Unsettled<u32>> {
+        self.open = 0;
+        self.first.end_if_acted(acted, end)
     }
 }
 
@@ -282,6 +347,25 @@ mod tests {
         assert_eq!(obligation.tick(false), None);
         let unsettled = obligation.end(End::Stopped).expect("it is owed");
         assert_eq!(unsettled.by, OVERDUE);
+    }
+
+    #[test]
+    fn of_several_things_each_gets_its_time() {
+        let mut all = Obligations::default();
+        for number in [3, 1, 63] {
+            all.open(number);
+        }
+        assert_eq!(all.due(), 1 << 63 | 0b1010);
+        let mut overdue = || {
+            (0..=DEADLINE)
+                .find_map(|_| all.tick(true))
+                .map(|unsettled| unsettled.subject)
+        };
+        assert_eq!([overdue(), overdue()], [Some(3), Some(1)]);
+        assert!(all.close(63));
+        assert!(!all.close(63));
+        assert_eq!(all.due(), 0);
+        assert_eq!(all.end(End::ByDriver), None);
     }
 
     #[test]

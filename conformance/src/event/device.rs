@@ -15,12 +15,13 @@ pub enum NetEvent<'a> {
         /// A bit for each virtqueue, by index.
         queues: u64,
     },
-    /// There was a packet for a receive queue in use that has had no buffer since the device went
-    /// live. The packet is lost.
-    Unpopulated {
-        /// Which virtqueue.
-        queue: u16,
-    },
+    /// The device has looked how far the driver has made buffers available on a queue for packets. It does so
+    /// for receiveq1 when it goes live, before [`NetEvent::Address`]; for all of them when it takes a
+    /// VQ_PAIRS_SET command, before [`NetEvent::Command`]; and at each tick for receive queues in use that
+    /// have had no buffer yet.
+    RingRead(NetRing),
+    /// The driver has sent packets through a transmit queue that is not in use. Comes after them.
+    OutOfUse(NetOutOfUse),
     /// The device delivered a packet to the driver (§5.1.6.4). Reported if the device uses a latitude
     /// that changes packets.
     Received(NetReceived<'a>),
@@ -61,6 +62,32 @@ pub struct NetHeader {
     pub csum_offset: u16,
     /// Number of merged receive buffers.
     pub num_buffers: u16,
+}
+
+/// What the driver has made available on a queue for packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetRing {
+    /// Which virtqueue.
+    pub queue: u16,
+    /// Up to which position of the queue; positions run freely.
+    pub available: u16,
+    /// Whether there has been any buffer since the device went live.
+    pub populated: bool,
+}
+
+/// Packets on a transmit queue that is not in use (§5.1.6.5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetOutOfUse {
+    /// Which virtqueue.
+    pub queue: u16,
+    /// How many packets the device has just taken.
+    pub packets: u16,
+    /// Up to which position of the queue it has taken them.
+    pub taken: u16,
+    /// How many commands the driver had made available on the control queue, when the device looked after it
+    /// had taken the packets, that the device had not taken. One may be the command that brings the queue
+    /// into use.
+    pub commands: u16,
 }
 
 /// A packet to be sent (§5.1.6.2).

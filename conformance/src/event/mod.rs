@@ -28,7 +28,7 @@ pub use control::{
 };
 pub use device::{
     BlockHeader, BlockRequest, ConsoleEvent, ConsoleMessage, NetCommand, NetEvent, NetHeader,
-    NetReceived, NetTransmit,
+    NetOutOfUse, NetReceived, NetRing, NetTransmit,
 };
 pub use pci::{PciEvent, WindowField};
 

@@ -15,7 +15,7 @@ use crate::event::{
 use crate::features::console;
 use crate::judge::Verdicts;
 use crate::layout::status;
-use crate::obligation::{End, Obligation, SETTLED, Unsettled};
+use crate::obligation::{End, Obligation, Obligations, SETTLED, Unsettled};
 use crate::requirement::requirements;
 use crate::session::Session;
 
@@ -124,55 +124,11 @@ struct Ports {
     /// DEVICE_READY is due.
     ready_due: Obligation,
     /// PORT_READY is due for ports that are in use.
-    port_ready_due: PortObligation,
+    port_ready_due: Obligations,
     /// The answer to CONSOLE_PORT is due.
-    console_due: PortObligation,
+    console_due: Obligations,
     /// Ports the driver has opened and not closed.
     open: u64,
-}
-
-/// What is owed for each of several ports.
-#[derive(Default)]
-struct PortObligation {
-    /// The port that has waited longest. After it comes any of the others, as if it were new.
-    first: Obligation<u32>,
-    /// All ports, a bit each.
-    ports: u64,
-}
-
-impl PortObligation {
-    #[inline]
-    fn open(&mut self, port: u32) {
-        let ports = self.ports | 1 << port;
-        if ports != self.ports {
-            self.ports = ports;
-            self.first.open(port);
-        }
-    }
-
-    /// It was done for `port`, or need not be done any more. Returns whether it was owed.
-    fn close(&mut self, port: u32) -> bool {
-        let owed = self.ports & 1 << port != 0;
-        self.ports &= !(1 << port);
-        if self.first.subject() == Some(port) {
-            self.first.excuse();
-            self.next();
-        }
-        owed
-    }
-
-    fn next(&mut self) {
-        if self.ports != 0 {
-            self.first.open(self.ports.trailing_zeros());
-        }
-    }
-
-    fn tick(&mut self, acted: bool) -> Option<Unsettled<u32>> {
-        let unsettled = self.first.tick(acted)?;
-        self.ports &= !(1 << unsettled.subject);
-        self.next();
-        Some(unsettled)
-    }
 }
 
 impl Ports {
@@ -186,8 +142,8 @@ impl Ports {
     /// The driver does nothing more.
     fn end(&mut self, end: End, verdicts: &mut Verdicts) {
         never_ready(self.ready_due.end(end), verdicts);
-        never_ready_for(self.port_ready_due.first.end(end), verdicts);
-        never_answered(self.console_due.first.end(end), verdicts);
+        never_ready_for(self.port_ready_due.end(end), verdicts);
+        never_answered(self.console_due.end(end), verdicts);
     }
 
     /// Judges a buffer that the driver has made available (§5.3.2: queues 2 and 3 are for control, else

@@ -15,6 +15,7 @@ mod latitude;
 mod net;
 mod net_card;
 mod net_control;
+mod net_pairs;
 mod net_receive;
 mod notify;
 mod parts;
@@ -39,6 +40,7 @@ const CASES: &[&[table::Case]] = &[
     ring::CASES,
     net::CASES,
     net_control::CASES,
+    net_pairs::CASES,
     net_card::CASES,
     block::CASES,
     console::CASES,

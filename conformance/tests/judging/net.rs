@@ -2,7 +2,7 @@
 
 use stickler_conformance::DeviceKind::Net;
 use stickler_conformance::catalogue;
-use stickler_conformance::event::{DataEvent, NetEvent, NetHeader, NetTransmit};
+use stickler_conformance::event::{DataEvent, NetHeader, NetTransmit};
 use stickler_conformance::features::net;
 
 use crate::parts::{r as readable, w as writable};
@@ -112,17 +112,6 @@ pub const CASES: &[Case] = &[
         segment(p, 0, &with_cwr(), |_| {});
     })
     .keep(|p| segment(p, 0, &with_cwr(), |h| h.gso_type = 0x81)),
-    case("net.tx.queue.first-only", Net, |p| {
-        p.boot();
-        p.send_through(3, NetHeader::default(), &[0; 60]);
-        p.reset();
-    }),
-    case("net.tx.queue.within-pairs", Net, |p| {
-        p.boot();
-        p.command(4, 0, &[1, 0]);
-        p.send_through(3, NetHeader::default(), &[0; 60]);
-        p.reset();
-    }),
     case("net.rx.writable", Net, |p| {
         p.boot();
         p.give(0, 3, &[readable(12), writable(1526)]);
@@ -147,23 +136,7 @@ pub const CASES: &[Case] = &[
         p.boot();
         p.receive_buffer(11);
     }),
-    case("net.rx.populated", Net, |p| {
-        p.boot();
-        p.command(4, 0, &[2, 0]);
-        unpopulated(p, 64);
-    }),
 ];
-
-/// Packets are lost `times` times because receiveq2 never had a buffer.
-fn unpopulated(p: &mut Play, times: u32) {
-    for _ in 0..times {
-        p.notify(1);
-        // Many at once count as one.
-        for _ in 0..100 {
-            p.see(NetEvent::Unpopulated { queue: 2 });
-        }
-    }
-}
 
 /// `packet`, whose checksum field holds the sum of the pseudo header, with its checksum.
 fn summed(packet: &[u8]) -> Vec<u8> {
@@ -176,18 +149,6 @@ fn summed(packet: &[u8]) -> Vec<u8> {
     sum = (sum & 0xffff) + (sum >> 16);
     packet[field..field + 2].copy_from_slice(&(!sum as u16).to_be_bytes());
     packet
-}
-
-#[test]
-fn the_first_buffers_may_come_late() {
-    let mut p = Play::new(Net);
-    p.boot();
-    p.command(4, 0, &[2, 0]);
-    unpopulated(&mut p, 63);
-    p.reset();
-    p.boot();
-    unpopulated(&mut p, 63);
-    assert_eq!(p.messages(), [""; 0]);
 }
 
 #[test]
@@ -381,35 +342,6 @@ fn num_buffers_matters_only_with_mergeable_buffers() {
     let mut p = Play::new(Net);
     with(&mut p, net::MRG_RXBUF, |h| h.num_buffers = 9);
     assert_eq!(p.messages(), [""; 0]);
-}
-
-#[test]
-fn the_command_may_overtake_or_be_overtaken() {
-    let mut p = Play::new(Net);
-    p.boot();
-    // Placed after the command, seen before it.
-    p.send_through(3, NetHeader::default(), &[0; 60]);
-    p.command(4, 0, &[2, 0]);
-    p.send_through(3, NetHeader::default(), &[0; 60]);
-    // Placed before the command, seen after it.
-    p.command(4, 0, &[1, 0]);
-    p.send_through(3, NetHeader::default(), &[0; 60]);
-    assert_eq!(p.messages(), [""; 0]);
-    p.send_through(3, NetHeader::default(), &[0; 60]);
-    p.command(4, 0, &[1, 0]);
-    assert_eq!(p.found(), ["net.tx.queue.within-pairs"]);
-}
-
-#[test]
-fn the_wait_for_a_command_is_limited() {
-    let mut p = Play::new(Net);
-    p.boot();
-    for _ in 0..255 {
-        p.send_through(3, NetHeader::default(), &[0; 60]);
-    }
-    assert_eq!(p.messages(), [""; 0]);
-    p.send_through(3, NetHeader::default(), &[0; 60]);
-    assert_eq!(p.found(), ["net.tx.queue.first-only"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use stickler_conformance::features::net as feature;
 use super::backend::NetBackend;
 use super::{BUDGET, GUEST_OFFLOADS, Net};
 use crate::memory::GuestRam;
-use crate::virtio::queue::{Broken, Chain};
+use crate::virtio::queue::{Broken, Chain, Queue};
 use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress, Signals};
 
@@ -23,10 +23,7 @@ struct Refused;
 impl<B: NetBackend> Net<B> {
     /// Carries out the commands on the control virtqueue, which is `index`.
     pub(super) fn control<W: Witness>(&mut self, index: u16, io: &mut Io<'_, W>) -> Progress {
-        let Some(queue) = io
-            .queues
-            .get_mut(usize::from(index))
-            .and_then(Option::as_mut)
+        let Some((packets, [Some(queue), ..])) = io.queues.split_at_mut_checked(usize::from(index))
         else {
             return Progress::Done;
         };
@@ -34,7 +31,7 @@ impl<B: NetBackend> Net<B> {
         for _ in 0..BUDGET {
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
-                    let ack = self.command(&chain, io.ram, io.witness, io.signals);
+                    let ack = self.command(&chain, packets, io.ram, io.witness, io.signals);
                     let written = Writer::new(io.ram, chain.buffers).write(&[ack]);
                     let id = chain.id;
                     queue.add_used(id, written as u32, io.witness);
@@ -59,10 +56,11 @@ impl<B: NetBackend> Net<B> {
     }
 
     /// Carries out one command; returns what to acknowledge it with. All it changes is changed when it
-    /// returns, before the buffer is used.
+    /// returns, before the buffer is used. `packets` are the queues for packets.
     fn command<W: Witness>(
         &mut self,
         chain: &Chain<'_>,
+        packets: &[Option<Queue>],
         ram: &GuestRam,
         witness: &mut W,
         signals: &mut Signals,
@@ -76,6 +74,11 @@ impl<B: NetBackend> Net<B> {
         let bytes = buffer.get(..filled).unwrap_or_default();
         let len = chain.readable.saturating_sub(2);
         if W::JUDGING {
+            if complete && (class, command) == (class::MQ, mq::VQ_PAIRS_SET) {
+                (0..).zip(packets).for_each(|(index, queue)| {
+                    self.tell_ring(index, queue.as_ref(), witness);
+                });
+            }
             witness.see(
                 &NetEvent::Command(NetCommand {
                     class: (chain.readable >= 1).then_some(class),

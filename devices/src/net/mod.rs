@@ -30,7 +30,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use stickler_conformance::device::net::status;
-use stickler_conformance::event::NetEvent;
+use stickler_conformance::event::{NetEvent, NetRing};
 use stickler_conformance::features::{self, net as feature};
 use stickler_conformance::{DeviceKind, Latitudes, Witness};
 
@@ -38,6 +38,7 @@ pub use backend::{Discard, Gather, MAX_PACKET, NetBackend, Packet, Received};
 pub use filter::Mac;
 pub use link::LinkHandle;
 
+use crate::virtio::queue::Queue;
 use crate::virtio::{Io, Progress, Signals, VirtioDevice};
 use filter::Filter;
 use latitude::NetLatitudes;
@@ -330,6 +331,23 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
+    /// Tells how far the driver has made buffers available on a queue for packets, if it is enabled.
+    fn tell_ring<W: Witness>(&self, index: u16, queue: Option<&Queue>, witness: &mut W) {
+        let Some(exposure) = queue.map(Queue::exposure) else {
+            return;
+        };
+        let receives = index.is_multiple_of(2);
+        let taken = exposure.taken != 0 || receives && self.receiver.has_had_buffers(index / 2);
+        witness.see(
+            &NetEvent::RingRead(NetRing {
+                queue: index,
+                available: exposure.available,
+                populated: taken || exposure.waiting() != 0,
+            })
+            .into(),
+        );
+    }
+
     /// Counts a call of the device, and does what is due by that.
     fn run_timers<W: Witness>(&mut self, io: &mut Io<'_, W>) {
         if !self.latitudes.has_timers() || io.queue(0).is_none() {
@@ -395,6 +413,9 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
     }
 
     fn activate(&mut self, io: &mut Io<'_, W>) {
+        if W::JUDGING {
+            self.tell_ring(0, io.queues.first().and_then(Option::as_ref), io.witness);
+        }
         io.witness.see(
             &NetEvent::Address {
                 mac: self.config.mac(),
@@ -425,6 +446,14 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn tick(&mut self, io: &mut Io<'_, W>) {
         self.run_timers(io);
+        if W::JUDGING {
+            let in_use = (0..).step_by(2).zip(io.queues.iter().step_by(2));
+            for (index, queue) in in_use.take(usize::from(self.pairs)) {
+                if !self.receiver.has_had_buffers(index / 2) {
+                    self.tell_ring(index, queue.as_ref(), io.witness);
+                }
+            }
+        }
     }
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {

@@ -78,6 +78,12 @@ impl Receiver {
         }
     }
 
+    /// Whether a buffer has been taken from the receive queue of `pair` since the device went live.
+    pub(super) fn has_had_buffers(&self, pair: u16) -> bool {
+        let stock = self.stocks.get(usize::from(pair));
+        stock.is_some_and(|stock| stock.populated)
+    }
+
     /// Forgets packets and buffers.
     pub(super) fn clear(&mut self) {
         self.held = None;
@@ -293,14 +299,7 @@ impl<B: NetBackend> Net<B> {
             }
             match stock_up(stock, queue, io.ram, io.witness) {
                 Ok(true) => {}
-                Ok(false) => {
-                    // Where there is one pair only, the packet waits.
-                    if self.pairs > 1 && !stock.populated {
-                        io.witness
-                            .see(&NetEvent::Unpopulated { queue: index }.into());
-                    }
-                    return Delivery::Starved;
-                }
+                Ok(false) => return Delivery::Starved,
                 Err(Broken) => {
                     io.signals.needs_reset = true;
                     return Delivery::Dropped;

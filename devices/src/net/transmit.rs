@@ -2,13 +2,13 @@
 
 use stickler_conformance::Witness;
 use stickler_conformance::device::net::{flags, gso};
-use stickler_conformance::event::{DataEvent, NetHeader, NetTransmit};
+use stickler_conformance::event::{DataEvent, NetEvent, NetHeader, NetOutOfUse, NetTransmit};
 use stickler_conformance::features::net as feature;
 
 use super::backend::{Gather, MAX_PACKET, NetBackend, Packet};
 use super::header;
 use super::steering;
-use super::{BUDGET, Net};
+use super::{BUDGET, Net, NetQueue};
 use crate::virtio::queue::{Broken, Chain};
 use crate::virtio::{Io, Progress};
 
@@ -48,6 +48,7 @@ impl<B: NetBackend> Net<B> {
             return Progress::Done;
         };
         queue.want_notifications(false);
+        let before = queue.exposure().taken;
         let mut progress = Progress::More;
         for _ in 0..BUDGET {
             match queue.pop(io.ram, io.witness) {
@@ -74,8 +75,39 @@ impl<B: NetBackend> Net<B> {
         if queue.publish() {
             io.signals.used(index);
         }
+        let taken = queue.exposure().taken;
+        if W::JUDGING && pair >= self.pairs && taken != before {
+            self.tell_out_of_use(index, taken, taken.wrapping_sub(before), io);
+        }
         self.backend.transmitted();
         progress
+    }
+
+    /// Tells that the driver has sent `packets` through a transmit queue that is not in use, up to the position
+    /// `taken`. What it has made available on the control queue is read after that, so that a command which
+    /// it sent first is among it.
+    #[cold]
+    fn tell_out_of_use<W: Witness>(
+        &self,
+        queue: u16,
+        taken: u16,
+        packets: u16,
+        io: &mut Io<'_, W>,
+    ) {
+        let mut queues = (0..).zip(io.queues.iter());
+        let control = queues.find(|(index, _)| self.role(*index) == Some(NetQueue::Control));
+        let commands = control
+            .and_then(|(_, queue)| queue.as_ref())
+            .map_or(0, |queue| queue.exposure().waiting());
+        io.witness.see(
+            &NetEvent::OutOfUse(NetOutOfUse {
+                queue,
+                packets,
+                taken,
+                commands,
+            })
+            .into(),
+        );
     }
 
     /// Sends one packet, or drops it.

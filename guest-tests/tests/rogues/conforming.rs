@@ -219,12 +219,56 @@ scenarios! {
         d.initialize(net::MAC | net::CTRL_VQ | net::MQ | net::MRG_RXBUF, interrupts);
         let packet = arp_request(&d.mac());
         d.transmit(1, &NetHeader::default(), &packet);
+        d.give_receive_buffers(2, 1, 1526);
         assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
         for queue in [1, 3, 1] {
             d.transmit(queue, &NetHeader::default(), &packet);
         }
+        // What is queued before the command is sent after it.
+        let queued = d.packet(&NetHeader::default(), &packet);
+        let head = d.queue(3).chain(&[queued]);
+        d.queue(3).expose(head);
         assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[1, 0]), ack::OK);
+        d.notify(3);
+        d.wait_used(3);
         d.transmit(1, &NetHeader::default(), &packet);
+    };
+    // The device may look at the packets before it looks at the command that they follow.
+    net_pairs_at_once: Net does |d, interrupts| {
+        d.initialize(net::MAC | net::CTRL_VQ | net::MQ | net::MRG_RXBUF, interrupts);
+        for queue in [0, 2] {
+            d.give_receive_buffers(queue, 1, 1526);
+        }
+        let command = d.command_buffers(&[class::MQ, mq::VQ_PAIRS_SET, 2, 0]);
+        let control = d.control_queue();
+        let head = d.queue(control).chain(&command);
+        d.queue(control).expose(head);
+        let packet = d.packet(&NetHeader::default(), &arp_request(&d.mac()));
+        d.submit(3, &[packet]);
+        d.wait_used(3);
+        d.notify(control);
+        d.wait_used(control);
+        for _ in 0..10 {
+            d.submit(3, &[packet]);
+            d.rig.tick(1);
+        }
+    };
+    // The order of Linux: the command comes first, and the queues are filled when the interface is brought up.
+    net_brought_up_late: Net does |d, interrupts| {
+        d.initialize(net::MAC | net::STATUS | net::CTRL_VQ | net::MQ | net::MRG_RXBUF, interrupts);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
+        for _ in 0..10 {
+            d.read(Structure::Device, config::STATUS, 2);
+            d.rig.tick(1);
+        }
+        for queue in [0, 2] {
+            d.give_receive_buffers(queue, 1, 1526);
+        }
+        let packet = arp_request(&d.mac());
+        for queue in [1, 3].repeat(10) {
+            d.transmit(queue, &NetHeader::default(), &packet);
+            d.rig.tick(1);
+        }
     };
     net_commands: Net does |d, interrupts| {
         d.initialize(EVERYTHING, interrupts);

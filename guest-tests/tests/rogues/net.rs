@@ -160,14 +160,33 @@ rogues! {
         live(d, HOST);
         let packet = arp_request(&d.mac());
         d.transmit(3, &NetHeader::default(), &packet);
-        d.reset();
+    };
+    second_pair_before_a_command_for_it: Net breaks "net.tx.queue.first-only" by |d| {
+        live(d, HOST);
+        let packet = arp_request(&d.mac());
+        d.transmit(3, &NetHeader::default(), &packet);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
     };
     second_pair_after_a_command_for_one: Net breaks "net.tx.queue.within-pairs" by |d| {
         live(d, HOST);
         assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[1, 0]), ack::OK);
         let packet = arp_request(&d.mac());
         d.transmit(3, &NetHeader::default(), &packet);
-        d.reset();
+    };
+    // The order of Linux's virtnet_set_channels under traffic.
+    second_pair_until_it_is_stopped: Net breaks "net.tx.queue.within-pairs" by |d| {
+        live(d, HOST);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
+        let packet = d.packet(&NetHeader::default(), &arp_request(&d.mac()));
+        d.submit(3, &[packet]);
+        d.wait_used(3);
+        // One is queued before the command, and one after the device has taken it.
+        let before = d.queue(3).chain(&[packet]);
+        d.queue(3).expose(before);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[1, 0]), ack::OK);
+        let after = d.queue(3).chain(&[packet]);
+        d.submit_head(3, after);
+        d.notify(3);
     };
     readable_receive_buffer: Net breaks "net.rx.writable" by |d| {
         let buffers = [Buffer { writable: false, ..room(d, 12) }, room(d, 1526)];
@@ -189,11 +208,18 @@ rogues! {
         live(d, HOST);
         assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
         d.exercise();
-        // Each is answered, on the pair that it was sent through.
-        let packet = tcp_segment(&d.mac(), 100);
-        for _ in 0..64 {
-            d.transmit(3, &checksum_header(), &packet);
+        let packet = arp_request(&d.mac());
+        for _ in 0..6 {
+            d.transmit(1, &NetHeader::default(), &packet);
+            d.rig.tick(1);
         }
+    };
+    second_pair_without_buffers_until_the_end: Net breaks "net.rx.populated" by |d| {
+        live(d, HOST);
+        assert_eq!(d.command(class::MQ, mq::VQ_PAIRS_SET, &[2, 0]), ack::OK);
+        d.exercise();
+        d.rig.tick(6);
+        d.reset();
     };
     address_of_its_own_making: Net breaks "net.mac.taken" by |d| {
         live(d, net::MAC);

@@ -5,10 +5,12 @@ use crate::advice::advice;
 use crate::device;
 use crate::device::DeviceKind;
 use crate::event::{
-    Buffer, ChainEnd, ControlEvent, DataEvent, FeatureEvent, NetEvent, NotificationEvent,
+    Buffer, ChainEnd, ClockEvent, ControlEvent, DataEvent, FeatureEvent, NetEvent, NetRing,
+    NotificationEvent, StatusEvent,
 };
 use crate::features::net;
 use crate::judge::Verdicts;
+use crate::obligation::{End, Obligations, Unsettled};
 use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
@@ -30,7 +32,11 @@ requirements! {
             "greater": "There is room for more than the header: at least 13 bytes.",
         ];
     RX_POPULATED = "net.rx.populated", Driver Should ["5.1.6.3.1-4"], Asserted,
-        "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.";
+        "With VIRTIO_NET_F_MQ, each receive queue in use has buffers.",
+        readings [
+            "within-5-seconds": "A queue that has just come into use may be filled within 5 seconds in which the driver uses the queues for packets.",
+            "when-enabled": "A queue has a buffer when DRIVER_OK, or VQ_PAIRS_SET, brings it into use.",
+        ];
 }
 
 advice! {
@@ -47,9 +53,6 @@ const HEADER_LEN: u64 = device::net::HEADER_LEN as u64;
 
 const GUEST_OFFLOADS: u64 = net::GUEST_TSO4 | net::GUEST_TSO6 | net::GUEST_UFO;
 
-/// After so many losses, the driver is not merely late with the first buffers of a receive queue.
-const UNRECEIVED: u32 = 64;
-
 /// The state of this chapter's rules.
 pub(crate) struct NetBufferRules {
     /// Features negotiated.
@@ -62,28 +65,77 @@ pub(crate) struct NetBufferRules {
     receive: u64,
     /// Pairs of queues in use.
     pairs: u16,
-    /// How often packets were lost because a receive queue has had no buffer yet; those that are lost
-    /// together, while the driver does nothing, count as one.
-    unreceived: u32,
-    /// The driver has notified since.
-    moved: bool,
+    /// The receive queues that have had a buffer, a bit each.
+    populated: u64,
+    /// … when this was looked at last.
+    seen: u64,
+    /// Buffers are due for these queues.
+    due: Obligations,
+    /// Since the last tick, the driver has sent a packet, or filled or notified a queue for packets.
+    used: bool,
 }
 
 impl NetBufferRules {
-    /// A packet was lost because `queue` has had no buffers.
-    fn unpopulated(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
-        // Many packets may have been lost before the driver could react.
-        if !std::mem::take(&mut self.moved) {
+    /// The first `pairs` pairs of queues are in use from now on.
+    fn use_pairs(&mut self, pairs: u16, session: &Session, verdicts: &mut Verdicts) {
+        self.pairs = pairs;
+        // What was done before says nothing of these.
+        self.seen = self.populated;
+        self.used = false;
+        if !session.has(net::MQ) {
             return;
         }
-        self.unreceived += 1;
-        if self.unreceived == UNRECEIVED && session.has(net::MQ) {
-            let message = format!(
-                "packets lost {UNRECEIVED} times because a queue had no buffers, the last on queue {queue}, which has never had one; {} pairs of queues are in use",
-                self.pairs
-            );
-            verdicts.violated(RX_POPULATED, Some(queue), message);
+        for queue in (0..64).step_by(2) {
+            if queue / 2 >= pairs {
+                self.due.close(queue.into());
+                continue;
+            }
+            let populated = self.populated & bit(queue) != 0;
+            if !populated {
+                self.due.open(queue.into());
+            }
+            let by = [populated.then_some(true), Some(populated)];
+            verdicts.check_by(RX_POPULATED, by, Some(queue), || {
+                format!(
+                    "receiveq{} has no buffer when it comes into use",
+                    queue / 2 + 1
+                )
+            });
         }
+    }
+
+    /// The device has looked at a queue for packets.
+    fn ring_read(&mut self, ring: &NetRing) {
+        if ring.populated && ring.queue.is_multiple_of(2) {
+            self.populated |= bit(ring.queue);
+        }
+    }
+
+    /// What has been filled is not due any more. Returns whether the queues were used since the last time.
+    fn look(&mut self, verdicts: &mut Verdicts) -> bool {
+        let mut filled = self.due.due() & self.populated;
+        while filled != 0 {
+            self.due.close(filled.trailing_zeros());
+            verdicts.check_by(RX_POPULATED, [Some(true), None], None, String::new);
+            filled &= filled - 1;
+        }
+        let filled = std::mem::replace(&mut self.seen, self.populated) != self.populated;
+        std::mem::take(&mut self.used) | filled
+    }
+
+    /// Judges a queue that was not filled.
+    fn never_filled(&self, unsettled: Option<Unsettled<u32>>, verdicts: &mut Verdicts) {
+        let Some(Unsettled { subject, age, by }) = unsettled else {
+            return;
+        };
+        let queue = subject as u16;
+        verdicts.check_by(RX_POPULATED, [by[0], None], Some(queue), || {
+            format!(
+                "receiveq{} has had no buffer in {age} since it came into use; {} pairs of queues are in use",
+                queue / 2 + 1,
+                self.pairs
+            )
+        });
     }
 
     /// Whether `queue` is for packets that are received.
@@ -95,6 +147,7 @@ impl NetBufferRules {
     /// Judges a buffer that the driver has made available for packets.
     #[inline(always)]
     fn receive_buffer(&mut self, buffer: &Buffer<'_>, verdicts: &mut Verdicts) {
+        self.populated |= bit(buffer.queue);
         if buffer.readable == 0 && buffer.writable >= self.smallest {
             self.buffers += 1;
         } else {
@@ -121,11 +174,9 @@ impl NetBufferRules {
 
     /// The requirements for which the counts are kept.
     fn spelled_out(&self) -> impl Iterator<Item = (Req, u64)> {
-        let populated = (self.features & net::MQ != 0).then_some(RX_POPULATED);
         let buffers = self.buffers;
         [RX_WRITABLE, receive_size(self.features).0]
             .into_iter()
-            .chain(populated)
             .map(move |requirement| (requirement, buffers))
     }
 }
@@ -149,14 +200,25 @@ impl Chapter for NetBufferRules {
             smallest: 0,
             receive: 0,
             pairs: 1,
-            unreceived: 0,
-            moved: true,
+            populated: 0,
+            seen: 0,
+            due: Obligations::default(),
+            used: false,
         }
     }
 
     fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             ControlEvent::Status(event) => {
+                let used = self.look(verdicts);
+                self.used = used;
+                if let Some(end) = End::of(*event) {
+                    let unsettled = self.due.end_if_acted(used, end);
+                    self.never_filled(unsettled, verdicts);
+                }
+                if matches!(event, StatusEvent::NeedsReset) {
+                    self.due = Obligations::default();
+                }
                 if event.asks_for_reset() {
                     for (requirement, times) in self.spelled_out() {
                         verdicts.held_times(requirement, times);
@@ -172,21 +234,29 @@ impl Chapter for NetBufferRules {
                 self.features = *accepted;
                 self.smallest = receive_size(*accepted).1;
             }
-            ControlEvent::Notification(NotificationEvent::Sent { .. }) => self.moved = true,
+            ControlEvent::Notification(NotificationEvent::Sent { queue, .. }) => {
+                self.used |= queue.is_some_and(|queue| queue / 2 < self.pairs);
+            }
+            ControlEvent::Clock(ClockEvent::Tick) => {
+                let used = self.look(verdicts);
+                let unsettled = self.due.tick(used);
+                self.never_filled(unsettled, verdicts);
+            }
             ControlEvent::Net(event) => match event {
-                NetEvent::Unpopulated { queue } => self.unpopulated(*queue, session, verdicts),
+                NetEvent::RingRead(ring) => self.ring_read(ring),
+                // The device has gone live.
+                NetEvent::Address { .. } => self.use_pairs(1, session, verdicts),
                 NetEvent::Command(command) => {
                     if let Some(pairs) = pairs_set(command) {
-                        self.pairs = pairs;
+                        self.use_pairs(pairs, session, verdicts);
                     }
                 }
                 NetEvent::ReceiveQueues { queues } => self.receive = *queues,
-                NetEvent::Address { .. } | NetEvent::Received(_) => {}
+                NetEvent::OutOfUse(_) | NetEvent::Received(_) => {}
             },
             ControlEvent::Feature(_)
             | ControlEvent::Notification(_)
             | ControlEvent::Latitude(_)
-            | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
             | ControlEvent::Pci(_)
             | ControlEvent::Config(_)
@@ -204,10 +274,10 @@ impl Chapter for NetBufferRules {
             {
                 self.receive_buffer(buffer, verdicts);
             }
+            DataEvent::NetTransmit(_) => self.used = true,
             DataEvent::AvailableRead(_)
             | DataEvent::Exposed(_)
             | DataEvent::Returned { .. }
-            | DataEvent::NetTransmit(_)
             | DataEvent::BlockRequest(_) => {}
         }
     }
@@ -217,4 +287,10 @@ impl Chapter for NetBufferRules {
             tallies.add_held(requirement, times);
         }
     }
+}
+
+/// The bit of a queue; queues above 63 do not exist here.
+#[inline(always)]
+fn bit(queue: u16) -> u64 {
+    1_u64.checked_shl(queue.into()).unwrap_or(0)
 }

@@ -202,7 +202,8 @@ impl NetCardRules {
             NetEvent::Address { mac } => self.life.mac = Some(*mac),
             NetEvent::Command(command) => self.life.commanded(command, session, verdicts),
             NetEvent::ReceiveQueues { .. }
-            | NetEvent::Unpopulated { .. }
+            | NetEvent::RingRead(_)
+            | NetEvent::OutOfUse(_)
             | NetEvent::Received(_) => {}
         }
     }

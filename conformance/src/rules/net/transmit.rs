@@ -4,13 +4,12 @@
 //! which it counts depend on the features; the count is added to them at the next reset.
 
 mod offload;
+mod pairs;
 
 use super::control::pairs_set;
 use crate::advice::advice;
 use crate::device::DeviceKind;
-use crate::event::{
-    AvailableRead, ControlEvent, DataEvent, FeatureEvent, NetEvent, NetHeader, NetTransmit,
-};
+use crate::event::{ControlEvent, DataEvent, FeatureEvent, NetEvent, NetHeader, NetTransmit};
 use crate::features::net;
 use crate::judge::Verdicts;
 use crate::packet::ETHERNET_LEN;
@@ -18,6 +17,7 @@ use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
 use crate::tally::Tallies;
+use pairs::OutOfUse;
 
 requirements! {
     chapter NetTransmit;
@@ -121,29 +121,8 @@ pub(crate) struct NetTransmitRules {
     features: u64,
     /// Packets without an offload that broke no rule since the last reset.
     plain: u64,
-    /// Pairs of queues in use.
-    pairs: u16,
-    /// VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET has been seen since the reset.
-    told_pairs: bool,
-    /// Transmit queues that were in use before that command and are not any more, until the device
-    /// has looked at them twice: the first look may find what was queued before the command.
-    settling: u64,
-    /// … of which the device has looked at these once.
-    looked: u64,
-    /// A packet on a queue that was not in use.
-    premature: Option<Premature>,
+    queues: OutOfUse,
 }
-
-/// Packets on a queue that is not in use: the command that enables it may be on its way, because the
-/// device processes the queues in any order.
-#[derive(Clone, Copy)]
-struct Premature {
-    queue: u16,
-    packets: u32,
-}
-
-/// The device has seen a command by the time it has seen so many packets that were sent after it.
-const PREMATURE_PACKETS: u32 = 256;
 
 /// The number of packets with a checksum by the driver that are checked after each reset, before only a
 /// sample is checked.
@@ -158,7 +137,7 @@ impl NetTransmitRules {
             let ok = (header.flags | header.gso_type == 0)
                 & (packet.writable == 0)
                 & (packet.len >= ETHERNET)
-                & (packet.queue / 2 < self.pairs)
+                & self.queues.are_in_use(packet.queue)
                 & (header.num_buffers == 0);
             if ok {
                 self.plain += 1;
@@ -200,70 +179,10 @@ impl NetTransmitRules {
         verdicts.check_by(NUM_BUFFERS, [zero || unused, zero], queue, || {
             format!("a packet with num_buffers {}", header.num_buffers)
         });
-        self.judge_queue(packet.queue, session, verdicts);
+        if session.has(net::MQ) && self.queues.are_in_use(packet.queue) {
+            verdicts.held(self.queues.rule());
+        }
         offload::judge(&header, packet, session, verdicts);
-    }
-
-    fn judge_queue(&mut self, queue: u16, session: &Session, verdicts: &mut Verdicts) {
-        if !session.has(net::MQ) {
-            return;
-        }
-        if queue / 2 < self.pairs || bit(queue) & self.settling != 0 {
-            verdicts.held(self.queue_rule());
-            return;
-        }
-        let packets = match self.premature {
-            Some(p) if p.queue == queue => p.packets + 1,
-            _ => 1,
-        };
-        self.premature = Some(Premature { queue, packets });
-        if packets >= PREMATURE_PACKETS {
-            self.premature_was_wrong(verdicts);
-        }
-    }
-
-    fn queue_rule(&self) -> Req {
-        if self.told_pairs {
-            BEYOND_PAIRS
-        } else {
-            FIRST_QUEUE
-        }
-    }
-
-    fn premature_was_wrong(&mut self, verdicts: &mut Verdicts) {
-        if let Some(Premature { queue, packets }) = self.premature.take() {
-            let message = format!(
-                "{packets} packets on queue {queue} while {} pairs of queues were in use",
-                self.pairs
-            );
-            verdicts.violated(self.queue_rule(), Some(queue), message);
-        }
-    }
-
-    /// The driver has set the number of pairs in use.
-    fn use_pairs(&mut self, pairs: u16, verdicts: &mut Verdicts) {
-        match self.premature {
-            Some(p) if p.queue / 2 < pairs => self.premature = None,
-            _ => self.premature_was_wrong(verdicts),
-        }
-        for queue in (0..64).filter(|q| q % 2 == 1) {
-            if (pairs..self.pairs).contains(&(queue / 2)) {
-                self.settling |= bit(queue);
-                self.looked &= !bit(queue);
-            }
-        }
-        self.pairs = pairs;
-        self.told_pairs = true;
-    }
-
-    /// The device has looked at an available ring.
-    #[inline(always)]
-    fn available(&mut self, read: &AvailableRead) {
-        let settling = self.settling & bit(read.queue);
-        if settling != 0 {
-            self.settling &= !(settling & self.looked);
-            self.looked |= settling;
-        }
     }
 
     /// The requirements for which the counts are kept.
@@ -281,7 +200,7 @@ impl NetTransmitRules {
             (GSO_TCPV4, lacks(net::HOST_TSO4)),
             (GSO_TCPV6, lacks(net::HOST_TSO6)),
             (GSO_UDP, lacks(net::HOST_UFO)),
-            (self.queue_rule(), !lacks(net::MQ)),
+            (self.queues.rule(), !lacks(net::MQ)),
         ];
         let packets = self.plain;
         plain
@@ -304,11 +223,7 @@ impl Chapter for NetTransmitRules {
         NetTransmitRules {
             features: 0,
             plain: 0,
-            pairs: 1,
-            told_pairs: false,
-            settling: 0,
-            looked: 0,
-            premature: None,
+            queues: OutOfUse::new(),
         }
     }
 
@@ -316,7 +231,6 @@ impl Chapter for NetTransmitRules {
         match event {
             ControlEvent::Status(event) => {
                 if event.asks_for_reset() {
-                    self.premature_was_wrong(verdicts);
                     self.settle(verdicts);
                     *self = Chapter::new(session.kind);
                 }
@@ -326,15 +240,22 @@ impl Chapter for NetTransmitRules {
                 kept: true,
                 ..
             }) => self.features = *accepted,
-            ControlEvent::Net(NetEvent::Command(command)) => {
-                if let Some(pairs) = pairs_set(command) {
-                    // The packets counted until now belong to another requirement.
-                    self.settle(verdicts);
-                    self.use_pairs(pairs, verdicts);
+            ControlEvent::Net(event) => match event {
+                NetEvent::Command(command) => {
+                    let pairs = pairs_set(command);
+                    if pairs.is_some() {
+                        // The packets counted until now belong to another requirement.
+                        self.settle(verdicts);
+                    }
+                    self.queues.commanded(pairs, verdicts);
                 }
-            }
+                NetEvent::RingRead(ring) => self.queues.ring_read(ring),
+                NetEvent::OutOfUse(packets) => self.queues.judge(packets, session, verdicts),
+                NetEvent::Address { .. }
+                | NetEvent::ReceiveQueues { .. }
+                | NetEvent::Received(_) => {}
+            },
             ControlEvent::Feature(_)
-            | ControlEvent::Net(_)
             | ControlEvent::Latitude(_)
             | ControlEvent::Clock(_)
             | ControlEvent::Register(_)
@@ -351,8 +272,10 @@ impl Chapter for NetTransmitRules {
     fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
         match event {
             DataEvent::NetTransmit(packet) => self.transmit(packet, session, verdicts),
-            DataEvent::AvailableRead(read) => self.available(read),
-            DataEvent::Exposed(_) | DataEvent::Returned { .. } | DataEvent::BlockRequest(_) => {}
+            DataEvent::AvailableRead(_)
+            | DataEvent::Exposed(_)
+            | DataEvent::Returned { .. }
+            | DataEvent::BlockRequest(_) => {}
         }
     }
 
@@ -361,10 +284,4 @@ impl Chapter for NetTransmitRules {
             tallies.add_held(requirement, times);
         }
     }
-}
-
-/// The bit of a queue; queues above 63 do not exist here.
-#[inline(always)]
-fn bit(queue: u16) -> u64 {
-    1_u64.checked_shl(queue.into()).unwrap_or(0)
 }

@@ -67,6 +67,22 @@ pub struct Chain<'q> {
     pub writable: u64,
 }
 
+/// Positions in a queue, which run freely (§2.4.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// Up to which the driver has made buffers available.
+    pub available: u16,
+    /// Up to which the device has taken them.
+    pub taken: u16,
+}
+
+impl Exposure {
+    /// How many buffers the device has not taken yet.
+    pub fn waiting(self) -> u16 {
+        self.available.wrapping_sub(self.taken)
+    }
+}
+
 /// The queue cannot be worked any more: what the driver put there makes no sense. The device sets
 /// DEVICE_NEEDS_RESET (§2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,6 +277,14 @@ impl Queue {
     }
 
     // ---- For those who judge
+
+    /// How far the driver has made buffers available by now, and how many of them the device has taken.
+    pub fn exposure(&self) -> Exposure {
+        Exposure {
+            available: self.ring.available_position(),
+            taken: self.ring.taken_position(),
+        }
+    }
 
     /// Looks at all that the driver has done to the queue, and tells the witness of what is new: buffers
     /// made available, also those that the device does not need yet, and what the driver has altered
