@@ -14,6 +14,7 @@ mod initialization;
 mod latitude;
 mod net;
 mod net_card;
+mod net_checksum;
 mod net_control;
 mod net_pairs;
 mod net_receive;
@@ -39,6 +40,7 @@ const CASES: &[&[table::Case]] = &[
     notify::CASES,
     ring::CASES,
     net::CASES,
+    net_checksum::CASES,
     net_control::CASES,
     net_pairs::CASES,
     net_card::CASES,

@@ -179,7 +179,7 @@ pub const TCP: &[u8; 54] = &[
 ];
 
 /// The same with UDP.
-const UDP: &[u8; 42] = &[
+pub const UDP: &[u8; 42] = &[
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
     0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x66, 0xcf, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
     0, 80, 0, 81, 0, 8, 0x14, 0x1c, // UDP
@@ -192,19 +192,21 @@ fn with_cwr() -> [u8; 54] {
 }
 
 /// TCP without data over IPv6.
-fn tcp6() -> Vec<u8> {
+pub fn tcp6() -> Vec<u8> {
     let addresses = [[0; 16]; 2].concat();
-    let (ethernet, tcp) = (&TCP[..12], &TCP[34..]);
+    let (ethernet, mut tcp) = (&TCP[..12], TCP[34..].to_vec());
+    // The sum of its pseudo header.
+    tcp[16..18].copy_from_slice(&[0, 26]);
     [
         ethernet,
         &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64],
         &addresses,
-        tcp,
+        &tcp,
     ]
     .concat()
 }
 
-fn tcpv6(header: &mut NetHeader) {
+pub fn tcpv6(header: &mut NetHeader) {
     header.gso_type = 4;
     header.hdr_len = 74;
     header.csum_start = 54;
@@ -275,7 +277,7 @@ fn headers_after_vlan_tags_and_extension_headers_are_judged() {
     assert_eq!(p.found(), ["net.tx.csum.pseudo-header"]);
 }
 
-fn udp_fragments(header: &mut NetHeader) {
+pub fn udp_fragments(header: &mut NetHeader) {
     header.gso_type = 3;
     header.csum_offset = 6;
 }
@@ -303,7 +305,7 @@ fn with(p: &mut Play, lacking: u64, change: fn(&mut NetHeader)) {
 }
 
 /// A packet whose checksum is left to the device.
-fn offload(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
+pub fn offload(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
     p.boot_with(p.offered & !lacking);
     let mut header = NetHeader {
         flags: 1,
@@ -316,7 +318,7 @@ fn offload(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)
 }
 
 /// A packet that the device has to segment; TCPv4, if nothing is changed.
-fn segment(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
+pub fn segment(p: &mut Play, lacking: u64, packet: &[u8], change: fn(&mut NetHeader)) {
     let lacking = if lacking & (net::HOST_TSO4 | net::HOST_TSO6) == net::HOST_TSO4 | net::HOST_TSO6
     {
         lacking | net::HOST_ECN

@@ -4,6 +4,7 @@ use stickler_conformance::Witness;
 use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{DataEvent, NetEvent, NetHeader, NetOutOfUse, NetTransmit};
 use stickler_conformance::features::net as feature;
+use stickler_conformance::packet::Headers;
 
 use super::backend::{Gather, MAX_PACKET, NetBackend, Packet};
 use super::header;
@@ -28,7 +29,12 @@ impl Peek {
     fn fill(&mut self, data: &Gather<'_>, len: usize) -> &[u8] {
         let room = self.0.get_mut(..len.min(PEEK)).unwrap_or_default();
         let filled = data.copy_to(room);
-        self.0.get(..filled).unwrap_or_default()
+        self.first(filled)
+    }
+
+    #[inline]
+    fn first(&self, len: usize) -> &[u8] {
+        self.0.get(..len).unwrap_or_default()
     }
 }
 
@@ -176,7 +182,15 @@ impl<B: NetBackend> Net<B> {
         if self.negotiated & feature::CSUM == 0 {
             self.peek.fill(data, PEEK)
         } else if header.flags != 0 || header.gso_type != gso::NONE {
-            self.peek.fill(data, PEEK_HEADERS)
+            let first = self.peek.fill(data, PEEK_HEADERS);
+            let filled = first.len();
+            let start = Headers::parse(first).map(|headers| headers.transport);
+            if start == Some(header.csum_start.into()) {
+                self.peek.first(filled)
+            } else {
+                // What comes of the checksum depends on the whole packet.
+                self.peek.fill(data, PEEK)
+            }
         } else if self.to_show > 0 {
             self.to_show -= 1;
             self.peek.fill(data, PEEK_HEADERS)

@@ -5,7 +5,9 @@ use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net as feature;
 use stickler_conformance::layout::Structure;
-use stickler_conformance::packet::{ETHERNET_LEN, IPV4_LEN, TCP_LEN, ethertype, tcp};
+use stickler_conformance::packet::{
+    ETHERNET_LEN, Headers, IPV4_LEN, TCP_LEN, Transport, UDP_LEN, ethertype, tcp,
+};
 use stickler_devices::net::{header, offload};
 use stickler_mock_driver::Buffer;
 
@@ -63,6 +65,31 @@ pub fn summed_segment(mac: &[u8], payload: usize) -> Vec<u8> {
     let written = headers.write(&mut packet, &vec![0x61; payload]);
     written.expect("the payload fits into a packet");
     padded(packet)
+}
+
+/// A UDP datagram over IPv4 that nobody expects, with `payload` bytes; its checksum field holds the sum of the
+/// pseudo header.
+pub fn udp_datagram(mac: &[u8], payload: usize) -> Vec<u8> {
+    let mac = mac.try_into().expect("6 bytes");
+    let headers = PacketBuilder::ethernet2(mac, BROADCAST)
+        .ipv4(OUR_ADDRESS, GATEWAY, 64)
+        .udp(40_000, 9);
+    let mut packet = Vec::new();
+    let written = headers.write(&mut packet, &vec![0x61; payload]);
+    written.expect("the payload fits into a packet");
+    let headers = Headers::parse(&packet).expect("a UDP packet");
+    let sum = headers.pseudo_header_sum(&packet, UDP_LEN + payload);
+    let field = headers.transport + Transport::Udp.checksum_field();
+    packet[field..field + 2].copy_from_slice(&sum.expect("known addresses").to_be_bytes());
+    padded(packet)
+}
+
+/// The header of a packet of [`udp_datagram`] whose checksum is left to the device.
+pub fn udp_checksum_header() -> NetHeader {
+    NetHeader {
+        csum_offset: Transport::Udp.checksum_field() as u16,
+        ..checksum_header()
+    }
 }
 
 /// Sets CWR in a packet of [`tcp_segment`].

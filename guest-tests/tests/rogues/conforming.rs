@@ -14,6 +14,7 @@ use stickler_conformance::layout::{Structure, common, status};
 use stickler_guest_tests::in_process::block::{SECTOR, kind};
 use stickler_guest_tests::in_process::net::{
     arp_request, checksum_header, segmentation_header, set_cwr, summed_segment, tcp_segment,
+    udp_checksum_header, udp_datagram,
 };
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts, Rig};
 
@@ -204,6 +205,7 @@ scenarios! {
         d.initialize(EVERYTHING, interrupts);
         let mac = d.mac();
         d.transmit(1, &checksum_header(), &tcp_segment(&mac, 100));
+        d.transmit(1, &udp_checksum_header(), &udp_datagram(&mac, 100));
         let mut packet = tcp_segment(&mac, 3000);
         d.transmit(1, &segmentation_header(), &packet);
         set_cwr(&mut packet);

@@ -5,7 +5,8 @@ use stickler_conformance::device::net::{ack, class, flags, gso, mq};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_guest_tests::in_process::net::{
-    arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment,
+    arp_request, checksum_header, segmentation_header, set_cwr, tcp_segment, udp_checksum_header,
+    udp_datagram,
 };
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
@@ -102,6 +103,28 @@ rogues! {
     };
     checksum_where_tcp_has_none: Net breaks "net.tx.csum.field" by |d| {
         checksum(d, |h, _| h.csum_offset = 6);
+    };
+    checksum_from_within_tcp: Net breaks "net.tx.csum.start" by |d| {
+        checksum(d, |h, _| h.csum_start += 12);
+    };
+    checksum_from_within_udp: Net breaks "net.tx.csum.start" by |d| {
+        live(d, HOST);
+        let header = udp_checksum_header();
+        let header = NetHeader { csum_start: header.csum_start + 12, ..header };
+        d.transmit(1, &header, &udp_datagram(&d.mac(), 100));
+    };
+    // The whole packet tells.
+    checksum_from_within_a_long_packet: Net breaks "net.tx.csum.start" by |d| {
+        live(d, HOST);
+        let header = checksum_header();
+        let header = NetHeader { csum_start: header.csum_start + 12, ..header };
+        d.transmit(1, &header, &tcp_segment(&d.mac(), 1400));
+    };
+    segments_with_a_checksum_elsewhere: Net breaks "net.tx.gso.csum-start" by |d| {
+        segment(d, 0, |h, _| h.csum_start += 12);
+    };
+    segments_without_a_pseudo_header: Net breaks "net.tx.csum.pseudo-header" by |d| {
+        segment(d, 0, |_, packet| packet[50] ^= 0x55);
     };
     checksum_left_undone: Net breaks "net.tx.checksummed" by |d| {
         live(d, net::MAC);

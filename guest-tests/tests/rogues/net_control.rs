@@ -2,7 +2,7 @@
 
 use stickler_conformance::device::net::{ack, announce, class, guest_offloads, mac, mq, rx, vlan};
 use stickler_conformance::features::net;
-use stickler_guest_tests::in_process::{Driver, Interrupts};
+use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
 use crate::rogues;
 
@@ -92,6 +92,20 @@ rogues! {
         }
         let queue = d.control_queue();
         d.submit(queue, &command);
+    };
+    // The answer is in the first byte: later versions have more after it.
+    room_for_much_more_than_the_answer: Net breaks "net.control.ack-alone" by |d| {
+        d.initialize(ALL, Interrupts::Msix);
+        let [command, _] = d.command_buffers(&[class::RX, rx::PROMISC, 1]);
+        let at = d.rig.allocate(100);
+        d.rig.write_bytes(at, &[0xff; 100]);
+        // In front of it, a buffer of no bytes.
+        let room = [Buffer::writable(at + 99, 0), Buffer::writable(at, 60), Buffer::writable(at + 60, 40)];
+        let queue = d.control_queue();
+        d.submit(queue, &[&[command][..], &room].concat());
+        assert_eq!(d.wait_used(queue)[0].1, 1);
+        assert_eq!(d.rig.read_bytes(at, 1), [ack::OK]);
+        assert_eq!(d.rig.read_bytes(at + 1, 99), [0xff; 99]);
     };
     pairs_without_the_feature: Net breaks "net.control.mq.negotiated" by |d| {
         refused(d, net::MQ, class::MQ, mq::VQ_PAIRS_SET, &[1, 0]);

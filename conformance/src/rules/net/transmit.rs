@@ -46,6 +46,8 @@ requirements! {
         "With VIRTIO_NET_F_CSUM, the driver may leave a checksum to the device.";
     CSUM_INSIDE = "net.tx.csum.inside", Driver Must ["5.1.6.2.1-10"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM, csum_start and csum_offset refer to two bytes of the packet.";
+    CSUM_START = "net.tx.csum.start", Driver Must ["5.1.6.2.1-10"], Asserted,
+        "With VIRTIO_NET_HDR_F_NEEDS_CSUM, the checksum from csum_start on, stored at csum_offset, makes the checksum of a TCP or UDP packet right: csum_start is at its header, or at that of an inner packet.";
     CSUM_FIELD = "net.tx.csum.field", Driver Must ["5.1.6.2.1-10"], Asserted,
         "With VIRTIO_NET_HDR_F_NEEDS_CSUM and csum_start at a TCP or UDP header, csum_offset is the offset of the checksum in that header.";
     CSUM_PRECEDING = "net.tx.csum.preceding", Driver Must ["5.1.6.2.1-8"], Asserted,
@@ -66,6 +68,8 @@ requirements! {
         "A packet to be segmented has VIRTIO_NET_HDR_F_NEEDS_CSUM set.";
     GSO_SIZE = "net.tx.gso.size", Driver Must ["5.1.6.2.1-11"], Asserted,
         "A packet to be segmented has the size of its segments in gso_size.";
+    GSO_CSUM_START = "net.tx.gso.csum-start", Driver Must ["5.1.6.2.1-10", "5.1.6.2.1-11"], Asserted,
+        "csum_start of a packet to be segmented is where its TCP or UDP header begins.";
     HDR_LEN = "net.tx.gso.hdr-len", Driver Should ["5.1.6.2.1-12"], Asserted,
         "hdr_len of a packet to be segmented covers all headers, the transport header included.";
     ECN_BIT = "net.tx.gso.ecn-bit", Driver MustNot ["5.1.6.2"], Asserted,
@@ -102,6 +106,9 @@ advice! {
     "net.tx.gso":
         "The device has to segment a packet, but gso_type, gso_size or hdr_len are missing or do not match the packet.";
         "Set gso_type according to the packet's headers and the accepted features, with VIRTIO_NET_HDR_GSO_ECN only together with a TCP type; set gso_size to the payload of each segment; and set VIRTIO_NET_HDR_F_NEEDS_CSUM.";
+    "net.tx.csum":
+        "The device is to complete a checksum, but csum_start and csum_offset do not refer to it, or the field does not have the sum of the pseudo header: the packet is sent with a wrong checksum, or other bytes of it are overwritten.";
+        "Set csum_start to the offset of the TCP or UDP header from the beginning of the Ethernet header, and csum_offset to 16 for TCP and to 6 for UDP, and store the sum of the pseudo header in the field.";
     "net.tx.queue":
         "Packets are sent through a transmit queue that is not in use.";
         "Send VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET and wait for its answer before using more queues than the first.";

@@ -211,32 +211,107 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
             format!("{}, and the checksum of its IPv4 header is wrong", says())
         });
     }
-    // If the sum starts after the first transport header, it is the checksum of an inner packet.
-    let Some(transport) = headers
-        .transport_protocol()
-        .filter(|_| headers.transport == start)
-    else {
+    let Some(transport) = headers.transport_protocol() else {
         return;
     };
+    let segmented = header.gso_type != gso::NONE;
+    if segmented {
+        let at_header = headers.transport == start;
+        verdicts.check(GSO_CSUM_START, at_header, queue, || {
+            format!(
+                "{}; the {transport:?} header is at {}",
+                says(),
+                headers.transport
+            )
+        });
+    }
+    if headers.transport != start {
+        if !segmented && let Some(right) = completes(packet, start, offset, transport) {
+            verdicts.check(CSUM_START, right, queue, || {
+                format!(
+                    "{}; the {transport:?} header is at {}, and its checksum is wrong",
+                    says(),
+                    headers.transport
+                )
+            });
+        }
+        return;
+    }
     let right = offset == transport.checksum_field();
     if !verdicts.check(CSUM_FIELD, right, queue, || {
         format!("{}: not the checksum of {transport:?}", says())
     }) {
         return;
     }
-    // The specification does not define the length in the pseudo header of a packet to be segmented.
-    if header.gso_type == gso::NONE
-        && let Some(len) = headers.len
-        && let Some(expected) = headers.pseudo_header_sum(packet.bytes, len)
-        && let Some(&[high, low]) = packet.bytes.get(start + offset..start + offset + 2)
-    {
-        let found = u16::from_be_bytes([high, low]);
-        let equal = packet::same_sum(found, expected);
-        verdicts.check(CSUM_PSEUDO, equal, queue, || {
-            format!(
-                "{} and a checksum field of {found:#06x}; its pseudo header's sum is {expected:#06x}",
-                says()
-            )
-        });
+    let Some(len) = headers.len else {
+        return;
+    };
+    let pseudo = |len| headers.pseudo_header_sum(packet.bytes, len);
+    let (Some(expected), Some(&[high, low])) = (
+        pseudo(len),
+        packet.bytes.get(start + offset..start + offset + 2),
+    ) else {
+        return;
+    };
+    let found = u16::from_be_bytes([high, low]);
+    let mut equal = packet::same_sum(found, expected);
+    if segmented {
+        // The specification does not define the length in the pseudo header of a packet to be segmented:
+        // that of the packet, that of each segment, or none.
+        let payload = usize::from(header.gso_size);
+        let segment = headers
+            .transport_end(packet.bytes)
+            .map(|end| end - start + payload);
+        let mut others = [Some(0), segment].into_iter().flatten().filter_map(pseudo);
+        equal |= others.any(|sum| packet::same_sum(found, sum));
     }
+    if verdicts.check(CSUM_PSEUDO, equal, queue, || {
+        format!(
+            "{} and a checksum field of {found:#06x}; its pseudo header's sum is {expected:#06x}",
+            says()
+        )
+    }) && !segmented
+    {
+        // The sum goes to the end of the packet, padding included.
+        let padding = packet.bytes.get(start + len..).unwrap_or_default();
+        verdicts.check(
+            CSUM_START,
+            packet::sum(padding) % 0xffff == 0,
+            queue,
+            || format!("{}, and padding that is not 0", says()),
+        );
+    }
+}
+
+/// Packets of more bytes than this are not completed by rules.
+const COMPLETED: usize = 2048;
+
+/// Whether the checksum of a packet is right once the device has stored the one that it is asked for, which
+/// does not begin at the packet's own `transport` header. `None` if that cannot be said.
+#[cold]
+fn completes(
+    packet: &NetTransmit<'_>,
+    start: usize,
+    offset: usize,
+    transport: Transport,
+) -> Option<bool> {
+    let mut room = [0; COMPLETED];
+    let whole = usize::try_from(packet.len) == Ok(packet.bytes.len());
+    let Some(completed) = room.get_mut(..packet.bytes.len()).filter(|_| whole) else {
+        // The protocol of tunnels is not TCP.
+        return (transport == Transport::Tcp).then_some(false);
+    };
+    completed.copy_from_slice(packet.bytes);
+    let checksum = packet::checksum(completed.get(start..)?);
+    let field = completed.get_mut(start + offset..)?.first_chunk_mut()?;
+    *field = checksum.to_be_bytes();
+    let headers = Headers::parse(completed)?;
+    let covered = headers.covered(completed)?;
+    let at = transport.checksum_field();
+    // UDP may have no checksum.
+    if transport == Transport::Udp && covered.get(at..at + 2)? == [0, 0] {
+        return None;
+    }
+    let pseudo = headers.pseudo_header_sum(completed, covered.len())?;
+    Some(packet::same_sum(packet::sum(covered), !pseudo))
 }
