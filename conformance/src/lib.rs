@@ -10,7 +10,7 @@
 //! * [`event`]: what a driver did, in the specification's terms, without a judgement.
 //! * [`session`]: the state of the device and its driver, derived from the events so far.
 //! * [`rules`]: one file for each chapter; each declares its requirements and judges events against them.
-//! * `obligation`: what a driver owes, with a deadline.
+//! * `obligation`: what a driver owes, with a deadline; [`tolerance`]: all figures of stickler's own.
 //! * `built`: the requirements on devices.
 //! * [`latitude`]: behaviour that the specification leaves to devices.
 //! * [`device`]: the facts and constants of each device type; [`layout`], [`features`]: those of all
@@ -38,6 +38,7 @@ pub mod requirement;
 pub mod rules;
 pub mod session;
 pub mod tally;
+pub mod tolerance;
 pub mod version;
 
 pub use device::DeviceKind;

@@ -6,6 +6,7 @@
 mod built;
 mod counts;
 mod source;
+mod tolerances;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

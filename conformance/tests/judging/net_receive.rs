@@ -204,3 +204,16 @@ fn connections_beyond_those_that_are_followed_do_no_harm() {
         c.hands(&segment(false, 0, 0, ACK, 0)[..len], None);
     }
 }
+
+/// A driver that accepts a segment only in the usual form.
+pub fn misses_once(play: &mut Play, latitude: Latitude) {
+    play.boot();
+    let mut c = Connection {
+        play: std::mem::replace(play, Play::new(Net)),
+    };
+    c.comes(0, None);
+    c.comes(1, Some(latitude));
+    c.comes(1, None);
+    c.acknowledges(2);
+    *play = c.play;
+}

@@ -22,6 +22,7 @@ use crate::obligation::{End, Obligation, SETTLED, Unsettled};
 use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
+use crate::tolerance::Tolerance;
 
 requirements! {
     chapter NetCard;
@@ -80,7 +81,10 @@ advice! {
 type Mac = [u8; 6];
 
 /// So many packets that all come from one other address are the card's own.
-const OWN: u32 = 32;
+pub(crate) const OWN: Tolerance = Tolerance {
+    figure: 32,
+    readings: &["learnt", "32-packets"],
+};
 
 /// So many of the first packets are judged by their sources.
 const WATCHED: u32 = 256;
@@ -228,11 +232,11 @@ impl Life {
             return;
         }
         self.not_own(source, given, session, verdicts);
-        if self.sources.are_all(source) && self.sources.packets == OWN && !self.open {
-            let shown = Shown(source);
+        if self.sources.are_all(source) && self.sources.packets == OWN.figure && !self.open {
+            let (shown, own) = (Shown(source), OWN.figure);
             if !given {
                 let message =
-                    format!("{OWN} packets from {shown}, which is universally administered");
+                    format!("{own} packets from {shown}, which is universally administered");
                 verdicts.check_by(MAC_LOCAL, [Some(false), None], None, || message);
                 return;
             }
@@ -243,10 +247,10 @@ impl Life {
             let by = [(!learnt).then_some(false), Some(false), None];
             verdicts.check_by(MAC_TAKEN, by, None, || {
                 let read = if learnt { "" } else { ", and was never read" };
-                format!("{OWN} packets from {shown}; mac is {mac}{read}")
+                format!("{own} packets from {shown}; mac is {mac}{read}")
             });
             if session.has(net::CTRL_RX) {
-                let message = format!("{OWN} packets from {shown}; mac is {mac}");
+                let message = format!("{own} packets from {shown}; mac is {mac}");
                 verdicts.check_by(MAC_TOLD, [Some(false), None], None, || message);
             }
         }

@@ -15,18 +15,31 @@ use crate::packet::{Endpoint, TcpSegment, tcp};
 use crate::requirement::{Req, requirements};
 use crate::rules::Chapter;
 use crate::session::Session;
+use crate::tolerance::Tolerance;
 
 requirements! {
     chapter NetReceive;
 
     FLAGS = "net.rx.flags.unknown", Driver Must ["5.1.6.4.2-1"], Provoked(Latitude::UNKNOWN_FLAGS),
-        "The driver ignores undefined bits in the flags of a packet.";
+        "The driver ignores undefined bits in the flags of a packet.",
+        readings [
+            "3-in-a-row": "A guest that stalls looks like one that accepts nothing: only 3 segments in a row, each delivered twice in an unusual form, and accepted only in the usual one, were not accepted.",
+            "each-segment": "A segment that is accepted only in the usual form was not accepted before.",
+        ];
     CSUM_FIELDS = "net.rx.csum.without-flag", Driver MustNot ["5.1.6.4.2-2"], Provoked(Latitude::STRAY_CHECKSUM_FIELDS),
-        "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not use csum_start and csum_offset.";
+        "Without VIRTIO_NET_HDR_F_NEEDS_CSUM in a packet's flags, the driver does not use csum_start and csum_offset.",
+        readings [
+            "3-in-a-row": "A guest that stalls looks like one that accepts nothing: only 3 segments in a row, each delivered twice in an unusual form, and accepted only in the usual one, were not accepted.",
+            "each-segment": "A segment that is accepted only in the usual form was not accepted before.",
+        ];
     HINT = "net.rx.hdr-len.hint", Driver May ["5.1.6.4.2-3"], Provoked(Latitude::ODD_HDR_LEN),
         "With segmentation offloads for received packets, the driver may use hdr_len as a hint.";
     HDR_LEN = "net.rx.hdr-len.no-reliance", Driver MustNot ["5.1.6.4.2-4"], Provoked(Latitude::ODD_HDR_LEN),
-        "The driver copes with an hdr_len that is not the length of the headers.";
+        "The driver copes with an hdr_len that is not the length of the headers.",
+        readings [
+            "3-in-a-row": "A guest that stalls looks like one that accepts nothing: only 3 segments in a row, each delivered twice in an unusual form, and accepted only in the usual one, were not accepted.",
+            "each-segment": "A segment that is accepted only in the usual form was not accepted before.",
+        ];
     CHECKSUM = "net.rx.csum.no-reliance", Driver MustNot ["5.1.6.4.2-5"], Provoked(Latitude::DAMAGED_PACKETS),
         "If flags has neither NEEDS_CSUM nor DATA_VALID, the driver or its network stack verifies a packet's checksum.";
 }
@@ -52,7 +65,10 @@ const AWAITED: usize = 8;
 const NOT_TAKEN: u32 = 2;
 
 /// A guest that stalls for seconds looks like one that accepts nothing, but not so often in a row.
-const IN_A_ROW: u32 = 3;
+pub(crate) const IN_A_ROW: Tolerance = Tolerance {
+    figure: 3,
+    readings: &["3-in-a-row"],
+};
 
 /// The state of this chapter's rules.
 pub(crate) struct NetReceiveRules {
@@ -256,19 +272,28 @@ fn judge(
     };
     if !plain {
         *missed = 0;
-        verdicts.held(*requirement);
+        verdicts.check_by(*requirement, [true; 2], None, String::new);
         if *requirement == HDR_LEN && session.negotiated & GUEST_SEGMENTATION != 0 {
             verdicts.held(HINT);
         }
-    } else if times >= NOT_TAKEN {
+        return;
+    }
+    let does = latitude.entry().does;
+    verdicts.check_by(*requirement, [None, Some(false)], None, || {
+        format!(
+            "a TCP segment was acknowledged only when it was delivered otherwise than with this latitude: {does}"
+        )
+    });
+    if times >= NOT_TAKEN {
         *missed += 1;
-        if *missed == IN_A_ROW {
+        if *missed == IN_A_ROW.figure {
             *missed = 0;
-            let message = format!(
-                "{IN_A_ROW} TCP segments in a row were acknowledged only when they were delivered otherwise than with this latitude: {}",
-                latitude.entry().does
-            );
-            verdicts.violated(*requirement, None, message);
+            verdicts.check_by(*requirement, [Some(false), None], None, || {
+                format!(
+                    "{} TCP segments in a row were acknowledged only when they were delivered otherwise than with this latitude: {does}",
+                    IN_A_ROW.figure
+                )
+            });
         }
     }
 }

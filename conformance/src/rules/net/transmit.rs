@@ -131,11 +131,6 @@ pub(crate) struct NetTransmitRules {
     queues: OutOfUse,
 }
 
-/// The number of packets with a checksum by the driver that are checked after each reset, before only a
-/// sample is checked.
-const SUMMED: u64 = 256;
-const SUMMED_ONE_IN: u64 = 16;
-
 impl NetTransmitRules {
     /// Judges a packet to be sent.
     #[inline(always)]
@@ -149,20 +144,12 @@ impl NetTransmitRules {
             if ok {
                 self.plain += 1;
                 if !packet.bytes.is_empty() && self.features & net::CSUM == 0 {
-                    self.sum(packet, verdicts);
+                    offload::summed(packet, verdicts);
                 }
                 return;
             }
         }
         self.judge(packet, session, verdicts);
-    }
-
-    /// Judges whether a packet is fully checksummed, if it is one of those that are checked.
-    #[inline]
-    fn sum(&self, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
-        if self.plain <= SUMMED || self.plain.is_multiple_of(SUMMED_ONE_IN) {
-            offload::summed(packet, verdicts);
-        }
     }
 
     /// Judges a packet with an offload, or one that breaks a rule, requirement by requirement.
