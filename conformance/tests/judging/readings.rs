@@ -5,7 +5,6 @@ mod obligations;
 use std::collections::BTreeMap;
 
 use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
-use stickler_conformance::{Outcome, Readings, catalogue};
 use stickler_conformance::event::{
     BlockHeader, ChainEnd, DataEvent, LiveNotification, NetHeader, NetTransmit, NotificationEvent,
     PciEvent, QueueSetup, WindowField,
@@ -15,6 +14,7 @@ use stickler_conformance::layout::Structure::{Common, Device, Isr};
 use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK};
 use stickler_conformance::layout::{common, desc};
 use stickler_conformance::requirement::Strictness;
+use stickler_conformance::{Outcome, Readings, catalogue};
 
 use crate::parts::{SIZE, chain, indirect_chain, r, request, setup, w};
 use crate::play::Play;

@@ -316,10 +316,10 @@ impl Life {
 
     fn commanded(&mut self, command: &NetCommand<'_>, session: &Session, verdicts: &mut Verdicts) {
         match (command.class, command.command, command.data) {
-            (Some(class::ANNOUNCE), Some(announce::ACK), _) => {
-                if self.acknowledge.settle().is_some() {
-                    verdicts.check_by(ACKNOWLEDGED, SETTLED, None, String::new);
-                }
+            (Some(class::ANNOUNCE), Some(announce::ACK), _)
+                if self.acknowledge.settle().is_some() =>
+            {
+                verdicts.check_by(ACKNOWLEDGED, SETTLED, None, String::new);
             }
             (Some(class::RX), Some(rx::PROMISC | rx::ALLUNI), &[1]) => self.open = true,
             // A table of unicast addresses that is not empty.

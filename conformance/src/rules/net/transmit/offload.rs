@@ -276,7 +276,7 @@ fn csum(header: &NetHeader, packet: &NetTransmit<'_>, verdicts: &mut Verdicts) {
         let padding = packet.bytes.get(start + len..).unwrap_or_default();
         verdicts.check(
             CSUM_START,
-            packet::sum(padding) % 0xffff == 0,
+            packet::same_sum(packet::sum(padding), 0),
             queue,
             || format!("{}, and padding that is not 0", says()),
         );
