@@ -212,6 +212,10 @@ impl VirtioDevice<Judge> for Nameless {
         self.0.notified(queue, io)
     }
 
+    fn tick(&mut self, io: &mut Io<'_, Judge>) {
+        self.0.tick(io);
+    }
+
     fn host_fds(&self) -> Vec<RawFd> {
         VirtioDevice::<Judge>::host_fds(&self.0)
     }
