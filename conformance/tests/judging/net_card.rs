@@ -158,7 +158,14 @@ fn asked_to_announce() -> Play {
     p.see(LatitudeEvent::InUse(Latitude::ANNOUNCE));
     lives(&mut p, 0, |_| true);
     sends(&mut p, MAC, 1000);
-    p.see(RegisterEvent::Read(register(Structure::Device, 6, 2, 3)));
+    for status in [1, 3] {
+        p.see(RegisterEvent::Read(register(
+            Structure::Device,
+            6,
+            2,
+            status,
+        )));
+    }
     p.command(3, 0, &[]);
     p
 }
@@ -208,4 +215,32 @@ fn packets_that_the_rules_do_not_see_may_be_announcements() {
     p.send(NetHeader::default(), &[]);
     sends_on(&mut p, OTHER, MAC, 100);
     assert_eq!(outcome(&p, "net.announce.sent"), Outcome::NotExercised);
+}
+
+#[test]
+fn what_is_sent_while_the_link_is_down_announces_nothing() {
+    let reads = |p: &mut Play, status| {
+        let read = register(Structure::Device, 6, 2, status);
+        p.see(RegisterEvent::Read(read));
+    };
+    // Down when the driver is asked, or just up: virtnet_config_changed_work of Linux notifies the peers before
+    // it lets packets out. Down before the driver could do it.
+    for statuses in [[0, 2, 1], [0, 3, 1], [1, 3, 0]] {
+        let mut p = Play::new(Net);
+        p.see(LatitudeEvent::InUse(Latitude::ANNOUNCE));
+        lives(&mut p, 0, |_| true);
+        for status in statuses {
+            reads(&mut p, status);
+        }
+        p.command(3, 0, &[]);
+        sends_on(&mut p, OTHER, MAC, 100);
+        assert_eq!(p.messages(), [""; 0], "{statuses:?}");
+        assert_eq!(outcome(&p, "net.announce.acknowledged"), Outcome::Held);
+        // It is asked again.
+        reads(&mut p, 1);
+        reads(&mut p, 3);
+        p.command(3, 0, &[]);
+        sends_on(&mut p, OTHER, MAC, 6);
+        assert_eq!(p.found(), ["net.announce.sent"]);
+    }
 }

@@ -112,6 +112,8 @@ struct Life {
     sources: Sources,
     /// status was read.
     looked: bool,
+    /// … and the link was down.
+    down: bool,
     /// A packet was sent since the last tick.
     sent: bool,
     /// … one of the card's own to a single peer.
@@ -190,15 +192,23 @@ impl NetCardRules {
             });
         }
         self.life.looked = true;
+        // Packets that are sent while the link is down, or before the driver has brought it up, are lost.
+        let up = u16::from(link) & link::LINK_UP != 0;
+        if !up {
+            self.life.announce.excuse();
+        }
         if u16::from(link) & link::ANNOUNCE != 0
             && session.has(net::STATUS | net::GUEST_ANNOUNCE)
             && session.is_live()
             && session.status & status::DEVICE_NEEDS_RESET == 0
         {
-            self.life.announce.open(());
             self.life.acknowledge.open(());
-            self.watching = true;
+            if up && !self.life.down {
+                self.life.announce.open(());
+                self.watching = true;
+            }
         }
+        self.life.down = !up;
     }
 
     fn net(&mut self, event: &NetEvent<'_>, session: &Session, verdicts: &mut Verdicts) {

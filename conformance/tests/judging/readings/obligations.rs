@@ -30,6 +30,7 @@ pub(super) const CASES: &[Ambiguity] = &[
     }),
     read("net.announce.sent", Net, &[true, false], |p| {
         p.boot();
+        p.see(RegisterEvent::Read(register(Device, 6, 2, 1)));
         p.see(RegisterEvent::Read(register(Device, 6, 2, 3)));
         p.command(3, 0, &[]);
         let mut frame = from_another_card(2);
