@@ -16,7 +16,32 @@ pub struct Planned {
     pub latitudes: Latitudes,
     /// The seed from which the latitudes were drawn, if they were.
     pub seed: Option<u64>,
+    /// What becomes of memory that the guest's kernel frees.
+    pub freed: FreedMemory,
 }
+
+/// What becomes of memory that the guest's kernel frees, where the kernel can do so (Linux 5.3 and newer).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FreedMemory {
+    /// It is zeroed at once: a ring that is freed while its device is live shows.
+    #[default]
+    Zeroed,
+    /// It keeps its contents until it is used again: what the driver forgets to write shows.
+    Kept,
+}
+
+impl FreedMemory {
+    /// The parameters of the guest's kernel.
+    pub fn parameters(self) -> &'static str {
+        match self {
+            FreedMemory::Zeroed => "init_on_free=1",
+            FreedMemory::Kept => "init_on_alloc=0 init_on_free=0",
+        }
+    }
+}
+
+/// The name of the run with plain devices in which freed memory is kept.
+const KEPT: &str = "freed-memory-kept";
 
 /// One `--latitude`, in the form of `stickler run`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +49,7 @@ pub struct Choice {
     name: String,
     latitudes: Latitudes,
     seed: Option<u64>,
+    freed: FreedMemory,
 }
 
 impl FromStr for Choice {
@@ -38,35 +64,37 @@ impl FromStr for Choice {
             name: text.to_owned(),
             latitudes: Latitudes::from_words(&words)?,
             seed: latitude::seed(&words),
+            freed: FreedMemory::Zeroed,
         })
     }
 }
 
-/// All runs: those of `choices`, then those of `seeds`. Without choices, a run with plain devices comes
-/// first. Runs of the same name are run once.
+/// All runs: those of `choices`, then those of `seeds`. Without choices, two runs with plain devices come
+/// first, the second in memory that is not zeroed. Runs of the same name are run once.
 pub fn plan(choices: &[Choice], seeds: impl Iterator<Item = u64>) -> Vec<Planned> {
-    let plain = choices.is_empty().then(|| Choice {
-        name: "none".to_owned(),
+    let plain = [("none", FreedMemory::Zeroed), (KEPT, FreedMemory::Kept)];
+    let plain = plain.map(|(name, freed)| Choice {
+        name: name.to_owned(),
         latitudes: Latitudes::default(),
         seed: None,
+        freed,
     });
+    let plain = plain.into_iter().filter(|_| choices.is_empty());
     let seeds = seeds.map(|seed| Choice {
         name: format!("seed={seed}"),
         latitudes: Latitudes::draw(seed),
         seed: Some(seed),
+        freed: FreedMemory::Zeroed,
     });
     let mut planned: Vec<Planned> = Vec::new();
-    for choice in plain
-        .into_iter()
-        .chain(choices.iter().cloned())
-        .chain(seeds)
-    {
+    for choice in plain.chain(choices.iter().cloned()).chain(seeds) {
         if planned.iter().all(|other| other.name != choice.name) {
             planned.push(Planned {
                 number: planned.len(),
                 name: choice.name,
                 latitudes: choice.latitudes,
                 seed: choice.seed,
+                freed: choice.freed,
             });
         }
     }
@@ -119,9 +147,11 @@ mod tests {
     #[test]
     fn the_plain_device_and_then_seeds_unless_latitudes_are_named() {
         let runs = plan(&[], 1..=3);
-        assert_eq!(names(&runs), ["none", "seed=1", "seed=2", "seed=3"]);
-        assert_eq!(runs[2].latitudes, Latitudes::draw(2));
-        assert_eq!(runs[2].seed, Some(2));
+        assert_eq!(names(&runs), ["none", KEPT, "seed=1", "seed=2", "seed=3"]);
+        assert_eq!(runs[3].latitudes, Latitudes::draw(2));
+        assert_eq!(runs[3].seed, Some(2));
+        let kept = runs.iter().map(|run| run.freed == FreedMemory::Kept);
+        assert_eq!(kept.collect::<Vec<_>>(), [false, true, false, false, false]);
         let choices = ["one-vector", "seed=2"].map(|text| text.parse().unwrap());
         let runs = plan(&choices, 1..=2);
         assert_eq!(names(&runs), ["one-vector", "seed=2", "seed=1"]);
@@ -150,7 +180,7 @@ mod tests {
                 .map(|run| run.number)
                 .collect();
             seen.sort_unstable();
-            assert_eq!(seen, [0, 1, 2, 3, 4, 5], "of {of}");
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6], "of {of}");
         }
         assert_eq!("2/3".parse(), Ok(Shard { index: 2, of: 3 }));
         for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3", "-1/2"] {

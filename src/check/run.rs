@@ -89,7 +89,7 @@ pub fn run(
             .into(),
         Load::Command | Load::System => Vec::new(),
     };
-    let mut child = command(setting, planned.latitudes, directory.path(), &disks).spawn()?;
+    let mut child = command(setting, planned, directory.path(), &disks).spawn()?;
     let output = child.stdout.take().map(StreamReader::start);
     let errors = child.stderr.take().map(StreamReader::start);
     let code = wait(
@@ -169,14 +169,15 @@ fn may_end_use(latitudes: Latitudes) -> bool {
     latitudes.iter().any(Latitude::may_end_use)
 }
 
-fn command(setting: &Setting, latitudes: Latitudes, directory: &Path, disks: &Disks) -> Command {
+fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks) -> Command {
+    let latitudes = planned.latitudes;
     let option = |before: &str, path: &Path, after: &str| -> OsString {
         let mut value = OsString::from(before);
         value.push(path);
         value.push(after);
         value
     };
-    let mut append = String::from("quiet panic=-1");
+    let mut append = format!("quiet panic=-1 {}", planned.freed.parameters());
     if setting.guest.load != Load::System {
         append.push_str(&format!(" cryptomgr.notests rdinit={INIT}"));
     }
