@@ -16,6 +16,7 @@ pub struct Tolerance {
 /// All of them.
 pub const ALL: &[Tolerance] = &[
     crate::obligation::PATIENCE,
+    crate::rules::notify::UNDER_WAY,
     crate::rules::net::card::OWN,
     crate::rules::net::receive::IN_A_ROW,
 ];

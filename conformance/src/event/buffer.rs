@@ -66,8 +66,9 @@ pub enum Moment {
     Notified,
     /// It looked again after a while.
     Later,
-    /// The driver had asked for a reset: the device looked before it let go of the queue.
-    Reset,
+    /// It looked for the last time, before it did the reset that the driver asked for, or when the run
+    /// had ended.
+    Last,
 }
 
 impl Moment {
@@ -77,7 +78,7 @@ impl Moment {
             Moment::Worked => "found when the device worked on the queue",
             Moment::Notified => "found at a notification",
             Moment::Later => "found while the buffers waited",
-            Moment::Reset => "found when the driver asked for the reset, before it was done",
+            Moment::Last => "found at the last look, before the reset or after the end of the run",
         }
     }
 }

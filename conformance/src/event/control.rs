@@ -335,6 +335,8 @@ pub enum NotificationEvent {
         at_start: bool,
         /// How many of these spans have passed.
         ticks: u32,
+        /// The driver resets the device now, or the run has ended: it will not be notified any more.
+        last: bool,
     },
 }
 

@@ -7,8 +7,10 @@ use crate::device::DeviceKind;
 use crate::event::{ControlEvent, DataEvent, LiveNotification, NotificationEvent};
 use crate::judge::Verdicts;
 use crate::layout::status;
+use crate::obligation;
 use crate::requirement::requirements;
 use crate::session::Session;
+use crate::tolerance::Tolerance;
 
 requirements! {
     chapter Notify;
@@ -22,25 +24,25 @@ requirements! {
     BY_FLAGS = "notify.when-flags-0", Driver Must ["2.4.9.1-2", "2.4.9.1-4"], Asserted,
         "Without VIRTIO_F_RING_EVENT_IDX, the driver notifies after making buffers available while flags of the used ring is 0, whatever the value in the place of avail_event is.",
         readings [
-            "while-live": "A device finds the buffers by itself that were available when it went live: they need no notification.",
-            "all-buffers": "Once DRIVER_OK is set, the driver notifies of those as well.",
+            "within-5-seconds": "A notification may be on its way for 5 seconds, and buffers that were available before DRIVER_OK need none.",
+            "by-the-end": "No buffer is left without a notification when the device is reset or the run ends, and none that was available before DRIVER_OK.",
         ];
     AGAINST_FLAGS = "notify.not-when-flags-1", Driver ShouldNot ["2.4.9.1-3"], Asserted,
         "Without VIRTIO_F_RING_EVENT_IDX, the driver does not notify while flags of the used ring is 1.",
         readings [
-            "under-way": "Each processor may have had four notifications on their way when the device set flags: a task that was interrupted, and what interrupted it.",
+            "under-way": "Each processor may have had 4 notifications on their way when the device set flags: a task that was interrupted, and what interrupted it.",
             "one-each": "Each processor may have had one.",
         ];
     BY_EVENT = "notify.at-avail-event", Driver Must ["2.4.9.1-6"], Asserted,
         "With VIRTIO_F_RING_EVENT_IDX, the driver notifies after making available the buffer at position avail_event, also if idx has wrapped around.",
         readings [
-            "while-live": "A device finds the buffers by itself that were available when it went live: they need no notification.",
-            "all-buffers": "Once DRIVER_OK is set, the driver notifies of those as well.",
+            "within-5-seconds": "A notification may be on its way for 5 seconds, and buffers that were available before DRIVER_OK need none.",
+            "by-the-end": "No buffer is left without a notification when the device is reset or the run ends, and none that was available before DRIVER_OK.",
         ];
     AGAINST_EVENT = "notify.not-before-avail-event", Driver ShouldNot ["2.4.9.1-7"], Asserted,
         "With VIRTIO_F_RING_EVENT_IDX, the driver does not notify after making other buffers available than the one at position avail_event.",
         readings [
-            "under-way": "Each processor may have had four notifications on their way when the device set avail_event: a task that was interrupted, and what interrupted it.",
+            "under-way": "Each processor may have had 4 notifications on their way when the device set avail_event: a task that was interrupted, and what interrupted it.",
             "one-each": "Each processor may have had one.",
         ];
 
@@ -66,11 +68,14 @@ advice! {
 /// After so many spans, each long enough for a notification to arrive, the driver does not send it any
 /// more. A virtual processor that is not scheduled for so long between writing idx and notifying would
 /// have to be so while the host runs the device.
-const OVERDUE: u32 = 5;
+const OVERDUE: u32 = obligation::DEADLINE;
 
 /// By the lenient reading, each processor may have had so many notifications on their way when the device
 /// suppressed them: one decided upon by a task, and by each level that can interrupt it.
-const UNDER_WAY: u32 = 4;
+pub(crate) const UNDER_WAY: Tolerance = Tolerance {
+    figure: 4,
+    readings: &["under-way"],
+};
 
 /// These rules have no state.
 pub(crate) struct NotifyRules;
@@ -120,7 +125,7 @@ fn live(notification: LiveNotification, session: &Session, verdicts: &mut Verdic
     }
     let each = u32::from(session.processors);
     let suppressed = advised_against || event_idx;
-    let by = [UNDER_WAY * each, each].map(|limit| !suppressed || since <= limit);
+    let by = [UNDER_WAY.figure * each, each].map(|limit| !suppressed || since <= limit);
     verdicts.check_by(should_not, by, Some(queue), || {
         let said = if event_idx {
             "set avail_event"
@@ -152,21 +157,20 @@ impl Chapter for NotifyRules {
                     position,
                     idx,
                     at_start,
-                    ticks: OVERDUE,
-                } => {
+                    ticks,
+                    last,
+                } if ticks == OVERDUE || last && ticks < OVERDUE => {
                     let (must, by) = if event_idx {
                         (BY_EVENT, format!("avail_event is {position}"))
                     } else {
                         (BY_FLAGS, "flags is 0".to_owned())
                     };
-                    let by_reading = if at_start {
-                        [None, Some(false)]
-                    } else {
-                        [Some(false); 2]
-                    };
-                    verdicts.check_by(must, by_reading, Some(queue), || {
+                    let excused = at_start || ticks < OVERDUE;
+                    let lenient = (!excused).then_some(false);
+                    verdicts.check_by(must, [lenient, Some(false)], Some(queue), || {
+                        let end = if last { ", and then the end" } else { "" };
                         format!(
-                            "{by}, and idx of the available ring went from {position} to {idx} without a notification for {OVERDUE} s"
+                            "{by}, and idx of the available ring went from {position} to {idx} without a notification for {ticks} s{end}"
                         )
                     });
                 }

@@ -27,13 +27,8 @@ const NOT_TOLERATED: &[(&str, &str)] = &[
         "NOT_TAKEN",
         "of the reading 3-in-a-row: deliveries of each segment",
     ),
-    ("OVERDUE", "spans in which a notification may be on its way"),
     ("QUEUES", "room: virtqueues"),
     ("READABLE", "a bit"),
-    (
-        "UNDER_WAY",
-        "notifications that may be on their way at once",
-    ),
     ("WATCHED", "room: packets whose sources are looked at"),
     (
         "WINDOW_FIELDS",

@@ -69,6 +69,7 @@ fn waits(p: &mut Play, event_idx: bool, spans: std::ops::Range<u32>) {
             idx: 1,
             at_start: false,
             ticks,
+            last: false,
         });
     }
 }

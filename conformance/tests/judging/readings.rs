@@ -1,13 +1,13 @@
 //! Requirements with several readings: drivers that satisfy some readings and not others.
 
+mod notify;
 mod obligations;
 
 use std::collections::BTreeMap;
 
 use stickler_conformance::DeviceKind::{self, Block, Console, Entropy, Net};
 use stickler_conformance::event::{
-    BlockHeader, ChainEnd, DataEvent, LiveNotification, NetHeader, NetTransmit, NotificationEvent,
-    PciEvent, QueueSetup, WindowField,
+    BlockHeader, ChainEnd, DataEvent, NetHeader, NetTransmit, PciEvent, QueueSetup, WindowField,
 };
 use stickler_conformance::features::{RING_EVENT_IDX, block, net};
 use stickler_conformance::layout::Structure::{Common, Device, Isr};
@@ -43,7 +43,7 @@ const fn read(
 
 /// Drivers, by what is ambiguous about them.
 fn cases() -> impl Iterator<Item = &'static Ambiguity> {
-    CASES.iter().chain(obligations::CASES)
+    CASES.iter().chain(notify::CASES).chain(obligations::CASES)
 }
 
 const CASES: &[Ambiguity] = &[
@@ -112,28 +112,6 @@ const CASES: &[Ambiguity] = &[
             p.write_features(p.offered);
             p.write_features(p.offered);
             p.add_status(FEATURES_OK);
-        },
-    ),
-    // Populated before DRIVER_OK, and not notified.
-    read("notify.when-flags-0", Block, &[true, false], |p| {
-        p.boot();
-        overdue_at_start(p, false);
-    }),
-    read("notify.at-avail-event", Block, &[true, false], |p| {
-        p.boot();
-        overdue_at_start(p, true);
-    }),
-    read("notify.not-when-flags-1", Block, &[true, false], |p| {
-        p.boot();
-        p.see(notification(false, 17));
-    }),
-    read(
-        "notify.not-before-avail-event",
-        Block,
-        &[true, false],
-        |p| {
-            p.boot();
-            p.see(notification(true, 17));
         },
     ),
     // A card whose address was changed, and whose driver could not tell the device.
@@ -353,32 +331,6 @@ fn echo(p: &mut Play) {
         writable: 0,
         bytes: &bytes,
     }));
-}
-
-/// The `since`th notification since the device suppressed them.
-fn notification(event_idx: bool, since: u32) -> NotificationEvent {
-    NotificationEvent::Live(LiveNotification {
-        queue: 0,
-        event_idx,
-        asked: false,
-        at_start: false,
-        advised_against: !event_idx,
-        since,
-    })
-}
-
-/// Buffers that were available before DRIVER_OK are not notified for a long time; then they are.
-fn overdue_at_start(p: &mut Play, event_idx: bool) {
-    for ticks in 1..8 {
-        p.see(NotificationEvent::Overdue {
-            queue: 0,
-            event_idx,
-            position: 0,
-            idx: 3,
-            at_start: true,
-            ticks,
-        });
-    }
 }
 
 #[test]

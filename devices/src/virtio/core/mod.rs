@@ -184,6 +184,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     pub(crate) fn run_ended(&mut self, by_guest: bool, transport: &dyn Transport) {
+        self.look_once_more(transport);
         if let Some(event) = transport.end_of_run() {
             self.witness.see(&event.into());
         }

@@ -146,11 +146,11 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         }
     }
 
-    /// The driver is about to reset the device, or to take a queue away: looks at its queues once more.
+    /// The driver is about to reset the device, or the run has ended: looks at the queues once more.
     pub(super) fn look_once_more(&mut self, transport: &dyn Transport) {
         if W::JUDGING && transport.may_access_memory() {
             for queue in self.queues.iter_mut().flatten() {
-                queue.observe(Moment::Reset, &self.ram, &mut self.witness);
+                queue.observe_last(&self.ram, &mut self.witness);
             }
         }
     }

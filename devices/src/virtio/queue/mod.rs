@@ -262,7 +262,8 @@ impl Queue {
     #[must_use]
     pub fn tick<W: Witness>(&mut self, witness: &mut W) -> bool {
         if let Some(ticks) = self.notification.tick_at_start() {
-            self.ring.tell_not_notified(0, true, ticks, witness);
+            self.ring
+                .tell_not_notified(0, true, (ticks, false), witness);
         }
         if self.looks_unasked() {
             return false;
@@ -270,10 +271,29 @@ impl Queue {
         let position = self.ring.taken_position();
         let new = self.ring.available_position() != position;
         if let Some(ticks) = self.notification.tick(new) {
-            self.ring.tell_not_notified(position, false, ticks, witness);
+            self.ring
+                .tell_not_notified(position, false, (ticks, false), witness);
             return !self.notification.waits();
         }
         false
+    }
+
+    /// The driver resets the device, or the run has ended: tells what has been altered, and which buffers
+    /// the driver has not notified the device of.
+    pub fn observe_last<W: Witness>(&mut self, ram: &GuestRam, witness: &mut W) {
+        self.observe(Moment::Last, ram, witness);
+        if let Some(ticks) = self.notification.owed_at_start() {
+            self.ring.tell_not_notified(0, true, (ticks, true), witness);
+        }
+        let position = self.ring.taken_position();
+        let new = self.ring.available_position() != position;
+        if new
+            && !self.looks_unasked()
+            && let Some(ticks) = self.notification.owed()
+        {
+            self.ring
+                .tell_not_notified(position, false, (ticks, true), witness);
+        }
     }
 
     // ---- For those who judge

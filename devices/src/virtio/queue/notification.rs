@@ -114,7 +114,17 @@ impl NotificationState {
         Some(self.ticks)
     }
 
+    /// For how many ticks the device has waited for a notification, if it waits.
+    pub(super) fn owed(&self) -> Option<u32> {
+        self.asked.then_some(self.ticks)
+    }
+
     /// The same for the buffers that were available when the device went live.
+    pub(super) fn owed_at_start(&self) -> Option<u32> {
+        self.start
+    }
+
+    /// The same as [`tick`](Self::tick) for the buffers that were available when the device went live.
     pub(super) fn tick_at_start(&mut self) -> Option<u32> {
         let ticks = self.start.as_mut()?;
         *ticks = ticks.saturating_add(1);

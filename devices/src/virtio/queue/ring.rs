@@ -173,16 +173,17 @@ impl Ring {
     }
 
     /// Tells that the driver has not notified the device of new buffers from `position` on for so many
-    /// ticks; `at_start` if they are those that were available when the device went live.
+    /// ticks, and, if this is the `last` time, will not; `at_start` if they are those that were available
+    /// when the device went live.
     pub(super) fn tell_not_notified<W: Witness>(
         &self,
         position: u16,
         at_start: bool,
-        ticks: u32,
+        (ticks, last): (u32, bool),
         witness: &mut W,
     ) {
         match self {
-            Ring::Split(ring) => ring.tell_not_notified(position, at_start, ticks, witness),
+            Ring::Split(ring) => ring.tell_not_notified(position, at_start, (ticks, last), witness),
         }
     }
 }

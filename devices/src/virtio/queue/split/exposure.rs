@@ -54,7 +54,7 @@ impl SplitRing {
         ram: &GuestRam,
         witness: &mut W,
     ) {
-        let last = moment == Moment::Reset;
+        let last = moment == Moment::Last;
         self.sight(self.rings.available_idx(), witness);
         self.compare_used_ring(moment, witness);
         if moment != Moment::Worked {
@@ -245,7 +245,7 @@ impl SplitRing {
         let in_flight = &mut self.exposure.in_flight;
         in_flight.compare_round(&self.rings, budget, |head, difference| {
             // A table that was taken back differs everywhere: one chain says so.
-            if moment != Moment::Reset || !told {
+            if moment != Moment::Last || !told {
                 tell_altered(queue, head, difference, moment, witness);
             }
             told = true;

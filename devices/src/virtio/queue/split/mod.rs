@@ -280,7 +280,7 @@ impl SplitRing {
         &self,
         position: u16,
         at_start: bool,
-        ticks: u32,
+        (ticks, last): (u32, bool),
         witness: &mut W,
     ) {
         witness.see(
@@ -291,6 +291,7 @@ impl SplitRing {
                 idx: self.rings.available_idx(),
                 at_start,
                 ticks,
+                last,
             }
             .into(),
         );

@@ -94,7 +94,7 @@ impl SplitRing {
                     .into(),
                 );
                 // A ring that was taken back differs everywhere: one field says so.
-                if moment == Moment::Reset {
+                if moment == Moment::Last {
                     return;
                 }
             }

@@ -27,7 +27,7 @@ fn found(driver: &Driver, queue: &mut Queue, moment: Moment) -> Vec<(BufferPart,
     found
 }
 
-const LOOKS: [Moment; 3] = [Moment::Notified, Moment::Later, Moment::Reset];
+const LOOKS: [Moment; 3] = [Moment::Notified, Moment::Later, Moment::Last];
 
 #[test]
 fn buffers_are_told_once_while_they_wait() {
@@ -150,11 +150,11 @@ fn rings_that_were_zeroed_are_told_at_the_reset() {
         driver.put(at, 0_u64);
     }
     let mut seen = Seen::default();
-    queue.observe(Moment::Reset, &driver.ram, &mut seen);
+    queue.observe(Moment::Last, &driver.ram, &mut seen);
     assert_eq!(seen.available[0].idx, 0);
     assert_eq!(seen.used_altered, [(UsedRingField::Flags, 1, 0)]);
     let part = BufferPart::Descriptor(0, DescriptorField::Addr);
-    assert_eq!(seen.altered, [(part, DATA, 0, Moment::Reset)]);
+    assert_eq!(seen.altered, [(part, DATA, 0, Moment::Last)]);
 }
 
 #[test]

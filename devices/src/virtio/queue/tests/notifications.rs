@@ -97,9 +97,13 @@ fn a_notification_that_does_not_come_is_told() {
             assert!(!queue.tick(&mut seen));
         }
         assert_eq!(seen.overdue, [(u16::MAX, 1), (u16::MAX, 2)]);
+        // Nobody waits for it any more.
+        queue.observe_last(&driver.ram, &mut seen);
+        assert_eq!(seen.overdue[2..], [(u16::MAX, 2)]);
         queue.notified(&mut seen);
         assert!(!queue.tick(&mut seen));
-        assert_eq!(seen.overdue.len(), 2);
+        queue.observe_last(&driver.ram, &mut seen);
+        assert_eq!(seen.overdue.len(), 3);
         assert!(seen.notified[0].asked);
     }
 }
