@@ -120,15 +120,22 @@ static INDIRECT_LINKED: [Req; 2] = [INDIRECT_TABLE_NEXT, EXCESSIVE];
 /// How often the requirements above held.
 #[derive(Default)]
 struct Counts {
-    chains: u64,
-    linked: u64,
-    mixed: u64,
-    indirect: u64,
-    indirect_linked: u64,
-    writable: u64,
+    /// Chains that broke no rule, by [`Shape::bits`].
+    chains: [u64; 32],
     over_rings: u64,
     returned: u64,
     altered: u64,
+}
+
+impl Counts {
+    /// The number of chains that broke no rule and have one of `bits`.
+    fn with(&self, bits: usize) -> u64 {
+        let chains = self.chains.iter().enumerate();
+        chains
+            .filter(|(shape, _)| shape & bits == bits)
+            .map(|(_, count)| count)
+            .sum()
+    }
 }
 
 /// Queues beyond these do not exist here.
@@ -259,12 +266,7 @@ impl BufferRules {
     /// Counts a chain that breaks no rule.
     #[inline(always)]
     fn count(&mut self, shape: &Shape) {
-        self.counts.chains += 1;
-        self.counts.linked += u64::from(shape.direct > 1);
-        self.counts.writable += u64::from(shape.directions.writable());
-        self.counts.mixed += u64::from(shape.directions.readable() & shape.directions.writable());
-        self.counts.indirect += u64::from(shape.flags & desc::INDIRECT != 0);
-        self.counts.indirect_linked += u64::from(shape.indirect > 1);
+        self.counts.chains[shape.bits() & 31] += 1;
     }
 
     /// Notes which descriptors of the queue's table the chain has; returns whether another chain in
@@ -366,6 +368,22 @@ const MANY: usize = 64;
 const FEW_BYTES: u64 = 16;
 
 impl Shape {
+    /// What [`bits`](Self::bits) says.
+    const READABLE: usize = 1;
+    const WRITABLE: usize = 2;
+    const LINKED: usize = 4;
+    const INDIRECT: usize = 8;
+    const INDIRECT_LINKED: usize = 16;
+
+    /// Which requirements the shape puts to the test, below 32.
+    #[inline(always)]
+    fn bits(&self) -> usize {
+        self.directions.both()
+            | usize::from(self.direct > 1) << 2
+            | usize::from(self.flags & desc::INDIRECT != 0) << 3
+            | usize::from(self.indirect > 1) << 4
+    }
+
     fn is_excessive(&self) -> bool {
         let count = self.direct + self.indirect;
         count > MANY && self.total < count as u64 * FEW_BYTES
@@ -464,13 +482,16 @@ impl Chapter for BufferRules {
     fn tally(&self, tallies: &mut Tallies) {
         let c = &self.counts;
         for (requirements, times) in [
-            (&CHAIN[..], c.chains),
-            (&LINKED, c.linked),
-            (&MIXED, c.mixed),
-            (&INDIRECT, c.indirect),
-            (&INDIRECT_LINKED, c.indirect_linked),
+            (&CHAIN[..], c.with(0)),
+            (&LINKED, c.with(Shape::LINKED)),
+            (&MIXED, c.with(Shape::READABLE | Shape::WRITABLE)),
+            (&INDIRECT, c.with(Shape::INDIRECT)),
+            (&INDIRECT_LINKED, c.with(Shape::INDIRECT_LINKED)),
             (&[UNALTERED], c.returned.saturating_sub(c.altered)),
-            (&[OVER_RINGS], c.writable.saturating_sub(c.over_rings)),
+            (
+                &[OVER_RINGS],
+                c.with(Shape::WRITABLE).saturating_sub(c.over_rings),
+            ),
         ] {
             for requirement in requirements {
                 tallies.add_held(*requirement, times);

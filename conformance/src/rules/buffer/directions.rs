@@ -35,6 +35,12 @@ impl Directions {
         self.0 & Self::WRITABLE != 0
     }
 
+    /// 1 for device-readable parts, and 2 for device-writable ones.
+    #[inline(always)]
+    pub(super) fn both(self) -> usize {
+        usize::from(self.0 & (Self::READABLE | Self::WRITABLE))
+    }
+
     /// A device-readable part follows a device-writable one.
     #[inline(always)]
     pub(super) fn disordered(self) -> bool {

@@ -12,10 +12,8 @@ const KEPT_ENTRIES: usize = 1 << 16;
 
 /// The buffers of one queue that are in flight.
 pub(super) struct InFlight {
-    /// A bit for each head that is in flight.
-    heads: Vec<u64>,
-    /// … and of these, a bit for each whose chain is compared: complete, and not found altered yet.
-    whole: Vec<u64>,
+    /// For each 64 heads, …
+    heads: Vec<HeadBits>,
     /// The descriptor table; an entry has a meaning while a chain in flight contains it.
     table: Box<[SplitDescriptor]>,
     /// The entries of the available ring, by position.
@@ -24,8 +22,17 @@ pub(super) struct InFlight {
     tables: Vec<IndirectCopy>,
     /// The number of entries in all of them.
     kept: usize,
-    /// The word of `whole` at which the next round of comparisons begins.
+    /// The place in `heads` at which the next round of comparisons begins.
     cursor: usize,
+}
+
+/// The state of 64 heads, a bit each.
+#[derive(Clone, Copy, Default)]
+struct HeadBits {
+    /// In flight.
+    in_flight: u64,
+    /// … and the chain is compared: it is complete, and was not found altered yet.
+    whole: u64,
 }
 
 /// An indirect table as it was.
@@ -51,8 +58,7 @@ impl InFlight {
     pub(super) fn new(size: u16) -> Self {
         let size = usize::from(size);
         InFlight {
-            heads: vec![0; size.div_ceil(64)],
-            whole: vec![0; size.div_ceil(64)],
+            heads: vec![HeadBits::default(); size.div_ceil(64)],
             table: vec![SplitDescriptor::default(); size].into_boxed_slice(),
             entries: vec![0; size].into_boxed_slice(),
             tables: Vec::new(),
@@ -81,26 +87,24 @@ impl InFlight {
         if let Some(entry) = self.entries.get_mut(index) {
             *entry = head;
         }
-        let Some(word) = self.heads.get_mut(usize::from(head / 64)) else {
+        let Some(bits) = self.heads.get_mut(usize::from(head / 64)) else {
             // No descriptor of this table: told as HeadOutOfRange.
             return false;
         };
         let bit = 1 << (head % 64);
-        if *word & bit != 0 {
+        if bits.in_flight & bit != 0 {
             return true;
         }
-        *word |= bit;
+        bits.in_flight |= bit;
         if complete {
-            self.keep_whole(head, bit, elements);
+            bits.whole |= bit;
+            self.keep_whole(head, elements);
         }
         false
     }
 
     #[inline(always)]
-    fn keep_whole(&mut self, head: u16, bit: u64, elements: &[Element]) {
-        if let Some(word) = self.whole.get_mut(usize::from(head / 64)) {
-            *word |= bit;
-        }
+    fn keep_whole(&mut self, head: u16, elements: &[Element]) {
         for (position, element) in elements.iter().enumerate() {
             if let Some(slot) = self.table.get_mut(usize::from(element.index)) {
                 *slot = SplitDescriptor::of(element);
@@ -139,10 +143,9 @@ impl InFlight {
     #[inline(always)]
     pub(super) fn forget(&mut self, head: u16) {
         let mask = !(1 << (head % 64));
-        for words in [&mut self.heads, &mut self.whole] {
-            if let Some(word) = words.get_mut(usize::from(head / 64)) {
-                *word &= mask;
-            }
+        if let Some(bits) = self.heads.get_mut(usize::from(head / 64)) {
+            bits.in_flight &= mask;
+            bits.whole &= mask;
         }
     }
 
@@ -150,15 +153,15 @@ impl InFlight {
     /// chain not compared any more.
     #[inline(always)]
     pub(super) fn compare(&mut self, rings: &MappedRings, head: u16) -> Option<Difference> {
-        let word = self.whole.get(usize::from(head / 64)).copied();
-        if word.unwrap_or(0) & 1 << (head % 64) == 0 {
+        let bits = self.heads.get(usize::from(head / 64)).copied();
+        if bits.unwrap_or_default().whole & 1 << (head % 64) == 0 {
             return None;
         }
         let (difference, _) = self.compare_whole(rings, head);
         if difference.is_some()
-            && let Some(word) = self.whole.get_mut(usize::from(head / 64))
+            && let Some(bits) = self.heads.get_mut(usize::from(head / 64))
         {
-            *word &= !(1 << (head % 64));
+            bits.whole &= !(1 << (head % 64));
         }
         difference
     }
@@ -172,18 +175,19 @@ impl InFlight {
         mut differs: impl FnMut(u16, Difference),
     ) {
         let mut left = budget;
-        let words = self.whole.len();
+        let words = self.heads.len();
         for _ in 0..words {
             let word = self.cursor % words;
-            let mut bits = self.whole.get(word).copied().unwrap_or(0);
+            let bits = self.heads.get(word).copied();
+            let mut bits = bits.unwrap_or_default().whole;
             while bits != 0 {
                 let head = (word * 64) as u16 + bits.trailing_zeros() as u16;
                 bits &= bits - 1;
                 let (difference, compared) = self.compare_whole(rings, head);
                 left = left.saturating_sub(compared);
                 if let Some(difference) = difference {
-                    if let Some(word) = self.whole.get_mut(word) {
-                        *word &= !(1 << (head % 64));
+                    if let Some(bits) = self.heads.get_mut(word) {
+                        bits.whole &= !(1 << (head % 64));
                     }
                     differs(head, difference);
                 }
