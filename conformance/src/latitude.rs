@@ -55,6 +55,9 @@ pub struct LatitudeEntry {
     /// says. A requirement with a rule of its own is declared with that rule, as
     /// [`Provoked`](crate::requirement::How::Provoked) by this latitude.
     pub provokes: &'static [Req],
+    /// The requirements that no driver violates which copes: where one of them is violated, those that
+    /// are provoked do not count as held.
+    pub(crate) unless: &'static [Req],
 }
 
 /// When a driver has shown that it copes with a latitude.
@@ -62,12 +65,17 @@ pub struct LatitudeEntry {
 pub enum Shows {
     /// When the driver sets DRIVER_OK.
     Live,
-    /// When the driver notifies a virtqueue of the live device for the first time.
+    /// When the driver has set DRIVER_OK and notified virtqueues of the live device several times.
+    Works,
+    /// When the driver notifies a virtqueue, of new buffers, at an address that it does not have on a
+    /// usual device.
     Notified,
     /// When the driver has notified virtqueues of the live device several times.
     Worked,
-    /// When the driver notifies a virtqueue after the device has used the latitude.
+    /// When the device has used the latitude, the driver has learned of it and goes on.
     Used,
+    /// When the driver does what only a driver does that knows of the latitude.
+    Answered,
     /// A rule of its own decides.
     ByRule,
 }

@@ -155,6 +155,14 @@ impl Tallies {
         self.common[requirement.index()].held += times;
     }
 
+    /// What counted as held does not count any longer.
+    pub(crate) fn forfeit(&mut self, requirement: Req) {
+        self.common[requirement.index()].held = 0;
+        for tally in &mut self.by_reading[requirement.index()] {
+            tally.held = 0;
+        }
+    }
+
     /// Adds an opportunity at which the driver violated every reading of the requirement.
     pub(crate) fn add_violated(&mut self, requirement: Req) {
         self.common[requirement.index()].violated += 1;

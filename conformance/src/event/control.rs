@@ -10,6 +10,30 @@ pub enum LatitudeEvent {
     InUse(Latitude),
     /// The device has just used this latitude in a way that the driver can see.
     Shown(Latitude),
+    /// The same, where it is known how the driver learns of it, and what it does then.
+    ShownAt(ShownLatitude),
+    /// The driver has done what no driver does that does not know of this latitude's use.
+    Answered(Latitude),
+}
+
+/// A latitude that was used in a way that the driver can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShownLatitude {
+    /// Which one.
+    pub latitude: Latitude,
+    /// How the driver learns of it; `None` if that is not known.
+    pub told: Option<Told>,
+    /// The virtqueue that a driver which copes continues to use; `None` if that is any.
+    pub next: Option<u16>,
+}
+
+/// How a driver learns what the device did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By a used buffer of this virtqueue.
+    Buffer(u16),
+    /// By the device-specific configuration.
+    Configuration,
 }
 
 /// An access to a register. What it means is reported by a further event where the rules need it

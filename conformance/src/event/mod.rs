@@ -24,7 +24,8 @@ pub use buffer::{
 pub use clock::ClockEvent;
 pub use control::{
     ConfigEvent, FeatureEvent, LatitudeEvent, LiveNotification, NotificationEvent, QueueArea,
-    QueueEvent, QueueSetup, Register, RegisterEvent, SplitRingEvent, SplitSetup, StatusEvent,
+    QueueEvent, QueueSetup, Register, RegisterEvent, ShownLatitude, SplitRingEvent, SplitSetup,
+    StatusEvent, Told,
 };
 pub use device::{
     BlockHeader, BlockRequest, ConsoleEvent, ConsoleMessage, NetCommand, NetEvent, NetHeader,

@@ -2,24 +2,26 @@
 //! Citations are of virtio 1.0.
 //!
 //! The [tables](crate::latitude) of latitudes say which requirements each provokes, and when a driver
-//! has coped. A driver that gives up before the device is live has not coped, if there was only one
+//! has coped; what shows it is weighed in `coping`, with the help of `vectors` and `evidence`. A driver that gives up before the device is live has not coped, if there was only one
 //! latitude: with several latitudes, it is unknown which one was the reason. Not every driver says that
 //! it gives up: at the end of the run, one that never set DRIVER_OK has.
+
+mod coping;
+mod evidence;
+mod vectors;
 
 use super::Chapter;
 use crate::advice::Advice;
 use crate::device::DeviceKind;
-use crate::event::{
-    ControlEvent, DataEvent, FeatureEvent, LatitudeEvent, NotificationEvent, PciEvent, QueueEvent,
-    StatusEvent,
-};
+use crate::event::{ControlEvent, DataEvent, FeatureEvent, PciEvent, QueueEvent, StatusEvent};
 use crate::judge::Verdicts;
 use crate::latitude::device::{ARRIVAL, ELSE_FAILED, GIVEN_UP, PICKY, SLOW};
 use crate::latitude::transport::FIRST;
-use crate::latitude::{Latitude, Latitudes, Shows};
+use crate::latitude::{Latitude, Shows};
 use crate::layout::status;
 use crate::requirement::{Level, Req, Requirement};
 use crate::session::Session;
+use crate::tally::Tallies;
 
 use super::ChapterId;
 
@@ -27,9 +29,6 @@ use super::ChapterId;
 pub(crate) const CHAPTER: ChapterId = ChapterId::Latitudes;
 pub(crate) static REQUIREMENTS: &[Requirement] = &[];
 pub(crate) static ADVICE: &[Advice] = &[];
-
-/// After so many notifications, the driver has probably met each latitude that affects all work.
-const ENOUGH: u32 = 4;
 
 /// The latitudes whose devices refuse features, and the requirement that each provokes.
 const REFUSING: [(Latitude, Req); 2] = [
@@ -40,8 +39,6 @@ const REFUSING: [(Latitude, Req); 2] = [
 /// The state of this chapter's rules.
 #[derive(Default)]
 pub(crate) struct LatitudeRules {
-    /// The driver has used the second instance of a structure, since the reset.
-    second: bool,
     /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED
     /// since.
     refused: Option<u64>,
@@ -53,10 +50,8 @@ pub(crate) struct LatitudeRules {
     wait: Wait,
     /// What the driver has done with the device in the whole run.
     use_of_device: UseOfDevice,
-    /// How often virtqueues have been notified since the reset.
-    notified: u32,
-    /// The latitudes that the device has used since the driver's last notification.
-    shown: Latitudes,
+    /// How it copes with what it has met.
+    coping: coping::Coping,
 }
 
 /// What a driver has done with the device in the whole run.
@@ -86,27 +81,7 @@ enum Wait {
     Over,
 }
 
-/// Counts the requirements as held that are provoked by the latitudes in use which are judged now.
-fn held(shows: Shows, latitudes: Latitudes, verdicts: &mut Verdicts) {
-    for latitude in latitudes.iter().filter(|l| l.entry().shows == shows) {
-        for requirement in latitude.entry().provokes {
-            verdicts.held(*requirement);
-        }
-    }
-}
-
 impl LatitudeRules {
-    fn went_live(&mut self, session: &Session, verdicts: &mut Verdicts) {
-        let mut latitudes = session.latitudes;
-        if self.second {
-            latitudes = latitudes.without(Latitude::SECOND_INSTANCES);
-        }
-        if session.resets == 0 {
-            latitudes = latitudes.without(Latitude::LIVE_AT_ARRIVAL);
-        }
-        held(Shows::Live, latitudes, verdicts);
-    }
-
     /// The driver sets FAILED before the device is live.
     fn gave_up(&mut self, session: &Session, verdicts: &mut Verdicts) {
         if self.refused.take().is_some() {
@@ -140,8 +115,8 @@ impl LatitudeRules {
             return;
         };
         let visible = match latitude.entry().shows {
-            Shows::Live => true,
-            Shows::Used => {
+            Shows::Live | Shows::Works => true,
+            Shows::Used | Shows::Answered => {
                 latitude.table().shows_in_configuration() && latitude.kind() == Some(session.kind)
             }
             Shows::Notified | Shows::Worked | Shows::ByRule => false,
@@ -244,19 +219,6 @@ impl LatitudeRules {
         }
     }
 
-    fn notified(&mut self, session: &Session, verdicts: &mut Verdicts) {
-        let shown = std::mem::take(&mut self.shown);
-        if !shown.is_empty() {
-            held(Shows::Used, shown, verdicts);
-        }
-        self.notified = self.notified.saturating_add(1);
-        match self.notified {
-            1 => held(Shows::Notified, session.latitudes, verdicts),
-            ENOUGH => held(Shows::Worked, session.latitudes, verdicts),
-            _ => {}
-        }
-    }
-
     /// The driver sets a bit of device status.
     fn begins(&mut self, session: &Session, verdicts: &mut Verdicts) {
         let first = !std::mem::replace(&mut self.use_of_device.begun, true);
@@ -269,11 +231,8 @@ impl LatitudeRules {
     fn status(&mut self, event: StatusEvent, session: &Session, verdicts: &mut Verdicts) {
         match event {
             StatusEvent::Written { to: 0, .. } => {
-                self.second = false;
                 self.asked = false;
                 self.wait = Wait::default();
-                self.notified = 0;
-                self.shown = Latitudes::default();
             }
             StatusEvent::Written { to, .. } => {
                 self.begins(session, verdicts);
@@ -300,7 +259,6 @@ impl LatitudeRules {
         }
         if event.sets_driver_ok() {
             self.use_of_device.live = true;
-            self.went_live(session, verdicts);
         }
     }
 }
@@ -311,14 +269,10 @@ impl Chapter for LatitudeRules {
     }
 
     fn control(&mut self, event: &ControlEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        self.coping.control(event, session, verdicts);
         match *event {
-            ControlEvent::Latitude(event) => match event {
-                LatitudeEvent::Shown(latitude) => self.shown = self.shown.with(latitude),
-                LatitudeEvent::InUse(_) => {}
-            },
             ControlEvent::Pci(PciEvent::CapabilityRead) => self.use_of_device.found = true,
             ControlEvent::Pci(PciEvent::SecondInstance { structure }) => {
-                self.second = true;
                 let message = format!("an access to the second {}", structure.name());
                 verdicts.violated(FIRST, None, message);
             }
@@ -328,22 +282,12 @@ impl Chapter for LatitudeRules {
             {
                 self.skips_wait(session, verdicts);
             }
-            // One interrupt for two reasons (§4.1.5.4.2).
-            ControlEvent::Pci(PciEvent::IsrRead { value: 3, .. })
-                if session.latitudes.has(Latitude::SHARED_INTERRUPTS) =>
-            {
-                self.shown = self.shown.with(Latitude::SHARED_INTERRUPTS);
-            }
             ControlEvent::Feature(FeatureEvent::Decided { accepted, kept, .. }) => {
                 self.features_decided(accepted, kept, session, verdicts);
             }
-            ControlEvent::Notification(NotificationEvent::Live(_))
-                if !session.latitudes.is_empty() =>
-            {
-                self.notified(session, verdicts);
-            }
             ControlEvent::Status(event) => self.status(event, session, verdicts),
-            ControlEvent::Pci(_)
+            ControlEvent::Latitude(_)
+            | ControlEvent::Pci(_)
             | ControlEvent::Clock(_)
             | ControlEvent::Feature(_)
             | ControlEvent::Notification(_)
@@ -357,5 +301,11 @@ impl Chapter for LatitudeRules {
     }
 
     #[inline(always)]
-    fn data(&mut self, _: &DataEvent<'_>, _: &Session, _: &mut Verdicts) {}
+    fn data(&mut self, event: &DataEvent<'_>, session: &Session, verdicts: &mut Verdicts) {
+        self.coping.data(event, session, verdicts);
+    }
+
+    fn tally(&self, tallies: &mut Tallies) {
+        self.coping.tally(tallies);
+    }
 }

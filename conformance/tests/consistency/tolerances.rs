@@ -12,6 +12,11 @@ use super::source::Tree;
 const NOT_TOLERATED: &[(&str, &str)] = &[
     ("AWAITED", "room: segments whose acknowledgement is awaited"),
     ("COMPLETED", "room: bytes of a packet that is completed"),
+    ("CONFIG", "a place: that of msix_config among queues"),
+    (
+        "CONTINUED",
+        "when a driver has coped with a latitude; accuses nobody",
+    ),
     ("DISORDERED", "a bit"),
     (
         "ENOUGH",
@@ -32,6 +37,7 @@ const NOT_TOLERATED: &[(&str, &str)] = &[
     ),
     ("QUEUES", "room: virtqueues"),
     ("READABLE", "a bit"),
+    ("SECTOR", "of the specification: bytes of a sector"),
     ("WATCHED", "room: packets whose sources are looked at"),
     (
         "WINDOW_FIELDS",

@@ -2,15 +2,16 @@
 
 use stickler_conformance::DeviceKind::{self, Block, Entropy, Net};
 use stickler_conformance::event::{
-    LatitudeEvent, LiveNotification, NotificationEvent, RegisterEvent,
+    BlockRequest, DataEvent, LatitudeEvent, LiveNotification, NotificationEvent, RegisterEvent,
 };
-use stickler_conformance::features::net;
+use stickler_conformance::features::{block, net};
+use stickler_conformance::latitude::Shows;
 use stickler_conformance::layout::Structure;
 use stickler_conformance::layout::status::FAILED;
 use stickler_conformance::requirement::How;
 use stickler_conformance::{Latitude, Outcome, catalogue};
 
-use crate::parts::register;
+use crate::parts::{register, request};
 use crate::play::Play;
 
 /// The latitudes for which it is not enough that the driver continues.
@@ -56,7 +57,7 @@ fn goes_on(p: &mut Play) {
 
 #[test]
 fn a_driver_that_continues_has_coped() {
-    for (latitude, kind) in latitudes() {
+    for (latitude, kind) in latitudes().filter(|(l, _)| l.entry().shows == Shows::Used) {
         let name = provoked_by(latitude);
         let mut p = Play::new(kind);
         p.see(LatitudeEvent::InUse(latitude));
@@ -65,9 +66,103 @@ fn a_driver_that_continues_has_coped() {
         assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
         p.see(LatitudeEvent::Shown(latitude));
         goes_on(&mut p);
+        assert_eq!(outcome(&p, name), Outcome::NotExercised, "{name}");
+        goes_on(&mut p);
         assert_eq!(outcome(&p, name), Outcome::Held, "{name}");
         assert_eq!(p.messages(), [""; 0]);
     }
+}
+
+/// A driver boots with a disk that makes use of `latitude`, and makes requests. Gives what comes of it.
+fn requests(latitude: Latitude, requests: &[BlockRequest]) -> Outcome {
+    let mut p = Play::new(Block);
+    p.see(LatitudeEvent::InUse(latitude));
+    p.boot();
+    for request in requests {
+        p.see(DataEvent::BlockRequest(*request));
+    }
+    outcome(&p, provoked_by(latitude))
+}
+
+#[test]
+fn requests_show_whether_a_driver_knows_the_limits() {
+    let request = |segments, longest_segment, data| BlockRequest {
+        segments,
+        longest_segment,
+        ..request(0, 8, 0, data)
+    };
+    let (few, short, many, long) = (
+        request(3, 4096, 12288),
+        request(1, 512, 512),
+        request(5, 4096, 20480),
+        request(2, 8192, 16384),
+    );
+    let most = request(4, 4096, 16384);
+    for (latitude, made, expected) in [
+        (
+            Latitude::FEW_SEGMENTS,
+            vec![few, short],
+            Outcome::NotExercised,
+        ),
+        (Latitude::FEW_SEGMENTS, vec![few, most], Outcome::Held),
+        (
+            Latitude::FEW_SEGMENTS,
+            vec![most, many],
+            Outcome::NotExercised,
+        ),
+        (
+            Latitude::SMALL_SEGMENTS,
+            vec![short, long],
+            Outcome::NotExercised,
+        ),
+        (Latitude::SMALL_SEGMENTS, vec![most], Outcome::Held),
+        (
+            Latitude::SMALL_SEGMENTS,
+            vec![most, long],
+            Outcome::NotExercised,
+        ),
+    ] {
+        assert_eq!(requests(latitude, &made), expected, "{latitude}: {made:?}");
+    }
+}
+
+#[test]
+fn requests_show_in_which_unit_a_driver_counts() {
+    // Blocks of 4096 bytes, one after another.
+    let blocks = |between: u64| -> Vec<BlockRequest> {
+        let sectors = (0..3).map(|block| block * between);
+        sectors.map(|sector| request(0, sector, 0, 4096)).collect()
+    };
+    for latitude in [Latitude::BLOCK_SIZES, Latitude::LARGE_BLOCKS] {
+        assert_eq!(requests(latitude, &blocks(8)), Outcome::Held);
+        assert_eq!(requests(latitude, &blocks(1)), Outcome::NotExercised);
+    }
+    // With blocks of one sector, both are the same.
+    let sectors: Vec<_> = (0..9).map(|sector| request(0, sector, 0, 512)).collect();
+    assert_eq!(
+        requests(Latitude::BLOCK_SIZES, &sectors),
+        Outcome::NotExercised
+    );
+}
+
+#[test]
+fn a_driver_that_writes_to_a_read_only_disk_ignores_that_it_is() {
+    let name = provoked_by(Latitude::READ_ONLY);
+    let used = |accepted: u64| {
+        let mut p = Play::new(Block);
+        p.offered |= block::RO;
+        p.see(LatitudeEvent::InUse(Latitude::READ_ONLY));
+        p.boot_with(p.offered & !block::RO | accepted);
+        p.see(LatitudeEvent::Shown(Latitude::READ_ONLY));
+        goes_on(&mut p);
+        goes_on(&mut p);
+        p
+    };
+    let mut p = used(block::RO);
+    assert_eq!(outcome(&p, name), Outcome::Held);
+    p.request(1, 8, 512, 0);
+    assert_eq!(outcome(&p, name), Outcome::NotExercised);
+    assert_eq!(outcome(&used(0), name), Outcome::NotExercised);
 }
 
 #[test]

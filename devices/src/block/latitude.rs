@@ -1,7 +1,7 @@
 //! What a block device does otherwise where it makes use of latitudes (§5.2.4 to §5.2.6 of virtio
 //! 1.0).
 
-use stickler_conformance::event::LatitudeEvent;
+use stickler_conformance::event::{LatitudeEvent, ShownLatitude, Told};
 use stickler_conformance::features::block as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::{Latitude, Latitudes, Witness};
@@ -174,7 +174,12 @@ impl BlockLatitudes {
         }
         changes.left = between(&mut changes.draw);
         changes.grown = !changes.grown;
-        witness.see(&LatitudeEvent::Shown(Latitude::CAPACITY_CHANGES).into());
+        let shown = ShownLatitude {
+            latitude: Latitude::CAPACITY_CHANGES,
+            told: Some(Told::Configuration),
+            next: None,
+        };
+        witness.see(&LatitudeEvent::ShownAt(shown).into());
         Some(changes.small + if changes.grown { GROWTH } else { 0 })
     }
 

@@ -1,6 +1,6 @@
 //! The latitudes of the console device (§5.3.6 of virtio 1.0).
 
-use stickler_conformance::event::LatitudeEvent;
+use stickler_conformance::event::{LatitudeEvent, ShownLatitude, Told};
 use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::port::Size;
@@ -37,9 +37,20 @@ impl ConsoleLatitudes {
     }
 
     /// The device has just done what `latitude` is about: tells so if it was because of the latitude.
-    pub(super) fn tell<W: Witness>(&self, latitude: Latitude, witness: &mut W) {
+    pub(super) fn tell<W: Witness>(
+        &self,
+        latitude: Latitude,
+        told: Told,
+        next: Option<u16>,
+        witness: &mut W,
+    ) {
         if self.latitudes.has(latitude) {
-            witness.see(&LatitudeEvent::Shown(latitude).into());
+            let shown = ShownLatitude {
+                latitude,
+                told: Some(told),
+                next,
+            };
+            witness.see(&LatitudeEvent::ShownAt(shown).into());
         }
     }
 

@@ -3,11 +3,11 @@
 use stickler_conformance::Witness;
 use stickler_conformance::device::console::{CONTROL_LEN, event};
 use stickler_conformance::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
-use stickler_conformance::event::{ConsoleEvent, ConsoleMessage};
+use stickler_conformance::event::{ConsoleEvent, ConsoleMessage, Told};
 
 use super::control::{Message, Notice, PortControl, PortFacts};
 use super::port::Size;
-use super::{Console, MESSAGES_PER_CALL, REST, on_queue};
+use super::{Console, MESSAGES_PER_CALL, REST, on_queue, transmitq};
 use crate::virtio::stream::{Reader, Writer};
 use crate::virtio::{Io, Progress};
 
@@ -130,7 +130,9 @@ impl Console {
                         control.sent(notice);
                     }
                     if let Some(latitude) = notice.latitude() {
-                        self.latitudes.tell(latitude, witness);
+                        let told = Told::Buffer(CONTROL_RECEIVEQ);
+                        let next = Some(transmitq(id));
+                        self.latitudes.tell(latitude, told, next, witness);
                     }
                     if W::JUDGING {
                         let id = message.id;

@@ -17,7 +17,7 @@ mod tests;
 use std::os::fd::RawFd;
 
 use stickler_conformance::device::console::{CONTROL_RECEIVEQ, CONTROL_TRANSMITQ};
-use stickler_conformance::event::LatitudeEvent;
+use stickler_conformance::event::Told;
 use stickler_conformance::features::console as feature;
 use stickler_conformance::{DeviceKind, Latitude, Latitudes, Witness};
 
@@ -119,6 +119,11 @@ fn receiveq(port: usize) -> u16 {
         0 => 0,
         _ => 2 * port as u16 + 2,
     }
+}
+
+/// The transmitq of `port`.
+fn transmitq(port: usize) -> u16 {
+    receiveq(port) + 1
 }
 
 impl Console {
@@ -229,7 +234,7 @@ impl Console {
         if !in_use {
             return Progress::Done;
         }
-        let (receiveq, transmitq) = (receiveq(id), receiveq(id) + 1);
+        let (receiveq, transmitq) = (receiveq(id), transmitq(id));
         // What has come until now is looked at here; what comes from now on is activity.
         port.backend.take_activity();
         let sent = on_queue(io, transmitq, |queue, ram, witness| {
@@ -243,8 +248,10 @@ impl Console {
             false => Progress::Done,
         };
         if early && port.inputs != inputs {
-            io.witness
-                .see(&LatitudeEvent::Shown(Latitude::EARLY_INPUT).into());
+            // The driver uses a buffer there again for what comes next, and that comes back as well.
+            let told = Told::Buffer(receiveq);
+            self.latitudes
+                .tell(Latitude::EARLY_INPUT, told, Some(receiveq), io.witness);
         }
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);
@@ -303,7 +310,13 @@ impl Console {
     fn run_timers<W: Witness>(&mut self, io: &mut Io<'_, W>) {
         if let Some(size) = self.latitudes.new_size() {
             self.resize(size, io);
-            self.latitudes.tell(Latitude::SIZE_CHANGES, io.witness);
+            // With several ports there is a message as well.
+            let told = match self.is_multiport() {
+                true => Told::Buffer(CONTROL_RECEIVEQ),
+                false => Told::Configuration,
+            };
+            self.latitudes
+                .tell(Latitude::SIZE_CHANGES, told, Some(transmitq(0)), io.witness);
             if let Some(control) = self.control.first_mut() {
                 control.host_changed(true, Change::Resized(size));
             }

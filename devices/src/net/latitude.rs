@@ -3,7 +3,7 @@
 mod packets;
 
 use stickler_conformance::device::net::{flags, gso};
-use stickler_conformance::event::{LatitudeEvent, NetHeader};
+use stickler_conformance::event::{LatitudeEvent, NetHeader, ShownLatitude, Told};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
 use stickler_conformance::packet::has_right_tcp_checksum;
@@ -11,6 +11,10 @@ use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::offload;
 use crate::virtio::call_timer::CallTimer;
+
+/// The virtqueues that there always are (§5.1.2).
+const FIRST_RECEIVEQ: u16 = 0;
+const FIRST_TRANSMITQ: u16 = 1;
 
 /// The latitudes that the device uses, and what they have come to.
 pub(super) struct NetLatitudes {
@@ -151,7 +155,12 @@ impl NetLatitudes {
             && early.left > 0
         {
             early.left -= 1;
-            witness.see(&LatitudeEvent::Shown(Latitude::EARLY_PACKETS).into());
+            let shown = ShownLatitude {
+                latitude: Latitude::EARLY_PACKETS,
+                told: Some(Told::Buffer(FIRST_RECEIVEQ)),
+                next: Some(FIRST_TRANSMITQ),
+            };
+            witness.see(&LatitudeEvent::ShownAt(shown).into());
             let len = packets::SHORTEST + early.draw.below(1000) as usize;
             return packets::plain(frame, len);
         }

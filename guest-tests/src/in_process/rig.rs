@@ -256,6 +256,16 @@ impl Rig {
         }
     }
 
+    /// Lets each device do one share of all the work that waits for it, and no more.
+    pub fn step_with_host(&self) {
+        self.step();
+        for device in &self.devices {
+            for index in 0..device.host_fds().len() {
+                let _ = device.service(Wake::Host(index));
+            }
+        }
+    }
+
     /// Lets the devices look, `times` over, for what they should have been notified of.
     pub fn tick(&self, times: u32) {
         for _ in 0..times {

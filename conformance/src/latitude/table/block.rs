@@ -1,6 +1,7 @@
 //! Latitudes of the block device (§5.2 of virtio 1.0).
 
 use super::latitudes;
+use crate::rules::block;
 
 latitudes! {
     table Block, chapter LatitudeBlock;
@@ -27,6 +28,7 @@ latitudes! {
         does: "VIRTIO_BLK_F_RO is offered, and writes fail, even if the disk is writable",
         fails: "The driver does not accept VIRTIO_BLK_F_RO and writes, or does not report that the disk is read-only.",
         shows: Used,
+        unless: [block::ACCEPT_RO],
         provokes: [
             READ_ONLY = "block.read-only", Should ["5.2.6.1-2"],
                 "The driver works with a read-only disk.";
@@ -56,7 +58,8 @@ latitudes! {
         excludes: [
             SMALL_SEGMENTS: "there is one size_max",
         ],
-        shows: Used,
+        shows: Answered,
+        unless: [block::SEGMENTS, block::SEGMENT_SIZE],
         provokes: [
             FEW_SEGMENTS = "block.seg-max.smallest", Must ["5.2.3"],
                 "The driver works with a seg_max of 1, if it negotiates VIRTIO_BLK_F_SEG_MAX.";
@@ -66,7 +69,8 @@ latitudes! {
         does: "size_max is 512, 1024 or 2048",
         fails: "The driver still makes segments of a page. A driver that needs larger segments gives up on the device.",
         may_end_use: true,
-        shows: Used,
+        shows: Answered,
+        unless: [block::SEGMENT_SIZE],
         provokes: [
             SMALL_SEGMENTS = "block.size-max.smallest", May ["5.2.3"],
                 "The driver works with a size_max of 512, if it negotiates VIRTIO_BLK_F_SIZE_MAX, or sets FAILED.";
@@ -78,7 +82,7 @@ latitudes! {
         excludes: [
             LARGE_BLOCKS: "there is one blk_size",
         ],
-        shows: Used,
+        shows: Answered,
         provokes: [
             BLOCK_SIZE = "block.blk-size.any", Must ["5.2.5"],
                 "The driver counts sectors in units of 512 bytes, whatever blk_size, geometry and topology are.";
@@ -88,7 +92,7 @@ latitudes! {
         does: "blk_size is 8 KiB or more",
         fails: "The driver counts sector in units of blk_size, or uses only a part of a block. A driver that does not support such blocks gives up on the device, although blk_size affects only performance.",
         may_end_use: true,
-        shows: Used,
+        shows: Answered,
         provokes: [
             LARGE_BLOCKS = "block.blk-size.large", May ["5.2.5"],
                 "The driver works with a large blk_size, or sets FAILED.";

@@ -1,6 +1,7 @@
 //! Latitudes of features, device status and configuration (§2.1 to §2.3 of virtio 1.0).
 
 use super::latitudes;
+use crate::rules::{buffer, config, features, status};
 
 latitudes! {
     table Device, chapter LatitudeDevice;
@@ -18,7 +19,8 @@ latitudes! {
     FEW_FEATURES = "few-features" ["2.2", "6"] {
         does: "neither indirect descriptors nor event indices are offered",
         fails: "The driver gives up, or uses features that were not offered.",
-        shows: Live,
+        shows: Works,
+        unless: [features::OFFERED, buffer::INDIRECT_NEGOTIATED],
         provokes: [
             COPE = "features.missing.cope", Should ["2.2.1-2"],
                 "The driver works without features that are not offered.";
@@ -30,6 +32,7 @@ latitudes! {
         does: "the device is already live when the driver starts, as if firmware had used it, with an interrupt pending",
         fails: "The driver does not reset the device first, or expects its status to be 0.",
         shows: Live,
+        unless: [status::RESET_FIRST],
         provokes: [
             ARRIVAL = "status.reset.live-device", Must ["3.1.1-1"],
                 "The driver resets a device that is already live.";
@@ -39,6 +42,7 @@ latitudes! {
         does: "after a reset, device_status is 0 only after the driver has read it several times; other registers are already those of the reset device, and bits that are set meanwhile take effect when the reset is complete",
         fails: "The driver continues before the reset is complete, or gives up too early.",
         shows: ByRule,
+        unless: [status::RESET_WAIT],
         provokes: [
             SLOW = "status.reset.slow", Must ["4.1.4.3.2-4"],
                 "The driver reads device status until it is 0, before it initializes a device whose reset takes a while.";
@@ -47,7 +51,8 @@ latitudes! {
     FEATURE_SUBSET = "feature-subset" ["2.2", "2.2.2-1"] {
         does: "only a subset of the features is offered, and the subset varies",
         fails: "The driver gives up, or uses features that were not offered.",
-        shows: Live,
+        shows: Works,
+        unless: [features::OFFERED, config::OPTIONAL, buffer::INDIRECT_NEGOTIATED],
         provokes: [
             SUBSET = "features.missing.any", May ["2.2.1-2"],
                 "The driver works with any subset of features, or sets FAILED.";

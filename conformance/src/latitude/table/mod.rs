@@ -118,6 +118,7 @@ macro_rules! latitudes {
                 $(excludes: [$($other:ident: $why:literal),+ $(,)?],)?
                 $(may_end_use: $may_end_use:literal,)?
                 shows: $shows:ident,
+                $(unless: [$($unless:path),+ $(,)?],)?
                 provokes: [$(
                     $req:ident = $requirement:literal, $level:ident [$($by:literal),+ $(,)?],
                         $text:literal;
@@ -161,6 +162,7 @@ macro_rules! latitudes {
                 may_end_use: false $(|| $may_end_use)?,
                 shows: $crate::latitude::Shows::$shows,
                 provokes: &[$($req),*],
+                unless: &[$($($unless),+)?],
             },)+
         ];
     };

@@ -1,6 +1,7 @@
 //! Latitudes of the PCI function and the virtio-pci transport (§4.1 of virtio 1.0).
 
 use super::latitudes;
+use crate::rules::notify;
 
 latitudes! {
     table Transport, chapter LatitudeTransport;
@@ -37,7 +38,7 @@ latitudes! {
     RESERVED_CFG_TYPE = "reserved-cfg-type" ["4.1.4.1"] {
         does: "a capability with a reserved cfg_type comes before the others",
         fails: "The driver treats the capability as one that it knows, or gives up on the device.",
-        shows: Live,
+        shows: Works,
         provokes: [
             CFG_TYPE = "pci.capability.reserved-cfg-type", Must ["4.1.4.1-1"],
                 "The driver ignores a capability with a reserved cfg_type.";
@@ -46,7 +47,7 @@ latitudes! {
     RESERVED_BAR = "reserved-bar" ["4.1.4.1"] {
         does: "a capability for the common configuration in the reserved BAR 6 comes before the valid one",
         fails: "The driver looks for the structure in a BAR that does not exist, and gives up.",
-        shows: Live,
+        shows: Works,
         provokes: [
             BAR = "pci.capability.reserved-bar", Must ["4.1.4.1-4"],
                 "The driver ignores a capability with a reserved bar.";
@@ -55,7 +56,7 @@ latitudes! {
     LONG_CAPABILITIES = "long-capabilities" ["4.1.4.1"] {
         does: "cap_len of each virtio capability is larger than its fields need",
         fails: "The driver expects a fixed cap_len, and does not find the structures.",
-        shows: Live,
+        shows: Works,
         provokes: [
             CAP_LEN = "pci.capability.larger-cap-len", Must ["4.1.4.1-3"],
                 "The driver accepts a cap_len that is larger than the fields need.";
@@ -77,7 +78,7 @@ latitudes! {
     IO_INSTANCES = "io-instances" ["4.1.4", "4.1.4.1-2", "4.1.4.2-3"] {
         does: "common configuration and ISR status are presented a second time, in I/O space",
         fails: "The driver uses the I/O port as a memory address, or uses the last instance that it finds.",
-        shows: Live,
+        shows: Works,
         provokes: [
             IO = "pci.capability.io-space", Must ["4.1.4"],
                 "The driver distinguishes structures in I/O space from structures in memory space.";
@@ -86,7 +87,7 @@ latitudes! {
     OVERSIZED_STRUCTURES = "oversized-structures" ["2.3.1", "4.1.4.1"] {
         does: "each structure has a length of 64 KiB or more",
         fails: "The driver expects fixed lengths, and gives up on the device.",
-        shows: Live,
+        shows: Works,
         provokes: [
             LENGTH = "pci.structure.larger-length", Must ["4.1.4.1-6"],
                 "The driver copes with a structure of any length that is large enough.";
@@ -103,7 +104,7 @@ latitudes! {
             MOST_VECTORS: "there is one MSI-X table",
             SOME_VECTORS: "there is one MSI-X table",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             SMALL_TABLE = "msix.table-size.smallest", Must ["4.1.5.1.2.2-1"],
                 "The driver copes with an MSI-X table of one entry.";
@@ -117,7 +118,7 @@ latitudes! {
         excludes: [
             SOME_VECTORS: "there is one MSI-X table",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             LARGE_TABLE = "msix.table-size.largest", Must ["4.1.5.1.2.2-1"],
                 "The driver copes with an MSI-X table of 0x800 entries.";
@@ -128,7 +129,7 @@ latitudes! {
     REFUSED_VECTORS = "refused-vectors" ["4.1.5.1.2.1", "4.1.5.1.2.1-8", "4.1.5.1.2.1-9"] {
         does: "events can be mapped to at most two different MSI-X vectors at a time, because the device has no resources for more",
         fails: "The driver does not read the vector back, and waits for interrupts that never come.",
-        shows: Live,
+        shows: Answered,
         provokes: [
             REFUSED = "msix.vector.refused", May ["4.1.5.1.2.2-6"],
                 "If a vector cannot be mapped, the driver may try fewer vectors, use none, or give up.";
@@ -144,7 +145,7 @@ latitudes! {
             REFUSED_VECTORS: "one of them has no MSI-X",
             NO_VECTOR_MAPS: "one of them has no MSI-X",
         ],
-        shows: Used,
+        shows: Answered,
         provokes: [
             SHARED = "interrupt.shared", Must ["4.1.5.4.2-1"],
                 "The driver copes with one interrupt for both a configuration change and used buffers.";
@@ -153,7 +154,7 @@ latitudes! {
     CAPABILITY_ORDER = "capability-order" ["4.1.4", "PCI 6.7"] {
         does: "the order of the capabilities varies",
         fails: "The driver treats the first capability as the common configuration, the second as notifications, and so on, or expects MSI-X to be the first or the last one.",
-        shows: Live,
+        shows: Works,
         provokes: [
             ORDER = "pci.capability.any-order", Must ["4.1.4"],
                 "The driver finds structures by cfg_type, whatever the order of their capabilities is.";
@@ -162,7 +163,7 @@ latitudes! {
     SCATTERED_CAPABILITIES = "scattered-capabilities" ["4.1.4", "PCI 6.7"] {
         does: "the order of capabilities in configuration space differs from their order in the list, with gaps where there is room",
         fails: "The driver continues after the end of a capability instead of following the pointer to the next one.",
-        shows: Live,
+        shows: Works,
         provokes: [
             PLACE = "pci.capability.any-place", Must ["4.1.4"],
                 "The driver follows the pointer from each capability to the next, whatever its offset is.";
@@ -174,7 +175,7 @@ latitudes! {
         excludes: [
             LONG_CAPABILITIES: "configuration space has no room for the capabilities of both",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             FOREIGN = "pci.capability.foreign", Must ["4.1.4.1-1"],
                 "The driver skips capabilities that it does not know.";
@@ -187,7 +188,7 @@ latitudes! {
             LONG_CAPABILITIES: "configuration space has no room for the capabilities of both",
             SECOND_INSTANCES: "configuration space has no room for the capabilities of both",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             LAST = "pci.capability.reserved-last", Must ["4.1.4.1-1", "4.1.4.1-4"],
                 "The driver ignores capabilities with reserved values, also after it has found the structures.";
@@ -200,7 +201,7 @@ latitudes! {
             ONE_BAR: "structures are in one BAR or in several",
             WIDE_BARS: "a function has registers for only three 64-bit BARs",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             OWN_BAR = "pci.structure.separate-bars", Must ["4.1.4"],
                 "The driver finds each structure in the BAR that its capability names.";
@@ -212,7 +213,7 @@ latitudes! {
         excludes: [
             PREFETCHABLE_BAR: "not all structures can be prefetched",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             ONE_BAR = "pci.structure.one-bar", Must ["4.1.4"],
                 "The driver finds structures in any BAR, also in the BAR of the MSI-X table.";
@@ -225,7 +226,7 @@ latitudes! {
             IO_INSTANCES: "a function has registers for only three 64-bit BARs",
             NARROW_BARS: "a BAR has one width",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             WIDE = "pci.structure.wide-bars", Must ["4.1.4"],
                 "The driver finds structures in 64-bit BARs.";
@@ -234,7 +235,7 @@ latitudes! {
     NARROW_BARS = "narrow-bars" ["4.1.4", "PCI 6.2.5.1"] {
         does: "all BARs are 32 bits wide",
         fails: "The driver reads the next BAR as the upper half of an address.",
-        shows: Live,
+        shows: Works,
         provokes: [
             NARROW = "pci.structure.narrow-bars", Must ["4.1.4"],
                 "The driver finds structures in 32-bit BARs.";
@@ -243,7 +244,7 @@ latitudes! {
     PREFETCHABLE_BAR = "prefetchable-bar" ["4.1.4", "PCI 6.2.5.1"] {
         does: "device-specific configuration is in a prefetchable BAR",
         fails: "The driver treats the prefetchable bit as a bit of the address, or does not find the structure.",
-        shows: Live,
+        shows: Works,
         provokes: [
             PREFETCHABLE = "pci.structure.prefetchable-bar", Must ["4.1.4"],
                 "The driver finds structures in a prefetchable BAR.";
@@ -255,7 +256,7 @@ latitudes! {
         excludes: [
             DISTANT_STRUCTURES: "structures are either close together or far apart",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             PACKED = "pci.structure.least-alignment", Must ["4.1.4.3", "4.1.4.4", "4.1.4.5", "4.1.4.6"],
                 "The driver finds structures that have only the required alignment.";
@@ -264,7 +265,7 @@ latitudes! {
     DISTANT_STRUCTURES = "distant-structures" ["4.1.4"] {
         does: "structures are far apart in their BARs, in an order that varies, with nothing between them",
         fails: "The driver maps only the beginning of a BAR.",
-        shows: Live,
+        shows: Works,
         provokes: [
             DISTANT = "pci.structure.any-offset", Must ["4.1.4"],
                 "The driver finds structures at any offset in a BAR.";
@@ -273,7 +274,7 @@ latitudes! {
     RELOCATED_BARS = "relocated-bars" ["PCI 6.2.5.1"] {
         does: "firmware has placed the BARs at unusual addresses, 64-bit ones also below 4 GiB",
         fails: "The driver uses fixed addresses instead of reading them.",
-        shows: Live,
+        shows: Works,
         provokes: [
             RELOCATED = "pci.structure.any-address", Must ["4.1.4"],
                 "The driver finds BARs at the addresses that their registers contain.";
@@ -287,6 +288,7 @@ latitudes! {
             DISTANT_NOTIFY_ADDRESSES: "there is one notify_off_multiplier",
         ],
         shows: Notified,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             SHARED_ADDRESS = "notify.address.one", Must ["4.1.4.4"],
                 "With a notify_off_multiplier of 0, the driver notifies all virtqueues at one address.";
@@ -299,6 +301,7 @@ latitudes! {
             DISTANT_NOTIFY_ADDRESSES: "there is one notify_off_multiplier",
         ],
         shows: Notified,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             CLOSE_ADDRESS = "notify.address.close", Must ["4.1.4.4"],
                 "With a notify_off_multiplier of 2, the driver notifies each virtqueue at its address.";
@@ -308,6 +311,7 @@ latitudes! {
         does: "notify_off_multiplier is a larger power of two, up to 4096",
         fails: "The driver assumes a multiplier of 4, or maps too little.",
         shows: Notified,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             DISTANT_ADDRESS = "notify.address.distant", Must ["4.1.4.4"],
                 "With a large notify_off_multiplier, the driver notifies each virtqueue at its address.";
@@ -320,6 +324,7 @@ latitudes! {
             SAME_NOTIFY_OFFSET: "the offsets are either different or the same",
         ],
         shows: Notified,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             OFFSETS = "notify.address.offsets", Must ["4.1.4.4"],
                 "The driver reads queue_notify_off of each virtqueue, and notifies the virtqueue at that offset.";
@@ -329,6 +334,7 @@ latitudes! {
         does: "queue_notify_off is the same for all virtqueues",
         fails: "The driver uses the index of a virtqueue instead of its queue_notify_off.",
         shows: Notified,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             SAME_OFFSET = "notify.address.same-offset", Must ["4.1.4.4"],
                 "The driver notifies virtqueues at the same address where queue_notify_off is the same.";
@@ -344,7 +350,7 @@ latitudes! {
             REFUSED_VECTORS: "one of them has no MSI-X",
             NO_VECTOR_MAPS: "one of them has no MSI-X",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             NO_MSIX = "msix.table-size.none", Must ["4.1.5.1.2.2-1"],
                 "The driver copes with a device without MSI-X.";
@@ -353,7 +359,7 @@ latitudes! {
     SOME_VECTORS = "some-vectors" ["4.1.5.1.2.1"] {
         does: "the number of entries of the MSI-X table varies, and is smaller or larger than the number of events",
         fails: "The driver requires a vector for each virtqueue, or maps vectors that do not exist.",
-        shows: Live,
+        shows: Works,
         provokes: [
             SOME_VECTORS = "msix.table-size.any", Must ["4.1.5.1.2.2-1"],
                 "The driver copes with an MSI-X table of any size.";
@@ -365,7 +371,7 @@ latitudes! {
         excludes: [
             REFUSED_VECTORS: "one of them refuses all vectors, the other only some",
         ],
-        shows: Live,
+        shows: Answered,
         provokes: [
             NONE_MAPPED = "msix.vector.all-refused", May ["4.1.5.1.2.2-6"],
                 "If no vector can be mapped, the driver may disable MSI-X.";
@@ -374,7 +380,7 @@ latitudes! {
     MORE_QUEUES = "more-queues" ["4.1.4.3", "4.1.4.3.1-9"] {
         does: "num_queues includes virtqueues that a device of this type does not have, some of them unavailable",
         fails: "The driver uses num_queues as the number of ports or of queue pairs.",
-        shows: Live,
+        shows: Works,
         provokes: [
             MORE = "queue.count.larger", May ["4.1.4.3"],
                 "The driver uses the virtqueues of its device type, whatever num_queues is.";

@@ -1,6 +1,7 @@
 //! Latitudes of virtqueues and interrupts (§2.4 of virtio 1.0).
 
 use super::latitudes;
+use crate::rules::{buffer, notify, split_ring};
 
 latitudes! {
     table Virtqueue, chapter LatitudeVirtqueue;
@@ -22,7 +23,8 @@ latitudes! {
             LARGEST_QUEUES: "a queue has one size",
             RESIZED_QUEUES: "a queue has one size",
         ],
-        shows: Live,
+        shows: Works,
+        unless: [split_ring::OVERRUN, buffer::LENGTH],
         provokes: [
             SMALL = "queue.size.small", May ["2.4", "4.1.4.3"],
                 "The driver works with a small virtqueue.";
@@ -36,7 +38,8 @@ latitudes! {
             RESIZED_QUEUES: "a queue has one size",
         ],
         may_end_use: true,
-        shows: Live,
+        shows: Works,
+        unless: [split_ring::OVERRUN, buffer::LENGTH],
         provokes: [
             TINY = "queue.size.tiny", May ["2.4", "4.1.4.3"],
                 "The driver works with a virtqueue that has very few descriptors, or sets FAILED.";
@@ -48,7 +51,7 @@ latitudes! {
         excludes: [
             RESIZED_QUEUES: "a queue has one size",
         ],
-        shows: Live,
+        shows: Works,
         provokes: [
             LARGEST = "queue.size.largest", May ["2.4", "4.1.4.3"],
                 "The driver works with the largest possible virtqueue, or selects a smaller size.";
@@ -57,16 +60,17 @@ latitudes! {
     RESIZED_QUEUES = "resized-queues" ["4.1.4.3", "4.1.5.1.3"] {
         does: "the size of virtqueues changes with each reset, and queue_size then presents the new maximum",
         fails: "The driver reads queue_size only once, and keeps the size.",
-        shows: Live,
+        shows: Works,
         provokes: [
             RESIZED = "queue.size.after-reset", May ["4.1.4.3"],
                 "The driver reads queue_size again after a reset.";
         ]
     }
     OUT_OF_ORDER = "out-of-order" ["2.4.8", "3.2.2"] {
-        does: "buffers are used in a different order than they were made available, where their order has no meaning",
+        does: "buffers are used in a different order than they were made available, some while earlier ones are still in flight, where their order has no meaning",
         fails: "The driver treats each used buffer as the oldest one, and confuses requests.",
-        shows: Used,
+        shows: Answered,
+        unless: [buffer::HEAD_FREE, buffer::DESCRIPTOR_FREE, buffer::UNALTERED],
         provokes: [
             IN_ANY_ORDER = "used.any-order", Must ["2.4.8"],
                 "The driver identifies each used buffer by its id.";
@@ -125,6 +129,7 @@ latitudes! {
         does: "the device changes whether it needs notifications with each buffer that it takes, and avail_event has any value where it is not negotiated",
         fails: "The driver checks only once whether the device needs notifications, or uses avail_event without VIRTIO_F_RING_EVENT_IDX.",
         shows: Worked,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
             FICKLE = "notify.suppression.changes", Must ["2.4.9.1-2", "2.4.9.1-4", "2.4.9.1-6"],
                 "Each time it makes buffers available, the driver checks whether the device needs a notification, in the field that was negotiated.";

@@ -270,6 +270,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             for (latitude, _) in made_use.iter().filter(|(_, made_use)| *made_use) {
                 self.witness.see(&LatitudeEvent::Shown(*latitude).into());
             }
+            if settled.identified {
+                self.witness
+                    .see(&LatitudeEvent::Answered(Latitude::OUT_OF_ORDER).into());
+            }
             if settled.interrupt {
                 transport.interrupt(Interrupt::Queue(index));
             }

@@ -126,6 +126,12 @@ impl PciLatitudes {
         } else if self.has(Latitude::NOTIFY_OFFSETS) {
             let mut offs: Vec<u16> = (0..queues).map(|index| 2 * index + 1).collect();
             self.numbers(Latitude::NOTIFY_OFFSETS).shuffle(&mut offs);
+            // None is at the offset of its index.
+            for index in 0..offs.len() {
+                if offs[index] == index as u16 {
+                    offs.swap(index, (index + 1) % queues as usize);
+                }
+            }
             if let [.., last] = offs.as_mut_slice()
                 && queues == 1
             {
@@ -181,6 +187,13 @@ impl PciLatitudes {
             && others
                 .next()
                 .is_some_and(|one| others.any(|other| other != one))
+    }
+
+    /// The latitude by which vectors are refused.
+    pub(super) fn refusing_vectors(&self) -> Option<Latitude> {
+        [Latitude::REFUSED_VECTORS, Latitude::NO_VECTOR_MAPS]
+            .into_iter()
+            .find(|latitude| self.has(*latitude))
     }
 
     // ---- Addresses (PCI 6.2.5.1)

@@ -4,7 +4,7 @@
 //! are read and written where they are. The witness sees each access as it came, and then what it means.
 
 use stickler_conformance::Witness;
-use stickler_conformance::event::{PciEvent, QueueArea, Register, RegisterEvent};
+use stickler_conformance::event::{LatitudeEvent, PciEvent, QueueArea, Register, RegisterEvent};
 use stickler_conformance::layout::{Access, COMMON, Field, NO_VECTOR, Structure, common};
 
 use super::layout::Part;
@@ -174,7 +174,7 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
                 let value = value as u16;
                 let mapped = self.transport.mapped(None, value, self.core.lives());
                 self.transport.config_vector = mapped;
-                self.tell_vector(None, value);
+                self.tell_vector(None, value, mapped);
             }
             Some(CommonField::QueueVector) => {
                 let (value, queue) = (value as u16, self.core.queue_select());
@@ -184,14 +184,14 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
                 {
                     *vector = mapped;
                 }
-                self.tell_vector(Some(queue), value);
+                self.tell_vector(Some(queue), value, mapped);
             }
             Some(CommonField::QueueNotifyOff) | None => {}
         }
     }
 
     /// The register's name in §4.1.4.3 is `msix_config`, elsewhere `config_msix_vector`.
-    fn tell_vector(&mut self, queue: Option<u16>, value: u16) {
+    fn tell_vector(&mut self, queue: Option<u16>, value: u16, mapped: u16) {
         self.core.witness.see(
             &PciEvent::VectorWritten {
                 queue,
@@ -201,6 +201,14 @@ impl<D: VirtioDevice<W>, W: Witness> PciState<D, W> {
             }
             .into(),
         );
+        if value < self.transport.vectors()
+            && mapped != value
+            && let Some(latitude) = self.transport.latitudes.refusing_vectors()
+        {
+            self.core
+                .witness
+                .see(&LatitudeEvent::Shown(latitude).into());
+        }
     }
 
     // ---- Notifications (§4.1.4.4, §4.1.5.2)

@@ -47,10 +47,30 @@ pub(super) struct BehaviourState {
     taken: u16,
     /// What the device last asked for.
     pub(super) wanted: bool,
+    /// What has come of the order.
+    order: Order,
+}
+
+/// What becomes of used buffers that are shown in another order.
+#[derive(Clone, Debug, Default)]
+struct Order {
+    /// For each id, when the device has taken the buffer: how many it had taken by then. Empty where the order is
+    /// the usual one.
+    taken_at: Vec<u16>,
+    /// The buffer that was shown alone while others wait that were made available earlier.
+    alone: Option<BufferId>,
+    /// One of these, and its length: until it is shown, what the device wrote is not there.
+    veiled: Option<(BufferId, u32)>,
+    /// The driver has made available again the one that was shown alone, and none that waits.
+    answered: bool,
 }
 
 /// After so many times that a queue was settled and nothing followed, nothing more is expected.
 const QUIET: u32 = 64;
+
+/// For so many times that a queue is settled, a driver that was shown one buffer has time to use its
+/// descriptors again before it is shown the others.
+const ALONE: u32 = 4096;
 
 /// What has come of [`Queue::settle`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,10 +85,16 @@ pub struct Settled {
     pub reordered: bool,
     /// The interrupt is for what was shown a while ago.
     pub late: bool,
+    /// The driver knows which buffer was shown while earlier ones were in flight.
+    pub identified: bool,
 }
 
 impl BehaviourState {
     pub(super) fn new(behaviour: QueueBehaviour, size: u16) -> Self {
+        let mut order = Order::default();
+        if behaviour.any_order.is_some() {
+            order.taken_at = vec![0; usize::from(size)];
+        }
         BehaviourState {
             behaviour,
             held: Vec::with_capacity(usize::from(size)),
@@ -77,6 +103,7 @@ impl BehaviourState {
             owed: None,
             taken: 0,
             wanted: false,
+            order,
         }
     }
 
@@ -117,6 +144,44 @@ impl BehaviourState {
             (None, Some(numbers)) => 1 + numbers.below(4) as u32,
             (None, None) => 0,
         }
+    }
+
+    /// The device has taken a buffer.
+    fn took(&mut self, id: BufferId) {
+        let taken = self.taken;
+        if let Some(at) = self.order.taken_at.get_mut(usize::from(id.0)) {
+            *at = taken;
+        }
+        if self.order.alone == Some(id) {
+            self.order.answered = true;
+            self.wait = 0;
+        }
+    }
+
+    /// Puts the buffers that are held into another order. Returns how many of them are shown now, and
+    /// whether the order is another one.
+    fn reorder(&mut self) -> (usize, bool) {
+        let all = self.held.len();
+        let Some(numbers) = &mut self.behaviour.any_order else {
+            return (all, false);
+        };
+        let first = self.held.first().copied();
+        numbers.shuffle(&mut self.held);
+        let again = self.order.alone.take().is_some();
+        if !again && all > 1 && numbers.one_in(2) {
+            // The one that was taken last, so that all that wait were made available earlier.
+            let (taken_at, now) = (&self.order.taken_at, self.taken);
+            let age = |(id, _): &(BufferId, u32)| {
+                let at = taken_at.get(usize::from(id.0)).copied().unwrap_or_default();
+                now.wrapping_sub(at)
+            };
+            self.held.sort_by_key(age);
+            self.order.alone = self.held.first().map(|(id, _)| *id);
+            self.order.veiled = self.held.last().copied();
+            self.wait = ALONE;
+            return (1, true);
+        }
+        (all, self.held.first().copied() != first)
     }
 
     /// The driver wants an `interrupt` or none. Returns whether it is sent now; it may be sent later.
@@ -161,21 +226,21 @@ impl Queue {
             return settled;
         };
         settled.late = state.is_due();
+        settled.identified = std::mem::take(&mut state.order.answered);
         if state.wait > 0 && !state.held.is_empty() {
             state.wait -= 1;
             settled.later = true;
         } else if !state.held.is_empty() {
-            if let Some(numbers) = &mut state.behaviour.any_order {
-                let first = state.held.first().copied();
-                numbers.shuffle(&mut state.held);
-                settled.reordered = state.held.first().copied() != first;
+            let unveiled = state.order.veiled.take();
+            let (count, reordered) = state.reorder();
+            let veiled = state.order.veiled;
+            settled.reordered = reordered;
+            settled.several = count > 1;
+            let count = if state.behaviour.one_by_one { 1 } else { count };
+            // What was veiled twice is there again.
+            for (id, len) in [unveiled, veiled].into_iter().flatten() {
+                self.ring.veil(id, len, &mut state.scratch);
             }
-            settled.several = state.held.len() > 1;
-            let count = if state.behaviour.one_by_one {
-                1
-            } else {
-                state.held.len()
-            };
             let rest = state.held.split_off(count);
             let shown = std::mem::replace(&mut state.held, rest);
             for (id, len) in &shown {
@@ -226,16 +291,18 @@ impl Queue {
         }
     }
 
-    /// Asks something else about notifications than with the buffer before.
+    /// Notes that a buffer was taken, and asks something else about notifications than with the buffer
+    /// before.
     #[cold]
-    pub(super) fn change_suppression(&mut self) {
+    pub(super) fn after_taking(&mut self, id: BufferId) {
         let Some(state) = &mut self.behaviour else {
             return;
         };
+        state.taken = state.taken.wrapping_add(1);
+        state.took(id);
         if !state.behaviour.fickle_suppression {
             return;
         }
-        state.taken = state.taken.wrapping_add(1);
         let (taken, wanted) = (state.taken, state.wanted);
         self.ring.write_unused_fields(taken.wrapping_mul(0x6b43));
         // What the device asked for is asked for again when it has taken the last one.

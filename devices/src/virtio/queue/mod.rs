@@ -161,7 +161,7 @@ impl Queue {
         }
         let id = self.ring.take_next();
         if self.behaviour.is_some() {
-            self.change_suppression();
+            self.after_taking(id);
         }
         self.ring.walk(id, ram, witness).map(Some)
     }

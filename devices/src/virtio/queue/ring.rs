@@ -129,6 +129,14 @@ impl Ring {
         }
     }
 
+    /// Alters what the first `len` bytes of a chain's device-writable buffers hold, until it is called
+    /// again. `elements` is overwritten.
+    pub(super) fn veil(&self, id: BufferId, len: u32, elements: &mut Vec<Element>) {
+        match self {
+            Ring::Split(ring) => ring.veil(id, len, elements),
+        }
+    }
+
     /// Puts a buffer where the driver sees it after [`publish`](Self::publish).
     #[inline(always)]
     pub(super) fn put_used(&mut self, id: BufferId, len: u32) {

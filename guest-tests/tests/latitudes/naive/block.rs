@@ -157,7 +157,9 @@ fn reads_what_is_there(d: &mut Driver<'_>) {
             });
         }
     }
-    d.exercise();
+    for _ in 0..4 {
+        d.exercise();
+    }
     d.reset();
 }
 

@@ -216,6 +216,35 @@ impl SplitRing {
         }
     }
 
+    /// The device owns the buffer until it is returned (§2.4.8): nobody may rely on what is there.
+    pub(super) fn veil(&self, BufferId(head): BufferId, len: u32, elements: &mut Vec<Element>) {
+        let ram = self.rings.ram();
+        let walk = walk::walk(&self.rings, ram, head, elements);
+        if walk.end != ChainEnd::Complete {
+            return;
+        }
+        let mut left = len;
+        let written = |e: &&Element| e.flags & (desc::WRITE | desc::INDIRECT) == desc::WRITE;
+        for element in elements.iter().filter(written) {
+            let here = element.len.min(left);
+            left -= here;
+            let mut bytes = [0; 512];
+            let mut at = 0;
+            while at < here {
+                let count = (here - at).min(512);
+                let place = element.addr.saturating_add(at.into());
+                let Some(slice) = ram.slice(place, count as usize) else {
+                    return;
+                };
+                let bytes = &mut bytes[..count as usize];
+                slice.copy_to(bytes);
+                bytes.iter_mut().for_each(|byte: &mut u8| *byte ^= 0xa5);
+                slice.copy_from(bytes);
+                at += count;
+            }
+        }
+    }
+
     #[inline(always)]
     pub(super) fn put_used(&mut self, BufferId(head): BufferId, len: u32) {
         self.rings

@@ -55,6 +55,83 @@ fn held_buffers_are_shown_together_when_their_time_has_come() {
     assert!(!queue.is_unsettled());
 }
 
+/// What a queue in any order makes of four buffers of 16 bytes, settled until something is shown.
+fn reordered(seed: u64) -> (Driver, Queue, Settled) {
+    let behaviour = QueueBehaviour {
+        any_order: Some(Draw::new(seed, 3)),
+        ..QueueBehaviour::default()
+    };
+    let (driver, mut queue) = taken(behaviour, 4);
+    for head in 0..4 {
+        driver.put(DATA + 64 * u64::from(head), [0x11_u8; 16]);
+        queue.add_used(BufferId(head), 16, &mut Unjudged);
+    }
+    for _ in 0..8 {
+        let settled = queue.settle(&mut Unjudged);
+        if settled.interrupt {
+            return (driver, queue, settled);
+        }
+    }
+    panic!("nothing is shown");
+}
+
+/// The first of the seeds with which a buffer is shown alone.
+fn one_alone() -> (Driver, Queue) {
+    let alone = |seed| {
+        let (driver, queue, settled) = reordered(seed);
+        (shown(&driver).len() == 1).then(|| {
+            assert!(settled.reordered && settled.later && !settled.several);
+            (driver, queue)
+        })
+    };
+    (0..16).find_map(alone).expect("one in two")
+}
+
+/// The first bytes of the buffers.
+fn first_bytes(driver: &Driver) -> [u8; 4] {
+    [0, 1, 2, 3].map(|head| driver.get(DATA + 64 * head))
+}
+
+#[test]
+fn a_buffer_is_shown_while_earlier_ones_are_in_flight() {
+    let (mut driver, mut queue) = one_alone();
+    // The last one; and what was written for the first is not there.
+    assert_eq!(shown(&driver), [3]);
+    assert_eq!(first_bytes(&driver), [0x11 ^ 0xa5, 0x11, 0x11, 0x11]);
+    assert!(!queue.settle(&mut Unjudged).identified);
+    assert_eq!(shown(&driver), [3]);
+    // The driver makes it available again.
+    driver.expose(3);
+    queue.notified(&mut Unjudged);
+    let chain = queue.pop(&driver.ram, &mut Unjudged).expect("sound");
+    assert_eq!(chain.map(|chain| chain.id), Some(BufferId(3)));
+    let settled = queue.settle(&mut Unjudged);
+    assert!(settled.identified && settled.several);
+    let mut all = shown(&driver);
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3]);
+    assert_eq!(first_bytes(&driver), [0x11; 4]);
+    assert!(!queue.settle(&mut Unjudged).identified);
+}
+
+#[test]
+fn a_driver_that_waits_for_the_earlier_ones_is_shown_them() {
+    let (mut driver, mut queue) = one_alone();
+    // One that is in flight is no answer.
+    driver.expose(0);
+    queue.notified(&mut Unjudged);
+    queue.pop(&driver.ram, &mut Unjudged).expect("sound");
+    for _ in 0..8192 {
+        let settled = queue.settle(&mut Unjudged);
+        assert!(!settled.identified);
+        if !settled.later {
+            break;
+        }
+    }
+    assert_eq!(shown(&driver).len(), 4);
+    assert_eq!(first_bytes(&driver), [0x11; 4]);
+}
+
 #[test]
 fn buffers_are_shown_one_by_one() {
     let (driver, mut queue) = taken(
