@@ -329,6 +329,7 @@ pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
             requirement: None,
             step: None,
             message: error.to_string(),
+            not_held: Vec::new(),
         }],
         shrunk: None,
     }

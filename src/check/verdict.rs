@@ -84,6 +84,7 @@ pub fn failures(
         requirement: None,
         step: log.mark.clone(),
         message,
+        not_held: Vec::new(),
     };
     let report = match (report, end.code) {
         (Some(report), Some(0 | 1 | 3)) if report.guest.end != EndKind::Error => report,
@@ -105,6 +106,7 @@ pub fn failures(
         requirement: None,
         step: Some(failed.step.clone()),
         message: failed.message.clone(),
+        not_held: Vec::new(),
     }));
     match report.guest.end {
         EndKind::Interrupted => return failures,
@@ -142,6 +144,7 @@ pub fn failures(
             requirement: None,
             step: None,
             message,
+            not_held: Vec::new(),
         });
     }
     failures
@@ -161,6 +164,7 @@ pub fn missing_drivers(report: &RunReport) -> impl Iterator<Item = RunFailure> {
             device.slot,
             device.kind.name()
         ),
+        not_held: Vec::new(),
     })
 }
 
@@ -184,6 +188,7 @@ fn violations(report: &RunReport, deny: Deny) -> Vec<RunFailure> {
                     }
                     None => id.clone(),
                 },
+                not_held: Vec::new(),
             }
         })
         .collect()

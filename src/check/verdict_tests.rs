@@ -217,6 +217,7 @@ fn failures_are_the_same_by_requirement_step_or_end() {
             requirement: None,
             step: Some(step.to_owned()),
             message: message.to_owned(),
+            not_held: Vec::new(),
         }]
     };
     let violation = |requirement: &str, step: &str| {

@@ -124,6 +124,11 @@ pub struct RunFailure {
     pub step: Option<String>,
     /// For people; the wording may change.
     pub message: String,
+    /// The requirements that the run's latitudes provoke and to which the failure is laid: in this run they
+    /// do not count as held. Absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1), inner(regex(pattern = schema::REQUIREMENT)))]
+    pub not_held: Vec<String>,
 }
 
 /// The ways in which a run can fail.
@@ -273,8 +278,9 @@ impl CheckReport {
     }
 
     /// Adds a run, with its report if there is one.
-    pub fn add(&mut self, run: CheckedRun, report: Option<RunReport>) {
-        if let Some(report) = report {
+    pub fn add(&mut self, mut run: CheckedRun, report: Option<RunReport>) {
+        if let Some(mut report) = report {
+            blame::lay(&mut run, &mut report.requirements);
             self.add_requirements(&report.requirements);
             self.dropped.add(report.dropped);
             let findings = report.findings.into_iter();
@@ -412,5 +418,6 @@ fn add(own: &mut ReportedRequirement, theirs: &ReportedRequirement) {
     }
 }
 
+mod blame;
 #[cfg(test)]
 mod tests;

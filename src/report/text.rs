@@ -340,6 +340,9 @@ impl Text {
                     write!(self.out, " at {}", printable(step))?;
                 }
                 writeln!(self.out, ": {}", printable(&failure.message))?;
+                if let Some(laid_to) = failure.laid_to() {
+                    writeln!(self.out, "  {laid_to}")?;
+                }
             }
             if !run.failures.is_empty() {
                 writeln!(self.out, "  --latitude {}", run.latitude.choice)?;

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use stickler_conformance::requirement::How;
 use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
 use super::*;
@@ -97,6 +98,7 @@ fn failure(how: FailureKind, step: &str, message: &str) -> RunFailure {
         requirement,
         step: Some(step.to_owned()),
         message: message.to_owned(),
+        not_held: Vec::new(),
     }
 }
 
@@ -119,7 +121,11 @@ fn sample() -> CheckReport {
         broken,
         Some(run(
             Some(2),
-            vec![requirement("status.no-clear", 3, 2)],
+            vec![
+                requirement("status.no-clear", 3, 2),
+                requirement("pci.match.any-revision", 1, 0),
+                requirement("msix.table-size.smallest", 2, 0),
+            ],
             vec![finding(violation, 10), finding(violation, 20)],
         )),
     );
@@ -163,7 +169,7 @@ fn counts_are_summed_and_runs_come_in_their_order() {
         let found = check.requirements.iter().find(|row| row.id == id).unwrap();
         (found.held, found.violated, found.outcome)
     };
-    assert_eq!(check.requirements.len(), 2);
+    assert_eq!(check.requirements.len(), 4);
     assert_eq!(row("status.no-clear"), (8, 3, Outcome::Violated));
     assert_eq!(row("queue.size.power-of-two"), (7, 0, Outcome::Held));
     let dropped = ReportedDropped {
@@ -173,6 +179,75 @@ fn counts_are_summed_and_runs_come_in_their_order() {
     assert_eq!(check.dropped, dropped);
     assert!(check.violates(Level::is_absolute));
     assert!(check.has_failure(FailureKind::Step) && !check.has_failure(FailureKind::Data));
+}
+
+/// What comes of a run in which `failure` happens, with these latitudes and what they provoke.
+fn failed(failure: RunFailure, latitudes: &[Latitude], shrunk: Option<&str>) -> CheckReport {
+    let mut check = CheckReport::new(Version::V1_0, &Readings::default(), Deny::Must, kernel(), 2);
+    let latitudes: Latitudes = latitudes.iter().copied().collect();
+    let mut checked = checked(0, None, vec![failure]);
+    checked.latitude = ReportedLatitudes::new(latitudes, None);
+    checked.shrunk = shrunk.map(str::to_owned);
+    let rows = catalogue::iter().filter_map(|(_, row)| match row.how {
+        How::Provoked(latitude) if latitudes.has(latitude) => Some(requirement(row.name, 1, 0)),
+        _ => None,
+    });
+    check.add(checked, Some(run(None, rows.collect(), Vec::new())));
+    check
+}
+
+/// The text about it, and what is still held.
+fn laid(check: &CheckReport) -> (Option<String>, Vec<&str>) {
+    let held = check.requirements.iter().filter(|row| row.held > 0);
+    let held = held.map(|row| row.id.as_str()).collect();
+    (check.runs[0].failures[0].laid_to(), held)
+}
+
+#[test]
+fn a_failed_step_is_laid_to_what_latitudes_provoke() {
+    let step = || failure(FailureKind::Step, "block", "EROFS");
+    let one = failed(step(), &[Latitude::READ_ONLY], None);
+    assert_eq!(
+        laid(&one),
+        (
+            Some("with read-only: block.read-only not held".to_owned()),
+            vec![]
+        )
+    );
+    let row = &one.requirements[0];
+    assert_eq!((row.held, row.outcome), (0, Outcome::NotExercised));
+
+    // Latitudes of other devices are no reason, and nor are those without which it fails too.
+    let several = [Latitude::READ_ONLY, Latitude::ONE_BYTE, Latitude::BURSTS];
+    let (text, held) = (
+        "with bursts: used.bursts not held; with read-only: block.read-only not held",
+        vec!["entropy.used.one-byte"],
+    );
+    let check = failed(step(), &several, None);
+    assert_eq!(laid(&check), (Some(text.to_owned()), held));
+    let check = failed(step(), &several, Some("bursts"));
+    assert_eq!(
+        laid(&check).0.as_deref(),
+        Some("with bursts: used.bursts not held")
+    );
+    assert_eq!(laid(&check).1.len(), 2);
+    let check = failed(step(), &several, Some("none"));
+    assert_eq!((laid(&check).0, laid(&check).1.len()), (None, 3));
+
+    // In a run that hangs or crashes, it may be any of them; and many are not all named.
+    let all: Vec<Latitude> = Latitude::all().take(6).collect();
+    let check = failed(failure(FailureKind::Timeout, "entropy", "…"), &all, None);
+    let (text, held) = laid(&check);
+    assert!(text.is_some_and(|text| text.ends_with("; and what 2 more latitudes provoke")));
+    assert_eq!(held, [""; 0]);
+}
+
+#[test]
+fn violations_and_failures_of_stickler_are_laid_to_nothing() {
+    for how in [FailureKind::Violation, FailureKind::Stickler] {
+        let check = failed(failure(how, "block", "…"), &[Latitude::READ_ONLY], None);
+        assert_eq!(laid(&check), (None, vec!["block.read-only"]));
+    }
 }
 
 #[test]
@@ -230,6 +305,8 @@ fn the_json_keeps_to_its_schema_and_is_read_back() {
         ("/findings/0/device/type", "gpu".into()),
         ("/findings/0/rip", "ffffffff81000000".into()),
         ("/runs/1/failures/0/requirement", "status".into()),
+        ("/runs/2/failures/1/not_held/0", "status".into()),
+        ("/runs/2/failures/1/not_held", Vec::<Value>::new().into()),
         ("/runs/0/latitude/choice", "".into()),
         ("/dropped/findings", Value::from(-1)),
         ("/requirements/0/outcome", "passed".into()),
@@ -257,7 +334,7 @@ fn the_schema_demands_every_member_and_takes_no_other() {
         "/dropped",
     ] {
         let members = good.pointer(pointer).expect(pointer).as_object().unwrap();
-        let optional = ["shrunk", "requirement"];
+        let optional = ["shrunk", "requirement", "not_held"];
         for name in members.keys() {
             let mut bad = good.clone();
             let object = bad.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
@@ -309,6 +386,8 @@ fn shards() -> Vec<(String, CheckReport)> {
         vec![
             requirement("status.no-clear", 8, 2),
             requirement("queue.size.power-of-two", 0, 0),
+            requirement("pci.match.any-revision", 1, 0),
+            requirement("msix.table-size.smallest", 0, 0),
         ],
     );
     vec![("a.json".to_owned(), first), ("b.json".to_owned(), second)]
