@@ -23,6 +23,7 @@ pub(super) struct NetLatitudes {
     /// Packets of the device's own that are yet to come.
     early: Option<Early>,
     large: Option<Large>,
+    flood: Option<Flood>,
     splits: Option<Draw>,
     /// How many packets have had their checksum state chosen.
     checksums: Option<u32>,
@@ -47,6 +48,18 @@ struct Large {
     due: bool,
 }
 
+/// So many packets at once that a receive queue runs out of buffers, from time to time.
+struct Flood {
+    timer: CallTimer,
+    /// How many more come.
+    left: u32,
+    /// The receive queues that have run out, and have not been notified since, a bit each.
+    dry: u64,
+}
+
+/// The most packets that come at once: a driver may refill a queue as fast as they come.
+const FLOOD: u32 = 4096;
+
 impl NetLatitudes {
     pub(super) fn new(latitudes: Latitudes, slot: u8) -> Self {
         let numbers = |latitude| {
@@ -60,6 +73,11 @@ impl NetLatitudes {
             announcements: timer(Latitude::ANNOUNCE, 256),
             early: numbers(Latitude::EARLY_PACKETS).map(|draw| Early { draw, left: 0 }),
             large: timer(Latitude::LARGE_PACKETS, 8).map(|timer| Large { timer, due: false }),
+            flood: timer(Latitude::DRY_RECEIVE_QUEUES, 16).map(|timer| Flood {
+                timer,
+                left: 0,
+                dry: 0,
+            }),
             splits: numbers(Latitude::SPLIT_PACKETS),
             checksums: latitudes.has(Latitude::CHECKSUM_STATES).then_some(0),
         }
@@ -95,6 +113,10 @@ impl NetLatitudes {
         }
         if let Some(large) = &mut self.large {
             large.due = false;
+        }
+        if let Some(flood) = &mut self.flood {
+            flood.left = 0;
+            flood.dry = 0;
         }
     }
 
@@ -142,6 +164,33 @@ impl NetLatitudes {
         if let Some(large) = &mut self.large {
             large.due |= large.timer.elapses();
         }
+        if let Some(flood) = &mut self.flood
+            && flood.timer.elapses()
+        {
+            flood.left = FLOOD;
+            // A driver that has to take all of them is of no use.
+            flood.timer.slow_down();
+        }
+    }
+
+    /// A receive queue has run out of buffers, and the device has asked to be notified of new ones.
+    pub(super) fn ran_dry(&mut self, queue: u16) {
+        if let Some(flood) = &mut self.flood
+            && flood.left > 0
+        {
+            flood.left = 0;
+            flood.dry |= 1 << (queue % 64);
+        }
+    }
+
+    /// The device looks at a receive queue of which it was notified.
+    pub(super) fn refilled<W: Witness>(&mut self, queue: u16, witness: &mut W) {
+        if let Some(flood) = &mut self.flood
+            && flood.dry & 1 << (queue % 64) != 0
+        {
+            flood.dry &= !(1 << (queue % 64));
+            witness.see(&LatitudeEvent::Answered(Latitude::DRY_RECEIVE_QUEUES).into());
+        }
     }
 
     /// A packet of the device's own, if there is to be one: its header and its length.
@@ -163,6 +212,12 @@ impl NetLatitudes {
             witness.see(&LatitudeEvent::ShownAt(shown).into());
             let len = packets::SHORTEST + early.draw.below(1000) as usize;
             return packets::plain(frame, len);
+        }
+        if let Some(flood) = &mut self.flood
+            && flood.left > 0
+        {
+            flood.left -= 1;
+            return packets::plain(frame, packets::SHORTEST);
         }
         let large = self.large.as_mut().filter(|large| large.due)?;
         large.due = false;

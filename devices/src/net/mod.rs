@@ -466,7 +466,10 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
                 let received = self.receive(io);
                 sent.and(received)
             }
-            Some(NetQueue::Receive(_)) => self.receive(io),
+            Some(NetQueue::Receive(_)) => {
+                self.latitudes.refilled(queue, io.witness);
+                self.receive(io)
+            }
             Some(NetQueue::Control) => self.control(queue, io),
             None => Progress::Done,
         }

@@ -299,7 +299,10 @@ impl<B: NetBackend> Net<B> {
             }
             match stock_up(stock, queue, io.ram, io.witness) {
                 Ok(true) => {}
-                Ok(false) => return Delivery::Starved,
+                Ok(false) => {
+                    self.latitudes.ran_dry(index);
+                    return Delivery::Starved;
+                }
                 Err(Broken) => {
                     io.signals.needs_reset = true;
                     return Delivery::Dropped;

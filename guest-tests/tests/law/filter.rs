@@ -214,6 +214,7 @@ pub(crate) fn examine(exam: &mut Exam<'_>, act: &Act) {
     let uncertain = [
         Latitude::SPLIT_PACKETS,
         Latitude::LARGE_PACKETS,
+        Latitude::DRY_RECEIVE_QUEUES,
         Latitude::LINK_FLAPS,
         Latitude::DAMAGED_PACKETS,
     ];

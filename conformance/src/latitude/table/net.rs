@@ -1,6 +1,7 @@
 //! Latitudes of the network device (§5.1 of virtio 1.0).
 
 use super::latitudes;
+use crate::rules::notify;
 
 latitudes! {
     table Net, chapter LatitudeNet;
@@ -66,6 +67,16 @@ latitudes! {
         provokes: [
             LARGE = "net.receive.largest", Must ["5.1.6.3"],
                 "The driver copes with packets that are as large as the negotiated features allow.";
+        ]
+    }
+    DRY_RECEIVE_QUEUES = "dry-receive-queues" ["5.1.6.3", "2.4.9.2"] {
+        does: "occasionally, after the driver has sent a packet, so many packets arrive that they use up all buffers of a receive queue",
+        fails: "The driver adds new receive buffers and does not notify the device of them, because it does not look whether it has to: nothing is received any more.",
+        shows: Answered,
+        unless: [notify::BY_FLAGS, notify::BY_EVENT],
+        provokes: [
+            DRY = "net.receive.refilled", Must ["2.4.9.1-2", "2.4.9.1-4", "2.4.9.1-6"],
+                "The driver notifies the device of new receive buffers after the receive queue has run out of them.";
         ]
     }
     CHECKSUM_STATES = "checksum-states" ["5.1.6.4.1-9", "5.1.6.4.1-15"] {

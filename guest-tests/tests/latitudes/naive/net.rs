@@ -4,7 +4,7 @@ use stickler_conformance::device::net::{
     ack, announce, class, config, flags, status as net_status,
 };
 use stickler_conformance::event::NetHeader;
-use stickler_conformance::features::net;
+use stickler_conformance::features::{RING_EVENT_IDX, net};
 use stickler_conformance::layout::Structure;
 use stickler_conformance::packet::{Headers, ethertype, has_right_tcp_checksum};
 use stickler_devices::net::{header, offload};
@@ -65,6 +65,8 @@ cases! {
             }
         },
         Stops "too large a packet", copes with has_room;
+    a_receive_queue_is_never_empty: DRY_RECEIVE_QUEUES on Net, |d| receives(d, false),
+        Breaks "notify.at-avail-event", copes with |d| receives(d, true);
     checksums_are_always_partial: CHECKSUM_STATES on Net,
         |d| {
             talks_tcp(d, |header, _| {
@@ -292,6 +294,36 @@ fn has_room(d: &mut Driver<'_>) {
         d.pending.clear();
         d.reset();
     }
+}
+
+/// Asks for the gateway's address many times, and gives back the buffers that it gets, of which it notifies
+/// the device if that has to be, or never.
+fn receives(d: &mut Driver<'_>, notifies: bool) {
+    d.initialize(net::MAC | RING_EVENT_IDX, Interrupts::Msix);
+    begins(d, 8, 2048);
+    for _ in 0..60 {
+        asks(d);
+        let mut answered = false;
+        for _ in 0..40 {
+            d.rig.run();
+            for (buffer, len) in d.queue(0).take_buffers() {
+                let bytes = d.rig.read_bytes(buffer.addr, len as usize);
+                answered |= is_arp(&bytes[HEADER_LEN as usize..]);
+                let queue = d.queue(0);
+                let head = queue.chain(&[buffer]);
+                queue.expose(head);
+            }
+            if notifies && d.queue(0).notification_wanted() {
+                d.notify(0);
+            }
+            if answered {
+                break;
+            }
+            d.rig.tick(1);
+        }
+        assert!(answered, "no answer");
+    }
+    d.reset();
 }
 
 /// Sends segments that nobody expects, and looks at the answers.

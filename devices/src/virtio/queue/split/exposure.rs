@@ -102,6 +102,15 @@ impl SplitRing {
         }
     }
 
+    /// A buffer is about to be returned: where `flags` has no use (§2.4.7.1), a driver may write it when it
+    /// handles interrupts, and again before it makes the next buffer available.
+    #[inline(always)]
+    pub(super) fn sight_flags<W: Witness>(&mut self, witness: &mut W) {
+        if self.config.event_idx && self.rings.available_flags() != self.exposure.flags {
+            self.sight(self.rings.available_idx(), witness);
+        }
+    }
+
     /// `idx` is not where it can have gone to: forgets the buffers that are not available by it.
     #[cold]
     fn take_back<W: Witness>(&mut self, idx: u16, witness: &mut W) {

@@ -188,6 +188,7 @@ impl SplitRing {
 
     #[inline(always)]
     pub(super) fn before_return<W: Witness>(&mut self, BufferId(head): BufferId, witness: &mut W) {
+        self.sight_flags(witness);
         self.tell_returned(head, witness);
     }
 

@@ -221,3 +221,25 @@ fn large_tables_are_compared_by_a_hash() {
     let kept = BufferPart::IndirectDescriptor(7, DescriptorField::Len);
     assert_eq!(parts(&driver), [kept, kept, BufferPart::IndirectTable]);
 }
+
+#[test]
+fn flags_are_looked_at_when_buffers_are_returned() {
+    for event_idx in [true, false] {
+        let (mut driver, mut seen) = (Driver::new(), Seen::default());
+        let mut queue = driver.queue(event_idx);
+        for head in 0..2 {
+            driver.descriptor(head, DATA, 64, WRITE, 0);
+            driver.expose(head);
+            queue.pop(&driver.ram, &mut seen).unwrap();
+        }
+        // It is written and written back while nothing else happens.
+        for (head, flags) in [(0, 1), (1, 0)] {
+            driver.put(AVAIL, flags as u16);
+            queue.add_used(BufferId(head), 64, &mut seen);
+        }
+        let flags: Vec<u16> = seen.available.iter().map(|read| read.flags).collect();
+        // Without event indices, the driver writes it as it likes.
+        let expected: &[u16] = if event_idx { &[0, 0, 1, 0] } else { &[0, 0] };
+        assert_eq!(flags, expected);
+    }
+}
