@@ -15,8 +15,9 @@ use crate::{disks, peers};
 const SUITE: &str = "bookworm";
 
 /// What these drivers violate, by name. `docs/findings` says for each by what, and why it is true.
-const FINDINGS: [&str; 3] = [
+const FINDINGS: [&str; 4] = [
     "config.width.8-bit",
+    "notify.not-before-avail-event",
     "status.features-ok.re-read",
     "status.reset.wait",
 ];
