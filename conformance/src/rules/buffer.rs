@@ -3,6 +3,7 @@
 //! These rules see every buffer. On the conforming path a chain is looked over once and counted in
 //! groups; only a chain that breaks a rule is judged requirement by requirement.
 
+mod counts;
 mod directions;
 mod over_rings;
 mod wrong;
@@ -20,6 +21,7 @@ use crate::layout::desc;
 use crate::requirement::{Req, requirements};
 use crate::session::Session;
 use crate::tally::Tallies;
+use counts::Counts;
 pub(super) use directions::Directions;
 use over_rings::RingPlaces;
 
@@ -117,27 +119,6 @@ static INDIRECT: [Req; 5] = [
 ];
 /// … if that has more than one descriptor.
 static INDIRECT_LINKED: [Req; 2] = [INDIRECT_TABLE_NEXT, EXCESSIVE];
-/// How often the requirements above held.
-#[derive(Default)]
-struct Counts {
-    /// Chains that broke no rule, by [`Shape::bits`].
-    chains: [u64; 32],
-    over_rings: u64,
-    returned: u64,
-    altered: u64,
-}
-
-impl Counts {
-    /// The number of chains that broke no rule and have one of `bits`.
-    fn with(&self, bits: usize) -> u64 {
-        let chains = self.chains.iter().enumerate();
-        chains
-            .filter(|(shape, _)| shape & bits == bits)
-            .map(|(_, count)| count)
-            .sum()
-    }
-}
-
 /// Queues beyond these do not exist here.
 const QUEUES: usize = 64;
 
