@@ -8,7 +8,7 @@ use stickler_conformance::event::{
 use stickler_conformance::features::{RING_EVENT_IDX, UNKNOWN, VERSION_1};
 use stickler_conformance::latitude::Latitude;
 use stickler_conformance::layout::status::{ACKNOWLEDGE, DRIVER, FAILED, FEATURES_OK};
-use stickler_conformance::layout::{NO_VECTOR, Structure, common, status};
+use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Outcome, Version, catalogue};
 
@@ -266,59 +266,6 @@ fn a_live_device_has_to_be_reset_first() {
     let mut p = with(Entropy, Latitude::LIVE_AT_ARRIVAL);
     p.see(StatusEvent::Written { from: 0, to: 0xf });
     assert_eq!(outcome(&p, "status.reset.live-device"), Outcome::Violated);
-}
-
-/// The driver maps an event to a vector, which the device refuses or not.
-fn mapped(p: &mut Play, queue: Option<u16>, value: u16, refused: bool) {
-    p.see(PciEvent::VectorWritten {
-        queue,
-        value,
-        vectors: 8,
-        enabled: true,
-    });
-    if refused {
-        p.see(LatitudeEvent::Shown(Latitude::REFUSED_VECTORS));
-    }
-    let value = if refused { NO_VECTOR } else { value };
-    p.see(PciEvent::VectorRead { queue, value });
-}
-
-#[test]
-fn a_refused_vector_has_to_be_replaced() {
-    let name = "msix.vector.refused";
-    let refused = || {
-        let mut p = with(Entropy, Latitude::REFUSED_VECTORS);
-        p.found_device();
-        mapped(&mut p, None, 0, false);
-        mapped(&mut p, Some(0), 1, true);
-        p
-    };
-    let live = |p: &mut Play| p.add_status(status::DRIVER_OK);
-    // It does not look.
-    let mut p = refused();
-    live(&mut p);
-    assert_eq!(outcome(&p, name), Outcome::NotExercised);
-    // It shares another, or uses none.
-    for value in [0, NO_VECTOR] {
-        let mut p = refused();
-        mapped(&mut p, Some(0), value, false);
-        live(&mut p);
-        assert_eq!(outcome(&p, name), Outcome::Held);
-    }
-    // It uses the interrupt pin.
-    let mut p = refused();
-    live(&mut p);
-    p.see(PciEvent::IsrRead {
-        value: 1,
-        msix_enabled: false,
-    });
-    assert_eq!(outcome(&p, name), Outcome::Held);
-    // Nothing was refused.
-    let mut p = with(Entropy, Latitude::REFUSED_VECTORS);
-    p.found_device();
-    mapped(&mut p, Some(0), 1, false);
-    live(&mut p);
-    assert_eq!(outcome(&p, name), Outcome::NotExercised);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod clauses;
 mod config;
 mod console;
 mod coping;
+mod coping_vectors;
 mod device_types;
 mod entropy;
 mod features;

@@ -458,6 +458,7 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
 
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
         self.run_timers(io);
+        self.latitudes.refilled(queue, io.witness);
         match self.role(queue) {
             Some(NetQueue::Transmit(pair)) => {
                 self.latitudes.transmits();
@@ -466,10 +467,7 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
                 let received = self.receive(io);
                 sent.and(received)
             }
-            Some(NetQueue::Receive(_)) => {
-                self.latitudes.refilled(queue, io.witness);
-                self.receive(io)
-            }
+            Some(NetQueue::Receive(_)) => self.receive(io),
             Some(NetQueue::Control) => self.control(queue, io),
             None => Progress::Done,
         }
