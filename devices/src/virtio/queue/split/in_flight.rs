@@ -14,8 +14,9 @@ const KEPT_ENTRIES: usize = 1 << 16;
 pub(super) struct InFlight {
     /// For each 64 heads, …
     heads: Vec<HeadBits>,
-    /// The descriptor table; an entry has a meaning while a chain in flight contains it.
-    table: Box<[SplitDescriptor]>,
+    /// The descriptor table, each entry in its two halves, which are written and compared whole; an entry
+    /// has a meaning while a chain in flight contains it.
+    table: Box<[[u64; 2]]>,
     /// The entries of the available ring, by position.
     entries: Box<[u16]>,
     /// The indirect tables, by head; empty until there is one.
@@ -59,7 +60,7 @@ impl InFlight {
         let size = usize::from(size);
         InFlight {
             heads: vec![HeadBits::default(); size.div_ceil(64)],
-            table: vec![SplitDescriptor::default(); size].into_boxed_slice(),
+            table: vec![[0; 2]; size].into_boxed_slice(),
             entries: vec![0; size].into_boxed_slice(),
             tables: Vec::new(),
             kept: 0,
@@ -107,7 +108,7 @@ impl InFlight {
     fn keep_whole(&mut self, head: u16, elements: &[Element]) {
         for (position, element) in elements.iter().enumerate() {
             if let Some(slot) = self.table.get_mut(usize::from(element.index)) {
-                *slot = SplitDescriptor::of(element);
+                *slot = SplitDescriptor::of(element).halves();
             }
             if element.flags & desc::INDIRECT != 0 {
                 let table = elements.get(position + 1..).unwrap_or_default();
@@ -203,30 +204,35 @@ impl InFlight {
     #[inline(always)]
     fn compare_whole(&self, rings: &MappedRings, head: u16) -> (Option<Difference>, usize) {
         let mut index = head;
-        for compared in 1..=self.table.len() {
-            let Some(then) = self.table.get(usize::from(index)) else {
-                return (None, compared);
+        let mut compared = 0;
+        while compared < self.table.len() {
+            let Some(&then) = self.table.get(usize::from(index)) else {
+                break;
             };
-            let now = rings.descriptor(index);
-            if !then.means_the_same(now) {
-                let difference = then.difference(now);
-                let difference = difference.map(|(field, exposed, found)| Difference {
+            compared += 1;
+            let now = rings.halves(index);
+            let descriptor = SplitDescriptor::from_halves(then[0], then[1]);
+            if then != now
+                && let Some((field, exposed, found)) =
+                    descriptor.difference(SplitDescriptor::from_halves(now[0], now[1]))
+            {
+                let difference = Difference {
                     part: BufferPart::Descriptor(index, field),
                     exposed,
                     found,
-                });
-                return (difference, compared);
+                };
+                return (Some(difference), compared);
             }
-            if then.flags & desc::INDIRECT != 0 {
+            if descriptor.flags & desc::INDIRECT != 0 {
                 let (difference, more) = self.compare_table(rings, head);
                 return (difference, compared + more);
             }
-            if then.flags & desc::NEXT == 0 {
-                return (None, compared);
+            if descriptor.flags & desc::NEXT == 0 {
+                break;
             }
-            index = then.next;
+            index = descriptor.next;
         }
-        (None, self.table.len())
+        (None, compared)
     }
 
     #[inline(never)]
@@ -293,16 +299,8 @@ impl SplitDescriptor {
         }
     }
 
-    /// Whether `now` says the same: next has no meaning without NEXT.
-    #[inline(always)]
-    fn means_the_same(self, now: SplitDescriptor) -> bool {
-        (self.addr == now.addr)
-            & (self.len == now.len)
-            & (self.flags == now.flags)
-            & ((self.flags & desc::NEXT == 0) | (self.next == now.next))
-    }
-
-    /// The first field that differs in `now`: as it was, as it is.
+    /// The first field that differs in `now`: as it was, as it is. next has no meaning without NEXT.
+    #[cold]
     fn difference(self, now: SplitDescriptor) -> Option<(DescriptorField, u64, u64)> {
         let goes_on = self.flags & desc::NEXT != 0;
         let fields = [

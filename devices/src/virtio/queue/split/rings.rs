@@ -37,6 +37,13 @@ impl SplitDescriptor {
             next: (rest >> 48) as u16,
         }
     }
+
+    /// Its two little-endian halves.
+    #[inline(always)]
+    pub(super) fn halves(self) -> [u64; 2] {
+        let rest = u64::from(self.len) | u64::from(self.flags) << 32 | u64::from(self.next) << 48;
+        [self.addr.to_le(), rest.to_le()]
+    }
 }
 
 /// Descriptor table, available ring and used ring of one live queue.
@@ -109,6 +116,14 @@ impl MappedRings {
     /// Entry `index` of the descriptor table, modulo the queue size.
     #[inline(always)]
     pub(super) fn descriptor(&self, index: u16) -> SplitDescriptor {
+        let [addr, rest] = self.halves(index);
+        SplitDescriptor::from_halves(addr, rest)
+    }
+
+    /// The two halves of entry `index` of the descriptor table, modulo the queue size, as they are in
+    /// memory: little-endian.
+    #[inline(always)]
+    pub(super) fn halves(&self, index: u16) -> [u64; 2] {
         // SAFETY: the table has `mask + 1` entries.
         let entry = unsafe { self.desc.add(usize::from(index & self.mask)) }.cast::<u64>();
         // SAFETY: an entry is 16 mapped bytes, aligned to 16.
@@ -117,7 +132,7 @@ impl MappedRings {
         let second = unsafe { entry.add(1) };
         // SAFETY: as above.
         let rest = unsafe { second.read_volatile() };
-        SplitDescriptor::from_halves(addr, rest)
+        [addr, rest]
     }
 
     /// `flags` of the available ring (§2.4.6).
