@@ -18,7 +18,7 @@ use crate::memory::GuestRam;
 
 /// About so many descriptors are walked at one look for the first time, …
 const EXPOSED_AT_A_LOOK: usize = 4096;
-/// … and so many compared with what they were.
+/// … and so many compared with what they were, and as many entries of the available ring.
 const COMPARED_AT_A_LOOK: usize = 1024;
 /// The same at the last look before a queue is given up.
 const AT_THE_LAST_LOOK: usize = 1 << 17;
@@ -31,6 +31,8 @@ pub(super) struct ExposureState {
     /// The position up to which buffers were told as made available; runs freely. Never behind the
     /// position that the device takes next.
     told: u16,
+    /// How many looks there were: each compares other entries of the available ring, if there are many.
+    looks: u16,
     in_flight: InFlight,
 }
 
@@ -40,6 +42,7 @@ impl ExposureState {
             idx: 0,
             flags: 0,
             told: 0,
+            looks: 0,
             in_flight: InFlight::new(size),
         }
     }
@@ -212,11 +215,23 @@ impl SplitRing {
         self.exposure.in_flight.forget(head);
     }
 
-    /// Compares the entries of the available ring that the device has yet to take. The first that was
-    /// replaced is told, and the buffer that is there now.
+    /// Compares the entries of the available ring that the device has yet to take; where they are many,
+    /// a part of them at each look, and all at the last one. The first that was replaced is told, and the
+    /// buffer that is there now.
     fn compare_entries<W: Witness>(&mut self, moment: Moment, ram: &GuestRam, witness: &mut W) {
         let waiting = self.exposure.told.wrapping_sub(self.next_available);
-        for offset in 0..waiting.min(self.rings.size()) {
+        let waiting = waiting.min(self.rings.size());
+        let part = if moment == Moment::Last {
+            waiting
+        } else {
+            waiting.min(COMPARED_AT_A_LOOK as u16)
+        };
+        let parts = waiting.checked_div(part).unwrap_or(1).max(1);
+        self.exposure.looks = self.exposure.looks.wrapping_add(1);
+        let first = self.exposure.looks % (parts + 1) * part;
+        // The last part overlaps the one before.
+        let first = first.min(waiting - part);
+        for offset in first..first + part {
             let position = self.next_available.wrapping_add(offset);
             let exposed = self.exposure.in_flight.entry(position);
             let found = self.rings.available_entry(position);

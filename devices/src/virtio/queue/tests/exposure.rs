@@ -180,6 +180,41 @@ fn elements_that_the_device_wrote_are_compared() {
 }
 
 #[test]
+fn entries_of_a_large_queue_are_compared_in_parts() {
+    let size = 4096_u16;
+    let ram = GuestRam::anonymous(1 << 20);
+    let config = QueueConfig {
+        index: 0,
+        size,
+        desc: 0,
+        avail: 0x1_0000,
+        used: 0x2_0000,
+        event_idx: false,
+    };
+    for replaced in [0, 1023, 1024, 2999, 3000, 4094] {
+        let driver = Driver {
+            ram: ram.clone(),
+            idx: 0,
+        };
+        let mut seen = Seen::default();
+        for head in 0..size {
+            driver.descriptor_at(0, head, 0x8_0000, 64, WRITE, 0);
+            driver.put(config.avail + 4 + 2 * u64::from(head), head);
+        }
+        driver.put(config.avail + 2, size - 1);
+        let mut queue = Queue::new(&config, &ram).expect("well laid out");
+        queue.observe(Moment::Worked, &ram, &mut seen);
+        assert_eq!(seen.chains.len(), usize::from(size - 1));
+        driver.put(config.avail + 4 + 2 * replaced, size - 1);
+        for _ in 0..4 {
+            queue.observe(Moment::Later, &ram, &mut seen);
+        }
+        let told: Vec<_> = seen.altered.iter().map(|a| a.0).collect();
+        assert_eq!(told, [BufferPart::RingEntry(replaced as u16)]);
+    }
+}
+
+#[test]
 fn large_tables_are_compared_by_a_hash() {
     // Sixteen tables of 32768 entries are more than are kept.
     const ENTRIES: u16 = 32_767;
