@@ -103,8 +103,13 @@ fn explain(r: &Requirement) -> String {
     };
     say("Requirement", r.text);
     let sections = sections(&r.clauses(SPEC));
+    let proposed = matches!(r.how, How::Proposed(_));
     say(
-        "Level",
+        if proposed {
+            "Level, if adopted"
+        } else {
+            "Level"
+        },
         &format!("{}, on the {}", r.level(SPEC).name(), r.role.name()),
     );
     say(
@@ -117,6 +122,8 @@ fn explain(r: &Requirement) -> String {
     }
     for (i, reading) in r.readings.iter().enumerate() {
         let place = match i {
+            _ if proposed && i + 1 == r.readings.len() => ", which judges with --propose",
+            _ if proposed => ", which is only counted",
             0 => ", the lenient one, which judges by default",
             _ if i + 1 == r.readings.len() => {
                 ", the strict one, which judges with --reading strict"
@@ -272,6 +279,19 @@ mod tests {
             how: None,
             format: ListFormat::Text,
         }
+    }
+
+    #[test]
+    fn a_proposal_is_not_explained_as_if_it_were_law() {
+        let requirement = catalogue::find("features.configuration-read").unwrap();
+        let text = explain(requirement.requirement());
+        assert!(text.contains("Level, if adopted:"), "{text}");
+        assert!(text.contains("which judges with --propose"), "{text}");
+        assert!(!text.contains("judges by default"), "{text}");
+        let requirement = catalogue::find("status.sequence.driver").unwrap();
+        let text = explain(requirement.requirement());
+        assert!(text.contains("\nLevel:"), "{text}");
+        assert!(text.contains("judges by default"), "{text}");
     }
 
     #[test]
