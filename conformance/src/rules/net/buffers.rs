@@ -141,7 +141,7 @@ impl NetBufferRules {
     /// Whether `queue` is for packets that are received.
     #[inline(always)]
     fn is_receive(&self, queue: u16) -> bool {
-        self.receive & 1 << (queue & 63) != 0
+        self.receive & bit(queue) != 0
     }
 
     /// Judges a buffer that the driver has made available for packets.
