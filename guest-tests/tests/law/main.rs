@@ -31,7 +31,7 @@ use exam::{Exam, Life};
 use host::Device;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use stickler_conformance::latitude::Draw;
+use stickler_conformance::latitude::{Draw, Word};
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_guest_tests::in_process::Rig;
@@ -105,6 +105,37 @@ fn whatever_is_drawn_can_be_made() {
         let device = draw.of(&Device::ALL);
         device.add(&mut rig);
     }
+}
+
+/// Configuration space has room for the capabilities of any latitudes that go together: all sets are made.
+#[test]
+fn whatever_takes_room_in_configuration_space_can_be_made() {
+    let latitudes = [
+        Latitude::RESERVED_CFG_TYPE,
+        Latitude::RESERVED_BAR,
+        Latitude::RESERVED_LAST,
+        Latitude::LONG_CAPABILITIES,
+        Latitude::SECOND_INSTANCES,
+        Latitude::IO_INSTANCES,
+        Latitude::FOREIGN_CAPABILITIES,
+        Latitude::SCATTERED_CAPABILITIES,
+        Latitude::SEPARATE_BARS,
+    ];
+    let mut made = 0;
+    for set in 0_u32..1 << latitudes.len() {
+        let chosen = (0..latitudes.len()).filter(|place| set >> place & 1 == 1);
+        let words: Vec<Word> = chosen.map(|place| Word::One(latitudes[place])).collect();
+        let Ok(latitudes) = Latitudes::from_words(&words) else {
+            continue;
+        };
+        made += 1;
+        for device in Device::ALL {
+            let mut rig = Rig::new();
+            rig.options.latitudes = latitudes;
+            device.add(&mut rig);
+        }
+    }
+    assert!(made > 100, "{made} sets");
 }
 
 /// How many cases the environment asks for, else so many.

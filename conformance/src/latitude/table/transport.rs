@@ -187,6 +187,7 @@ latitudes! {
         excludes: [
             LONG_CAPABILITIES: "configuration space has no room for the capabilities of both",
             SECOND_INSTANCES: "configuration space has no room for the capabilities of both",
+            IO_INSTANCES: "configuration space may have no room for the capabilities of both",
         ],
         shows: Works,
         provokes: [
