@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use stickler_conformance::{Latitude, Readings, Version};
 
 use super::*;
+use crate::check::exercise::ExerciseChoice;
 use crate::check::guest::{GuestImage, Load};
 use crate::check::plan::plan;
 use crate::report::Deny;
@@ -42,10 +43,12 @@ fn setting(directory: &Path, body: &str) -> Setting {
             release: None,
             load: Load::System,
             initrd: "initrd".into(),
+            initrd_of_kexec: None,
         },
         append: String::new(),
         arguments: Vec::new(),
         timeout: Duration::from_secs(60),
+        stress: None,
         deny: Deny::Must,
         require_drivers: true,
         scratch: directory.to_owned(),
@@ -65,7 +68,11 @@ fn empty() -> CheckReport {
 fn check(setting: &Setting, seeds: u64, jobs: usize) -> Result<CheckReport, String> {
     let mut report = empty();
     let progress = Progress::new(1);
-    let runs = plan(&["none".parse().unwrap()], 1..=seeds);
+    let runs = plan(
+        &["none".parse().unwrap()],
+        1..=seeds,
+        &ExerciseChoice::default(),
+    );
     run_all(setting, runs, jobs, true, &mut report, &progress, &|| false)?;
     Ok(report)
 }
@@ -108,7 +115,9 @@ fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
         *) report power-off ;;
     esac";
     let setting = setting(directory.path(), body);
-    let run = plan(&[], [seed].into_iter()).pop().unwrap();
+    let run = plan(&[], [seed].into_iter(), &ExerciseChoice::default())
+        .pop()
+        .unwrap();
     let mut report = empty();
     let progress = Progress::new(1);
     run_all(
@@ -157,7 +166,11 @@ fn interrupting_keeps_what_was_found() {
     let since = Instant::now();
     run_all(
         &setting,
-        plan(&["none".parse().unwrap()], 1..=9),
+        plan(
+            &["none".parse().unwrap()],
+            1..=9,
+            &ExerciseChoice::default(),
+        ),
         1,
         true,
         &mut report,

@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use stickler_exerciser::{COMMAND, INIT, MODULES, PROGRAMS};
+use stickler_exerciser::{
+    COMMAND, INIT, LastStep, MODULES, PROGRAMS, SECOND_INITRD, SECOND_KERNEL,
+};
 use stickler_guest_image::cpio::Archive;
 use stickler_guest_image::modules::{Directory, Module};
 use stickler_guest_image::{kernel, modules};
@@ -55,6 +57,9 @@ pub struct GuestImage {
     pub load: Load,
     /// Its initial RAM file system.
     pub initrd: PathBuf,
+    /// One with the kernel in it, for a guest that starts that again; `None` where the kernel's file is none
+    /// that a running kernel takes.
+    pub initrd_of_kexec: Option<PathBuf>,
 }
 
 /// Why the guest cannot be made.
@@ -105,6 +110,7 @@ impl GuestImage {
                 release,
                 load,
                 initrd: initrd.to_owned(),
+                initrd_of_kexec: None,
             });
         }
         let modules = modules_of(options.modules, release.as_deref())?;
@@ -125,12 +131,41 @@ impl GuestImage {
                 .map_err(GuestImageError::Unwritable)?;
         }
         file.write_all(&own).map_err(GuestImageError::Unwritable)?;
+        let initrd_of_kexec = if load == Load::Exercise && kernel::is_bz_image(&image) {
+            let with_kernel = directory.join("initrd-of-kexec");
+            write_with_kernel(&with_kernel, &own, &image).map_err(GuestImageError::Unwritable)?;
+            Some(with_kernel)
+        } else {
+            None
+        };
         Ok(GuestImage {
             release,
             load,
             initrd: path,
+            initrd_of_kexec,
         })
     }
+
+    /// The initial RAM file system of a guest that ends so.
+    #[must_use]
+    pub fn initrd_to_end_with(&self, last: LastStep) -> &Path {
+        match &self.initrd_of_kexec {
+            Some(initrd) if last == LastStep::Kexec => initrd,
+            _ => &self.initrd,
+        }
+    }
+}
+
+/// Writes `own`, followed by what the second kernel of a guest needs: the kernel, and `own` for it.
+fn write_with_kernel(path: &Path, own: &[u8], image: &[u8]) -> io::Result<()> {
+    let mut second = Archive::new(Vec::new());
+    second.file(SECOND_KERNEL, 0o644, image)?;
+    second.file(SECOND_INITRD, 0o644, own)?;
+    let mut file = File::create(path)?;
+    let mut first = own.to_vec();
+    first.resize(first.len().next_multiple_of(4), 0);
+    file.write_all(&first)?;
+    file.write_all(&second.finish()?)
 }
 
 /// The modules to load: those of `directory`, or else of the installed kernel of this release.

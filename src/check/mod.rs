@@ -1,6 +1,7 @@
 //! Many runs of one kernel: with plain devices, and with devices that have latitudes.
 //!
 //! * [`plan`]: which runs there are, and which of them are in this shard.
+//! * [`exercise`]: what the guest of a run does, and on how many processors.
 //! * [`guest`]: what the guests boot.
 //! * [`host`]: the host's side of their devices: disks, and programs that answer on consoles.
 //! * [`run`]: one run, which is a process of its own, so that nothing that happens in it touches the
@@ -11,6 +12,7 @@
 //! * [`progress`]: the progress on standard error.
 
 pub mod campaign;
+pub mod exercise;
 pub mod guest;
 pub mod host;
 pub mod plan;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use stickler_conformance::Latitudes;
 use stickler_conformance::latitude::{self, Word};
 
+use super::exercise::{ExerciseChoice, ExercisePlan};
+
 /// A planned run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -18,6 +20,8 @@ pub struct Planned {
     pub seed: Option<u64>,
     /// What becomes of memory that the guest's kernel frees.
     pub freed: FreedMemory,
+    /// What the guest does.
+    pub exercise: ExercisePlan,
 }
 
 /// What becomes of memory that the guest's kernel frees, where the kernel can do so (Linux 5.3 and newer).
@@ -71,7 +75,11 @@ impl FromStr for Choice {
 
 /// All runs: those of `choices`, then those of `seeds`. Without choices, two runs with plain devices come
 /// first, the second in memory that is not zeroed. Runs of the same name are run once.
-pub fn plan(choices: &[Choice], seeds: impl Iterator<Item = u64>) -> Vec<Planned> {
+pub fn plan(
+    choices: &[Choice],
+    seeds: impl Iterator<Item = u64>,
+    exercise: &ExerciseChoice,
+) -> Vec<Planned> {
     let plain = [("none", FreedMemory::Zeroed), (KEPT, FreedMemory::Kept)];
     let plain = plain.map(|(name, freed)| Choice {
         name: name.to_owned(),
@@ -91,6 +99,11 @@ pub fn plan(choices: &[Choice], seeds: impl Iterator<Item = u64>) -> Vec<Planned
         if planned.iter().all(|other| other.name != choice.name) {
             planned.push(Planned {
                 number: planned.len(),
+                exercise: match choice.seed {
+                    Some(seed) => exercise.of_seed(seed),
+                    None if choice.freed == FreedMemory::Zeroed => exercise.plain(),
+                    None => exercise.quiet(),
+                },
                 name: choice.name,
                 latitudes: choice.latitudes,
                 seed: choice.seed,
@@ -146,14 +159,14 @@ mod tests {
 
     #[test]
     fn the_plain_device_and_then_seeds_unless_latitudes_are_named() {
-        let runs = plan(&[], 1..=3);
+        let runs = plan(&[], 1..=3, &ExerciseChoice::default());
         assert_eq!(names(&runs), ["none", KEPT, "seed=1", "seed=2", "seed=3"]);
         assert_eq!(runs[3].latitudes, Latitudes::draw(2));
         assert_eq!(runs[3].seed, Some(2));
         let kept = runs.iter().map(|run| run.freed == FreedMemory::Kept);
         assert_eq!(kept.collect::<Vec<_>>(), [false, true, false, false, false]);
         let choices = ["one-vector", "seed=2"].map(|text| text.parse().unwrap());
-        let runs = plan(&choices, 1..=2);
+        let runs = plan(&choices, 1..=2, &ExerciseChoice::default());
         assert_eq!(names(&runs), ["one-vector", "seed=2", "seed=1"]);
         let numbers: Vec<_> = runs.iter().map(|run| run.number).collect();
         assert_eq!(numbers, [0, 1, 2]);
@@ -176,7 +189,9 @@ mod tests {
     fn shards_are_all_runs_and_each_once() {
         for of in 1..=7 {
             let mut seen: Vec<usize> = (1..=of)
-                .flat_map(|index| Shard { index, of }.of(plan(&[], 1..=5)))
+                .flat_map(|index| {
+                    Shard { index, of }.of(plan(&[], 1..=5, &ExerciseChoice::default()))
+                })
                 .map(|run| run.number)
                 .collect();
             seen.sort_unstable();

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use stickler_conformance::{Latitude, Latitudes};
 use stickler_exerciser::{
-    GIVING_UP_PARAMETER, INIT, Kind, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
+    GIVING_UP_PARAMETER, INIT, Kind, LAST_PARAMETER, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
+    STEPS_PARAMETER, STRESS_PARAMETER,
 };
 
+use super::exercise::ExercisePlan;
 use super::guest::{GuestImage, Load};
 use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
@@ -54,6 +56,8 @@ pub struct Setting {
     pub arguments: Vec<OsString>,
     /// How long a guest may run.
     pub timeout: Duration,
+    /// How long drivers come and go under load; the exercise has a time of its own.
+    pub stress: Option<Duration>,
     /// Which violations are failures.
     pub deny: Deny,
     /// Whether a run fails in which a plain device was taken by no driver.
@@ -185,6 +189,10 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         let patience = (setting.timeout / STEPS_IN_TIME).as_secs().max(1);
         append.push_str(&format!(" {PATIENCE_PARAMETER}={patience}"));
         append.push_str(&format!(" {LATITUDES_PARAMETER}={latitudes}"));
+        append.push_str(&steps(&planned.exercise));
+        if let Some(stress) = setting.stress {
+            append.push_str(&format!(" {STRESS_PARAMETER}={}", stress.as_secs()));
+        }
         if may_end_use(latitudes) {
             append.push_str(&format!(" {GIVING_UP_PARAMETER}=yes"));
         }
@@ -198,10 +206,11 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         .arg("--kernel")
         .arg(&setting.kernel)
         .arg("--initrd")
-        .arg(&setting.guest.initrd)
+        .arg(setting.guest.initrd_to_end_with(planned.exercise.last))
         .args(["--append", append.trim()])
         .arg("--timeout")
         .arg(format!("{}ms", setting.timeout.as_millis()))
+        .args(["--cpus", &planned.exercise.processors.to_string()])
         .args(["--latitude", &latitudes.to_string()])
         .arg("--disk")
         .arg(&disks.first)
@@ -228,6 +237,13 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         // A signal of the user's terminal reaches us only; we ask the run to end.
         .process_group(0);
     command
+}
+
+/// The parameters that tell the guest what to do.
+fn steps(exercise: &ExercisePlan) -> String {
+    let names: Vec<&str> = exercise.steps.iter().map(|step| step.name()).collect();
+    let (steps, last) = (names.join(","), exercise.last);
+    format!(" {STEPS_PARAMETER}={steps} {LAST_PARAMETER}={last}")
 }
 
 /// Waits for the end of the run. Asks the run to end when `stop` returns true or `most` has passed.

@@ -1,12 +1,15 @@
 //! Whether a run failed, and how.
 
 use stickler_conformance::Outcome;
-use stickler_exerciser::{GuestLine, Kind};
+use stickler_exerciser::{GuestLine, GuestView, Kind};
 
 use super::guest::Load;
 use crate::report::check::{FailureKind, RunFailure};
 use crate::report::json::RunReport;
 use crate::report::{Deny, EndKind};
+
+/// The most views of a guest that are kept.
+const VIEWS: usize = 1000;
 
 /// What the guest wrote to its serial port for us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub struct ExerciseLog {
     pub unwritten: bool,
     /// The latest mark.
     pub mark: Option<String>,
+    /// Steps that this guest cannot do, each with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// What the guest's kernel shows of the devices.
+    pub views: Vec<GuestView>,
 }
 
 /// A step of the guest that failed.
@@ -54,7 +61,9 @@ impl ExerciseLog {
             }
             Some(GuestLine::Unwritten) => self.unwritten = true,
             Some(GuestLine::Passed) => self.passed = true,
-            None => {}
+            Some(GuestLine::Skipped { step, why }) => self.skipped.push((step, why)),
+            Some(GuestLine::View(view)) if self.views.len() < VIEWS => self.views.push(view),
+            Some(GuestLine::View(_)) | None => {}
         }
     }
 }

@@ -19,7 +19,8 @@ use super::values::{self, Size};
 use stickler_conformance::Version;
 
 use crate::check::campaign;
-use crate::check::guest::{GuestImage, GuestOptions};
+use crate::check::exercise::{ChosenStep, ExerciseChoice};
+use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
 use crate::check::run::Setting;
@@ -72,15 +73,36 @@ pub struct CheckOptions {
     )]
     pub memory: Size,
 
-    /// Virtual CPUs of each guest, 1 to 16
+    /// Virtual CPUs of each guest, 1 to 16 [default: 1 in half of the runs, 2 in the others]
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = "Guest"
     )]
-    pub cpus: u8,
+    pub cpus: Option<u8>,
+
+    /// Steps of the built-in program, and how it ends, instead of those drawn for each run
+    ///
+    /// Steps: block, network, console, entropy, rebind-drivers, rebind-transport, rescan, stress,
+    /// stress-consoles, freeze, processors, view. Ends: power-off, power-off-under-load,
+    /// reboot-under-load, kexec.
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_delimiter = ',',
+        help_heading = "Guest"
+    )]
+    pub steps: Option<Vec<ChosenStep>>,
+
+    /// For how long drivers come and go in each of the steps stress and stress-consoles [default: 3s]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::duration,
+        help_heading = "Guest"
+    )]
+    pub stress: Option<Duration>,
 
     /// Time limit of each guest; each step of the built-in program may take a third of it
     #[arg(
@@ -202,7 +224,18 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = options.runs.unwrap_or(default);
     let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
-    let planned = plan(&options.latitude, seeds);
+    let exercise = ExerciseChoice {
+        steps: options.steps.clone(),
+        processors: options.cpus,
+        no_kexec: guest.load == Load::Exercise && guest.initrd_of_kexec.is_none(),
+    };
+    if exercise.is_impossible() {
+        return Err(input(format!(
+            "--steps kexec needs a bzImage, which {} is not: a running kernel takes no other form",
+            options.kernel.display()
+        )));
+    }
+    let planned = plan(&options.latitude, seeds, &exercise);
     let mut report = CheckReport::new(
         Version::default(),
         &readings,
@@ -214,7 +247,10 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         planned.len(),
     );
     let runs = options.shard.of(planned);
-    let jobs = options.jobs.unwrap_or_else(|| jobs(options.cpus)).get();
+    let jobs = options
+        .jobs
+        .unwrap_or_else(|| jobs(options.cpus.unwrap_or(1)))
+        .get();
     let setting = setting(&options, guest, scratch.path().to_owned())?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -257,7 +293,6 @@ fn setting(
     let mut arguments: Vec<OsString> = Vec::new();
     for (option, value) in [
         ("--memory", options.memory.to_string()),
-        ("--cpus", options.cpus.to_string()),
         ("--reading", options.judging.reading.to_string()),
         ("--deny", spelled(options.judging.deny)),
     ] {
@@ -273,6 +308,7 @@ fn setting(
         append: options.append.join(" "),
         arguments,
         timeout: options.timeout,
+        stress: options.stress,
         deny: options.judging.deny,
         require_drivers: options.require_drivers,
         scratch,

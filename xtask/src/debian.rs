@@ -47,6 +47,11 @@ pub(crate) fn mirror() -> Result<String> {
     })
 }
 
+/// The archive of security updates beside `mirror`: `…/debian-security` beside `…/debian`.
+fn security_mirror(mirror: &str) -> String {
+    format!("{}-security", mirror.trim_end_matches('/'))
+}
+
 /// The mirror in the system's own apt configuration.
 fn configured_mirror() -> Option<String> {
     let listing = output_of(Command::new("apt-get").args([
@@ -93,6 +98,9 @@ pub(crate) struct Suite {
     dir: PathBuf,
 }
 
+/// The names of suites with security updates end with this. They are in an archive of their own.
+const SECURITY: &str = "-security";
+
 /// The names of suites with backports end with this; before it stands the suite that they extend.
 const BACKPORTS: &str = "-backports";
 
@@ -109,13 +117,26 @@ impl Suite {
         Self::open_with(&name, &[base], &dir.join("whole"))
     }
 
+    /// Opens `base` together with its security updates and, if `with_backports`, its backports: all that the
+    /// archive still has of that release of Debian.
+    pub(crate) fn open_release(base: &str, with_backports: bool, dir: &Path) -> Result<Self> {
+        let security = format!("{base}{SECURITY}");
+        let backports = format!("{base}{BACKPORTS}");
+        let mut others = vec![security.as_str()];
+        if with_backports {
+            others.push(&backports);
+        }
+        Self::open_with(base, &others, &dir.join("release"))
+    }
+
     fn open_with(name: &str, others: &[&str], dir: &Path) -> Result<Self> {
         ensure!(
             !name.is_empty()
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
-            "{name:?} is not the name of a Debian suite: use bookworm, trixie, sid, …"
+            "{name:?} is neither the name of a Debian suite (bookworm, trixie, sid, …) nor that of \
+             a package with a kernel (linux-image-6.12.107+deb13-cloud-amd64)"
         );
         let suite = Self {
             name: name.to_owned(),
@@ -129,8 +150,12 @@ impl Suite {
             .iter()
             .chain(others)
             .map(|suite| {
+                let archive = match suite.ends_with(SECURITY) {
+                    true => security_mirror(&mirror),
+                    false => mirror.clone(),
+                };
                 format!(
-                    "deb [arch=amd64 target=Packages lang=none signed-by={}] {mirror} {suite} main\n",
+                    "deb [arch=amd64 target=Packages lang=none signed-by={}] {archive} {suite} main\n",
                     keyring.display()
                 )
             })

@@ -23,6 +23,14 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
+    /// The kernel that `name` stands for: the cloud kernel of a suite, or that of a package.
+    pub(crate) fn named(name: &str, workspace: &Workspace) -> Result<Self> {
+        match name.starts_with(PACKAGE) {
+            true => Self::of_package(name, workspace),
+            false => Self::of_suite(name, workspace),
+        }
+    }
+
     /// The cloud kernel of a suite, which is downloaded the first time.
     pub(crate) fn of_suite(suite: &str, workspace: &Workspace) -> Result<Self> {
         let dir = workspace.cache().join("kernels").join(suite);
@@ -30,21 +38,38 @@ impl Kernel {
             let archive = Suite::open(suite, &workspace.cache().join("apt"))?;
             // A metapackage depends on the package of one version; since 7.x that is a metapackage, too,
             // and image and modules are packages of their own.
-            let packages: Vec<String> = archive
-                .dependencies("linux-image-cloud-amd64")?
-                .into_iter()
-                .filter(|name| {
-                    ["linux-image-", "linux-binary-", "linux-modules-"]
-                        .iter()
-                        .any(|prefix| name.starts_with(prefix))
-                        && !name.contains("unsigned")
-                })
-                .collect();
-            archive.unpack(&packages, dir)?;
+            archive.unpack(
+                &parts(archive.dependencies("linux-image-cloud-amd64")?),
+                dir,
+            )?;
             Self::unpacked(dir)?;
             Ok(())
         })
         .with_context(|| format!("cannot get the cloud kernel of Debian's {suite}"))?;
+        Self::unpacked(&dir)
+    }
+
+    /// The kernel in the package `package`, such as `linux-image-6.12.107+deb13-cloud-amd64`, which is
+    /// downloaded the first time.
+    fn of_package(package: &str, workspace: &Workspace) -> Result<Self> {
+        let dir = workspace.cache().join("kernels").join(package);
+        let release = release_of(package);
+        cached(&dir, |dir| {
+            let apt = workspace.cache().join("apt");
+            let archive = match release {
+                Some((base, backports)) => Suite::open_release(base, backports, &apt)?,
+                None => Suite::open("sid", &apt)?,
+            };
+            archive.unpack(&parts(archive.dependencies(package)?), dir)?;
+            Self::unpacked(dir)?;
+            Ok(())
+        })
+        .with_context(|| {
+            format!(
+                "cannot get {package} from Debian's {}, which may have it no more",
+                release.map_or("sid", |(base, _)| base)
+            )
+        })?;
         Self::unpacked(&dir)
     }
 
@@ -115,6 +140,33 @@ impl Kernel {
     }
 }
 
+/// How the names of packages with kernels begin.
+const PACKAGE: &str = "linux-image-";
+
+/// The release of Debian that has `package`, and whether it has backports; `None` for one still to come.
+fn release_of(package: &str) -> Option<(&'static str, bool)> {
+    let of = |marks: &[&str]| marks.iter().any(|mark| package.contains(mark));
+    if of(&["+deb13"]) {
+        Some(("trixie", true))
+    } else if of(&["+deb12", "-6.1.0-"]) && !of(&["deb11"]) {
+        Some(("bookworm", true))
+    } else if of(&["deb11", "-5.10.0-"]) {
+        Some(("bullseye", false))
+    } else {
+        None
+    }
+}
+
+/// The packages among `names` that have a kernel or its modules.
+fn parts(names: Vec<String>) -> Vec<String> {
+    let kernels = [PACKAGE, "linux-binary-", "linux-modules-"];
+    let mut names = names;
+    names.retain(|name| {
+        kernels.iter().any(|prefix| name.starts_with(prefix)) && !name.contains("unsigned")
+    });
+    names
+}
+
 /// The decompressed payload of a bzImage, found through its setup header.
 fn payload(image: &[u8]) -> Result<Vec<u8>> {
     let field = |at: usize| -> Result<usize> {
@@ -168,7 +220,33 @@ fn lz4_blocks(mut blocks: &[u8], size: usize) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::payload;
+    use super::{payload, release_of};
+
+    #[test]
+    fn the_name_of_a_package_says_which_release_has_it() {
+        for (package, release) in [
+            (
+                "linux-image-6.12.107+deb13-cloud-amd64",
+                Some(("trixie", true)),
+            ),
+            (
+                "linux-image-6.12.57+deb12-cloud-amd64",
+                Some(("bookworm", true)),
+            ),
+            ("linux-image-6.1.0-50-cloud-amd64", Some(("bookworm", true))),
+            (
+                "linux-image-5.10.0-43-cloud-amd64",
+                Some(("bullseye", false)),
+            ),
+            (
+                "linux-image-6.1.0-0.deb11.50-cloud-amd64",
+                Some(("bullseye", false)),
+            ),
+            ("linux-image-7.2.13+deb14-cloud-amd64", None),
+        ] {
+            assert_eq!(release_of(package), release, "{package}");
+        }
+    }
 
     #[test]
     fn a_payload_is_found_through_the_setup_header() {

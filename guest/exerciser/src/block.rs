@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use stickler_exerciser::{
     DISK_SEED, DISK_SIZE, GuestLine, LEFT_SEED, READ_ONLY_SEED, READ_ONLY_SIZE, pattern,
@@ -35,6 +36,9 @@ const SIZES: [usize; 9] = [
     512 << 10,
     1 << 20,
 ];
+
+/// How long to wait where a disk has no driver at the moment.
+const NO_DRIVER: Duration = Duration::from_millis(2);
 
 /// Threads that read and write at once, each in its own part of the disk.
 const THREADS: usize = 4;
@@ -140,6 +144,23 @@ impl Disk {
 
     fn first() -> Result<Self> {
         Self::find(0)
+    }
+
+    /// The disk of the `number`th block device, if it has a driver now.
+    fn present(number: usize) -> Option<Self> {
+        let devices = devices::of(Kind::Block).unwrap_or_default();
+        let disks = devices::entries(&devices.get(number)?.virtio()?.join("block")).ok()?;
+        let name = devices::name(disks.first()?).to_owned();
+        Some(Self { name })
+    }
+
+    /// The first disk past the page cache, if it has a driver now and takes writes.
+    fn to_write() -> Option<File> {
+        let disk = Self::present(0)?;
+        let takes_writes = disk.takes_writes().is_ok_and(|takes| takes);
+        takes_writes
+            .then(|| disk.open(true, O_DIRECT).ok())
+            .flatten()
     }
 
     fn attribute(&self, name: &str) -> Result<String> {
@@ -395,13 +416,8 @@ pub(crate) fn keep_reading(stop: impl Fn() -> bool) {
     let mut at = 0;
     while !stop() {
         let read = [0, 1].into_iter().any(|number| {
-            let devices = devices::of(Kind::Block).unwrap_or_default();
-            let disk = devices.get(number).and_then(|device| {
-                let disks = devices::entries(&device.virtio()?.join("block")).ok()?;
-                Some(devices::name(disks.first()?).to_owned())
-            });
-            disk.is_some_and(|name| {
-                Disk { name }.open(false, O_DIRECT).is_ok_and(|file| {
+            Disk::present(number).is_some_and(|disk| {
+                disk.open(false, O_DIRECT).is_ok_and(|file| {
                     (0..8).all(|_| {
                         at = (at + buffer.size) % READ_ONLY_SIZE;
                         file.read_at(buffer.bytes(), at as u64).is_ok()
@@ -410,7 +426,62 @@ pub(crate) fn keep_reading(stop: impl Fn() -> bool) {
             })
         });
         if !read {
-            thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(NO_DRIVER);
+        }
+    }
+}
+
+/// Writes to a part of the first disk past the page cache and compares what it reads back, until `stop`
+/// returns true. Where a request fails, the disk has no driver at the moment.
+pub(crate) fn keep_writing(stop: impl Fn() -> bool) -> Result {
+    const AT: usize = 1 << 20;
+    const PIECES: usize = 16;
+    if file_system::is_expected() {
+        return Ok(());
+    }
+    let mut buffer = Aligned::new(64 << 10);
+    for seed in 5000.. {
+        if stop() {
+            break;
+        }
+        let at = AT + seed % PIECES * buffer.size;
+        let data = pattern::bytes(seed as u64, buffer.size);
+        buffer.bytes().copy_from_slice(&data);
+        let done = Disk::to_write().is_some_and(|file| {
+            file.write_all_at(buffer.bytes(), at as u64).is_ok() && {
+                buffer.bytes().fill(0);
+                file.read_exact_at(buffer.bytes(), at as u64).is_ok()
+            }
+        });
+        if done {
+            pattern::compare(buffer.bytes(), &data).map_err(|how| {
+                format!("64 KiB at {at} of the first disk come back wrong while drivers come and go: {how}")
+            })?;
+        } else {
+            thread::sleep(NO_DRIVER);
+        }
+    }
+    Ok(())
+}
+
+/// Writes to the first disk what it contains after [`leave`], until `stop` returns true: however the guest
+/// ends meanwhile, the disk contains what it should.
+pub(crate) fn keep_rewriting(stop: impl Fn() -> bool) {
+    if file_system::is_expected() {
+        return;
+    }
+    let left = pattern::bytes(LEFT_SEED, DISK_SIZE);
+    let mut buffer = Aligned::new(64 << 10);
+    for at in (0..DISK_SIZE).step_by(buffer.size).cycle() {
+        if stop() {
+            break;
+        }
+        let size = buffer.size;
+        buffer.bytes().copy_from_slice(&left[at..at + size]);
+        let written = Disk::to_write()
+            .is_some_and(|file| file.write_all_at(buffer.bytes(), at as u64).is_ok());
+        if !written {
+            thread::sleep(NO_DRIVER);
         }
     }
 }

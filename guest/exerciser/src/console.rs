@@ -3,7 +3,8 @@
 //! Citations are of virtio 1.0.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ const SETTLED: Duration = Duration::from_millis(300);
 const AWAY: Duration = Duration::from_secs(10);
 
 const TICK: Duration = Duration::from_millis(10);
+
+/// How long to wait where the console has no driver at the moment, or no room.
+const NO_DRIVER: Duration = Duration::from_millis(2);
 
 /// Sends data through both ports and compares the answers.
 pub(crate) fn exercise() -> Result {
@@ -96,6 +100,78 @@ fn drain(mut port: &File) -> Result {
         }
     }
     sys::set_waiting(port, true).context("cannot change the flags of a port")
+}
+
+/// Writes to the terminal and reads from it until `stop` returns true, also while there is none.
+pub(crate) fn keep_terminal_in_use(stop: impl Fn() -> bool) {
+    while !stop() {
+        // Raw, or the terminal would send back what the host answers, which the host would answer.
+        let terminal = open_at_once(Path::new(TERMINAL)).filter(|file| make_raw(file).is_ok());
+        match terminal {
+            Some(terminal) => keep_in_use(&terminal, &stop),
+            None => thread::sleep(NO_DRIVER),
+        }
+    }
+}
+
+/// Writes to all ports and reads from them until `stop` returns true, also while there are none.
+pub(crate) fn keep_ports_in_use(stop: impl Fn() -> bool) {
+    while !stop() {
+        let files: Vec<File> = all_ports()
+            .iter()
+            .filter_map(|path| open_at_once(path))
+            .collect();
+        if files.is_empty() {
+            thread::sleep(NO_DRIVER);
+        }
+        for file in files {
+            keep_in_use(&file, &stop);
+        }
+    }
+}
+
+/// Some writes to a port, with what the host has answered read in between.
+fn keep_in_use(mut port: &File, stop: impl Fn() -> bool) {
+    const WRITES: usize = 200;
+    let data = [b'x'; 300];
+    let mut answer = [0; 4096];
+    for _ in 0..WRITES {
+        if stop() {
+            return;
+        }
+        match port.write(&data) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(NO_DRIVER),
+            // Its driver is gone.
+            Err(_) => return,
+        }
+        let _ = port.read(&mut answer);
+    }
+}
+
+/// Drops what the host has answered and nobody has read.
+pub(crate) fn settle() -> Result {
+    for path in all_ports().into_iter().chain([PathBuf::from(TERMINAL)]) {
+        let Some(file) = open_at_once(&path) else {
+            continue;
+        };
+        if path == Path::new(TERMINAL) {
+            make_raw(&file)?;
+        }
+        doing(format!("reading what is left in {}", path.display()));
+        drain(&file)?;
+    }
+    Ok(())
+}
+
+/// Opens a port that never waits, if it is there.
+fn open_at_once(path: &Path) -> Option<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(sys::NONBLOCK)
+        .open(path)
+        .ok()
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -173,4 +249,14 @@ fn port(name: &str) -> Result<Option<PathBuf>> {
         let device = Path::new("/dev").join(devices::name(&entry));
         (found.trim() == name && device.exists()).then_some(device)
     }))
+}
+
+/// The device files of all ports that are no terminals.
+fn all_ports() -> Vec<PathBuf> {
+    let ports = devices::entries(Path::new("/sys/class/virtio-ports")).unwrap_or_default();
+    ports
+        .iter()
+        .map(|entry| Path::new("/dev").join(devices::name(entry)))
+        .filter(|path| path.exists())
+        .collect()
 }

@@ -23,30 +23,38 @@ pub(crate) enum Bus {
 /// entropy device and the disks are in use.
 pub(crate) fn rebind(bus: Bus, giving_up: bool) -> Result {
     for device in devices::all()? {
-        if !device.is_driven() || (giving_up && device.is_given_up()) {
-            continue;
+        let busy = Busy::devices();
+        rebind_device(bus, &device, giving_up)?;
+        busy.end()?;
+    }
+    Ok(())
+}
+
+/// Removes the driver of one device, or the device itself, and brings it back. Does nothing with a device that
+/// its driver gave up on, where `giving_up` allows that.
+pub(crate) fn rebind_device(bus: Bus, device: &Device, giving_up: bool) -> Result {
+    if !device.is_driven() || (giving_up && device.is_given_up()) {
+        return Ok(());
+    }
+    let kind = device.kind();
+    let again = match bus {
+        Bus::Virtio => {
+            let virtio = device.virtio().context("the device is gone")?;
+            rebind_one(&virtio, device)
         }
-        let kind = device.kind();
-        let _busy = Busy::start();
-        let again = match bus {
-            Bus::Virtio => {
-                let virtio = device.virtio().context("the device is gone")?;
-                rebind_one(&virtio, &device)
-            }
-            Bus::Pci => rebind_one(&device.function, &device),
-            Bus::Rescan => remove_and_find(&device),
-        };
-        if giving_up && device.is_given_up() {
-            continue;
-        }
-        again?;
-        eventually(&format!("the drivers of {}", device.describe()), || {
-            Ok((device.is_driven() || giving_up && device.is_given_up()).then_some(()))
-        })?;
-        if kind == Some(Kind::Net) {
-            // The interface is a new one, which is down.
-            crate::net::bring_up()?;
-        }
+        Bus::Pci => rebind_one(&device.function, device),
+        Bus::Rescan => remove_and_find(device),
+    };
+    if giving_up && device.is_given_up() {
+        return Ok(());
+    }
+    again?;
+    eventually(&format!("the drivers of {}", device.describe()), || {
+        Ok((device.is_driven() || giving_up && device.is_given_up()).then_some(()))
+    })?;
+    if kind == Some(Kind::Net) && !(giving_up && device.is_given_up()) {
+        // The interface is a new one, which is down.
+        crate::net::bring_up()?;
     }
     Ok(())
 }

@@ -6,10 +6,12 @@
 pub mod kernel_log;
 mod line;
 pub mod pattern;
+mod steps;
 
 use std::net::Ipv4Addr;
 
-pub use line::{GuestLine, Kind};
+pub use line::{GuestLine, GuestView, Kind};
+pub use steps::{LastStep, Step};
 
 // ---- Disks
 
@@ -95,6 +97,21 @@ pub const MEMORY_PARAMETER: &str = "exercise.memory";
 /// Kernel parameter, `strict`: no warning of the kernel may be about a device or a table of stickler's.
 pub const KERNEL_LOG_PARAMETER: &str = "exercise.kernel-log";
 
+/// Kernel parameter: the steps to do, by their names with commas between; without it, those of [`Step::QUIET`].
+pub const STEPS_PARAMETER: &str = "exercise.steps";
+
+/// Kernel parameter: how to end when all steps are done, a name of [`LastStep`].
+pub const LAST_PARAMETER: &str = "exercise.last";
+
+/// Kernel parameter: for how many seconds drivers go and come in each of the steps under load.
+pub const STRESS_PARAMETER: &str = "exercise.stress";
+
+/// Kernel parameter, [`SECOND_LIFE`]: the kernel was started by [`LastStep::Kexec`].
+pub const LIFE_PARAMETER: &str = "exercise.life";
+
+/// Value of that parameter.
+pub const SECOND_LIFE: &str = "second";
+
 /// Kernel parameter: end in this way instead of the exercise: `power-off`, `panic`, `reset` or `hang`.
 pub const END_PARAMETER: &str = "exercise.end";
 
@@ -119,6 +136,12 @@ pub const MODULES: &str = "/.stickler/modules";
 
 /// Where a program of the host's goes that is run in the guest.
 pub const PROGRAMS: &str = "/.stickler/bin";
+
+/// The kernel that [`LastStep::Kexec`] starts.
+pub const SECOND_KERNEL: &str = "/.stickler/kernel";
+
+/// Its initial RAM file system.
+pub const SECOND_INITRD: &str = "/.stickler/initrd";
 
 /// The first process.
 pub const INIT: &str = "/.stickler/init";

@@ -81,6 +81,28 @@ pub enum GuestLine {
     },
     /// The first disk takes no writes.
     Unwritten,
+    /// A step that this guest cannot do.
+    Skipped {
+        /// The name of the step.
+        step: String,
+        /// Why not, for people.
+        why: String,
+    },
+    /// What the guest sees of a device.
+    View(GuestView),
+}
+
+/// A property of a device as the guest's kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestView {
+    /// The device type.
+    pub kind: Kind,
+    /// Its place among the devices of its type, from 0.
+    pub number: usize,
+    /// The property, named as the specification names the configuration field: `mtu`, `capacity`, `size`.
+    pub property: String,
+    /// Its value: a decimal number, an address as `02:00:00:00:00:01`, a size as `80x25` (columns, rows).
+    pub value: String,
 }
 
 const MARK: &str = "@mark ";
@@ -88,6 +110,8 @@ const PASSED: &str = "exercise: passed";
 const FAILED: &str = "exercise: failed: ";
 const GIVEN_UP: &str = "exercise: given up: ";
 const UNWRITTEN: &str = "exercise: the disk takes no writes";
+const SKIPPED: &str = "exercise: skipped: ";
+const VIEW: &str = "exercise: view: ";
 
 impl fmt::Display for GuestLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +121,12 @@ impl fmt::Display for GuestLine {
             Self::Failed { step, message } => write!(f, "{FAILED}{step}: {message}"),
             Self::GivenUp { kind, state } => write!(f, "{GIVEN_UP}{kind} {state}"),
             Self::Unwritten => f.write_str(UNWRITTEN),
+            Self::Skipped { step, why } => write!(f, "{SKIPPED}{step}: {why}"),
+            Self::View(view) => write!(
+                f,
+                "{VIEW}{} {} {}={}",
+                view.kind, view.number, view.property, view.value
+            ),
         }
     }
 }
@@ -122,11 +152,36 @@ impl GuestLine {
                 state: state.to_owned(),
             });
         }
+        if let Some(text) = line.strip_prefix(SKIPPED) {
+            let (step, why) = text.split_once(": ")?;
+            return Some(Self::Skipped {
+                step: step.to_owned(),
+                why: why.to_owned(),
+            });
+        }
+        if let Some(text) = line.strip_prefix(VIEW) {
+            return GuestView::parse(text).map(Self::View);
+        }
         match line {
             PASSED => Some(Self::Passed),
             UNWRITTEN => Some(Self::Unwritten),
             _ => None,
         }
+    }
+}
+
+impl GuestView {
+    /// Reads `block 0 capacity=8192`.
+    fn parse(text: &str) -> Option<Self> {
+        let (what, value) = text.split_once('=')?;
+        let mut words = what.split(' ');
+        let view = GuestView {
+            kind: words.next()?.parse().ok()?,
+            number: words.next()?.parse().ok()?,
+            property: words.next()?.to_owned(),
+            value: value.to_owned(),
+        };
+        words.next().is_none().then_some(view)
     }
 }
 
@@ -144,6 +199,16 @@ mod tests {
                 message: "no echo: lost".to_owned(),
             },
             GuestLine::Unwritten,
+            GuestLine::Skipped {
+                step: "freeze".to_owned(),
+                why: "the kernel has no hibernation".to_owned(),
+            },
+            GuestLine::View(GuestView {
+                kind: Kind::Console,
+                number: 0,
+                property: "size".to_owned(),
+                value: "80x25".to_owned(),
+            }),
         ];
         lines.extend(Kind::ALL.map(|kind| GuestLine::GivenUp {
             kind,
@@ -164,6 +229,10 @@ mod tests {
             "exercise: given up: block",
             "exercise: given up: blockade at 0000:00:03.0",
             "exercise: the kernel says: x",
+            "exercise: view: console 0 size",
+            "exercise: view: console size=80x25",
+            "exercise: view: console 0 size of=80x25",
+            "exercise: skipped: freeze",
         ] {
             assert_eq!(GuestLine::parse(line), None, "{line}");
         }

@@ -18,9 +18,12 @@ mod end;
 mod entropy;
 mod failure;
 mod file_system;
+mod lives;
 mod machine;
 mod net;
+mod stress;
 mod sys;
+mod view;
 
 use std::collections::BTreeSet;
 use std::panic;
@@ -31,13 +34,14 @@ use std::thread;
 use std::time::Duration;
 
 use stickler_exerciser::{
-    COMMAND, CPUS_PARAMETER, END_PARAMETER, GIVING_UP_PARAMETER, GuestLine, MEMORY_PARAMETER,
-    PATIENCE_PARAMETER,
+    COMMAND, CPUS_PARAMETER, END_PARAMETER, GIVING_UP_PARAMETER, GuestLine, LAST_PARAMETER,
+    LIFE_PARAMETER, LastStep, MEMORY_PARAMETER, PATIENCE_PARAMETER, SECOND_LIFE, STEPS_PARAMETER,
+    Step,
 };
 
 use crate::devices::{Device, Kind};
 use crate::drivers::Bus;
-use crate::failure::Result;
+use crate::failure::{Context, Result};
 use crate::machine::{mark, say};
 
 /// How long a step may take unless the command line says otherwise. A driver that lost an interrupt waits
@@ -62,10 +66,12 @@ fn main() -> ExitCode {
     if !exercise.hung {
         sys::write_back();
     }
-    mark("power-off");
-    if !exercise.failed {
-        say(&GuestLine::Passed);
-    }
+    // Where something is wrong already, the guest ends in the simplest way.
+    let last = if exercise.failed {
+        LastStep::PowerOff
+    } else {
+        exercise.last
+    };
     if exercise.hung {
         // A driver that waits for its device can keep the machine from being switched off.
         thread::spawn(|| {
@@ -73,12 +79,20 @@ fn main() -> ExitCode {
             sys::reset();
         });
     }
-    sys::power_off();
-    say(&GuestLine::Failed {
-        step: "power-off".to_owned(),
-        message: "the machine is still on".to_owned(),
-    });
+    end::last(last, !exercise.failed, patience());
     ExitCode::FAILURE
+}
+
+/// Whether another kernel of this guest has started this one.
+fn second_life() -> bool {
+    machine::parameter(LIFE_PARAMETER).as_deref() == Some(SECOND_LIFE)
+}
+
+/// How long a step may take.
+fn patience() -> Duration {
+    machine::parameter(PATIENCE_PARAMETER)
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(PATIENCE, Duration::from_secs)
 }
 
 /// What the current step does, to be reported if the step does not end.
@@ -101,11 +115,17 @@ struct Exercise {
     /// A step has not ended in its time.
     hung: bool,
     failed: bool,
+    /// How the guest ends when everything has worked.
+    last: LastStep,
 }
 
 impl Exercise {
     fn run(&mut self) {
         self.giving_up = machine::parameter(GIVING_UP_PARAMETER).as_deref() == Some("yes");
+        let steps = match self.choose() {
+            Ok(steps) => steps,
+            Err(error) => return self.failed("machine", &error),
+        };
         mark("modules");
         // A driver that is loaded may wait for its device.
         if let Err(error) = self.in_time(machine::load_modules) {
@@ -136,46 +156,106 @@ impl Exercise {
             self.lost.extend(undriven.filter_map(Device::kind));
         }
         self.note_lost();
-        self.step(Kind::Block, "block", block::exercise);
-        self.step(Kind::Net, "network", net::exercise);
-        self.step(Kind::Console, "console", console::exercise);
-        self.step(Kind::Entropy, "entropy", entropy::exercise);
-        for (bus, name) in [
-            (Bus::Virtio, "rebind-drivers"),
-            (Bus::Pci, "rebind-transport"),
-            (Bus::Rescan, "rescan"),
-        ] {
-            if self.hung {
-                // A driver that waits for its device cannot be unbound.
-                break;
-            }
-            self.rebind(bus, name);
-            self.step(
-                Kind::Block,
-                &format!("block-after-{name}"),
-                block::use_again,
-            );
-            self.step(Kind::Net, &format!("network-after-{name}"), net::use_again);
-            self.step(
-                Kind::Console,
-                &format!("console-after-{name}"),
-                console::exercise,
-            );
-            self.step(
-                Kind::Entropy,
-                &format!("entropy-after-{name}"),
-                entropy::exercise,
-            );
+        if second_life() {
+            self.use_again(LastStep::Kexec.name());
         }
-        self.step(Kind::Block, "block-end", block::leave);
+        for step in steps {
+            self.step(step);
+        }
+        self.of_kind(Kind::Block, "block-end", block::leave);
         mark("kernel-log");
         if let Err(error) = complaints::check() {
             self.failed("kernel-log", &error);
         }
     }
 
+    /// Which steps there are, and how the guest ends, as the kernel's command line says.
+    fn choose(&mut self) -> Result<Vec<Step>> {
+        if second_life() {
+            return Ok(Vec::new());
+        }
+        if let Some(name) = machine::parameter(LAST_PARAMETER) {
+            self.last = name.parse().context(LAST_PARAMETER)?;
+        }
+        match machine::parameter(STEPS_PARAMETER) {
+            Some(names) => names
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(|name| name.parse().context(STEPS_PARAMETER))
+                .collect(),
+            None => Ok(Step::QUIET.to_vec()),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        if self.hung
+            && !matches!(
+                step,
+                Step::Block | Step::Network | Step::Console | Step::Entropy
+            )
+        {
+            // A driver that waits for its device can neither be unbound nor frozen.
+            return;
+        }
+        let name = step.name();
+        let giving_up = self.giving_up;
+        match step {
+            Step::Block => self.of_kind(Kind::Block, name, block::exercise),
+            Step::Network => self.of_kind(Kind::Net, name, net::exercise),
+            Step::Console => self.of_kind(Kind::Console, name, console::exercise),
+            Step::Entropy => self.of_kind(Kind::Entropy, name, entropy::exercise),
+            Step::RebindDrivers => {
+                self.of_all(name, move || drivers::rebind(Bus::Virtio, giving_up));
+            }
+            Step::RebindTransport => {
+                self.of_all(name, move || drivers::rebind(Bus::Pci, giving_up));
+            }
+            Step::Rescan => self.of_all(name, move || drivers::rebind(Bus::Rescan, giving_up)),
+            Step::Stress => self.of_all(name, move || stress::devices(giving_up)),
+            Step::StressConsoles => self.of_all(name, move || stress::consoles(giving_up)),
+            Step::Freeze => self.of_all(name, lives::freeze),
+            Step::Processors => self.of_all(name, lives::processors),
+            Step::View => {
+                mark(name);
+                if let Err(error) = self.in_time(view::look) {
+                    self.failed(name, &error);
+                }
+            }
+        }
+    }
+
+    /// A step with the drivers of all devices, after which each device works as before.
+    fn of_all(&mut self, name: &str, work: impl FnOnce() -> Result + Send + 'static) {
+        mark(name);
+        if let Err(error) = self.in_time(work) {
+            self.failed(name, &error);
+        }
+        self.note_lost();
+        self.use_again(name);
+    }
+
+    /// Uses all devices after the step `name`.
+    fn use_again(&mut self, name: &str) {
+        self.of_kind(
+            Kind::Block,
+            &format!("block-after-{name}"),
+            block::use_again,
+        );
+        self.of_kind(Kind::Net, &format!("network-after-{name}"), net::use_again);
+        self.of_kind(
+            Kind::Console,
+            &format!("console-after-{name}"),
+            console::exercise,
+        );
+        self.of_kind(
+            Kind::Entropy,
+            &format!("entropy-after-{name}"),
+            entropy::exercise,
+        );
+    }
+
     /// One step with the devices of a kind.
-    fn step(&mut self, kind: Kind, name: &str, work: fn() -> Result) {
+    fn of_kind(&mut self, kind: Kind, name: &str, work: fn() -> Result) {
         if self.lost.contains(&kind) {
             return;
         }
@@ -195,16 +275,6 @@ impl Exercise {
         }
     }
 
-    /// Removes the drivers of the devices and brings them back.
-    fn rebind(&mut self, bus: Bus, name: &str) {
-        mark(name);
-        let giving_up = self.giving_up;
-        if let Err(error) = self.in_time(move || drivers::rebind(bus, giving_up)) {
-            self.failed(name, &error);
-        }
-        self.note_lost();
-    }
-
     /// Does `work`, unless it takes too long.
     fn in_time(&mut self, work: impl FnOnce() -> Result + Send + 'static) -> Result {
         doing("starting");
@@ -212,9 +282,7 @@ impl Exercise {
         thread::spawn(move || {
             sender.send(work()).ok();
         });
-        let patience = machine::parameter(PATIENCE_PARAMETER)
-            .and_then(|seconds| seconds.parse().ok())
-            .map_or(PATIENCE, Duration::from_secs);
+        let patience = patience();
         match receiver.recv_timeout(patience) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {

@@ -1,7 +1,7 @@
 //! What the standard library lacks: functions of the C library and of the kernel, each behind a function
 //! that is safe to call with any argument.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
 use std::fs::{self, File};
 use std::io;
 use std::net::UdpSocket;
@@ -25,8 +25,10 @@ unsafe extern "C" {
 }
 
 const FINIT_MODULE: c_long = 313;
+const KEXEC_FILE_LOAD: c_long = 320;
 const POWER_OFF: c_int = 0x4321_fedc;
 const RESTART: c_int = 0x0123_4567;
+const START_LOADED: c_int = 0x4558_4543;
 const AF_INET: c_int = 2;
 const SOCK_RAW: c_int = 3;
 const IPPROTO_ICMP: c_int = 1;
@@ -72,6 +74,37 @@ pub(crate) fn restart() {
     unsafe { reboot(RESTART) };
 }
 
+/// Loads `kernel`, a bzImage, which [`start_loaded`] starts.
+pub(crate) fn load_kernel(kernel: &File, initrd: &File, command_line: &str) -> io::Result<()> {
+    let line = CString::new(command_line)?;
+    let length = line.as_bytes_with_nul().len();
+    // SAFETY: The kernel reads from the files, and `length` bytes of the line, which it has.
+    check(unsafe {
+        syscall(
+            KEXEC_FILE_LOAD,
+            kernel.as_raw_fd(),
+            initrd.as_raw_fd(),
+            length,
+            line.as_ptr(),
+            0 as c_ulong,
+        )
+    })
+}
+
+/// Starts the kernel that is loaded, on the machine as it is. Returns only if that fails.
+pub(crate) fn start_loaded() {
+    // SAFETY: It touches no memory of ours.
+    unsafe { reboot(START_LOADED) };
+}
+
+/// Has the kernel log where all tasks wait and what all processors do.
+pub(crate) fn show_stacks() {
+    for key in ["w", "l"] {
+        // A kernel without such keys has nothing to say.
+        let _ = fs::write("/proc/sysrq-trigger", key);
+    }
+}
+
 /// Resets the machine at once, without the drivers. Does nothing if the kernel has no such key.
 pub(crate) fn reset() {
     // If it fails, nothing else can be done.
@@ -93,10 +126,12 @@ pub(crate) fn icmp_socket() -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Opening a file with it, or reading from it, never waits.
+pub(crate) const NONBLOCK: c_int = 0o4000;
+
 /// Whether reading a file waits for something to read.
 pub(crate) fn set_waiting(file: &File, waiting: bool) -> io::Result<()> {
     const SET_FLAGS: c_int = 4;
-    const NONBLOCK: c_int = 0o4000;
     let flags = if waiting { 0 } else { NONBLOCK };
     // SAFETY: It touches no memory of ours. The other flags that can be set here are off anyway.
     check(unsafe { fcntl(file.as_raw_fd(), SET_FLAGS, flags) }.into())
@@ -121,6 +156,14 @@ pub(crate) enum Request {
     TerminalModes = 0x5401,
     /// `struct termios`: set.
     SetTerminalModes = 0x5402,
+    /// `struct winsize` (8 bytes): get.
+    WindowSize = 0x5413,
+    /// No argument: freeze all processes but the one that asks.
+    Freeze = 0x3301,
+    /// No argument: thaw them.
+    Unfreeze = 0x3302,
+    /// `int`: freeze all drivers, make an image of memory, and thaw them.
+    CreateImage = 0x4004_3311,
     /// `struct ifreq` (40 bytes), as are the following: get the flags.
     Flags = 0x8913,
     /// Set the flags.

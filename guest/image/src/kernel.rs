@@ -1,4 +1,4 @@
-//! The version of the kernel in a file.
+//! What kind of kernel is in a file, and its version.
 
 /// The longest version that is accepted.
 const LONGEST: usize = 256;
@@ -13,9 +13,15 @@ pub fn release(image: &[u8]) -> Option<&str> {
     (!release.is_empty()).then_some(release)
 }
 
+/// Whether the file is a bzImage, the form in which a running kernel takes another.
+#[must_use]
+pub fn is_bz_image(image: &[u8]) -> bool {
+    image.get(0x202..0x206) == Some(b"HdrS")
+}
+
 /// The text, up to its null byte, to which the setup header of a bzImage points.
 fn in_setup_header(image: &[u8]) -> Option<&[u8]> {
-    if image.get(0x202..0x206)? != b"HdrS" {
+    if !is_bz_image(image) {
         return None;
     }
     let at = u16::from_le_bytes([*image.get(0x20e)?, *image.get(0x20f)?]);

@@ -40,16 +40,17 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
 
-    /// The Debian suite whose cloud kernel the lab runs: bullseye (5.10), bookworm (6.1), trixie
-    /// (6.12), sid (7.x), …
+    /// The kernel that the lab runs, in the form of --guest-kernel
     ///
     /// That of trixie runs guests most reliably in the emulator.
-    #[arg(long, value_name = "DEBIAN-SUITE", default_value = DEFAULT_SUITE)]
+    #[arg(long, value_name = "SUITE|PACKAGE", default_value = DEFAULT_SUITE)]
     kernel: String,
 
-    /// The Debian suite whose cloud kernel is /boot/vmlinuz, for guests [default: the one the lab
-    /// runs]
-    #[arg(long, value_name = "DEBIAN-SUITE")]
+    /// The kernel that is /boot/vmlinuz, for guests [default: the one the lab runs]
+    ///
+    /// The cloud kernel of a Debian suite: bullseye (5.10), bookworm (6.1), trixie (6.12), sid
+    /// (7.x), …; or that of a package of Debian's: linux-image-6.12.107+deb13-cloud-amd64, …
+    #[arg(long, value_name = "SUITE|PACKAGE")]
     guest_kernel: Option<String>,
 
     /// How many processors the lab has, 1 to 8
@@ -117,8 +118,8 @@ pub(crate) fn equip(
     progress.step("checking the tools of the host");
     progress.suspended(host::set_up_tools)?;
     progress.step("getting Debian's kernel and busybox");
-    let kernel = Kernel::of_suite(suite, workspace)?;
-    let guest_kernel = Kernel::of_suite(guest_suite, workspace)?;
+    let kernel = Kernel::named(suite, workspace)?;
+    let guest_kernel = Kernel::named(guest_suite, workspace)?;
     let busybox = host::busybox(workspace)?;
     progress.step("building stickler");
     let programs = workspace.build_programs()?;

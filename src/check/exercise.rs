@@ -1,0 +1,219 @@
+//! What the guest of a run does beside the quiet exercise: which drivers come and go under load, which lives
+//! they have, how the guest ends, and on how many processors.
+
+use std::str::FromStr;
+
+use stickler_conformance::latitude::Draw;
+use stickler_exerciser::{LastStep, Step};
+
+/// Stream of the numbers that are drawn here.
+const STREAM: u64 = u64::from_be_bytes(*b"exercise");
+
+/// A step of `--steps`: one of the exercise, or the way it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenStep {
+    /// A step of the exercise.
+    Step(Step),
+    /// How the guest ends.
+    Last(LastStep),
+}
+
+impl FromStr for ChosenStep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let step = text.parse().map(ChosenStep::Step);
+        step.or_else(|_| text.parse().map(ChosenStep::Last))
+            .map_err(|_: String| {
+                let names = Step::ALL.iter().map(|step| step.name());
+                let names: Vec<&str> = names
+                    .chain(LastStep::ALL.iter().map(|last| last.name()))
+                    .collect();
+                format!("no such step; the steps are {}", names.join(", "))
+            })
+    }
+}
+
+/// What the user wants of all runs; what is not said is drawn for each run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExerciseChoice {
+    /// `--steps`.
+    pub steps: Option<Vec<ChosenStep>>,
+    /// `--cpus`.
+    pub processors: Option<u8>,
+    /// Whether the kernel is in a form that a running kernel takes. If not, guests restart instead.
+    pub no_kexec: bool,
+}
+
+impl ExerciseChoice {
+    /// Whether the user chose what the kernel cannot do.
+    #[must_use]
+    pub fn is_impossible(&self) -> bool {
+        let kexec = ChosenStep::Last(LastStep::Kexec);
+        self.no_kexec
+            && self
+                .steps
+                .as_ref()
+                .is_some_and(|steps| steps.contains(&kexec))
+    }
+}
+
+/// What the guest of one run does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExercisePlan {
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// How the guest ends.
+    pub last: LastStep,
+    /// How many processors it has.
+    pub processors: u8,
+}
+
+/// Besides the quiet steps, each run has one of these.
+const LOADS: [Step; 4] = [
+    Step::Stress,
+    Step::StressConsoles,
+    Step::Freeze,
+    Step::Processors,
+];
+
+/// The processors of a guest of several.
+const SEVERAL: u8 = 2;
+
+impl ExerciseChoice {
+    /// That of the run with plain devices: all steps, each by itself, on several processors.
+    #[must_use]
+    pub fn plain(&self) -> ExercisePlan {
+        self.or(ExercisePlan {
+            steps: Step::ALL.to_vec(),
+            last: LastStep::PowerOff,
+            processors: SEVERAL,
+        })
+    }
+
+    /// The quiet one, on one processor.
+    #[must_use]
+    pub fn quiet(&self) -> ExercisePlan {
+        self.or(ExercisePlan {
+            steps: quiet_and(Step::View),
+            last: LastStep::PowerOff,
+            processors: 1,
+        })
+    }
+
+    /// That of the run with this seed: half of the seeds have several processors, each load comes with each
+    /// of four seeds in a row, and each way to end with each of four among sixteen.
+    #[must_use]
+    pub fn of_seed(&self, seed: u64) -> ExercisePlan {
+        // A round of four seeds has all loads, in an order of its own.
+        let mut draw = Draw::new(seed / 4, STREAM);
+        let mut loads = LOADS;
+        draw.shuffle(&mut loads);
+        let mut lasts = LastStep::ALL;
+        draw.shuffle(&mut lasts);
+        let mut several = [true, true, false, false];
+        draw.shuffle(&mut several);
+        let place = (seed % 4) as usize;
+        let load = loads[place];
+        let processors = if several[place] || load == Step::Processors {
+            SEVERAL
+        } else {
+            1
+        };
+        self.or(ExercisePlan {
+            steps: quiet_and(load),
+            last: lasts[place],
+            processors,
+        })
+    }
+
+    /// `drawn`, where the user has not chosen.
+    fn or(&self, drawn: ExercisePlan) -> ExercisePlan {
+        let mut plan = drawn;
+        if self.no_kexec && plan.last == LastStep::Kexec {
+            plan.last = LastStep::RebootUnderLoad;
+        }
+        if let Some(chosen) = &self.steps {
+            let has = |step: &Step| chosen.contains(&ChosenStep::Step(*step));
+            plan.steps = Step::ALL.into_iter().filter(has).collect();
+            plan.last = chosen
+                .iter()
+                .find_map(|step| match step {
+                    ChosenStep::Last(last) => Some(*last),
+                    ChosenStep::Step(_) => None,
+                })
+                .unwrap_or_default();
+        }
+        if let Some(processors) = self.processors {
+            plan.processors = processors;
+        }
+        plan
+    }
+}
+
+/// The quiet steps, `load`, and a look at what the guest sees of the devices.
+fn quiet_and(load: Step) -> Vec<Step> {
+    let done = |step: &Step| Step::QUIET.contains(step) || [load, Step::View].contains(step);
+    Step::ALL.into_iter().filter(done).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_seeds_have_every_load_and_every_end_and_half_have_several_processors() {
+        let choice = ExerciseChoice::default();
+        for round in 0..50 {
+            let plans: Vec<_> = (0..4).map(|n| choice.of_seed(4 * round + n)).collect();
+            for load in LOADS {
+                let with = plans.iter().filter(|plan| plan.steps.contains(&load));
+                assert_eq!(with.count(), 1, "{load} in round {round}");
+            }
+            for last in LastStep::ALL {
+                assert!(plans.iter().any(|plan| plan.last == last), "{last}");
+            }
+            let several = plans.iter().filter(|plan| plan.processors > 1).count();
+            assert!((2..=3).contains(&several), "{several} in round {round}");
+        }
+        // The loads do not always come with the same end.
+        let pairs: std::collections::BTreeSet<_> = (0..100)
+            .map(|seed| choice.of_seed(seed))
+            .map(|plan| (plan.steps, plan.last))
+            .collect();
+        assert_eq!(pairs.len(), 16);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_started_again_is_restarted() {
+        let mut choice = ExerciseChoice {
+            no_kexec: true,
+            ..ExerciseChoice::default()
+        };
+        assert!((0..16).all(|seed| choice.of_seed(seed).last != LastStep::Kexec));
+        assert!(!choice.is_impossible());
+        choice.steps = Some(vec!["kexec".parse().unwrap()]);
+        assert!(choice.is_impossible());
+    }
+
+    #[test]
+    fn what_the_user_chooses_is_done_in_every_run() {
+        let steps = ["freeze", "block", "kexec"].map(|name| name.parse().unwrap());
+        let choice = ExerciseChoice {
+            steps: Some(steps.to_vec()),
+            processors: Some(3),
+            no_kexec: false,
+        };
+        for plan in [choice.plain(), choice.quiet(), choice.of_seed(7)] {
+            assert_eq!(plan.steps, [Step::Block, Step::Freeze]);
+            assert_eq!(plan.last, LastStep::Kexec);
+            assert_eq!(plan.processors, 3);
+        }
+        assert!(!choice.is_impossible());
+        let error = "blok".parse::<ChosenStep>().unwrap_err();
+        assert!(
+            error.contains("block, network") && error.ends_with("kexec"),
+            "{error}"
+        );
+    }
+}
