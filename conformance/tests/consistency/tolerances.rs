@@ -23,6 +23,10 @@ const NOT_TOLERATED: &[(&str, &str)] = &[
         "when a driver has coped with a latitude; accuses nobody",
     ),
     ("FEW_BYTES", "chain.not-excessive, see docs/readings.md"),
+    (
+        "FILLING",
+        "of the reading within-5-seconds: buffers in a second that does not count",
+    ),
     ("FLOWS", "room: connections that are followed"),
     ("INDIRECT", "a bit"),
     ("INDIRECT_LINKED", "a bit"),

@@ -51,11 +51,17 @@ impl Console {
     /// Acts on a message; those that make no sense change nothing.
     fn take_message(&mut self, message: Message) {
         let success = message.value == 1;
-        if message.event == event::DEVICE_READY {
-            // Where the driver has failed there is nobody to tell of ports.
+        let is_ready = message.event == event::DEVICE_READY;
+        if is_ready || !self.asked {
+            self.asked = true;
+            // Where the driver has failed there is nobody to tell of ports. One that goes on where an earlier
+            // life of the device ended sends no DEVICE_READY; it is told of the ports all the same, so that
+            // what else it does is seen.
             if success {
                 self.control.iter_mut().for_each(PortControl::device_ready);
             }
+        }
+        if is_ready {
             return;
         }
         let id = message.id as usize;

@@ -82,6 +82,8 @@ pub struct Console {
     names: Vec<Option<String>>,
     /// By port: which messages were sent and received.
     control: Vec<PortControl>,
+    /// The driver has sent a control message since the last reset, after which it is told of the ports.
+    asked: bool,
     features: u64,
     queue_sizes: Vec<u16>,
     /// The size of port 0's terminal.
@@ -138,6 +140,7 @@ impl Console {
             ports: Vec::new(),
             names: Vec::new(),
             control: Vec::new(),
+            asked: false,
             features: feature::SIZE | feature::EMERG_WRITE,
             queue_sizes: Vec::new(),
             terminal: NO_TERMINAL,
@@ -426,6 +429,7 @@ impl<W: Witness> VirtioDevice<W> for Console {
             ports,
             names: _,
             control,
+            asked,
             features: _,
             queue_sizes: _,
             // The host's terminal has the size that it has.
@@ -437,6 +441,7 @@ impl<W: Witness> VirtioDevice<W> for Console {
         } = self;
         *negotiated = 0;
         *attention = 0;
+        *asked = false;
         control.fill(PortControl::default());
         ports.iter_mut().for_each(Port::reset);
     }

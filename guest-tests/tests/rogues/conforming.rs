@@ -4,7 +4,7 @@
 
 use stickler_conformance::Finding;
 use stickler_conformance::Tallies;
-use stickler_conformance::device::console::event;
+use stickler_conformance::device::console::{CONTROL_RECEIVEQ, event};
 use stickler_conformance::device::net::{
     ack, announce, class, config, gso, guest_offloads, mac, mq, rx, status as net_status, vlan,
 };
@@ -316,6 +316,21 @@ scenarios! {
             d.print_and_read_back(port, b"hello");
         }
         d.send_message(1, event::PORT_OPEN, 0);
+    };
+    // On a slow machine it fills its queues for longer than any message may take.
+    console_filled_slowly: Console does |d, interrupts| {
+        d.initialize(console::MULTIPORT, interrupts);
+        for _ in 0..8 {
+            for queue in [CONTROL_RECEIVEQ, 0] {
+                for _ in 0..8 {
+                    let buffer = Buffer::writable(d.rig.allocate(64), 64);
+                    d.submit(queue, &[buffer]);
+                }
+            }
+            d.rig.tick(1);
+        }
+        d.send_message(0, event::DEVICE_READY, 1);
+        d.pass(6);
     };
     plain_console: PlainConsole does |d, interrupts| {
         d.initialize(EVERYTHING, interrupts);

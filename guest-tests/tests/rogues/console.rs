@@ -76,11 +76,18 @@ rogues! {
         with_ports(d);
         d.send_message(0, event::PORT_NAME, 1);
     };
-    // Nor has the device added the port by then.
-    ports_before_device_ready: Console
-        breaks "console.control.device-ready" and "console.control.port-ready-added" by |d| {
+    // It goes on where the life before ended: the device has added no port, which is no fault of its own.
+    ports_before_device_ready: Console breaks "console.control.device-ready" by |d| {
         live(d);
+        d.expect_messages(8);
         d.send_message(0, event::PORT_READY, 1);
+        d.take_messages();
+        d.send_message(0, event::PORT_READY, 1);
+        // It is served, so that its other faults show.
+        let answers = d.take_messages();
+        assert!(answers.iter().any(|m| m.event == event::CONSOLE_PORT));
+        d.send_message(0, event::PORT_OPEN, 1);
+        d.send_message(0, event::DEVICE_READY, 1);
     };
     device_half_ready: Console breaks "console.control.device-ready-value" by |d| {
         live(d);
