@@ -33,20 +33,25 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long to wait where the console has no driver at the moment, or no room.
 const NO_DRIVER: Duration = Duration::from_millis(2);
 
+/// As [`exercise`], where the host may still have answers for a kernel that is gone.
+pub(crate) fn exercise_after_another() -> Result {
+    let terminal = open_terminal()?;
+    make_raw(&terminal)?;
+    drain(&terminal)?;
+    if has_ports()? {
+        drain(&open_named()?)?;
+    }
+    exercise()
+}
+
 /// Sends data through both ports and compares the answers.
 pub(crate) fn exercise() -> Result {
-    // The file can be there before the driver has filled the queues and takes it into use.
-    let terminal = eventually("the console hvc0", || {
-        Ok(File::options().read(true).write(true).open(TERMINAL).ok())
-    })?;
+    let terminal = open_terminal()?;
     make_raw(&terminal)?;
     // A small size, for the driver of a terminal sends 16 bytes at a time.
     talk(terminal, "hvc0", 10, 1 << 10)?;
 
-    if !devices::of(Kind::Console)?
-        .iter()
-        .any(|device| device.has_feature(MULTIPORT))
-    {
+    if !has_ports()? {
         return Ok(());
     }
     let name = format!("port {PORT}");
@@ -73,6 +78,20 @@ pub(crate) fn exercise() -> Result {
         }
     }
     result
+}
+
+/// Opens the terminal. Its file can be there before the driver has filled the queues and takes it into use.
+fn open_terminal() -> Result<File> {
+    eventually("the console hvc0", || {
+        let terminal = File::options().read(true).write(true).open(TERMINAL);
+        Ok(terminal.ok())
+    })
+}
+
+/// Whether the console has ports that are no terminals.
+fn has_ports() -> Result<bool> {
+    let consoles = devices::of(Kind::Console)?;
+    Ok(consoles.iter().any(|device| device.has_feature(MULTIPORT)))
 }
 
 /// Opens the named port after it has existed for a while.

@@ -157,6 +157,11 @@ impl Exercise {
         }
         self.note_lost();
         if second_life() {
+            self.of_kind(
+                Kind::Console,
+                "second-life",
+                console::exercise_after_another,
+            );
             self.use_again(LastStep::Kexec.name());
         }
         for step in steps {
