@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stickler_devices::virtio::{Progress, Serviced, TICK, Wake};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -17,7 +17,13 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 pub fn serve(device: &dyn Serviced, stop: BorrowedFd<'_>) -> io::Result<()> {
     let mut sources = Sources::new(device, stop)?;
     let mut ticked = Instant::now();
-    while sources.wait()? == Waited::ForWork {
+    let mut told = ticked;
+    while sources.wait(device.alarm())? == Waited::ForWork {
+        if device.keeps_time() {
+            let now = Instant::now();
+            let _ = device.service(Wake::Elapsed(now - told));
+            told = now;
+        }
         if ticked.elapsed() >= TICK {
             // One tick is enough, however much time has passed.
             ticked = Instant::now();
@@ -97,10 +103,16 @@ impl Sources {
         Ok(())
     }
 
-    /// Waits for work. Returns at once if there is work already.
-    fn wait(&mut self) -> io::Result<Waited> {
+    /// Waits for work, and no longer than for `alarm`. Returns at once if there is work already.
+    fn wait(&mut self, alarm: Option<Duration>) -> io::Result<Waited> {
         let busy = self.list.iter().any(|s| s.pending);
-        let timeout = if busy { 0 } else { TICK.as_millis() as i32 };
+        let longest = alarm.map_or(TICK, |alarm| alarm.min(TICK));
+        // Rounded up: what is due by then is due.
+        let timeout = if busy {
+            0
+        } else {
+            longest.as_millis() as i32 + 1
+        };
         let count = match self.epoll.wait(timeout, &mut self.events) {
             Ok(count) => count,
             Err(why) if why.kind() == io::ErrorKind::Interrupted => 0,

@@ -1,6 +1,7 @@
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use stickler_conformance::{DeviceId, DeviceKind, Tallies};
@@ -73,7 +74,7 @@ impl Serviced for Busy {
                 }
                 Progress::More
             }
-            Wake::Tick => Progress::Done,
+            Wake::Tick | Wake::Elapsed(_) => Progress::Done,
         }
     }
 
@@ -125,4 +126,80 @@ fn stop_wakes_an_idle_worker() {
         worker.join().unwrap().unwrap();
     });
     assert_eq!(device.kicks.load(Ordering::Relaxed), 0);
+}
+
+/// A device that waits for the clock, and stops its worker when it has been told that the time is over.
+struct Timed {
+    kick: OwnedFd,
+    stop: OwnedFd,
+    /// Milliseconds for which it waits.
+    wait: u64,
+    /// Microseconds that have passed.
+    passed: AtomicU64,
+}
+
+impl Serviced for Timed {
+    fn id(&self) -> DeviceId {
+        DeviceId {
+            slot: 1,
+            kind: DeviceKind::Entropy,
+        }
+    }
+
+    fn kick_fd(&self) -> RawFd {
+        self.kick.as_raw_fd()
+    }
+
+    fn host_fds(&self) -> Vec<RawFd> {
+        Vec::new()
+    }
+
+    fn service(&self, wake: Wake) -> Progress {
+        if let Wake::Elapsed(time) = wake {
+            let time = time.as_micros() as u64;
+            let passed = self.passed.fetch_add(time, Ordering::Relaxed) + time;
+            if passed >= self.wait * 1000 {
+                signal(&self.stop);
+            }
+        }
+        Progress::Done
+    }
+
+    fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn alarm(&self) -> Option<Duration> {
+        let passed = Duration::from_micros(self.passed.load(Ordering::Relaxed));
+        Duration::from_millis(self.wait).checked_sub(passed)
+    }
+
+    fn memory_changed(&self, _ram: GuestRam) {}
+
+    fn run_ended(&self, _by_guest: bool) {}
+
+    fn was_taken(&self) -> bool {
+        false
+    }
+
+    fn tallies(&self) -> Option<Tallies> {
+        None
+    }
+}
+
+#[test]
+fn a_device_that_waits_for_the_clock_is_told_of_all_the_time_that_passes() {
+    let device = Timed {
+        kick: event(),
+        stop: event(),
+        wait: 20,
+        passed: AtomicU64::new(0),
+    };
+    let begun = Instant::now();
+    serve(&device, device.stop.as_fd()).unwrap();
+    let (told, real) = (device.passed.load(Ordering::Relaxed), begun.elapsed());
+    assert!(told >= 20_000, "{told}");
+    // It was not called only when the next tick was due, and was not told of more than there was.
+    assert!(real < TICK, "{real:?}");
+    assert!(u128::from(told) <= real.as_micros(), "{told} of {real:?}");
 }

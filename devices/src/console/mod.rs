@@ -410,6 +410,10 @@ impl<W: Witness> VirtioDevice<W> for Console {
         queue % 2 == 1
     }
 
+    fn waits_for_host(&self, queue: u16) -> bool {
+        queue.is_multiple_of(2)
+    }
+
     fn may_write_beyond_len(&self, queue: u16) -> bool {
         queue == 0
     }

@@ -408,6 +408,14 @@ impl<B: NetBackend, W: Witness> VirtioDevice<W> for Net<B> {
         queue % 2 == 1
     }
 
+    fn waits_for_host(&self, queue: u16) -> bool {
+        matches!(self.role(queue), Some(NetQueue::Receive(_)))
+    }
+
+    fn takes_commands(&self, queue: u16) -> bool {
+        self.role(queue) == Some(NetQueue::Control)
+    }
+
     fn may_write_beyond_len(&self, queue: u16) -> bool {
         queue == 0
     }

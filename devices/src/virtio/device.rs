@@ -111,6 +111,18 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
         true
     }
 
+    /// Whether buffers of `queue` wait for what comes from the host, however long that takes.
+    fn waits_for_host(&self, queue: u16) -> bool {
+        let _ = queue;
+        false
+    }
+
+    /// Whether the driver sends commands to the device on `queue`, beside those on which it does its work.
+    fn takes_commands(&self, queue: u16) -> bool {
+        let _ = queue;
+        false
+    }
+
     /// Whether a buffer of `queue` may be written beyond the `len` that the used ring says (§2.4.8.2).
     /// It may not where the end of the buffer has a meaning.
     fn may_write_beyond_len(&self, queue: u16) -> bool {

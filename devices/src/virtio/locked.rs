@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use stickler_conformance::Tallies;
 use stickler_conformance::{DeviceId, Witness};
@@ -24,6 +25,7 @@ pub struct LockedDevice<D, W, T> {
     state: Mutex<DeviceState<D, W, T>>,
     /// How many vCPUs wait for the lock.
     waiting: AtomicUsize,
+    keeps_time: bool,
 }
 
 /// What the lock protects.
@@ -42,6 +44,7 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> LockedDevice<D, W, T> {
             id: core.id,
             kick: EventFd::new(EFD_NONBLOCK)?,
             host_fds: core.host_fds(),
+            keeps_time: core.keeps_time(),
             state: Mutex::new(DeviceState { core, transport }),
             waiting: AtomicUsize::new(0),
         }))
@@ -97,6 +100,17 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
             thread::yield_now();
         }
         self.with(|DeviceState { core, transport }| core.service(wake, transport))
+    }
+
+    fn keeps_time(&self) -> bool {
+        self.keeps_time
+    }
+
+    fn alarm(&self) -> Option<Duration> {
+        if !self.keeps_time {
+            return None;
+        }
+        self.with(|DeviceState { core, transport }| core.alarm(transport))
     }
 
     fn memory_changed(&self, ram: GuestRam) {

@@ -2,6 +2,7 @@
 //!
 //! * [`device`]: what a device type implements.
 //! * [`queue`]: split virtqueues (§2.4).
+//! * [`delays`]: real time that a device takes.
 //! * [`stream`]: the bytes of a descriptor chain, as one stream.
 //! * `core`: the state of a device on any transport: status, features, queues, configuration, work.
 //! * [`pci`]: the virtio-pci transport (§4.1), thin over the core.
@@ -17,6 +18,7 @@ use crate::memory::GuestRam;
 
 pub(crate) mod call_timer;
 mod core;
+pub mod delays;
 pub mod device;
 mod locked;
 pub mod pci;
@@ -47,6 +49,18 @@ pub trait Serviced: Send + Sync {
     /// [`Progress::More`].
     fn service(&self, wake: Wake) -> Progress;
 
+    /// Whether the device takes real time for something: it is to be told of the time that passes by
+    /// [`Wake::Elapsed`]. Constant.
+    fn keeps_time(&self) -> bool {
+        false
+    }
+
+    /// In how long at the latest the device wants to be served with [`Wake::Elapsed`], if something of it
+    /// waits for the clock.
+    fn alarm(&self) -> Option<Duration> {
+        None
+    }
+
     /// The guest's memory is `ram` from now on. When this returns, the device finds no other memory, and
     /// its queues use none: a device whose rings are gone needs a reset (§2.1.2). An operation that the
     /// host has begun before may still use memory that is gone, and keeps it mapped until then.
@@ -76,4 +90,7 @@ pub enum Wake {
     Host(usize),
     /// [`TICK`] has passed.
     Tick,
+    /// So much time has passed since the last call with this. If something is due by now, the kick eventfd
+    /// is signalled.
+    Elapsed(Duration),
 }

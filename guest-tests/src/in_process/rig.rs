@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::tally::{Tallies, Tally};
@@ -29,6 +30,8 @@ pub struct Rig {
     pub interrupts: Arc<InterruptLog>,
     /// What the transports of devices added from now on do.
     pub options: Options,
+    /// Whether [`run`](Self::run) lets the time pass for which something of a device waits.
+    pub passes_time: bool,
     /// Who stands between driver and devices, the one next to the devices first.
     pub between: RefCell<Vec<Rc<dyn Between>>>,
     devices: Vec<Arc<dyn Serviced>>,
@@ -167,6 +170,14 @@ impl Recorder for FindingLog {
     }
 }
 
+/// Lets a device work until there is nothing to do.
+fn work(device: &dyn Serviced) {
+    while device.service(Wake::Kick) == Progress::More {}
+    for index in 0..device.host_fds().len() {
+        while device.service(Wake::Host(index)) == Progress::More {}
+    }
+}
+
 impl Default for Rig {
     fn default() -> Self {
         Rig::new()
@@ -191,6 +202,7 @@ impl Rig {
             }),
             interrupts: Arc::default(),
             options: Options::default(),
+            passes_time: false,
             between: RefCell::default(),
             devices: Vec::new(),
             findings: FindingLog::default(),
@@ -241,9 +253,12 @@ impl Rig {
     pub fn run(&self) {
         self.make(Move::Serve, |_| {
             for device in &self.devices {
-                while device.service(Wake::Kick) == Progress::More {}
-                for index in 0..device.host_fds().len() {
-                    while device.service(Wake::Host(index)) == Progress::More {}
+                work(device.as_ref());
+                while self.passes_time
+                    && let Some(time) = device.alarm()
+                {
+                    let _ = device.service(Wake::Elapsed(time));
+                    work(device.as_ref());
                 }
             }
         });
@@ -264,6 +279,16 @@ impl Rig {
                 let _ = device.service(Wake::Host(index));
             }
         }
+    }
+
+    /// So much time passes for the devices, and they do what is due by then.
+    pub fn elapse(&self, time: Duration) {
+        for device in &self.devices {
+            if device.keeps_time() {
+                let _ = device.service(Wake::Elapsed(time));
+            }
+        }
+        self.run();
     }
 
     /// Lets the devices look, `times` over, for what they should have been notified of.

@@ -28,7 +28,11 @@ const LEFT_ASIDE: &[(&str, &[Latitude])] = &[
     ("2.4.7.2-2", INTERRUPTS),
     ("2.4.7.2-6", INTERRUPTS),
 ];
-const INTERRUPTS: &[Latitude] = &[Latitude::SPURIOUS_INTERRUPTS, Latitude::SHARED_INTERRUPTS];
+const INTERRUPTS: &[Latitude] = &[
+    Latitude::SPURIOUS_INTERRUPTS,
+    Latitude::INTERRUPT_STORM,
+    Latitude::SHARED_INTERRUPTS,
+];
 
 /// The level of each row that binds devices.
 pub(crate) static LEVELS: LazyLock<BTreeMap<&str, Level>> = LazyLock::new(|| {

@@ -59,6 +59,7 @@ const CHAPTERS: &[&[Row]] = &[
 fn examine(device: Device, latitudes: Latitudes, lives: &[Life]) -> Rc<Court> {
     let court = Rc::new(Court::new(latitudes));
     let mut rig = Rig::new();
+    rig.passes_time = true;
     rig.options.latitudes = latitudes;
     let host = device.add(&mut rig);
     let mut exam = Exam::begin(&rig, &host, &court, |_| None);
@@ -101,6 +102,7 @@ fn whatever_is_drawn_can_be_made() {
     let mut draw = Draw::new(1, 2);
     for _ in 0..cases(2000) {
         let mut rig = Rig::new();
+        rig.passes_time = true;
         rig.options.latitudes = Latitudes::draw(draw.bits());
         let device = draw.of(&Device::ALL);
         device.add(&mut rig);

@@ -88,4 +88,13 @@ latitudes! {
                 "With VIRTIO_NET_F_GUEST_CSUM, the driver accepts packets whose checksum is partial, validated or neither.";
         ]
     }
+    SLOW_CONTROL = "slow-control" ["5.1.6.5", "3.2.2"] {
+        does: "commands on the control virtqueue are answered late, by milliseconds to seconds",
+        fails: "The driver gives up on the command after a fixed number of turns, or keeps a processor busy until the answer comes.",
+        shows: Used,
+        provokes: [
+            SLOW_COMMAND = "net.control.slow", Must ["5.1.6.5", "3.2.2"],
+                "The driver copes with commands that are answered only after seconds.";
+        ]
+    }
 }

@@ -107,6 +107,44 @@ latitudes! {
                 "The driver copes with an interrupt for used buffers that it has already taken.";
         ]
     }
+    SLOW_COMPLETIONS = "slow-completions" ["2.4.8", "3.2.2"] {
+        does: "buffers are occasionally used late, by milliseconds to seconds",
+        fails: "The driver waits for a fixed time or a fixed number of turns, gives up on the request, and uses its memory or its descriptors for something else.",
+        shows: Used,
+        unless: [buffer::HEAD_FREE, buffer::DESCRIPTOR_FREE, buffer::UNALTERED],
+        provokes: [
+            SLOW = "used.slow", Must ["2.4.8", "3.2.2"],
+                "The driver copes with a device that takes seconds to use a buffer: the buffer is the device's until then.";
+        ]
+    }
+    SLOW_INTERRUPTS = "slow-interrupts" ["2.4.8", "2.4.7.2"] {
+        does: "the interrupt for used buffers is occasionally sent milliseconds to seconds after they were returned",
+        fails: "The driver treats the device as broken, or treats the interrupt as spurious when it comes.",
+        shows: Used,
+        provokes: [
+            SLOW_INTERRUPT = "interrupt.slow", Must ["2.4.8", "3.2.2"],
+                "The driver copes with an interrupt that comes seconds after the used buffers it is for.";
+        ]
+    }
+    INTERRUPT_STORM = "interrupt-storm" ["2.4.7.1", "2.4.7.1-5"] {
+        does: "a virtqueue occasionally sends 100,000 interrupts without a used buffer in half a second",
+        fails: "The driver, or the kernel around it, disables the interrupt, and requests are not completed any more.",
+        shows: Used,
+        provokes: [
+            STORM = "interrupt.storm", Must ["2.4.7.1-5"],
+                "The driver copes with any number of interrupts for which there is no used buffer.";
+        ]
+    }
+    DELAYED_DOORBELL = "delayed-doorbell" ["2.4.9.2", "3.2.1.4"] {
+        does: "the device occasionally looks at a virtqueue only milliseconds to seconds after it was notified",
+        fails: "The driver expects that the device has taken the buffers when the notification was sent, or gives up on them.",
+        shows: Used,
+        unless: [buffer::HEAD_FREE, buffer::DESCRIPTOR_FREE, buffer::UNALTERED],
+        provokes: [
+            DELAYED = "notify.heard-late", Must ["3.2.1.4", "3.2.2"],
+                "The driver copes with a device that looks at a virtqueue seconds after it was notified.";
+        ]
+    }
     ONE_BY_ONE = "one-by-one" ["2.4.8", "2.4.7.2"] {
         does: "each used buffer is returned by itself, with an interrupt of its own unless the driver suppresses it",
         fails: "The driver expects that buffers which it made available together are returned together.",

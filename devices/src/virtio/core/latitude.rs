@@ -8,6 +8,7 @@ use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
 use super::MAX_QUEUES;
 use crate::virtio::VirtioDevice;
+use crate::virtio::delays::{Delays, TimeBudget};
 use crate::virtio::queue::QueueBehaviour;
 
 /// Unassigned feature bits that are offered, in each 32 bits from bit 96 on.
@@ -16,8 +17,20 @@ const UNKNOWN_HIGH_FEATURES: u32 = 0x8100_0001;
 /// The most times in a row that status is read before a slow reset is complete.
 const SLOW_RESET: u64 = 40;
 
+/// The latitudes that delay something by the clock, each for a time of its own in all.
+const SLOW: [Latitude; 4] = [
+    Latitude::SLOW_COMPLETIONS,
+    Latitude::SLOW_CONTROL,
+    Latitude::SLOW_INTERRUPTS,
+    Latitude::DELAYED_DOORBELL,
+];
+
+/// One buffer in so many is used late, one interrupt comes late and one notification is heard late, before
+/// delays become fewer.
+const BETWEEN_DELAYS: u64 = 16;
+
 /// The decisions for one device.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct CoreLatitudes {
     id: DeviceId,
     latitudes: Latitudes,
@@ -27,6 +40,8 @@ pub(super) struct CoreLatitudes {
     /// been set since the last reset.
     lives: u64,
     living: bool,
+    /// The time that each of [`SLOW`] may take.
+    budgets: [TimeBudget; SLOW.len()],
 }
 
 impl CoreLatitudes {
@@ -37,6 +52,7 @@ impl CoreLatitudes {
             resets: 0,
             lives: 0,
             living: false,
+            budgets: Default::default(),
         }
     }
 
@@ -115,7 +131,58 @@ impl CoreLatitudes {
             beyond_len: self.has(Latitude::WRITES_BEYOND_LEN) && device.may_write_beyond_len(index),
             fickle_suppression: self.has(Latitude::FICKLE_SUPPRESSION),
             unasked_looks: self.has(Latitude::UNASKED_LOOKS),
+            slow_returns: self.slow_returns(device, index),
+            slow_interrupts: numbers(Latitude::SLOW_INTERRUPTS, true)
+                .map(|numbers| self.delays(Latitude::SLOW_INTERRUPTS, numbers)),
         }
+    }
+
+    // ---- Time by the clock
+
+    /// Whether something takes time by the clock.
+    pub(super) fn takes_time(&self) -> bool {
+        SLOW.into_iter().any(|latitude| self.has(latitude)) || self.has(Latitude::INTERRUPT_STORM)
+    }
+
+    fn budget(&self, latitude: Latitude) -> TimeBudget {
+        let at = SLOW.iter().position(|slow| *slow == latitude);
+        at.and_then(|at| self.budgets.get(at))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn delays(&self, latitude: Latitude, numbers: Draw) -> Delays {
+        Delays::seldom(latitude, numbers, self.budget(latitude), BETWEEN_DELAYS)
+    }
+
+    /// The delays with which the device hears of notifications (§2.4.9.2).
+    pub(super) fn doorbells(&self) -> Option<Delays> {
+        let latitude = Latitude::DELAYED_DOORBELL;
+        self.has(latitude)
+            .then(|| self.delays(latitude, self.numbers(latitude)))
+    }
+
+    /// The delays with which buffers of queue `index` are used. What waits for the host may take any time
+    /// on any device.
+    fn slow_returns<D: VirtioDevice<W>, W: Witness>(
+        &self,
+        device: &D,
+        index: u16,
+    ) -> Option<Delays> {
+        let numbers = |latitude| {
+            let mut numbers = self.numbers(latitude);
+            Draw::new(numbers.bits(), u64::from(index) + 64 * self.resets)
+        };
+        let control = Latitude::SLOW_CONTROL;
+        if self.has(control) && device.takes_commands(index) {
+            return Some(Delays::always(
+                control,
+                numbers(control),
+                self.budget(control),
+            ));
+        }
+        let slow = Latitude::SLOW_COMPLETIONS;
+        (self.has(slow) && !device.waits_for_host(index)).then(|| self.delays(slow, numbers(slow)))
     }
 
     /// Whether queues have to be settled after the device has worked.
@@ -126,6 +193,9 @@ impl CoreLatitudes {
             Latitude::WHOLE_QUEUE,
             Latitude::ONE_BY_ONE,
             Latitude::LATE_INTERRUPTS,
+            Latitude::SLOW_COMPLETIONS,
+            Latitude::SLOW_CONTROL,
+            Latitude::SLOW_INTERRUPTS,
         ]
         .into_iter()
         .any(|latitude| self.has(latitude))
@@ -200,6 +270,9 @@ impl CoreLatitudes {
     /// The driver has set DRIVER_OK.
     pub(super) fn went_live(&mut self) {
         self.living = true;
+        for budget in &self.budgets {
+            budget.begin_life(self.lives);
+        }
     }
 
     /// The device is reset.

@@ -8,9 +8,11 @@
 //! * `registers`: what the driver reads and writes, on whatever transport.
 //! * `queues`: virtqueues, from the registers that describe them to the live queue.
 //! * `configuration`: the device-specific configuration and its generation (§2.3).
+//! * `clock`: what it does by the clock.
 //! * `work`: notifications, host file descriptors, and what the device does with them.
 //! * `latitude`: what latitudes make of all this.
 
+mod clock;
 mod configuration;
 mod latitude;
 mod queues;
@@ -31,6 +33,7 @@ use crate::memory::GuestRam;
 use crate::virtio::VirtioDevice;
 use crate::virtio::queue::Queue;
 
+use clock::DeviceClock;
 use configuration::ConfigurationState;
 use latitude::CoreLatitudes;
 use queues::QueueRegisters;
@@ -90,6 +93,7 @@ pub(crate) struct Core<D, W> {
     /// The live queues, by index.
     queues: Vec<Option<Queue>>,
     work: PendingWork,
+    clock: DeviceClock,
 }
 
 /// Feature bits: what is offered, what the driver has written, what both agreed on.
@@ -140,6 +144,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             witness.see(&LatitudeEvent::InUse(latitude).into());
         }
         let work = PendingWork::new(device.host_fds().len());
+        let clock = DeviceClock::new(latitudes, id.slot, core_latitudes.doorbells());
         let mut core = Core {
             id,
             ram,
@@ -161,6 +166,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             queue_registers,
             live: false,
             work,
+            clock,
         };
         if latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
             core.as_firmware_left_it();
@@ -385,6 +391,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             live,
             queues,
             work,
+            clock,
         } = self;
         latitudes.end_life();
         device.reset();
@@ -402,6 +409,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         *live = false;
         queues.fill_with(|| None);
         work.forget_queues();
+        clock.forget_queues();
     }
 
     /// §4.1.4.3.1: status reads 0 once the reset is complete.

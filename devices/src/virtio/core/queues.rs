@@ -196,6 +196,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             queue.with_behaviour(self.latitudes.behaviour::<D, W>(&self.device, index as u16))
         });
         if let Some(queue) = queue {
+            queue.set_time(self.clock.now());
             if queue.start() {
                 self.work.queues |= 1 << index;
                 self.work.kick = true;
@@ -210,5 +211,6 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.live = false;
         self.queues.fill_with(|| None);
         self.work.forget_queues();
+        self.clock.forget_queues();
     }
 }

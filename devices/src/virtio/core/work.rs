@@ -6,6 +6,7 @@ use stickler_conformance::event::{ClockEvent, LatitudeEvent, Moment, Notificatio
 use stickler_conformance::{Latitude, Witness};
 
 use super::{Core, Interrupt, Transport};
+use crate::virtio::delays::Delay;
 use crate::virtio::queue::Queue;
 use crate::virtio::{Io, Progress, Signals, VirtioDevice, Wake};
 
@@ -128,7 +129,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         };
         let bit = 1u64.checked_shl(queue.into()).unwrap_or(0);
-        if self.work.queues & bit == 0 {
+        if self.work.queues & bit == 0 && self.clock.hears(queue) {
             self.work.queues |= bit;
             self.work.kick = true;
         }
@@ -156,7 +157,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     /// Whether the device is live and may not access memory: its work waits.
-    fn is_paused(&self, transport: &dyn Transport) -> bool {
+    pub(super) fn is_paused(&self, transport: &dyn Transport) -> bool {
         self.live && !transport.may_access_memory()
     }
 
@@ -173,6 +174,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             && let Some(pending) = self.work.hosts.get_mut(index)
         {
             *pending = true;
+        }
+        if let Wake::Elapsed(elapsed) = wake {
+            self.pass_time(elapsed);
+            return Progress::Done;
         }
         if self.is_paused(transport) {
             return Progress::Done;
@@ -207,7 +212,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 self.work.hosts[index] = true;
             }
         }
-        let later = self.latitudes.settles() && self.settle(transport);
+        let mut later = self.latitudes.settles() && self.settle(transport);
+        later |= self.storm(transport) == Progress::More;
         // The device may have looked at others than those that were notified.
         for index in 0..self.queue_count() {
             self.observe(index, Moment::Worked);
@@ -228,10 +234,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// Time has passed: looks for buffers that the driver should have notified the device of.
     fn tick(&mut self, transport: &mut dyn Transport) {
+        // A driver that the device keeps waiting may be late with all that it owes.
+        let counts = !self.clock.take_kept_waiting();
         for (index, queue) in (0..).zip(&mut self.queues) {
             if let Some(queue) = queue {
                 queue.observe(Moment::Later, &self.ram, &mut self.witness);
-                if queue.tick(&mut self.witness) {
+                if counts && queue.tick(&mut self.witness) {
                     self.work.queues |= 1 << index;
                     self.work.kick = true;
                 }
@@ -240,7 +248,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if self.live {
             self.call(transport, |device, io| device.tick(io));
         }
-        if W::JUDGING {
+        if W::JUDGING && counts {
             self.witness.see(&ClockEvent::Tick.into());
         }
     }
@@ -266,6 +274,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                     settled.several && self.latitudes.has(Latitude::WHOLE_QUEUE),
                 ),
                 (Latitude::LATE_INTERRUPTS, settled.late),
+                (
+                    Latitude::SLOW_INTERRUPTS,
+                    settled.slow.is_some_and(Delay::is_notable),
+                ),
             ];
             for (latitude, _) in made_use.iter().filter(|(_, made_use)| *made_use) {
                 self.witness.see(&LatitudeEvent::Shown(*latitude).into());
@@ -287,6 +299,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if !self.live {
             return;
         }
+        self.may_begin_storm(queue);
         self.work.served = self.work.served.wrapping_add(1);
         self.work.served_in_life = self.work.served_in_life.wrapping_add(1);
         if self.latitudes.needs_reset_after() == Some(self.work.served_in_life) {

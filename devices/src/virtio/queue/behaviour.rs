@@ -2,11 +2,14 @@
 //! 1.0): when and in which order the driver sees what was used, and what the device asks about
 //! notifications.
 
+use std::time::Duration;
+
 use stickler_conformance::Witness;
-use stickler_conformance::event::Element;
+use stickler_conformance::event::{Element, LatitudeEvent, ShownLatitude, Told};
 use stickler_conformance::latitude::Draw;
 
 use super::{BufferId, Queue, split};
+use crate::virtio::delays::{Delay, Delays};
 
 /// The behaviour of one queue where it is not the usual one. A queue with the usual behaviour pays for
 /// this with one look at an option.
@@ -29,6 +32,10 @@ pub struct QueueBehaviour {
     pub fickle_suppression: bool,
     /// The device looks for buffers whenever it likes, also while it has asked to be notified.
     pub unasked_looks: bool,
+    /// Used buffers are held back for some time by the clock.
+    pub slow_returns: Option<Delays>,
+    /// The interrupt comes some time by the clock after the used buffers it is for.
+    pub slow_interrupts: Option<Delays>,
 }
 
 /// A queue's behaviour, and what has come of it so far.
@@ -41,14 +48,27 @@ pub(super) struct BehaviourState {
     scratch: Vec<Element>,
     /// How many more times the queue is settled before they are shown.
     wait: u32,
-    /// The same of an interrupt that the driver is owed.
-    owed: Option<u32>,
+    /// The time by the device's clock.
+    now: Duration,
+    /// They are not shown before this time.
+    slow: Option<(Duration, Delay)>,
+    /// When an interrupt comes that the driver is owed.
+    owed: Option<Owed>,
     /// Buffers taken.
     taken: u16,
     /// What the device last asked for.
     pub(super) wanted: bool,
     /// What has come of the order.
     order: Order,
+}
+
+/// When an interrupt comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    /// After the queue was settled so many times.
+    Turns(u32),
+    /// At this time by the device's clock.
+    At(Duration, Delay),
 }
 
 /// What becomes of used buffers that are shown in another order.
@@ -85,6 +105,8 @@ pub struct Settled {
     pub reordered: bool,
     /// The interrupt is for what was shown a while ago.
     pub late: bool,
+    /// … by the clock, so long ago.
+    pub slow: Option<Delay>,
     /// The driver knows which buffer was shown while earlier ones were in flight.
     pub identified: bool,
 }
@@ -100,6 +122,8 @@ impl BehaviourState {
             held: Vec::with_capacity(usize::from(size)),
             scratch: Vec::with_capacity(split::walk_capacity(size)),
             wait: 0,
+            now: Duration::ZERO,
+            slow: None,
             owed: None,
             taken: 0,
             wanted: false,
@@ -115,11 +139,22 @@ impl BehaviourState {
             || behaviour.whole_queue
             || behaviour.one_by_one
             || behaviour.late_interrupts.is_some()
+            || behaviour.slow_returns.is_some()
+            || behaviour.slow_interrupts.is_some()
     }
 
     /// Holds a used buffer back.
     fn hold(&mut self, id: BufferId, len: u32, size: u16) {
         let (size, whole_queue) = (usize::from(size), self.behaviour.whole_queue);
+        if let Some(delay) = self
+            .behaviour
+            .slow_returns
+            .as_mut()
+            .and_then(Delays::next_delay)
+        {
+            let now = self.now;
+            self.slow.get_or_insert((now + delay.time, delay));
+        }
         if self.held.is_empty() || whole_queue {
             self.wait = self.next_wait();
         }
@@ -186,28 +221,47 @@ impl BehaviourState {
 
     /// The driver wants an `interrupt` or none. Returns whether it is sent now; it may be sent later.
     fn put_off(&mut self, interrupt: bool) -> bool {
-        let late = &mut self.behaviour.late_interrupts;
-        let Some(numbers) = late.as_mut().filter(|_| interrupt) else {
-            return interrupt;
+        if !interrupt {
+            return false;
+        }
+        let slow = self.behaviour.slow_interrupts.as_mut();
+        let (late, now) = (&mut self.behaviour.late_interrupts, self.now);
+        let owed = match (slow.and_then(Delays::next_delay), late) {
+            (Some(delay), _) => Owed::At(now + delay.time, delay),
+            (None, Some(numbers)) => Owed::Turns(4 + numbers.below(28) as u32),
+            // One that is owed already is for these as well.
+            (None, None) => return self.owed.is_none(),
         };
-        // One that is owed already is for these as well.
-        self.owed.get_or_insert(4 + numbers.below(28) as u32);
+        self.owed.get_or_insert(owed);
         false
     }
 
-    /// Whether an interrupt that was put off is due.
-    fn is_due(&mut self) -> bool {
-        match self.owed {
-            None => false,
-            Some(0) => {
-                self.owed = None;
-                true
+    /// The interrupt that was put off, if it is due.
+    fn take_due(&mut self) -> Option<Owed> {
+        match self.owed? {
+            Owed::Turns(0) => self.owed.take(),
+            Owed::Turns(wait) => {
+                self.owed = Some(Owed::Turns(wait - 1));
+                None
             }
-            Some(wait) => {
-                self.owed = Some(wait - 1);
-                false
-            }
+            Owed::At(time, _) if time <= self.now => self.owed.take(),
+            Owed::At(..) => None,
         }
+    }
+
+    /// What waits for the clock: until when.
+    fn alarm(&self) -> Option<Duration> {
+        let shown = self.slow.map(|(until, _)| until);
+        let sent = match self.owed {
+            Some(Owed::At(time, _)) => Some(time),
+            Some(Owed::Turns(_)) | None => None,
+        };
+        shown.into_iter().chain(sent).min()
+    }
+
+    /// Whether used buffers wait for the clock.
+    fn is_slow(&self) -> bool {
+        self.slow.is_some_and(|(until, _)| until > self.now)
     }
 }
 
@@ -225,12 +279,26 @@ impl Queue {
         let Some(state) = &mut self.behaviour else {
             return settled;
         };
-        settled.late = state.is_due();
+        match state.take_due() {
+            Some(Owed::At(_, delay)) => settled.slow = Some(delay),
+            Some(Owed::Turns(_)) => settled.late = true,
+            None => {}
+        }
         settled.identified = std::mem::take(&mut state.order.answered);
-        if state.wait > 0 && !state.held.is_empty() {
+        if state.held.is_empty() || state.is_slow() {
+            // Nothing to show, or not yet.
+        } else if state.wait > 0 {
             state.wait -= 1;
             settled.later = true;
-        } else if !state.held.is_empty() {
+        } else {
+            if let Some((_, delay)) = state.slow.take().filter(|(_, delay)| delay.is_notable()) {
+                let shown = ShownLatitude {
+                    latitude: delay.latitude,
+                    told: Some(Told::Buffer(self.index)),
+                    next: None,
+                };
+                witness.see(&LatitudeEvent::ShownAt(shown).into());
+            }
             let unveiled = state.order.veiled.take();
             let (count, reordered) = state.reorder();
             let veiled = state.order.veiled;
@@ -255,17 +323,34 @@ impl Queue {
         let Some(state) = &self.behaviour else {
             return settled;
         };
-        settled.interrupt |= settled.late;
-        settled.later |= state.owed.is_some();
+        settled.interrupt |= settled.late || settled.slow.is_some();
+        settled.later |= matches!(state.owed, Some(Owed::Turns(_)));
         settled
+    }
+
+    /// It is `now`, by the device's clock.
+    pub fn set_time(&mut self, now: Duration) {
+        if let Some(state) = &mut self.behaviour {
+            state.now = now;
+        }
+    }
+
+    /// The time by the device's clock for which something of this queue waits. It may be in the past.
+    pub fn alarm(&self) -> Option<Duration> {
+        self.behaviour.as_ref()?.alarm()
     }
 
     /// Whether there is something that [`settle`](Self::settle) will show.
     #[inline]
     pub fn is_unsettled(&self) -> bool {
-        self.behaviour
-            .as_ref()
-            .is_some_and(|state| !state.held.is_empty() || state.owed.is_some())
+        self.behaviour.as_ref().is_some_and(|state| {
+            let shows = !state.held.is_empty() && !state.is_slow();
+            let sends = match state.owed {
+                Some(Owed::At(time, _)) => time <= state.now,
+                owed => owed.is_some(),
+            };
+            shows || sends
+        })
     }
 
     /// Whether the driver is owed an interrupt for used buffers that it was shown a while ago.

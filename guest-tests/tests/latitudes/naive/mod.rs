@@ -10,6 +10,7 @@ mod entropy;
 mod layout;
 mod net;
 mod net_received;
+mod slow;
 mod transport;
 mod virtqueue;
 
@@ -21,6 +22,7 @@ const CASES: &[&[Case]] = &[
     layout::CASES,
     device::CASES,
     virtqueue::CASES,
+    slow::CASES,
     net::CASES,
     net_received::CASES,
     block::CASES,

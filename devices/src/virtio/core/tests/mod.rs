@@ -2,6 +2,7 @@
 //!
 //! Citations are of virtio 1.0.
 
+mod clock;
 mod life;
 mod memory;
 
