@@ -121,6 +121,11 @@ impl Latitude {
         self.table.kind()
     }
 
+    /// Whether a device of type `kind` can use it.
+    pub fn applies_to(self, kind: DeviceKind) -> bool {
+        self.kind().is_none_or(|of| of == kind)
+    }
+
     /// Why a device cannot use both; `None` if it can.
     pub fn excludes(self, other: Latitude) -> Option<&'static str> {
         let stated = |by: Latitude, of: Latitude| {

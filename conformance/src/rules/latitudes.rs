@@ -15,7 +15,9 @@ use crate::advice::Advice;
 use crate::device::DeviceKind;
 use crate::event::{ControlEvent, DataEvent, FeatureEvent, PciEvent, QueueEvent, StatusEvent};
 use crate::judge::Verdicts;
-use crate::latitude::device::{ARRIVAL, ELSE_FAILED, GIVEN_UP, PICKY, SLOW};
+use crate::latitude::device::{
+    ARRIVAL, DEMANDED, ELSE_FAILED, GIVEN_UP, PICKY, REFUSED_LATER, SLOW,
+};
 use crate::latitude::transport::FIRST;
 use crate::latitude::{Latitude, Shows};
 use crate::layout::status;
@@ -31,9 +33,11 @@ pub(crate) static REQUIREMENTS: &[Requirement] = &[];
 pub(crate) static ADVICE: &[Advice] = &[];
 
 /// The latitudes whose devices refuse features, and the requirement that each provokes.
-const REFUSING: [(Latitude, Req); 2] = [
+const REFUSING: [(Latitude, Req); 4] = [
     (Latitude::REFUSED_FEATURES, GIVEN_UP),
     (Latitude::PICKY_FEATURES, PICKY),
+    (Latitude::DEMANDING_FEATURES, DEMANDED),
+    (Latitude::REFUSES_LATER, REFUSED_LATER),
 ];
 
 /// The state of this chapter's rules.
@@ -115,7 +119,7 @@ impl LatitudeRules {
             return;
         };
         let visible = match latitude.entry().shows {
-            Shows::Live | Shows::Works => true,
+            Shows::Live | Shows::Works => latitude.applies_to(session.kind),
             Shows::Used | Shows::Answered => {
                 latitude.table().shows_in_configuration() && latitude.kind() == Some(session.kind)
             }
@@ -143,18 +147,18 @@ impl LatitudeRules {
             failed,
             live,
         } = self.use_of_device;
+        if self.refused.is_some() && !self.accepted_again {
+            for (latitude, requirement) in REFUSING {
+                if session.latitudes.has(latitude) {
+                    let message = "FEATURES_OK refused, and the driver gave up without FAILED";
+                    verdicts.violated(requirement, None, message.to_owned());
+                }
+            }
+        }
         if live || failed {
             return;
         }
         if driver {
-            if self.refused.is_some() && !self.accepted_again {
-                for (latitude, requirement) in REFUSING {
-                    if session.latitudes.has(latitude) {
-                        let message = "FEATURES_OK refused, and the driver gave up without FAILED";
-                        verdicts.violated(requirement, None, message.to_owned());
-                    }
-                }
-            }
             self.blame(session, verdicts, |requirement, level| {
                 let named = requirement == ARRIVAL && session.resets == 0;
                 (level.is_absolute() && !named)
@@ -183,8 +187,8 @@ impl LatitudeRules {
         let before = self.refused.take();
         for (_, requirement) in refusing {
             if kept {
-                // A different set than the refused one, which would be refused again.
-                if before.is_some() {
+                // The refused one, where it is kept this time, is not what a driver tries that has been told.
+                if before.is_some_and(|refused| refused != accepted) {
                     verdicts.held(requirement);
                 }
                 continue;

@@ -6,7 +6,7 @@ use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::{LatitudeEvent, NetHeader, ShownLatitude, Told};
 use stickler_conformance::features::net as feature;
 use stickler_conformance::latitude::Draw;
-use stickler_conformance::packet::has_right_tcp_checksum;
+use stickler_conformance::packet::{Headers, IpVersion, has_right_tcp_checksum, tcp};
 use stickler_conformance::{Latitude, Latitudes, Witness};
 
 use super::offload;
@@ -27,7 +27,11 @@ pub(super) struct NetLatitudes {
     splits: Option<Draw>,
     /// How many packets have had their checksum state chosen.
     checksums: Option<u32>,
+    small_segments: Option<Draw>,
 }
+
+/// Small sizes of segments. The last is the one that every host on the Internet accepts.
+const SEGMENT_SIZES: [u16; 4] = [8, 48, 128, 536];
 
 /// A link that goes down and comes up again.
 struct Flaps {
@@ -80,6 +84,7 @@ impl NetLatitudes {
             }),
             splits: numbers(Latitude::SPLIT_PACKETS),
             checksums: latitudes.has(Latitude::CHECKSUM_STATES).then_some(0),
+            small_segments: numbers(Latitude::SMALL_GSO_SIZE),
         }
     }
 
@@ -268,6 +273,67 @@ impl NetLatitudes {
         witness.see(&LatitudeEvent::Shown(Latitude::CHECKSUM_STATES).into());
         stated
     }
+}
+
+impl NetLatitudes {
+    /// Makes a TCP packet with data, for a driver with these offloads on, one of small segments, if it is its
+    /// turn (§5.1.6.4.1).
+    pub(super) fn shrink_segments<W: Witness>(
+        &mut self,
+        header: NetHeader,
+        packet: &mut [u8],
+        offloads: u64,
+        witness: &mut W,
+    ) -> NetHeader {
+        let Some(draw) = &mut self.small_segments else {
+            return header;
+        };
+        if !draw.one_in(2) {
+            return header;
+        }
+        let size = draw.of(&SEGMENT_SIZES);
+        let Some(small) = in_segments(header, packet, offloads, size) else {
+            return header;
+        };
+        witness.see(&LatitudeEvent::Shown(Latitude::SMALL_GSO_SIZE).into());
+        small
+    }
+}
+
+/// The header of a TCP packet that is to be cut into segments of `size`, which are at least two.
+fn in_segments(
+    header: NetHeader,
+    packet: &mut [u8],
+    offloads: u64,
+    size: u16,
+) -> Option<NetHeader> {
+    let headers = Headers::parse(packet)?;
+    let payload = headers.tcp_payload(packet)?;
+    let end = headers.transport + headers.len?;
+    if end.checked_sub(payload)? <= usize::from(size) || end != packet.len() {
+        return None;
+    }
+    if header.gso_type != gso::NONE {
+        return (size < header.gso_size).then_some(NetHeader {
+            gso_size: size,
+            ..header
+        });
+    }
+    let (needs, gso_type) = match headers.version {
+        IpVersion::V4 => (feature::GUEST_TSO4, gso::TCPV4),
+        IpVersion::V6 => (feature::GUEST_TSO6, gso::TCPV6),
+    };
+    // What begins or ends a connection, or speaks of congestion, is in one segment.
+    let plain = headers.tcp_flags(packet)? & !(tcp::ACK | tcp::PSH) == 0;
+    let partial = header.flags & flags::NEEDS_CSUM != 0;
+    if offloads & needs == 0 || !plain || !(partial || has_right_tcp_checksum(packet)) {
+        return None;
+    }
+    Some(NetHeader {
+        gso_type,
+        gso_size: size,
+        ..offload::make_partial(packet)?
+    })
 }
 
 /// A packet is spread over so many buffers at most, if it needs no more.

@@ -251,6 +251,8 @@ impl<B: NetBackend> Net<B> {
             };
             if self.offloads & feature::GUEST_CSUM != 0 {
                 header = self.latitudes.state_checksum(header, packet, witness);
+                let offloads = self.offloads;
+                header = (self.latitudes).shrink_segments(header, packet, offloads, witness);
             }
             let unusual = match &mut self.unusual {
                 Some(unusual) => unusual.make(&mut header, packet, self.offloads),

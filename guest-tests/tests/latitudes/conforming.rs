@@ -37,9 +37,10 @@ pub(crate) fn works(d: &mut Driver<'_>) {
 }
 
 /// Of the latitudes that may end the use of the device, those that end ours.
-const ENDS: [Latitude; 4] = [
+const ENDS: [Latitude; 5] = [
     Latitude::REFUSED_FEATURES,
     Latitude::PICKY_FEATURES,
+    Latitude::DEMANDING_FEATURES,
     Latitude::TINY_QUEUES,
     Latitude::NEEDS_RESET,
 ];

@@ -74,6 +74,35 @@ latitudes! {
                 "If the device refuses the driver's features, the driver sets FAILED, or tries others after a reset.";
         ]
     }
+    DEMANDING_FEATURES = "demanding-features" ["2.2.2-2"] {
+        does: "FEATURES_OK stays set only if the driver accepted a certain feature, one of those offered that the specification does not tell drivers to accept",
+        fails: "The driver continues as if FEATURES_OK were set, or gives up without setting FAILED.",
+        excludes: [
+            PICKY_FEATURES: "one of them refuses a feature, the other demands one",
+            REFUSED_FEATURES: "one of them refuses all features, the other demands one",
+        ],
+        may_end_use: true,
+        shows: ByRule,
+        unless: [status::REFUSAL],
+        provokes: [
+            DEMANDED = "features.demanded", Should ["3.1.1-4"],
+                "If the device refuses a set of features that lacks one it needs, the driver sets FAILED, or tries others after a reset.";
+        ]
+    }
+    REFUSES_LATER = "refuses-later" ["2.2.2", "2.2.2-2"] {
+        does: "after the device was used once to three times, FEATURES_OK does not stay set the first time, or the first two times, that a driver initializes it again",
+        fails: "The driver continues as if FEATURES_OK were set because it was set before, as after suspend, or gives up without setting FAILED.",
+        excludes: [
+            REFUSED_FEATURES: "one of them refuses features always, the other only later",
+        ],
+        may_end_use: true,
+        shows: ByRule,
+        unless: [status::REFUSAL],
+        provokes: [
+            REFUSED_LATER = "features.refused-later", Should ["3.1.1-4"],
+                "If the device refuses features that it kept before, the driver sets FAILED, or tries others after a reset.";
+        ]
+    }
     UNSETTLED_CONFIGURATION = "unsettled-configuration" ["2.3.1", "4.1.4.3.1-6"] {
         does: "the configuration and config_generation occasionally change between two reads of the configuration, also where the driver does not read config_generation",
         fails: "The driver combines halves of two different values.",

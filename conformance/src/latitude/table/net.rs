@@ -1,7 +1,7 @@
 //! Latitudes of the network device (§5.1 of virtio 1.0).
 
 use super::latitudes;
-use crate::rules::notify;
+use crate::rules::{buffer, notify, split_ring};
 
 latitudes! {
     table Net, chapter LatitudeNet;
@@ -95,6 +95,32 @@ latitudes! {
         provokes: [
             SLOW_COMMAND = "net.control.slow", Must ["5.1.6.5", "3.2.2"],
                 "The driver copes with commands that are answered only after seconds.";
+        ]
+    }
+    SMALL_NET_QUEUES = "small-net-queues" ["2.4", "4.1.4.3", "5.1.2"] {
+        does: "the virtqueues of a network device have 8 or 16 descriptors: fewer than a packet of many fragments may need",
+        fails: "The driver waits for room that the virtqueue can never have, and sends nothing after the first packet.",
+        excludes: [
+            SMALL_QUEUES: "a queue has one size",
+            TINY_QUEUES: "a queue has one size",
+            LARGEST_QUEUES: "a queue has one size",
+            RESIZED_QUEUES: "a queue has one size",
+        ],
+        may_end_use: true,
+        shows: Works,
+        unless: [split_ring::OVERRUN, buffer::LENGTH],
+        provokes: [
+            SMALL_NET = "net.queue.small", May ["2.4", "4.1.4.3"],
+                "The driver works with virtqueues of a network device that have 8 or 16 descriptors, or sets FAILED.";
+        ]
+    }
+    SMALL_GSO_SIZE = "small-gso-size" ["5.1.6.4.1-13"] {
+        does: "gso_size of a received TCP packet that may be segmented is occasionally between 8 and 536",
+        fails: "The driver drops the packet, or fails to divide it into so many segments: connections stall until the packet is sent again.",
+        shows: Used,
+        provokes: [
+            SMALL_GSO = "net.receive.small-gso-size", Must ["5.1.6.4"],
+                "The driver copes with any gso_size of a packet that it receives, however small.";
         ]
     }
 }

@@ -134,7 +134,9 @@ impl Coping {
         session: &Session,
         verdicts: &mut Verdicts,
     ) {
-        if let ControlEvent::Latitude(LatitudeEvent::InUse(latitude)) = *event {
+        if let ControlEvent::Latitude(LatitudeEvent::InUse(latitude)) = *event
+            && latitude.applies_to(session.kind)
+        {
             self.in_use = self.in_use.with(latitude);
             if Evidence::is_for(latitude) {
                 self.evidence.get_or_insert_default();

@@ -4,7 +4,7 @@
 //! Citations are of virtio 1.0.
 
 use stickler_conformance::latitude::Draw;
-use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
+use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes, Witness, features};
 
 use super::MAX_QUEUES;
 use crate::virtio::VirtioDevice;
@@ -40,6 +40,8 @@ pub(super) struct CoreLatitudes {
     /// been set since the last reset.
     lives: u64,
     living: bool,
+    /// How many times FEATURES_OK was refused that was kept before.
+    refusals: u64,
     /// The time that each of [`SLOW`] may take.
     budgets: [TimeBudget; SLOW.len()],
 }
@@ -52,6 +54,7 @@ impl CoreLatitudes {
             resets: 0,
             lives: 0,
             living: false,
+            refusals: 0,
             budgets: Default::default(),
         }
     }
@@ -92,6 +95,9 @@ impl CoreLatitudes {
         };
         choose(Latitude::SMALL_QUEUES, small, 0);
         choose(Latitude::TINY_QUEUES, &[1, 2, 4], 0);
+        if self.id.kind == DeviceKind::Net {
+            choose(Latitude::SMALL_NET_QUEUES, &[8, 16], 0);
+        }
         choose(Latitude::LARGEST_QUEUES, &[32768], 0);
         // §4.1.4.3: queue_size is the maximum on reset, and is read each time that a queue is configured
         // (§4.1.5.1.3); no clause says that it is the same after each reset.
@@ -235,14 +241,48 @@ impl CoreLatitudes {
     }
 
     /// Whether the device works with what was accepted (§2.2.2), of what it offers.
-    pub(super) fn accepts(&self, offered: u64, accepted: u64) -> bool {
+    pub(super) fn accepts(&mut self, offered: u64, accepted: u64) -> bool {
+        if self.refuses_now() {
+            return false;
+        }
+        let demanded = self.demanded(offered);
         let picked = if self.has(Latitude::PICKY_FEATURES) {
             self.picked(offered)
         } else {
             0
         };
         let refused = picked != 0 && accepted & picked == picked;
-        !self.has(Latitude::REFUSED_FEATURES) && !refused && accepted & features::UNKNOWN == 0
+        !self.has(Latitude::REFUSED_FEATURES)
+            && !refused
+            && accepted & demanded == demanded
+            && accepted & features::UNKNOWN == 0
+    }
+
+    /// Whether a device that was used before refuses whatever is accepted.
+    fn refuses_now(&mut self) -> bool {
+        if !self.has(Latitude::REFUSES_LATER) {
+            return false;
+        }
+        let mut numbers = self.numbers(Latitude::REFUSES_LATER);
+        let life = 1 + numbers.below(3);
+        let times = 1 + numbers.below(2);
+        let refuses = self.lives >= life && self.refusals < times;
+        self.refusals += u64::from(refuses);
+        refuses
+    }
+
+    /// The feature without which a demanding device does not work: what drivers should accept is not it,
+    /// if there is another.
+    fn demanded(&self, offered: u64) -> u64 {
+        if !self.has(Latitude::DEMANDING_FEATURES) {
+            return 0;
+        }
+        let wanted = self.essential() | self.id.kind.recommended_features();
+        let choice = single_bits(offered & !(wanted | features::UNKNOWN));
+        if choice.is_empty() {
+            return 0;
+        }
+        self.numbers(Latitude::DEMANDING_FEATURES).of(&choice)
     }
 
     /// The features that a picky device does not work with together, of those offered: event indices
@@ -252,10 +292,7 @@ impl CoreLatitudes {
         let usual = offered & features::RING_EVENT_IDX;
         let wanted = self.essential() | self.id.kind.recommended_features();
         let others = offered & !(wanted | features::UNKNOWN | usual);
-        let mut choice: Vec<u64> = (0..u64::BITS)
-            .map(|bit| 1 << bit)
-            .filter(|bit| others & bit != 0)
-            .collect();
+        let mut choice = single_bits(others);
         if self.latitudes.variation().is_multiple_of(2) || choice.is_empty() {
             return usual;
         }
@@ -311,4 +348,10 @@ impl CoreLatitudes {
     pub(super) fn unsettles(&self, reads: u32) -> bool {
         self.has(Latitude::UNSETTLED_CONFIGURATION) && reads % 3 == 1
     }
+}
+
+/// The bits that are set, one by one.
+fn single_bits(features: u64) -> Vec<u64> {
+    let all = (0..u64::BITS).map(|bit| 1 << bit);
+    all.filter(|bit| features & bit != 0).collect()
 }

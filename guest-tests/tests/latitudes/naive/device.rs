@@ -2,7 +2,8 @@
 
 use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1, net};
 use stickler_conformance::layout::{Structure, common, status};
-use stickler_guest_tests::in_process::devices::SECTORS;
+use stickler_conformance::{Latitude, Latitudes};
+use stickler_guest_tests::in_process::devices::{Device, SECTORS, SLOT};
 use stickler_guest_tests::in_process::{Buffer, Driver, Interrupts};
 
 use crate::cases;
@@ -25,6 +26,29 @@ cases! {
             goes_on(d);
         },
         Breaks "status.features-ok.refusal", copes with tries_fewer_features;
+    a_device_works_with_as_little_as_it_can: DEMANDING_FEATURES on Net,
+        |d| {
+            d.begin();
+            d.offered();
+            d.accept(VERSION_1 | net::MAC);
+            goes_on(d);
+        },
+        Breaks "status.features-ok.refusal", copes with accepts_more_features;
+    who_cannot_agree_tries_again: DEMANDING_FEATURES on Net,
+        |d| tries_again_and_again(d, net::MAC),
+        Breaks "features.demanded", copes with accepts_more_features;
+    what_was_kept_is_kept: REFUSES_LATER on Entropy,
+        |d| {
+            for _ in 0..5 {
+                d.begin();
+                d.offered();
+                d.accept(VERSION_1);
+                goes_on(d);
+            }
+        },
+        Breaks "status.features-ok.refusal", copes with lives_on;
+    a_refusal_is_a_mistake: REFUSES_LATER on Entropy, |d| tries_again_and_again(d, 0),
+        Misses "features.refused-later", copes with lives_on;
     all_devices_have_event_indices: FEW_FEATURES on Entropy,
         |d| {
             d.begin();
@@ -155,4 +179,89 @@ fn tries_fewer_features(d: &mut Driver<'_>) {
     d.set_up_queues(64);
     d.go();
     d.exercise();
+}
+
+/// Uses the device five times. If FEATURES_OK does not stay set, tries the same again, for some time.
+fn tries_again_and_again(d: &mut Driver<'_>, features: u64) {
+    for _ in 0..5 {
+        let mut kept = false;
+        for _ in 0..4 {
+            d.begin();
+            d.offered();
+            d.accept(VERSION_1 | features);
+            kept = d.features_ok();
+            if kept {
+                break;
+            }
+        }
+        if !kept {
+            return;
+        }
+        d.set_up_interrupts(Interrupts::Msix);
+        d.set_up_queues(64);
+        d.go();
+    }
+}
+
+/// Uses the device several times, and says each time that it cannot.
+fn lives_on(d: &mut Driver<'_>) {
+    let mut refused = 0;
+    for _ in 0..8 {
+        d.begin();
+        d.offered();
+        d.accept(VERSION_1);
+        if d.features_ok() {
+            d.set_up_interrupts(Interrupts::Msix);
+            d.set_up_queues(64);
+            d.go();
+            d.exercise();
+        } else {
+            d.add_status(status::FAILED);
+            refused += 1;
+        }
+        d.reset();
+    }
+    assert!((1..=2).contains(&refused), "refused {refused} times");
+}
+
+/// Accepts little and, where that is refused, all there is.
+fn accepts_more_features(d: &mut Driver<'_>) {
+    d.begin();
+    d.offered();
+    d.accept(VERSION_1 | net::MAC);
+    assert!(!d.features_ok());
+    d.negotiate(u64::MAX);
+    d.set_up_interrupts(Interrupts::Msix);
+    d.set_up_queues(64);
+    d.go();
+    d.reset();
+}
+
+/// A driver that was refused after it had used the device, and does not say that it gives up, is found at the
+/// end of the run; one that says it is not.
+#[test]
+fn who_gives_up_later_says_so() {
+    for says in [false, true] {
+        let latitudes = Latitudes::default().with(Latitude::REFUSES_LATER);
+        let rig = crate::rig_with(latitudes, Device::Entropy);
+        let mut d = Driver::probe(&rig, SLOT);
+        loop {
+            d.begin();
+            d.offered();
+            d.accept(VERSION_1);
+            if !d.features_ok() {
+                break;
+            }
+            d.set_up_interrupts(Interrupts::Msix);
+            d.set_up_queues(64);
+            d.go();
+        }
+        if says {
+            d.add_status(status::FAILED);
+        }
+        d.reset();
+        rig.power_off();
+        let tally = rig.tally("features.refused-later");
+        assert_eq!((tally.held, tally.violated), (says.into(), (!says).into()));
+    }
 }

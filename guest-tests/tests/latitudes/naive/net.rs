@@ -67,6 +67,14 @@ cases! {
         Stops "too large a packet", copes with has_room;
     a_receive_queue_is_never_empty: DRY_RECEIVE_QUEUES on Net, |d| receives(d, false),
         Breaks "notify.at-avail-event", copes with |d| receives(d, true);
+    a_packet_of_many_fragments_fits: SMALL_NET_QUEUES on Net,
+        |d| {
+            d.negotiate(net::MAC);
+            let room = |d: &Driver<'_>| d.select_queue(1) >= 19;
+            assert!(room(d), "no room for a packet");
+            crate::conforming::works(d);
+        },
+        Stops "no room for a packet";
     checksums_are_always_partial: CHECKSUM_STATES on Net,
         |d| {
             talks_tcp(d, |header, _| {

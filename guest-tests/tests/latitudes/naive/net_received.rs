@@ -1,9 +1,10 @@
 //! What drivers make of packets they are handed (§5.1.6.4 of virtio 1.0).
 
-use stickler_conformance::device::net::flags;
+use stickler_conformance::device::net::{flags, gso};
 use stickler_conformance::event::NetHeader;
 use stickler_conformance::features::net;
 use stickler_conformance::packet::has_right_tcp_checksum;
+use stickler_devices::net::offload;
 use stickler_guest_tests::in_process::{Driver, Interrupts};
 
 use crate::cases;
@@ -18,6 +19,11 @@ cases! {
     hdr_len_is_relied_upon: ODD_HDR_LEN on Peer, |d| converse(d, |header, packet| {
             header.hdr_len <= 54 && copes(header, packet)
         }), Breaks "net.rx.hdr-len.no-reliance", copes with |d| converse(d, copes);
+    segments_are_large: SMALL_GSO_SIZE on Peer, |d| converse(d, |header, packet| {
+            let small = header.gso_type != gso::NONE && header.gso_size < 1000;
+            assert!(!small, "a small segment");
+            copes(header, packet)
+        }), Stops "a small segment", copes with |d| converse(d, whole_in_segments);
     checksums_are_taken_for_granted: DAMAGED_PACKETS on Peer, |d| converse(d, |_, _| true),
         Breaks "net.rx.csum.no-reliance", copes with |d| converse(d, copes);
 }
@@ -33,4 +39,19 @@ fn converse(d: &mut Driver<'_>, takes: fn(&NetHeader, &[u8]) -> bool) {
 /// Takes what is intact or said to be.
 fn copes(header: &NetHeader, packet: &[u8]) -> bool {
     header.flags & flags::DEFINED != 0 || has_right_tcp_checksum(packet)
+}
+
+/// Takes what is intact, or what can be cut into segments that are.
+fn whole_in_segments(header: &NetHeader, packet: &[u8]) -> bool {
+    if header.gso_type == gso::NONE {
+        return copes(header, packet);
+    }
+    let headers = usize::from(header.hdr_len);
+    let mut payload = Vec::new();
+    let cut = offload::segment(header, packet, |segment| {
+        assert!(has_right_tcp_checksum(&segment));
+        assert!(segment.len() - headers <= usize::from(header.gso_size));
+        payload.extend_from_slice(&segment[headers..]);
+    });
+    cut && payload == packet[headers..]
 }
