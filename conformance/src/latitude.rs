@@ -7,6 +7,7 @@
 //! * [`word`]: a set as the user selects it.
 //! * [`draw`]: pseudo-random numbers for the details of a latitude.
 
+mod cover;
 mod draw;
 mod seed;
 mod set;
@@ -17,8 +18,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::device::DeviceKind;
+use crate::nearest;
 use crate::requirement::Req;
 
+pub use cover::covering_seeds;
 pub use draw::Draw;
 pub use set::Latitudes;
 pub use table::LatitudeTable;
@@ -161,9 +164,16 @@ impl FromStr for Latitude {
     fn from_str(name: &str) -> Result<Self, String> {
         Latitude::all()
             .find(|latitude| latitude.name() == name)
-            .ok_or_else(|| {
-                format!("there is no latitude '{name}'; 'stickler latitudes' lists all of them")
-            })
+            .ok_or_else(
+                || match nearest(name, Latitude::all().map(Latitude::name)) {
+                    Some(near) => format!("there is no latitude '{name}'; did you mean '{near}'?"),
+                    None => {
+                        format!(
+                            "there is no latitude '{name}'; 'stickler latitudes' lists all of them"
+                        )
+                    }
+                },
+            )
     }
 }
 

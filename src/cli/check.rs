@@ -17,6 +17,7 @@ use super::args::Judging;
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
 use stickler_conformance::Version;
+use stickler_conformance::latitude::covering_seeds;
 
 use crate::check::campaign;
 use crate::check::exercise::{ChosenStep, ExerciseChoice};
@@ -122,7 +123,10 @@ pub struct CheckOptions {
     #[arg(long, value_name = "N", help_heading = "Runs")]
     pub runs: Option<u64>,
 
-    /// The first seed; the others follow in sequence
+    /// The seeds are chosen from this one and those that follow it
+    ///
+    /// They are chosen so that few have all latitudes: each is in one of 20 runs, and in two of 40. What a seed
+    /// draws does not depend on the others: `stickler latitudes seed=N` shows it.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
     pub first_seed: u64,
 
@@ -223,7 +227,8 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = options.runs.unwrap_or(default);
-    let seeds = (0..seeds).map(|number| options.first_seed.wrapping_add(number));
+    let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
+    let seeds = covering_seeds(options.first_seed).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
         processors: options.cpus,

@@ -50,8 +50,8 @@ fn priority(latitude: Latitude, seed: u64) -> Option<(Priority, u64)> {
 impl Latitudes {
     /// A permitted combination: the same for the same seed.
     ///
-    /// Each of several successive seeds has a part of the latitudes for certain, so that a few tens of
-    /// seeds have all of them; more are added by chance.
+    /// Each of several successive seeds has a part of the latitudes for certain, unless they conflict; more are
+    /// added by chance. [`covering_seeds`](super::covering_seeds) are few that have all of them.
     pub fn draw(seed: u64) -> Self {
         let mut candidates: Vec<_> = Latitude::all()
             .filter_map(|latitude| Some((priority(latitude, seed)?, latitude)))
@@ -79,17 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_latitude_is_drawn_by_one_of_forty_seeds() {
+    fn what_is_drawn_is_permitted() {
         let drawn: Vec<Latitudes> = (1..=40).map(Latitudes::draw).collect();
         for latitudes in &drawn {
             assert_eq!(latitudes.conflict(), None);
             let ending = latitudes.iter().any(Latitude::may_end_use);
             assert!(!ending || latitudes.count() == 1, "{latitudes}");
         }
-        let missing: Vec<_> = Latitude::all()
-            .filter(|latitude| !drawn.iter().any(|latitudes| latitudes.has(*latitude)))
-            .collect();
-        assert!(missing.is_empty(), "{missing:?}");
         let sum: u32 = drawn.iter().map(|latitudes| latitudes.count()).sum();
         assert!((5 * 40..12 * 40).contains(&sum), "{sum}");
     }
