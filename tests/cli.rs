@@ -75,6 +75,22 @@ fn bad_usage_is_one_sentence_with_the_way_to_the_help() {
             &["run", "--kernel", "x", "--report", "xml"],
             &["'xml'", "json=FILE"],
         ),
+        (
+            &["run", "--kernel", "x", "--without", "net.mrg-rxbf"],
+            &[
+                "--without",
+                "'net.mrg-rxbf'",
+                "did you mean 'net.mrg-rxbuf'?",
+            ],
+        ),
+        (
+            &["check", "--kernel", "x", "--offer", "ring.event"],
+            &["--offer", "did you mean 'ring.event-idx'?"],
+        ),
+        (
+            &["run", "--kernel", "x", "--latitude", "tiny-queue"],
+            &["--latitude", "did you mean 'tiny-queues'?"],
+        ),
         (&["check"], &["--kernel", "stickler check --help"]),
         (
             &["check", "--kernel", "x", "--shard", "0/4"],
@@ -222,6 +238,14 @@ fn back_ends_that_cannot_be_had_are_named() {
         &["--net none", "leave one"],
     );
     refused(&run(&["--console", "pty"]), &["'pty'", "socket=PATH"]);
+    refused(
+        &run(&["--without", "net.mac", "--offer", "net.mac"]),
+        &["'net.mac'", "--without", "--offer"],
+    );
+    refused(
+        &run(&["--offer", "net.guest-tso4"]),
+        &["requires 'net.guest-csum'"],
+    );
     let many = ["--net", "user"].repeat(31);
     refused(&run(&many), &["33 devices", "31 slots"]);
 }
@@ -248,6 +272,7 @@ fn a_check_that_cannot_begin_says_why() {
         &["--modules", "--initrd"],
     );
     refused(&check(&["--report", "json=no/r.json"]), &["no/r.json"]);
+    refused(&check(&["--without", "block.ro"]), &["'block.ro'"]);
 }
 
 /// The report of a shard that ran this one run.
@@ -263,7 +288,8 @@ fn shard(run: &str, number: u32, violated: u32, planned: u32) -> String {
         r#"{{ "stickler": "{version}", "spec": "1.0", "reading": "lenient", "deny": "must",
         "kernel": {{ "file": "k", "release": "6.1.0" }}, "planned": {planned},
         "runs": [{{ "number": {number}, "name": "{run}",
-            "latitude": {{ "choice": "none", "seed": null, "names": [] }}, "end": "power-off",
+            "latitude": {{ "choice": "none", "seed": null, "names": [] }}, "devices": [],
+            "end": "power-off",
             "time_us": 7, "given_up": [], "failures": {failures} }}],
         "requirements": [{{ "id": "status.no-clear", "role": "driver", "level": "MUST NOT",
             "clauses": {{ "1.0": ["2.1.1-2"] }}, "outcome": "{outcome}", "held": 4,

@@ -1,10 +1,13 @@
 //! Feature bits (§2.2, §5, §6 of virtio 1.0), as masks of the 64-bit feature word.
 
+mod named;
+
 use crate::device::DeviceKind;
 pub use crate::device::block::feature as block;
 pub use crate::device::console::feature as console;
 pub use crate::device::net::feature as net;
 use crate::latitude::Draw;
+pub use named::{FeatureLimits, NamedFeature, words};
 
 /// Buffers may use indirect descriptors (§2.4.5.3).
 pub const RING_INDIRECT_DESC: u64 = 1 << 28;

@@ -24,7 +24,7 @@ done
 report() {
     cat > "$report" <<END
 {"stickler": "0", "spec": "1.0", "reading": "lenient",
- "latitude": {"choice": "none", "seed": null, "names": []}, "guest": {"end": "$1"}, "marks": [],
+ "latitude": {"choice": "none", "seed": null, "names": []}, "guest": {"end": "$1"}, "devices": [], "marks": [],
  "requirements": [{"id": "status.no-clear", "role": "driver", "level": "MUST NOT",
    "clauses": {"1.0": ["2.1.1-2"]}, "outcome": "held", "held": 3, "violated": 0}],
  "findings": [], "dropped": {"marks": 0, "findings": 0}}

@@ -142,6 +142,9 @@ pub fn run(
         number: planned.number,
         name: planned.name.clone(),
         latitude: ReportedLatitudes::new(planned.latitudes, planned.seed),
+        devices: report
+            .as_ref()
+            .map_or(Vec::new(), |report| report.devices.clone()),
         end: report
             .as_ref()
             .map_or(EndKind::Error, |report| report.guest.end),
@@ -337,6 +340,7 @@ pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
         number: planned.number,
         name: planned.name.clone(),
         latitude: ReportedLatitudes::new(planned.latitudes, planned.seed),
+        devices: Vec::new(),
         end: EndKind::Error,
         time_us: 0,
         given_up: Vec::new(),

@@ -18,6 +18,7 @@ fn report(end: EndKind) -> RunReport {
         },
         guest: ReportedEnd { end, message: None },
         untaken: Vec::new(),
+        devices: Vec::new(),
         marks: Vec::new(),
         requirements: Vec::new(),
         findings: Vec::new(),

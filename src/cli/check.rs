@@ -13,7 +13,7 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::Judging;
+use super::args::{FeatureOptions, Judging};
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
 use stickler_conformance::Version;
@@ -115,6 +115,10 @@ pub struct CheckOptions {
     )]
     pub timeout: Duration,
 
+    /// Which features the devices offer.
+    #[command(flatten)]
+    pub features: FeatureOptions,
+
     /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
     #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
     pub latitude: Vec<Choice>,
@@ -201,6 +205,7 @@ pub struct MergeOptions {
 pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
+    options.features.limits()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
@@ -303,6 +308,7 @@ fn setting(
     ] {
         arguments.extend([option.into(), value.into()]);
     }
+    arguments.extend(options.features.arguments().map(OsString::from));
     for name in &options.judging.propose {
         arguments.extend(["--propose".into(), name.into()]);
     }

@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use stickler_conformance::features::{FeatureLimits, NamedFeature};
 use stickler_conformance::latitude;
-use stickler_conformance::{Judge, Latitudes, Readings, Tallies, Version};
+use stickler_conformance::{Judge, Latitude, Latitudes, Readings, Tallies, Version};
 use stickler_devices::block::Block;
 use stickler_devices::console::Console;
 use stickler_devices::entropy::Entropy;
@@ -27,6 +28,7 @@ use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::terminal::{EscapeFilter, RawMode};
 use crate::machine::{self, Config, Machine, SerialConfig, StopHandle};
+use crate::report::features::ReportedFeatures;
 use crate::report::output::{self, Outputs};
 use crate::report::{Report, RunEnd};
 
@@ -57,6 +59,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         processors: options.cpus.into(),
     };
     let served = devices.plug(console, &mut machine, &journal, judged)?;
+    offers_what_was_asked(&served, &options.features.offer, latitudes)?;
     if options.on_violation == OnViolation::Stop {
         let deny = options.judging.deny;
         let handle = machine.stop_handle();
@@ -91,13 +94,42 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let ids = served.iter().map(|device| device.id()).collect();
     let untaken = served.iter().filter(|device| !device.was_taken());
     let untaken = untaken.map(|device| device.id()).collect();
+    let features = served
+        .iter()
+        .map(|device| ReportedFeatures::new(device.id(), device.features()));
+    let features: Vec<_> = features.collect();
     // The console's last output comes before the report.
     drop(served);
     let report = Report::new(end, ids, &tallies, &journal)
         .with_latitudes(latitudes, latitude::seed(&options.latitude))
-        .with_untaken(untaken);
+        .with_untaken(untaken)
+        .with_features(features);
     let written = failure::say_unwritten(outputs.write(&report));
     Ok(exit(&report, &options).worst(written))
+}
+
+/// Refuses a run in which no device can offer a feature that the user asked for.
+fn offers_what_was_asked(
+    served: &[Arc<dyn Serviced>],
+    offer: &[NamedFeature],
+    latitudes: Latitudes,
+) -> Result<(), Failure> {
+    let subsets = [Latitude::FEATURE_SUBSET, Latitude::FEW_FEATURES];
+    if subsets.into_iter().any(|latitude| latitudes.has(latitude)) {
+        return Ok(());
+    }
+    let offers = |feature: &NamedFeature| {
+        served.iter().any(|device| {
+            let of_kind = feature.kind().is_none_or(|kind| kind == device.id().kind);
+            of_kind && device.features().offered & feature.mask() != 0
+        })
+    };
+    match offer.iter().find(|feature| !offers(feature)) {
+        None => Ok(()),
+        Some(feature) => Err(Failure::Input(format!(
+            "no device of this run can offer '{feature}': leave it out of --offer, or choose devices that can"
+        ))),
+    }
 }
 
 fn config(options: &RunOptions, terminal: Terminal) -> Config {
@@ -186,6 +218,7 @@ struct Devices {
     disks: Vec<DiskImage>,
     rng: bool,
     latitudes: Latitudes,
+    features: FeatureLimits,
 }
 
 impl Devices {
@@ -207,6 +240,7 @@ impl Devices {
             disks,
             rng: !options.no_rng,
             latitudes: Latitudes::from_words(&options.latitude).map_err(Failure::Input)?,
+            features: options.features.limits()?,
         };
         match devices.count() {
             count if count > SLOTS => Err(Failure::Input(format!(
@@ -236,6 +270,7 @@ impl Devices {
             judged,
             options: Options {
                 latitudes: self.latitudes,
+                features: self.features,
                 ..Options::default()
             },
             served: Vec::new(),

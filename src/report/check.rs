@@ -10,6 +10,7 @@ use stickler_conformance::Readings;
 use stickler_conformance::requirement::Level;
 use stickler_conformance::{Outcome, Tally, Version, catalogue};
 
+use super::features::ReportedFeatures;
 use super::json::{
     ReportedDevice, ReportedDropped, ReportedFinding, ReportedLatitudes, ReportedRequirement, Rip,
     RunReport, pretty,
@@ -87,6 +88,8 @@ pub struct CheckedRun {
     pub name: String,
     /// Which optional behaviour of devices was in use.
     pub latitude: ReportedLatitudes,
+    /// The devices, the features that they offered, and those that their drivers accepted.
+    pub devices: Vec<ReportedFeatures>,
     /// How the guest ended, as in the report of one run.
     pub end: EndKind,
     /// Microseconds the run took.

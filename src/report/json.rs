@@ -9,6 +9,7 @@ use stickler_conformance::{
     DeviceId, DeviceKind, Finding, Latitudes, Outcome, Tally, Version, catalogue,
 };
 
+use super::features::ReportedFeatures;
 use super::{EndKind, Report, ReportRow, schema};
 use crate::journal::{Dropped, Mark, RecordedFinding};
 
@@ -38,6 +39,8 @@ pub struct RunReport {
     /// The devices that no driver has taken: DRIVER_OK was never set. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untaken: Vec<ReportedDevice>,
+    /// The devices, the features that they offered, and those that their drivers accepted.
+    pub devices: Vec<ReportedFeatures>,
     /// The steps the guest marked with serial lines '@mark NAME', in the order of time.
     pub marks: Vec<ReportedMark>,
     /// One entry per requirement, in the order of the specification's chapters.
@@ -260,6 +263,7 @@ impl From<&Report> for RunReport {
                 message: report.end.message().map(str::to_owned),
             },
             untaken: report.untaken.iter().map(ReportedDevice::from).collect(),
+            devices: report.features.clone(),
             marks: report.marks.iter().map(ReportedMark::from).collect(),
             requirements: report.rows.iter().map(ReportedRequirement::from).collect(),
             findings: report.findings.iter().map(ReportedFinding::from).collect(),

@@ -5,6 +5,7 @@
 //! describes the JSON. [`output`] writes reports to where the user wants them.
 
 pub mod check;
+pub mod features;
 mod groups;
 pub mod json;
 pub mod output;
@@ -21,6 +22,8 @@ use stickler_conformance::{
     DeviceId, Latitudes, Outcome, Readings, Req, Tallies, Tally, Version, catalogue,
 };
 
+use features::ReportedFeatures;
+
 use crate::end::GuestEnd;
 use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
 
@@ -31,6 +34,8 @@ pub struct Report {
     pub devices: Vec<DeviceId>,
     /// Those of them that no driver has taken: DRIVER_OK was never set.
     pub untaken: Vec<DeviceId>,
+    /// The features of the devices and their drivers, by slot.
+    pub features: Vec<ReportedFeatures>,
     /// How the run ended.
     pub end: RunEnd,
     /// By which version of the specification it was judged.
@@ -128,6 +133,7 @@ impl Report {
         Report {
             devices,
             untaken: Vec::new(),
+            features: Vec::new(),
             end,
             version,
             readings: tallies.readings().clone(),
@@ -155,6 +161,12 @@ impl Report {
     #[must_use]
     pub fn with_untaken(self, untaken: Vec<DeviceId>) -> Report {
         Report { untaken, ..self }
+    }
+
+    /// The same report, with the features of the devices and their drivers.
+    #[must_use]
+    pub fn with_features(self, features: Vec<ReportedFeatures>) -> Report {
+        Report { features, ..self }
     }
 
     /// Whether a device was taken by no driver although it should have been: it is plain, and the guest

@@ -25,6 +25,9 @@ pub(super) const READINGS: &str = r"^(lenient|strict)(,[a-z0-9-]+(\.[a-z0-9-]+)+
 /// The name of a latitude or a reading.
 pub(super) const WORDS: &str = "^[a-z0-9]+(-[a-z0-9]+)*$";
 
+/// The name of a feature.
+pub(super) const FEATURE: &str = r"^([a-z]+\.[a-z0-9-]+|version-1|bit-[0-9]+)$";
+
 /// A guest's instruction pointer.
 pub(super) const RIP: &str = "^0x[0-9a-f]{16}$";
 

@@ -6,6 +6,7 @@ use stickler_conformance::layout::status;
 use stickler_conformance::requirement::Strictness;
 use stickler_conformance::requirement::{Level, Role};
 use stickler_conformance::{DeviceKind, Judge, Latitude, Witness};
+use stickler_devices::virtio::DeviceFeatures;
 
 use super::*;
 use crate::journal::{FINDINGS, MARKS};
@@ -351,6 +352,13 @@ fn sample() -> Report {
             BLOCK,
         ],
         untaken: Vec::new(),
+        features: vec![ReportedFeatures::new(
+            BLOCK,
+            DeviceFeatures {
+                offered: 1 << 9 | 1 << 29 | 1 << 32,
+                accepted: Some(1 << 9 | 1 << 32),
+            },
+        )],
         end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         version: Version::V1_0,
         readings: Readings::default(),

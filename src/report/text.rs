@@ -9,6 +9,7 @@ use stickler_conformance::requirement::How;
 use stickler_conformance::{Latitude, Outcome, Tally};
 
 use super::check::CheckReport;
+use super::features::{self, ReportedFeatures};
 use super::groups::{FindingInRun, groups};
 use super::json::ReportedDropped;
 use super::{OUTCOMES, Report, ReportRow, RunEnd};
@@ -92,7 +93,16 @@ impl Text {
             .collect();
         self.rows(&report.rows, &findings)?;
         self.readings(&report.rows, &report.readings.to_string())?;
+        self.features(report.features.iter())?;
         self.foot(report)
+    }
+
+    /// What the devices offered and the drivers accepted.
+    fn features<'r>(&mut self, devices: impl Iterator<Item = &'r ReportedFeatures>) -> fmt::Result {
+        match features::lines(devices) {
+            lines if lines.is_empty() => Ok(()),
+            lines => write!(self.out, "\n{lines}"),
+        }
     }
 
     /// The result for each requirement.
@@ -314,6 +324,7 @@ impl Text {
             .collect();
         self.rows(rows, &findings)?;
         self.readings(rows, &check.reading)?;
+        self.features(check.runs.iter().flat_map(|run| &run.devices))?;
         self.runs(check)?;
         self.dropped(check.dropped)?;
         self.sum(rows)

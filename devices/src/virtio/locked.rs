@@ -12,7 +12,7 @@ use stickler_conformance::{DeviceId, Witness};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::core::{Core, Transport};
-use super::{Progress, Serviced, VirtioDevice, Wake};
+use super::{DeviceFeatures, Progress, Serviced, VirtioDevice, Wake};
 use crate::memory::GuestRam;
 
 /// A device of type `D`, whose driver `W` watches, on transport `T`.
@@ -123,6 +123,10 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
 
     fn was_taken(&self) -> bool {
         self.with(|state| state.core.was_taken())
+    }
+
+    fn features(&self) -> DeviceFeatures {
+        self.with(|state| state.core.features())
     }
 
     fn tallies(&self) -> Option<Tallies> {

@@ -73,8 +73,22 @@ pub trait Serviced: Send + Sync {
     /// Whether a driver has ever brought the device to life: the device was live at some time.
     fn was_taken(&self) -> bool;
 
+    /// What the device offers, and what its driver has accepted.
+    fn features(&self) -> DeviceFeatures {
+        DeviceFeatures::default()
+    }
+
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;
+}
+
+/// The features of a device and its driver, as 64-bit feature words (§2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceFeatures {
+    /// What the device offers.
+    pub offered: u64,
+    /// What its driver has accepted when FEATURES_OK was kept last; `None` if it never was.
+    pub accepted: Option<u64>,
 }
 
 /// How long after the last [`Wake::Tick`] the next one comes: far longer than a driver takes from

@@ -1,6 +1,8 @@
 use serde_json::Value;
+use stickler_conformance::features::{VERSION_1, block};
 use stickler_conformance::requirement::How;
-use stickler_conformance::{DeviceKind, Latitude, Latitudes};
+use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes};
+use stickler_devices::virtio::DeviceFeatures;
 
 use super::*;
 use crate::report::json::ReportedEnd;
@@ -68,6 +70,7 @@ fn run(
             message: None,
         },
         untaken: Vec::new(),
+        devices: Vec::new(),
         marks: Vec::new(),
         requirements,
         findings,
@@ -78,11 +81,24 @@ fn run(
     }
 }
 
+/// A disk that one run's driver takes without its flushes.
+fn disk(seed: Option<u64>) -> ReportedFeatures {
+    let device = DeviceId {
+        slot: 2,
+        kind: DeviceKind::Block,
+    };
+    let less = if seed == Some(1) { block::FLUSH } else { 0 };
+    let offered = block::FLUSH | block::SEG_MAX | VERSION_1;
+    let accepted = Some(offered & !less);
+    ReportedFeatures::new(device, DeviceFeatures { offered, accepted })
+}
+
 fn checked(number: usize, seed: Option<u64>, failures: Vec<RunFailure>) -> CheckedRun {
     CheckedRun {
         number,
         name: seed.map_or("none".to_owned(), |seed| format!("seed={seed}")),
         latitude: latitude(seed),
+        devices: vec![disk(seed)],
         end: EndKind::PowerOff,
         time_us: 4_000_000,
         given_up: Vec::new(),

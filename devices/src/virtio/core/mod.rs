@@ -26,12 +26,13 @@ use std::os::fd::RawFd;
 
 use stickler_conformance::Tallies;
 use stickler_conformance::event::{FeatureEvent, LatitudeEvent, PciEvent, StatusEvent};
+use stickler_conformance::features::FeatureLimits;
 use stickler_conformance::layout::status;
 use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
 use crate::memory::GuestRam;
-use crate::virtio::VirtioDevice;
 use crate::virtio::queue::Queue;
+use crate::virtio::{DeviceFeatures, VirtioDevice};
 
 use clock::DeviceClock;
 use configuration::ConfigurationState;
@@ -106,6 +107,8 @@ struct FeatureState {
     driver: u64,
     /// The features in use, from FEATURES_OK on.
     negotiated: u64,
+    /// The features that were in use last, before any reset.
+    last: Option<u64>,
 }
 
 impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
@@ -116,6 +119,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         id: DeviceId,
         ram: GuestRam,
         latitudes: Latitudes,
+        limits: FeatureLimits,
         witness: impl FnOnce(DeviceId, u64) -> W,
     ) -> io::Result<Self> {
         device.set_latitudes(latitudes, id.slot);
@@ -125,7 +129,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             | features::VERSION_1
             | features::RING_INDIRECT_DESC
             | features::RING_EVENT_IDX;
-        let offered = core_latitudes.offered(all);
+        let offered = core_latitudes.offered(limits.apply(id.kind, all));
         device.offer(offered);
         let sizes = device.queue_sizes();
         if sizes.len() > MAX_QUEUES {
@@ -159,6 +163,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 driver_select: 0,
                 driver: 0,
                 negotiated: 0,
+                last: None,
             },
             configuration: ConfigurationState::default(),
             queue_select: 0,
@@ -199,6 +204,14 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     pub(crate) fn was_taken(&self) -> bool {
         self.latitudes.has_lived()
+    }
+
+    /// What the device offers, and what its driver has accepted last.
+    pub(crate) fn features(&self) -> DeviceFeatures {
+        DeviceFeatures {
+            offered: self.features.offered,
+            accepted: self.features.last,
+        }
     }
 
     pub(crate) fn tallies(&self) -> Option<Tallies> {
@@ -267,6 +280,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if kept {
             self.status |= status::FEATURES_OK;
             self.features.negotiated = accepted;
+            self.features.last = Some(accepted);
         }
         self.witness.see(
             &FeatureEvent::Decided {
@@ -384,6 +398,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                     driver_select,
                     driver,
                     negotiated,
+                    // For reports.
+                    last: _,
                 },
             configuration,
             queue_select,

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use stickler_conformance::features::FeatureLimits;
 use stickler_conformance::layout::{Structure, common};
 use stickler_conformance::{Latitude, Latitudes};
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub prefetchable_bars: [bool; BAR_COUNT],
     /// What else the device makes use of. They go before all of the above.
     pub latitudes: Latitudes,
+    /// Which features the device may offer.
+    pub features: FeatureLimits,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             wide_bars: [true, false, false, false, false, false],
             prefetchable_bars: [false; BAR_COUNT],
             latitudes: Latitudes::default(),
+            features: FeatureLimits::default(),
         }
     }
 }

@@ -68,7 +68,14 @@ impl<D: VirtioDevice<W>, W: Witness> VirtioPci<D, W> {
     ) -> io::Result<Arc<Self>> {
         let kind = device.kind();
         let id = DeviceId { slot, kind };
-        let core = Core::new(device, id, ram, options.latitudes, witness)?;
+        let core = Core::new(
+            device,
+            id,
+            ram,
+            options.latitudes,
+            options.features,
+            witness,
+        )?;
         let function = PciDevice {
             slot,
             kind,

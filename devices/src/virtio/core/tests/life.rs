@@ -199,3 +199,14 @@ fn a_configuration_is_unsettled_for_a_driver_without_the_generation() {
     }
     assert_eq!(rig.core.value(CoreRegister::ConfigurationGeneration), 4);
 }
+
+#[test]
+fn what_was_accepted_last_is_known_after_a_reset() {
+    let mut rig = Rig::new();
+    let offered = features::VERSION_1 | features::RING_INDIRECT_DESC | features::RING_EVENT_IDX;
+    let known = |accepted| DeviceFeatures { offered, accepted };
+    assert_eq!(rig.core.features(), known(None));
+    rig.bring_up();
+    rig.set_status(0);
+    assert_eq!(rig.core.features(), known(Some(features::VERSION_1)));
+}

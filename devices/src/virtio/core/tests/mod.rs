@@ -137,9 +137,14 @@ impl Rig {
             slot: 1,
             kind: DeviceKind::Entropy,
         };
-        let core = Core::new(Echo::default(), id, ram.clone(), latitudes, |_, _| {
-            VecWitness::default()
-        });
+        let core = Core::new(
+            Echo::default(),
+            id,
+            ram.clone(),
+            latitudes,
+            FeatureLimits::default(),
+            |_, _| VecWitness::default(),
+        );
         Rig {
             core: core.expect("a few queues"),
             transport: Bare {

@@ -1,5 +1,6 @@
 //! The common and the device-specific configuration: status, features, generation, widths.
 
+use stickler_conformance::features::FeatureLimits;
 use stickler_conformance::layout::{COMMON, NO_VECTOR};
 
 use super::*;
@@ -20,6 +21,19 @@ fn offered_features_show_for_any_select() {
             [format!("Feature(DeviceRead {{ select: {select} }})")]
         );
     }
+}
+
+#[test]
+fn features_that_are_left_out_are_not_offered() {
+    let without = ["ring.event-idx".parse().expect("a feature")];
+    let rig = Rig::with(&Options {
+        features: FeatureLimits::new(&without, &[]).expect("it can be left out"),
+        ..Options::default()
+    });
+    rig.set(reg::DEVICE_FEATURE_SELECT, 0);
+    let offered = OFFERED & !stickler_conformance::features::RING_EVENT_IDX;
+    assert_ne!(offered, OFFERED);
+    assert_eq!(rig.get(reg::DEVICE_FEATURE), offered & 0xffff_ffff);
 }
 
 #[test]

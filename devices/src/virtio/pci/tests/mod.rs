@@ -221,7 +221,7 @@ impl Rig {
             options,
             |id, offered| {
                 assert_eq!((id.slot, id.kind), (SLOT, DeviceKind::Block));
-                assert_eq!(offered, OFFERED);
+                assert_eq!(offered, options.features.apply(id.kind, OFFERED));
                 let judge = Judge::new(id, offered, Box::new(log.findings.clone()));
                 *log.judge.lock().unwrap() = Some(judge);
                 log.clone()
