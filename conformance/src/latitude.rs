@@ -18,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::device::DeviceKind;
+use crate::features::NamedFeature;
 use crate::nearest;
 use crate::requirement::Req;
 
@@ -52,6 +53,8 @@ pub struct LatitudeEntry {
     pub(crate) excludes: &'static [(Latitude, &'static str)],
     /// Whether a conforming driver may respond by giving up on the device.
     pub may_end_use: bool,
+    /// What the latitude is drawn from, where users may name it instead: `tiny-queues=4`.
+    pub choices: LatitudeChoices,
     /// When a driver has shown that it copes.
     pub shows: Shows,
     /// The requirements that it provokes and that the table's rule judges as [`shows`](Self::shows)
@@ -61,6 +64,28 @@ pub struct LatitudeEntry {
     /// The requirements that no driver violates which copes: where one of them is violated, those that
     /// are provoked do not count as held.
     pub(crate) unless: &'static [Req],
+}
+
+/// What a latitude is drawn from that users may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatitudeChoices {
+    /// Nothing that has a name.
+    Unnamed,
+    /// One of these, which are numbers except where a word is plainer.
+    Of(&'static [&'static str]),
+    /// A feature, by its [name](crate::features::NamedFeature).
+    Feature,
+}
+
+impl LatitudeChoices {
+    /// Their names, in the order of their numbers.
+    pub fn names(self) -> Vec<String> {
+        match self {
+            LatitudeChoices::Unnamed => Vec::new(),
+            LatitudeChoices::Of(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+            LatitudeChoices::Feature => NamedFeature::all().map(|f| f.to_string()).collect(),
+        }
+    }
 }
 
 /// When a driver has shown that it copes with a latitude.

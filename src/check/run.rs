@@ -191,7 +191,8 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
     if setting.guest.load == Load::Exercise {
         let patience = (setting.timeout / STEPS_IN_TIME).as_secs().max(1);
         append.push_str(&format!(" {PATIENCE_PARAMETER}={patience}"));
-        append.push_str(&format!(" {LATITUDES_PARAMETER}={latitudes}"));
+        let names: Vec<_> = latitudes.iter().map(Latitude::name).collect();
+        append.push_str(&format!(" {LATITUDES_PARAMETER}={}", names.join(",")));
         append.push_str(&steps(&planned.exercise));
         if let Some(stress) = setting.stress {
             append.push_str(&format!(" {STRESS_PARAMETER}={}", stress.as_secs()));

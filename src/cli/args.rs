@@ -8,9 +8,10 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stickler_conformance::Readings;
 use stickler_conformance::features::{FeatureLimits, NamedFeature};
-use stickler_conformance::latitude::{Latitude, Word};
+use stickler_conformance::latitude::Word;
 
 use super::failure::Failure;
+use super::latitudes::Shown;
 use super::values::{self, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
@@ -257,7 +258,7 @@ pub struct RunOptions {
     ///
     /// The specification leaves much to the device. A driver that was tested with one device only may
     /// depend on how that device behaves. `stickler latitudes` lists the latitudes; `NAME,NAME` selects
-    /// some. `seed=N` draws a combination that the specification allows; the same N always draws the
+    /// some, and `NAME=CHOICE`, such as `tiny-queues=4`, says what would be drawn. `seed=N` draws a combination that the specification allows; the same N always draws the
     /// same combination. Details of a latitude, such as a size, are drawn from the seed too, or from
     /// the N of `variation=N`.
     #[arg(
@@ -433,12 +434,14 @@ Examples:
           One line for each.
   stickler latitudes second-instances
           Explain one.
+  stickler latitudes seed=7
+          List those that are drawn from a seed.
   stickler run --kernel vmlinuz --latitude second-instances,one-vector
           Run a guest on devices with two latitudes.")]
 pub struct LatitudesOptions {
-    /// A latitude's name, as `--latitude` takes it
-    #[arg(value_name = "NAME", value_parser = Latitude::from_str)]
-    pub name: Option<Latitude>,
+    /// A latitude's name, as `--latitude` takes it, or seed=N: the latitudes that are drawn from N
+    #[arg(value_name = "NAME", value_parser = Shown::from_str)]
+    pub name: Option<Shown>,
 
     /// Form of the output
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]

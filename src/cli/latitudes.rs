@@ -1,11 +1,12 @@
 //! `stickler latitudes`: the optional behaviour of devices, listed and explained.
 
 use std::fmt::Write;
+use std::str::FromStr;
 
 use serde::Serialize;
-use stickler_conformance::latitude::LatitudeTable;
+use stickler_conformance::latitude::{LatitudeChoices, LatitudeTable, Word};
 use stickler_conformance::requirement::{How, Requirement};
-use stickler_conformance::{Latitude, Version, catalogue};
+use stickler_conformance::{Latitude, Latitudes, Version, catalogue};
 
 use super::args::{LatitudesOptions, ListFormat};
 use super::requirements::{sections, wrapped};
@@ -17,9 +18,42 @@ const GRANTED_BY: Version = Version::V1_0;
 pub fn show(options: &LatitudesOptions) -> String {
     match (options.format, options.name) {
         (ListFormat::Json, None) => json(&Latitude::all().collect::<Vec<_>>()),
-        (ListFormat::Json, Some(one)) => json(&[one]),
-        (ListFormat::Text, None) => list(),
-        (ListFormat::Text, Some(one)) => explain(one),
+        (ListFormat::Json, Some(Shown::One(one))) => json(&[one]),
+        (ListFormat::Json, Some(Shown::Drawn(seed))) => {
+            json(&Latitudes::draw(seed).iter().collect::<Vec<_>>())
+        }
+        (ListFormat::Text, None) => list(|_| true),
+        (ListFormat::Text, Some(Shown::One(one))) => explain(one),
+        (ListFormat::Text, Some(Shown::Drawn(seed))) => {
+            let drawn = Latitudes::draw(seed);
+            format!(
+                "--latitude {drawn}\n\n{}",
+                list(|latitude| drawn.has(latitude))
+            )
+        }
+    }
+}
+
+/// What is shown, as the user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// This latitude.
+    One(Latitude),
+    /// Those that are drawn from this seed.
+    Drawn(u64),
+}
+
+impl FromStr for Shown {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Word::One(latitude) | Word::Chosen(latitude, _) => Ok(Shown::One(latitude)),
+            Word::Seed(seed) => Ok(Shown::Drawn(seed)),
+            Word::None | Word::Variation(_) => {
+                Err("name a latitude, or a seed as seed=7".to_owned())
+            }
+        }
     }
 }
 
@@ -35,18 +69,33 @@ fn excluded(latitude: Latitude) -> impl Iterator<Item = (Latitude, &'static str)
     Latitude::all().filter_map(move |other| Some((other, latitude.excludes(other)?)))
 }
 
-/// One line each, grouped by subject.
-fn list() -> String {
-    let width = Latitude::all().map(|l| l.name().len()).max();
+/// One line for each that is `wanted`, grouped by subject.
+fn list(wanted: impl Fn(Latitude) -> bool) -> String {
+    let all: Vec<Latitude> = Latitude::all()
+        .filter(|latitude| wanted(*latitude))
+        .collect();
+    let width = all.iter().map(|latitude| latitude.name().len()).max();
     let width = width.unwrap_or(0);
     let mut out = String::new();
     for table in LatitudeTable::ALL {
+        let mut listed = all
+            .iter()
+            .filter(|latitude| latitude.table() == *table)
+            .peekable();
+        if listed.peek().is_none() {
+            continue;
+        }
         if !out.is_empty() {
             out.push('\n');
         }
         let _ = writeln!(out, "{}:", table.name());
-        for entry in table.entries() {
-            let _ = writeln!(out, "  {:width$}  {}", entry.name, entry.does);
+        for latitude in listed {
+            let _ = writeln!(
+                out,
+                "  {:width$}  {}",
+                latitude.name(),
+                latitude.entry().does
+            );
         }
     }
     out
@@ -81,6 +130,14 @@ fn explain(latitude: Latitude) -> String {
         say(
             &format!("Conflicts with '{other}'"),
             &sentence(&format!("because {why}")),
+        );
+    }
+    let choices = latitude.entry().choices;
+    if choices != LatitudeChoices::Unnamed {
+        let names = choices.names().join(", ");
+        say(
+            &format!("Choices, of which one is drawn or named with '{latitude}=CHOICE'"),
+            &names,
         );
     }
     if latitude.may_end_use() {
@@ -124,6 +181,7 @@ struct LatitudeRow {
     text: &'static str,
     excludes: Vec<ExcludedLatitude>,
     may_end_use: bool,
+    choices: Vec<String>,
     provokes: Vec<&'static str>,
     fails: &'static str,
 }
@@ -149,6 +207,7 @@ fn json(latitudes: &[Latitude]) -> String {
                 })
                 .collect(),
             may_end_use: latitude.may_end_use(),
+            choices: latitude.entry().choices.names(),
             provokes: provoked(*latitude).map(|r| r.name).collect(),
             fails: latitude.entry().fails,
         })
@@ -164,7 +223,33 @@ mod tests {
     use super::*;
 
     fn shown(name: Option<Latitude>, format: ListFormat) -> String {
+        let name = name.map(Shown::One);
         show(&LatitudesOptions { name, format })
+    }
+
+    #[test]
+    fn what_a_seed_draws_is_listed() {
+        let name: Option<Shown> = Some("seed=7".parse().unwrap());
+        let drawn = Latitudes::draw(7);
+        let format = ListFormat::Text;
+        let text = show(&LatitudesOptions { name, format });
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some(format!("--latitude {drawn}").as_str()));
+        for latitude in Latitude::all() {
+            let line = format!("  {latitude} ");
+            assert_eq!(
+                text.contains(&line),
+                drawn.has(latitude),
+                "{latitude}: {text}"
+            );
+        }
+        let format = ListFormat::Json;
+        let rows: serde_json::Value =
+            serde_json::from_str(&show(&LatitudesOptions { name, format })).unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), drawn.count() as usize);
+        for wrong in ["none", "variation=1", "seed=x", "bursts=2", "burst"] {
+            assert!(wrong.parse::<Shown>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -196,6 +281,11 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part} in {text}");
         }
+        let text = shown(Some(Latitude::TINY_QUEUES), ListFormat::Text);
+        assert!(
+            text.contains("'tiny-queues=CHOICE':\n  1, 2, 4\n"),
+            "{text}"
+        );
         let text = shown(Some(Latitude::REFUSED_FEATURES), ListFormat::Text);
         assert!(text.contains("giving up on the device"), "{text}");
         for latitude in Latitude::all() {

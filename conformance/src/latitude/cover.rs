@@ -33,7 +33,9 @@ pub fn covering_seeds(first: u64) -> impl Iterator<Item = u64> {
         };
         let unchosen = candidates.iter().filter(|(seed, _)| !chosen.contains(seed));
         // Of several that are worth the same, the first.
-        let best = unchosen.rev().max_by_key(|(_, latitudes)| worth(*latitudes));
+        let best = unchosen
+            .rev()
+            .max_by_key(|(_, latitudes)| worth(*latitudes));
         let Some((seed, latitudes)) = best else {
             break;
         };
@@ -52,21 +54,35 @@ mod tests {
 
     /// How often each latitude is in one of so many seeds.
     fn counts(first: u64, seeds: usize) -> Vec<(Latitude, usize)> {
-        let drawn: Vec<_> = covering_seeds(first).take(seeds).map(Latitudes::draw).collect();
+        let drawn: Vec<_> = covering_seeds(first)
+            .take(seeds)
+            .map(Latitudes::draw)
+            .collect();
         let count = |latitude| drawn.iter().filter(|drawn| drawn.has(latitude)).count();
-        Latitude::all().map(|latitude| (latitude, count(latitude))).collect()
+        Latitude::all()
+            .map(|latitude| (latitude, count(latitude)))
+            .collect()
     }
 
     #[test]
     fn few_seeds_have_every_latitude_and_forty_have_each_twice() {
         for first in [1, 100_000] {
-            let least = |seeds| counts(first, seeds).into_iter().min_by_key(|(_, count)| *count);
+            let least = |seeds| {
+                counts(first, seeds)
+                    .into_iter()
+                    .min_by_key(|(_, count)| *count)
+            };
             let (latitude, count) = least(40).expect("there are some");
-            assert!(count >= 2, "from {first}: {latitude} is in {count} of forty");
+            assert!(
+                count >= 2,
+                "from {first}: {latitude} is in {count} of forty"
+            );
             let (latitude, count) = least(20).expect("there are some");
             assert!(count >= 1, "from {first}: none of twenty has {latitude}");
             // With eight, one is left out only if it has to be alone, or two of them conflict.
-            let missing = counts(first, 8).into_iter().filter(|(_, count)| *count == 0);
+            let missing = counts(first, 8)
+                .into_iter()
+                .filter(|(_, count)| *count == 0);
             let missing: Vec<_> = missing.map(|(latitude, _)| latitude).collect();
             let alone = Latitude::all().filter(|l| l.may_end_use()).count();
             assert!(missing.len() <= alone + 3, "from {first}: {missing:?}");

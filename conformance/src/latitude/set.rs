@@ -2,16 +2,22 @@
 
 use std::fmt;
 
-use super::{Draw, Latitude, name_hash};
+use super::{Draw, Latitude, LatitudeChoices, name_hash};
+use crate::features::NamedFeature;
 
 /// One bit for each latitude.
 const WORDS: usize = Latitude::COUNT.div_ceil(64);
+
+/// One byte for each latitude.
+const BYTE_WORDS: usize = Latitude::COUNT.div_ceil(8);
 
 /// The latitudes that a device uses, and the number from which it draws their details.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Latitudes {
     set: [u64; WORDS],
     variation: u64,
+    /// For each, 0, or which of its choices is named, from 1 on.
+    named: [u64; BYTE_WORDS],
 }
 
 impl Latitudes {
@@ -41,7 +47,51 @@ impl Latitudes {
     pub const fn without(mut self, latitude: Latitude) -> Self {
         let index = latitude.index();
         self.set[index / 64] &= !(1 << (index % 64));
+        self.named[index / 8] &= !(0xff << (index % 8 * 8));
         self
+    }
+
+    /// These and `latitude`, which is not drawn but the one of its choices with this number, from 0 on.
+    #[must_use]
+    pub fn with_choice(self, latitude: Latitude, number: u8) -> Self {
+        let mut latitudes = self.without(latitude).with(latitude);
+        let index = latitude.index();
+        latitudes.named[index / 8] |= (u64::from(number) + 1) << (index % 8 * 8);
+        latitudes
+    }
+
+    /// The number of the choice of `latitude` that is named, if one is.
+    pub fn choice(self, latitude: Latitude) -> Option<usize> {
+        let index = latitude.index();
+        let number = self.named[index / 8] >> (index % 8 * 8) & 0xff;
+        (number as usize).checked_sub(1)
+    }
+
+    /// The number that is named for `latitude`, if one is. A choice that is no number is 0.
+    pub fn named_number(self, latitude: Latitude) -> Option<u64> {
+        let LatitudeChoices::Of(names) = latitude.entry().choices else {
+            return None;
+        };
+        let name = names.get(self.choice(latitude)?)?;
+        Some(name.parse().unwrap_or(0))
+    }
+
+    /// The number that is named for `latitude`, or one that is drawn from its choices. A choice that is no number
+    /// is 0.
+    pub fn number(self, latitude: Latitude, draw: &mut Draw) -> u64 {
+        let LatitudeChoices::Of(names) = latitude.entry().choices else {
+            return 0;
+        };
+        // What is drawn after it does not depend on whether it is named.
+        let drawn = draw.of(names).parse().unwrap_or(0);
+        self.named_number(latitude).unwrap_or(drawn)
+    }
+
+    /// The feature that is named for `latitude`, if one is.
+    pub fn named_feature(self, latitude: Latitude) -> Option<NamedFeature> {
+        let number = self.choice(latitude)?;
+        let is_feature = latitude.entry().choices == LatitudeChoices::Feature;
+        NamedFeature::all().nth(number).filter(|_| is_feature)
     }
 
     /// These and `others`, with the variation of these.
@@ -49,6 +99,11 @@ impl Latitudes {
     pub fn and(mut self, others: Latitudes) -> Self {
         for (word, other) in self.set.iter_mut().zip(others.set) {
             *word |= other;
+        }
+        for latitude in others.iter() {
+            if let (None, Some(number)) = (self.choice(latitude), others.choice(latitude)) {
+                self = self.with_choice(latitude, number as u8);
+            }
         }
         self
     }
@@ -90,7 +145,7 @@ impl Latitudes {
     }
 }
 
-/// As `--latitude` takes it: `variation=7,any-revision,one-vector`, or `none`.
+/// As `--latitude` takes it: `variation=7,any-revision,tiny-queues=4`, or `none`.
 impl fmt::Display for Latitudes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
@@ -103,6 +158,10 @@ impl fmt::Display for Latitudes {
         }
         for latitude in self.iter() {
             write!(f, "{separator}{latitude}")?;
+            if let Some(number) = self.choice(latitude) {
+                let names = latitude.entry().choices.names();
+                write!(f, "={}", names.get(number).map_or("", String::as_str))?;
+            }
             separator = ",";
         }
         Ok(())
@@ -133,6 +192,46 @@ mod tests {
             one.numbers(Latitude::ONE_VECTOR, 3),
             one.numbers(Latitude::ONE_VECTOR, 4)
         );
+    }
+
+    #[test]
+    fn a_choice_is_named_or_drawn() {
+        let tiny = Latitudes::default().with(Latitude::TINY_QUEUES);
+        let drawn = |latitudes: Latitudes| {
+            let mut numbers = latitudes.numbers(Latitude::TINY_QUEUES, 1);
+            let number = latitudes.number(Latitude::TINY_QUEUES, &mut numbers);
+            (number, numbers)
+        };
+        for variation in 0..20 {
+            let (number, rest) = drawn(tiny.varied(variation));
+            assert!([1, 2, 4].contains(&number));
+            let named = tiny.varied(variation).with_choice(Latitude::TINY_QUEUES, 2);
+            assert_eq!(drawn(named), (4, rest));
+        }
+        let named = tiny.with_choice(Latitude::TINY_QUEUES, 2);
+        assert_eq!(named.to_string(), "tiny-queues=4");
+        assert_eq!(
+            named.with(Latitude::BURSTS).choice(Latitude::TINY_QUEUES),
+            Some(2)
+        );
+        assert_eq!(named.without(Latitude::TINY_QUEUES), Latitudes::default());
+        assert_eq!(Latitudes::default().and(named), named);
+        assert_eq!(
+            named.with_choice(Latitude::TINY_QUEUES, 0).to_string(),
+            "tiny-queues=1"
+        );
+    }
+
+    #[test]
+    fn choices_are_few_and_different() {
+        for latitude in Latitude::all() {
+            let mut names = latitude.entry().choices.names();
+            let count = names.len();
+            assert!(count < 255 && count != 1, "{latitude}");
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{latitude}");
+        }
     }
 
     #[test]

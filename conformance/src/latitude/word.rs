@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use super::{Latitude, Latitudes};
+use super::{Latitude, LatitudeChoices, Latitudes};
+use crate::features::NamedFeature;
 
 /// One word of `--latitude`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Word {
     Variation(u64),
     /// `NAME`: this latitude.
     One(Latitude),
+    /// `NAME=CHOICE`: this latitude, and the one of its choices with this number, from 0 on.
+    Chosen(Latitude, u8),
 }
 
 impl FromStr for Word {
@@ -32,9 +35,36 @@ impl FromStr for Word {
             number(digits).map(Word::Seed)
         } else if let Some(digits) = word.strip_prefix("variation=") {
             number(digits).map(Word::Variation)
+        } else if let Some((name, choice)) = word.split_once('=') {
+            chosen(name.parse()?, choice)
         } else {
             word.parse().map(Word::One)
         }
+    }
+}
+
+/// `latitude`, with the choice of this name.
+fn chosen(latitude: Latitude, choice: &str) -> Result<Word, String> {
+    let choices = latitude.entry().choices;
+    // A feature has more than one name.
+    let number = match choices {
+        LatitudeChoices::Feature => {
+            let feature: NamedFeature = choice.parse()?;
+            NamedFeature::all().position(|other| other == feature)
+        }
+        LatitudeChoices::Of(_) | LatitudeChoices::Unnamed => {
+            choices.names().iter().position(|name| name == choice)
+        }
+    };
+    match number.and_then(|number| u8::try_from(number).ok()) {
+        Some(number) => Ok(Word::Chosen(latitude, number)),
+        None if choices == LatitudeChoices::Unnamed => Err(format!(
+            "'{latitude}' has no choices to name: leave '={choice}' out"
+        )),
+        None => Err(format!(
+            "'{latitude}' has no choice '{choice}'; its choices are {}",
+            choices.names().join(", ")
+        )),
     }
 }
 
@@ -42,7 +72,7 @@ impl FromStr for Word {
 pub fn seed(words: &[Word]) -> Option<u64> {
     words.iter().rev().find_map(|word| match word {
         Word::Seed(seed) => Some(*seed),
-        Word::None | Word::Variation(_) | Word::One(_) => None,
+        Word::None | Word::Variation(_) | Word::One(_) | Word::Chosen(..) => None,
     })
 }
 
@@ -62,6 +92,17 @@ impl Latitudes {
                 Word::Seed(seed) => latitudes.and(Latitudes::draw(seed)).varied(seed),
                 Word::Variation(variation) => latitudes.varied(variation),
                 Word::One(latitude) => latitudes.with(latitude),
+                Word::Chosen(latitude, number) => {
+                    let other = latitudes
+                        .choice(latitude)
+                        .filter(|n| *n != usize::from(number));
+                    if other.is_some() {
+                        return Err(format!(
+                            "two choices of '{latitude}' are named: leave one of them out"
+                        ));
+                    }
+                    latitudes.with_choice(latitude, number)
+                }
             };
         }
         match latitudes.conflict() {
@@ -95,8 +136,25 @@ mod tests {
             "one-vector,most-vectors",
             "seed=x",
             "no-such",
+            "tiny-queues=3",
+            "tiny-queues=",
+            "tiny-queues=1,tiny-queues=4",
+            "bursts=1",
+            "no-such=1",
+            "picky-features=net.no",
         ] {
             assert!(choice(wrong).is_err(), "{wrong}");
         }
+        for named in [
+            "tiny-queues=4",
+            "variation=3,picky-features=net.mrg-rxbuf",
+            "distant-notify-addresses=64,some-vectors=few",
+        ] {
+            assert_eq!(choice(named).unwrap().to_string(), named);
+        }
+        let both = choice("tiny-queues,tiny-queues=1").unwrap();
+        assert_eq!(both.to_string(), "tiny-queues=1");
+        let error = choice("tiny-queues=3").unwrap_err();
+        assert!(error.contains("its choices are 1, 2, 4"), "{error}");
     }
 }

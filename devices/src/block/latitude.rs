@@ -115,18 +115,22 @@ impl BlockLatitudes {
         };
         shape.capacity = self.changes.as_ref().map_or(self.reach, |c| c.small);
         if let Some(mut draw) = draw(Latitude::FEW_SEGMENTS) {
-            shape.seg_max = shape.seg_max.min(1 + draw.below(4) as u32);
+            let most = latitudes.number(Latitude::FEW_SEGMENTS, &mut draw) as u32;
+            shape.seg_max = shape.seg_max.min(most);
             shape.size_max = draw.of(&[4096, 8192, 65536]);
         }
         if let Some(mut draw) = draw(Latitude::SMALL_SEGMENTS) {
-            shape.size_max = draw.of(&[512, 1024, 2048]);
+            shape.size_max = latitudes.number(Latitude::SMALL_SEGMENTS, &mut draw) as u32;
         }
         if let Some(mut draw) = draw(Latitude::BLOCK_SIZES) {
             // The disk has whole blocks: drivers do not use what is behind the last one.
             let whole = |size: &u32| self.disk.is_multiple_of(u64::from(*size) / SECTOR);
             let sizes: Vec<u32> = [1024, 2048, 4096].into_iter().filter(whole).collect();
+            let named = latitudes.named_number(Latitude::BLOCK_SIZES);
+            let named = sizes.iter().find(|size| Some(u64::from(**size)) == named);
             if !sizes.is_empty() {
-                shape.blk_size = draw.of(&sizes);
+                let drawn = draw.of(&sizes);
+                shape.blk_size = named.copied().unwrap_or(drawn);
             }
             shape.physical_block_exp = draw.below(9) as u8;
             shape.alignment_offset = draw.below(1 << shape.physical_block_exp) as u8;
@@ -136,7 +140,7 @@ impl BlockLatitudes {
             shape.geometry = (cylinders as u16, heads as u8, 1 + draw.below(255) as u8);
         }
         if let Some(mut draw) = draw(Latitude::LARGE_BLOCKS) {
-            shape.blk_size = draw.of(&[8 << 10, 64 << 10, 1 << 20]);
+            shape.blk_size = latitudes.number(Latitude::LARGE_BLOCKS, &mut draw) as u32;
         }
         if latitudes.has(Latitude::WRITETHROUGH) {
             shape.writeback = 0;

@@ -27,11 +27,14 @@ pub(super) struct NetLatitudes {
     splits: Option<Draw>,
     /// How many packets have had their checksum state chosen.
     checksums: Option<u32>,
-    small_segments: Option<Draw>,
+    small_segments: Option<SmallSegments>,
 }
 
-/// Small sizes of segments. The last is the one that every host on the Internet accepts.
-const SEGMENT_SIZES: [u16; 4] = [8, 48, 128, 536];
+/// Packets that are to be cut into small segments.
+struct SmallSegments {
+    latitudes: Latitudes,
+    draw: Draw,
+}
 
 /// A link that goes down and comes up again.
 struct Flaps {
@@ -84,7 +87,8 @@ impl NetLatitudes {
             }),
             splits: numbers(Latitude::SPLIT_PACKETS),
             checksums: latitudes.has(Latitude::CHECKSUM_STATES).then_some(0),
-            small_segments: numbers(Latitude::SMALL_GSO_SIZE),
+            small_segments: numbers(Latitude::SMALL_GSO_SIZE)
+                .map(|draw| SmallSegments { latitudes, draw }),
         }
     }
 
@@ -285,13 +289,13 @@ impl NetLatitudes {
         offloads: u64,
         witness: &mut W,
     ) -> NetHeader {
-        let Some(draw) = &mut self.small_segments else {
+        let Some(SmallSegments { latitudes, draw }) = &mut self.small_segments else {
             return header;
         };
         if !draw.one_in(2) {
             return header;
         }
-        let size = draw.of(&SEGMENT_SIZES);
+        let size = latitudes.number(Latitude::SMALL_GSO_SIZE, draw) as u16;
         let Some(small) = in_segments(header, packet, offloads, size) else {
             return header;
         };

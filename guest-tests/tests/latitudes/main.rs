@@ -4,6 +4,7 @@
 //! The naive driver works with a plain device, without a finding: so it is the latitude that it fails
 //! at. The table is complete: a latitude without an entry fails a test.
 
+mod choices;
 mod conforming;
 mod naive;
 

@@ -58,6 +58,7 @@ latitudes! {
         excludes: [
             SMALL_SEGMENTS: "there is one size_max",
         ],
+        choices: Of(&["1", "2", "3", "4"]),
         shows: Answered,
         unless: [block::SEGMENTS, block::SEGMENT_SIZE],
         provokes: [
@@ -69,6 +70,7 @@ latitudes! {
         does: "size_max is 512, 1024 or 2048",
         fails: "The driver still makes segments of a page. A driver that needs larger segments gives up on the device.",
         may_end_use: true,
+        choices: Of(&["512", "1024", "2048"]),
         shows: Answered,
         unless: [block::SEGMENT_SIZE],
         provokes: [
@@ -82,6 +84,7 @@ latitudes! {
         excludes: [
             LARGE_BLOCKS: "there is one blk_size",
         ],
+        choices: Of(&["1024", "2048", "4096"]),
         shows: Answered,
         provokes: [
             BLOCK_SIZE = "block.blk-size.any", Must ["5.2.5"],
@@ -92,6 +95,7 @@ latitudes! {
         does: "blk_size is 8 KiB or more",
         fails: "The driver counts sector in units of blk_size, or uses only a part of a block. A driver that does not support such blocks gives up on the device, although blk_size affects only performance.",
         may_end_use: true,
+        choices: Of(&["8192", "65536", "1048576"]),
         shows: Answered,
         provokes: [
             LARGE_BLOCKS = "block.blk-size.large", May ["5.2.5"],

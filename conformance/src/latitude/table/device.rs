@@ -68,6 +68,7 @@ latitudes! {
         does: "FEATURES_OK does not stay set if the driver accepted VIRTIO_F_RING_EVENT_IDX or, if the variation is odd, another feature (or two together) that the specification does not tell drivers to accept",
         fails: "The driver continues as if FEATURES_OK were set, or gives up without setting FAILED.",
         may_end_use: true,
+        choices: Feature,
         shows: ByRule,
         provokes: [
             PICKY = "features.refused", Should ["3.1.1-4"],
@@ -82,6 +83,7 @@ latitudes! {
             REFUSED_FEATURES: "one of them refuses all features, the other demands one",
         ],
         may_end_use: true,
+        choices: Feature,
         shows: ByRule,
         unless: [status::REFUSAL],
         provokes: [
@@ -96,6 +98,7 @@ latitudes! {
             REFUSED_FEATURES: "one of them refuses features always, the other only later",
         ],
         may_end_use: true,
+        choices: Of(&["1", "2", "3"]),
         shows: ByRule,
         unless: [status::REFUSAL],
         provokes: [

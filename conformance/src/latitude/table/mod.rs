@@ -117,6 +117,7 @@ macro_rules! latitudes {
                 fails: $fails:literal,
                 $(excludes: [$($other:ident: $why:literal),+ $(,)?],)?
                 $(may_end_use: $may_end_use:literal,)?
+                $(choices: $choices:expr,)?
                 shows: $shows:ident,
                 $(unless: [$($unless:path),+ $(,)?],)?
                 provokes: [$(
@@ -160,6 +161,13 @@ macro_rules! latitudes {
                 fails: $fails,
                 excludes: &[$($(($crate::latitude::Latitude::$other, $why)),+)?],
                 may_end_use: false $(|| $may_end_use)?,
+                choices: {
+                    #[allow(unused_imports)]
+                    use $crate::latitude::LatitudeChoices::{Feature, Of};
+                    const ALL: &[$crate::latitude::LatitudeChoices] =
+                        &[$crate::latitude::LatitudeChoices::Unnamed $(, $choices)?];
+                    ALL[ALL.len() - 1]
+                },
                 shows: $crate::latitude::Shows::$shows,
                 provokes: &[$($req),*],
                 unless: &[$($($unless),+)?],

@@ -107,6 +107,7 @@ latitudes! {
             RESIZED_QUEUES: "a queue has one size",
         ],
         may_end_use: true,
+        choices: Of(&["8", "16"]),
         shows: Works,
         unless: [split_ring::OVERRUN, buffer::LENGTH],
         provokes: [
@@ -117,6 +118,7 @@ latitudes! {
     SMALL_GSO_SIZE = "small-gso-size" ["5.1.6.4.1-13"] {
         does: "gso_size of a received TCP packet that may be segmented is occasionally between 8 and 536",
         fails: "The driver drops the packet, or fails to divide it into so many segments: connections stall until the packet is sent again.",
+        choices: Of(&["8", "48", "128", "536"]),
         shows: Used,
         provokes: [
             SMALL_GSO = "net.receive.small-gso-size", Must ["5.1.6.4"],

@@ -311,6 +311,7 @@ latitudes! {
     DISTANT_NOTIFY_ADDRESSES = "distant-notify-addresses" ["4.1.4.4", "4.1.4.4.1-3"] {
         does: "notify_off_multiplier is a larger power of two, up to 4096",
         fails: "The driver assumes a multiplier of 4, or maps too little.",
+        choices: Of(&["4096", "1024", "256", "64"]),
         shows: Notified,
         unless: [notify::BY_FLAGS, notify::BY_EVENT],
         provokes: [
@@ -360,6 +361,7 @@ latitudes! {
     SOME_VECTORS = "some-vectors" ["4.1.5.1.2.1"] {
         does: "the number of entries of the MSI-X table varies, and is smaller or larger than the number of events",
         fails: "The driver requires a vector for each virtqueue, or maps vectors that do not exist.",
+        choices: Of(&["few", "67", "500"]),
         shows: Works,
         provokes: [
             SOME_VECTORS = "msix.table-size.any", Must ["4.1.5.1.2.2-1"],

@@ -23,6 +23,7 @@ latitudes! {
             LARGEST_QUEUES: "a queue has one size",
             RESIZED_QUEUES: "a queue has one size",
         ],
+        choices: Of(&["8", "16", "32", "64"]),
         shows: Works,
         unless: [split_ring::OVERRUN, buffer::LENGTH],
         provokes: [
@@ -38,6 +39,7 @@ latitudes! {
             RESIZED_QUEUES: "a queue has one size",
         ],
         may_end_use: true,
+        choices: Of(&["1", "2", "4"]),
         shows: Works,
         unless: [split_ring::OVERRUN, buffer::LENGTH],
         provokes: [

@@ -3,8 +3,9 @@
 //!
 //! Citations are of virtio 1.0.
 
+use stickler_conformance::features::NamedFeature;
 use stickler_conformance::latitude::Draw;
-use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes, Witness, features};
+use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
 
 use super::MAX_QUEUES;
 use crate::virtio::VirtioDevice;
@@ -82,22 +83,23 @@ impl CoreLatitudes {
     /// sizes in `small`.
     pub(super) fn queue_sizes(&mut self, asked: &[u16], small: &[u16]) -> Vec<u16> {
         let mut sizes: Vec<u16> = asked.iter().copied().take(MAX_QUEUES).collect();
-        let mut choose = |latitude, choices: &[u16], turn: u64| {
-            if self.latitudes.has(latitude) {
+        let mut choose = |latitude: Latitude, choices: &[u16], turn: u64| {
+            if self.latitudes.has(latitude) && latitude.applies_to(self.id.kind) {
                 let mut numbers = self.latitudes.numbers(latitude, self.id.slot);
                 for _ in 0..turn {
                     numbers.bits();
                 }
+                let named = self.latitudes.named_number(latitude);
+                // Not every small size is of use to every device type.
+                let named = choices.iter().find(|size| Some(u64::from(**size)) == named);
                 for size in sizes.iter_mut().filter(|size| **size != 0) {
-                    *size = numbers.of(choices);
+                    *size = named.copied().unwrap_or_else(|| numbers.of(choices));
                 }
             }
         };
         choose(Latitude::SMALL_QUEUES, small, 0);
         choose(Latitude::TINY_QUEUES, &[1, 2, 4], 0);
-        if self.id.kind == DeviceKind::Net {
-            choose(Latitude::SMALL_NET_QUEUES, &[8, 16], 0);
-        }
+        choose(Latitude::SMALL_NET_QUEUES, &[8, 16], 0);
         choose(Latitude::LARGEST_QUEUES, &[32768], 0);
         // §4.1.4.3: queue_size is the maximum on reset, and is read each time that a queue is configured
         // (§4.1.5.1.3); no clause says that it is the same after each reset.
@@ -264,7 +266,7 @@ impl CoreLatitudes {
             return false;
         }
         let mut numbers = self.numbers(Latitude::REFUSES_LATER);
-        let life = 1 + numbers.below(3);
+        let life = self.latitudes.number(Latitude::REFUSES_LATER, &mut numbers);
         let times = 1 + numbers.below(2);
         let refuses = self.lives >= life && self.refusals < times;
         self.refusals += u64::from(refuses);
@@ -277,6 +279,9 @@ impl CoreLatitudes {
         if !self.has(Latitude::DEMANDING_FEATURES) {
             return 0;
         }
+        if let Some(feature) = self.latitudes.named_feature(Latitude::DEMANDING_FEATURES) {
+            return self.own(feature) & offered;
+        }
         let wanted = self.essential() | self.id.kind.recommended_features();
         let choice = single_bits(offered & !(wanted | features::UNKNOWN));
         if choice.is_empty() {
@@ -285,10 +290,19 @@ impl CoreLatitudes {
         self.numbers(Latitude::DEMANDING_FEATURES).of(&choice)
     }
 
+    /// The bit of `feature`, if it is one of this device type.
+    fn own(&self, feature: NamedFeature) -> u64 {
+        let own = feature.kind().is_none_or(|kind| kind == self.id.kind);
+        if own { feature.mask() } else { 0 }
+    }
+
     /// The features that a picky device does not work with together, of those offered: event indices
     /// alone, unless the variation makes it one or two others. What drivers should accept is not among
     /// them: that would mislead them.
     fn picked(&self, offered: u64) -> u64 {
+        if let Some(feature) = self.latitudes.named_feature(Latitude::PICKY_FEATURES) {
+            return self.own(feature) & offered;
+        }
         let usual = offered & features::RING_EVENT_IDX;
         let wanted = self.essential() | self.id.kind.recommended_features();
         let others = offered & !(wanted | features::UNKNOWN | usual);

@@ -53,7 +53,8 @@ impl PciLatitudes {
             options.notify_off_multiplier = 2;
         } else if self.has(Latitude::DISTANT_NOTIFY_ADDRESSES) {
             let mut numbers = self.numbers(Latitude::DISTANT_NOTIFY_ADDRESSES);
-            options.notify_off_multiplier = numbers.of(&[4096, 1024, 256, 64]);
+            let distance = Latitude::DISTANT_NOTIFY_ADDRESSES;
+            options.notify_off_multiplier = self.latitudes.number(distance, &mut numbers) as u32;
         }
         if self.has(Latitude::SHARED_INTERRUPTS) || self.has(Latitude::NO_MSIX) {
             options.vectors = Some(0);
@@ -68,7 +69,10 @@ impl PciLatitudes {
                 0 | 1 => 3,
                 queues => 2 + numbers.below(u64::from(queues) - 1) as u16,
             };
-            options.vectors = Some(numbers.of(&[few, 67, 500]));
+            options.vectors = match self.latitudes.number(Latitude::SOME_VECTORS, &mut numbers) {
+                0 => Some(few),
+                many => Some(many as u16),
+            };
         }
         options
     }
