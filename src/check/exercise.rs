@@ -151,6 +151,23 @@ impl ExerciseChoice {
     }
 }
 
+/// What of the exercise comes of `seed`, a bit each, where the user chooses nothing: loads, on one processor and
+/// on several, and ends.
+#[must_use]
+pub fn properties(seed: u64) -> u32 {
+    let plan = ExerciseChoice::default().of_seed(seed);
+    let load = LOADS.iter().position(|load| plan.steps.contains(load));
+    let last = LastStep::ALL.iter().position(|last| *last == plan.last);
+    let several = usize::from(plan.processors > 1) * LOADS.len();
+    let bits = [
+        load.map(|load| load + several),
+        last.map(|last| last + 2 * LOADS.len()),
+    ];
+    bits.into_iter()
+        .flatten()
+        .fold(0, |all, bit| all | 1 << bit)
+}
+
 /// The quiet steps, `load`, and a look at what the guest sees of the devices.
 fn quiet_and(load: Step) -> Vec<Step> {
     let done = |step: &Step| Step::QUIET.contains(step) || [load, Step::View].contains(step);
@@ -159,6 +176,9 @@ fn quiet_and(load: Step) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use stickler_conformance::latitude::covering_seeds;
+    use stickler_conformance::{Latitude, Latitudes};
+
     use super::*;
 
     #[test]
@@ -182,6 +202,34 @@ mod tests {
             .map(|plan| (plan.steps, plan.last))
             .collect();
         assert_eq!(pairs.len(), 16);
+    }
+
+    /// The seeds of a check have latitudes, loads and ends soon.
+    #[test]
+    fn the_chosen_seeds_have_every_load_and_every_end() {
+        let choice = ExerciseChoice::default();
+        let seeds: Vec<u64> = covering_seeds(1, properties).take(40).collect();
+        let plans: Vec<_> = seeds.iter().map(|seed| choice.of_seed(*seed)).collect();
+        for (runs, times) in [(8, 1), (40, 4)] {
+            for load in LOADS {
+                let with = plans[..runs]
+                    .iter()
+                    .filter(|plan| plan.steps.contains(&load));
+                let several = with.clone().filter(|plan| plan.processors > 1);
+                assert!(with.count() >= times, "{load} in {runs}");
+                assert!(several.count() >= times, "{load} in {runs}");
+            }
+            for last in LastStep::ALL {
+                let with = plans[..runs].iter().filter(|plan| plan.last == last);
+                assert!(with.count() > times, "{last} in {runs}");
+            }
+        }
+        let drawn: Vec<_> = seeds.into_iter().map(Latitudes::draw).collect();
+        for latitude in Latitude::all() {
+            let count = |runs: usize| drawn[..runs].iter().filter(|l| l.has(latitude)).count();
+            assert!(count(24) >= 1, "{latitude}");
+            assert!(count(40) >= 2, "{latitude}");
+        }
     }
 
     #[test]

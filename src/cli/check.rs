@@ -20,7 +20,7 @@ use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
 
 use crate::check::campaign;
-use crate::check::exercise::{ChosenStep, ExerciseChoice};
+use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
@@ -129,7 +129,7 @@ pub struct CheckOptions {
 
     /// The seeds are chosen from this one and those that follow it
     ///
-    /// They are chosen so that few have all latitudes: each is in one of 20 runs, and in two of 40. What a seed
+    /// They are chosen so that few have all latitudes: each is in one of 24 runs, and in two of 40. What a seed
     /// draws does not depend on the others: `stickler latitudes seed=N` shows it.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
     pub first_seed: u64,
@@ -233,7 +233,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = options.runs.unwrap_or(default);
     let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
-    let seeds = covering_seeds(options.first_seed).take(seeds);
+    let seeds = covering_seeds(options.first_seed, exercise::properties).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
         processors: options.cpus,

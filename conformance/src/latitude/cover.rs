@@ -14,32 +14,37 @@ const CHOSEN: usize = 64;
 /// A latitude that no seed has had yet is worth more than any number of those that one has had.
 const WORTH_BITS: u32 = 7;
 
+/// Properties of a seed besides its latitudes.
+const PROPERTIES: usize = u32::BITS as usize;
+
 /// Seeds from `first` on, each of which adds as many latitudes as one can that the ones before it have had least
-/// often. There is no last one.
-pub fn covering_seeds(first: u64) -> impl Iterator<Item = u64> {
-    let candidates: Vec<(u64, Latitudes)> = (0..CANDIDATES)
+/// often. There is no last one. What else comes of a seed, and is wanted as often as latitudes, are its
+/// `properties`, a bit each.
+pub fn covering_seeds(first: u64, properties: impl Fn(u64) -> u32) -> impl Iterator<Item = u64> {
+    let candidates: Vec<(u64, Vec<usize>)> = (0..CANDIDATES)
         .map(|number| first.wrapping_add(number))
-        .map(|seed| (seed, Latitudes::draw(seed)))
+        .map(|seed| {
+            let latitudes = Latitudes::draw(seed).iter().map(Latitude::index);
+            let properties = properties(seed);
+            let others = (0..PROPERTIES).filter(|bit| properties >> bit & 1 != 0);
+            let all = latitudes.chain(others.map(|bit| Latitude::COUNT + bit));
+            (seed, all.collect())
+        })
         .collect();
     let mut chosen = Vec::new();
-    let mut had = [0_u32; Latitude::COUNT];
+    let mut had = [0_u32; Latitude::COUNT + PROPERTIES];
     for _ in 0..CHOSEN {
-        let worth = |latitudes: Latitudes| -> u64 {
-            let worth = |latitude: Latitude| {
-                let turns = 8 - had[latitude.index()].min(8);
-                1_u64 << (WORTH_BITS * turns)
-            };
-            latitudes.iter().map(worth).sum()
+        let worth = |all: &[usize]| -> u64 {
+            let worth = |index: &usize| 1_u64 << (WORTH_BITS * (8 - had[*index].min(8)));
+            all.iter().map(worth).sum()
         };
         let unchosen = candidates.iter().filter(|(seed, _)| !chosen.contains(seed));
         // Of several that are worth the same, the first.
-        let best = unchosen
-            .rev()
-            .max_by_key(|(_, latitudes)| worth(*latitudes));
-        let Some((seed, latitudes)) = best else {
+        let best = unchosen.rev().max_by_key(|(_, all)| worth(all));
+        let Some((seed, all)) = best else {
             break;
         };
-        latitudes.iter().for_each(|l| had[l.index()] += 1);
+        all.iter().for_each(|index| had[*index] += 1);
         chosen.push(*seed);
     }
     let others = chosen.clone();
@@ -54,7 +59,7 @@ mod tests {
 
     /// How often each latitude is in one of so many seeds.
     fn counts(first: u64, seeds: usize) -> Vec<(Latitude, usize)> {
-        let drawn: Vec<_> = covering_seeds(first)
+        let drawn: Vec<_> = covering_seeds(first, |_| 0)
             .take(seeds)
             .map(Latitudes::draw)
             .collect();
@@ -90,8 +95,17 @@ mod tests {
     }
 
     #[test]
+    fn properties_come_in_turn() {
+        let four = |seed: u64| 1 << (seed / 3 % 4);
+        let seeds: Vec<u64> = covering_seeds(1, four).take(8).collect();
+        let mut places: Vec<u32> = seeds.into_iter().map(four).collect();
+        places.sort_unstable();
+        assert_eq!(places, [1, 1, 2, 2, 4, 4, 8, 8]);
+    }
+
+    #[test]
     fn each_seed_comes_once_and_there_is_no_last_one() {
-        let seeds: Vec<u64> = covering_seeds(u64::MAX - 10).take(200).collect();
+        let seeds: Vec<u64> = covering_seeds(u64::MAX - 10, |_| 0).take(200).collect();
         let mut sorted = seeds.clone();
         sorted.sort_unstable();
         sorted.dedup();
