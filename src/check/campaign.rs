@@ -98,7 +98,10 @@ fn one(
             }
         };
         let smallest = shrink(planned.latitudes, fails);
-        checked.shrunk = smallest.map(|latitudes| latitudes.to_string());
+        checked.shrunk = smallest.map(|latitudes| match planned.alone {
+            None => latitudes.to_string(),
+            Some(kind) => format!("{latitudes},alone={}", kind.facts().name),
+        });
     }
     Ok((checked, report))
 }

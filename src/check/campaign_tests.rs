@@ -72,6 +72,7 @@ fn check(setting: &Setting, seeds: u64, jobs: usize) -> Result<CheckReport, Stri
         &["none".parse().unwrap()],
         1..=seeds,
         &ExerciseChoice::default(),
+        false,
     );
     run_all(setting, runs, jobs, true, &mut report, &progress, &|| false)?;
     Ok(report)
@@ -115,7 +116,7 @@ fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
         *) report power-off ;;
     esac";
     let setting = setting(directory.path(), body);
-    let run = plan(&[], [seed].into_iter(), &ExerciseChoice::default())
+    let run = plan(&[], [seed].into_iter(), &ExerciseChoice::default(), false)
         .pop()
         .unwrap();
     let mut report = empty();
@@ -170,6 +171,7 @@ fn interrupting_keeps_what_was_found() {
             &["none".parse().unwrap()],
             1..=9,
             &ExerciseChoice::default(),
+            false,
         ),
         1,
         true,
@@ -186,4 +188,45 @@ fn interrupting_keeps_what_was_found() {
     assert!(cut_short.is_cut_short());
     // What that had seen counts as well.
     assert_eq!(report.requirements[0].held, 6);
+}
+
+#[test]
+fn a_device_type_is_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = directory.path().join("arguments");
+    let body = "report power-off";
+    let mut setting = setting(directory.path(), body);
+    let recorded = format!(
+        "#!/bin/sh\necho \"$@\" > {}\n{}{body}\n",
+        arguments.display(),
+        SCRIPT.trim_start_matches("#!/bin/sh\n")
+    );
+    fs::write(&setting.program, recorded).unwrap();
+    setting.guest.load = Load::Exercise;
+    for (choice, there, absent) in [
+        (
+            "alone=net",
+            &["--no-console", "--no-rng", "exercise.devices=network"][..],
+            &["--disk", "--console", "--net"][..],
+        ),
+        (
+            "alone=block,bursts",
+            &["--net none", "--no-console", "--no-rng", "--disk"],
+            &["--console"],
+        ),
+        (
+            "none",
+            &["--disk", "--console"],
+            &["--net", "--no-rng", "exercise.devices"],
+        ),
+    ] {
+        let choices = [choice.parse().unwrap()];
+        let runs = plan(&choices, 0..0, &ExerciseChoice::default(), true);
+        let mut report = empty();
+        let progress = Progress::new(1);
+        run_all(&setting, runs, 1, false, &mut report, &progress, &|| false).unwrap();
+        let words = fs::read_to_string(&arguments).unwrap();
+        assert!(there.iter().all(|word| words.contains(word)), "{words}");
+        assert!(!absent.iter().any(|word| words.contains(word)), "{words}");
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use stickler_conformance::DeviceKind;
 use stickler_conformance::latitude::Draw;
 use stickler_exerciser::{LastStep, Step};
 
@@ -98,6 +99,25 @@ impl ExerciseChoice {
             steps: quiet_and(Step::View),
             last: LastStep::PowerOff,
             processors: 1,
+        })
+    }
+
+    /// That of a run with one device type alone: what there is to do with it, on several processors.
+    #[must_use]
+    pub fn alone(&self, kind: DeviceKind) -> ExercisePlan {
+        let (own, load) = match kind {
+            DeviceKind::Net => (Step::Network, Step::Stress),
+            DeviceKind::Block => (Step::Block, Step::Stress),
+            DeviceKind::Console => (Step::Console, Step::StressConsoles),
+            DeviceKind::Entropy => (Step::Entropy, Step::Stress),
+        };
+        let others = [Step::Block, Step::Network, Step::Console, Step::Entropy];
+        let mut steps = quiet_and(load);
+        steps.retain(|step| *step == own || !others.contains(step));
+        self.or(ExercisePlan {
+            steps,
+            last: LastStep::PowerOff,
+            processors: SEVERAL,
         })
     }
 
@@ -242,6 +262,17 @@ mod tests {
         assert!(!choice.is_impossible());
         choice.steps = Some(vec!["kexec".parse().unwrap()]);
         assert!(choice.is_impossible());
+    }
+
+    #[test]
+    fn a_device_type_alone_is_used_and_no_other() {
+        let plan = ExerciseChoice::default().alone(DeviceKind::Console);
+        assert!(plan.steps.contains(&Step::StressConsoles));
+        assert!(plan.steps.contains(&Step::Console));
+        assert!(plan.steps.contains(&Step::RebindDrivers));
+        for other in [Step::Block, Step::Network, Step::Entropy, Step::Stress] {
+            assert!(!plan.steps.contains(&other), "{other}");
+        }
     }
 
     #[test]

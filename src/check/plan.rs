@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use stickler_conformance::Latitudes;
 use stickler_conformance::latitude::{self, Word};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
 use super::exercise::{ExerciseChoice, ExercisePlan};
 
@@ -18,6 +18,8 @@ pub struct Planned {
     pub latitudes: Latitudes,
     /// The seed from which the latitudes were drawn, if they were.
     pub seed: Option<u64>,
+    /// The only device type that the guest has; `None` if it has all.
+    pub alone: Option<DeviceKind>,
     /// What becomes of memory that the guest's kernel frees.
     pub freed: FreedMemory,
     /// What the guest does.
@@ -47,66 +49,128 @@ impl FreedMemory {
 /// The name of the run with plain devices in which freed memory is kept.
 const KEPT: &str = "freed-memory-kept";
 
-/// One `--latitude`, in the form of `stickler run`, checked.
+/// One `--latitude`, in the form of `stickler run`, checked; and perhaps `alone=TYPE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     name: String,
     latitudes: Latitudes,
     seed: Option<u64>,
+    alone: Option<DeviceKind>,
     freed: FreedMemory,
 }
+
+/// The beginning of the word that leaves all device types out but one.
+const ALONE: &str = "alone=";
+
+/// A driver that fails at these may keep its guest from using other devices: the first seed of a check that has
+/// one of them is also run with each device type alone.
+const HIDING: [Latitude; 2] = [Latitude::SMALL_QUEUES, Latitude::TINY_QUEUES];
 
 impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let words: Vec<Word> = text
-            .split(',')
-            .map(|word| word.trim().parse())
-            .collect::<Result<_, _>>()?;
+        let mut alone = None;
+        let mut words: Vec<Word> = Vec::new();
+        for word in text.split(',').map(str::trim) {
+            match word.strip_prefix(ALONE) {
+                None => words.push(word.parse()?),
+                Some(name) if alone.is_none() => alone = Some(device_type(name)?),
+                Some(_) => return Err("'alone' is there twice: leave one of them out".to_owned()),
+            }
+        }
         Ok(Choice {
             name: text.to_owned(),
             latitudes: Latitudes::from_words(&words)?,
             seed: latitude::seed(&words),
+            alone,
             freed: FreedMemory::Zeroed,
         })
     }
 }
 
+/// The device type of this name.
+fn device_type(name: &str) -> Result<DeviceKind, String> {
+    let named = |kind: &DeviceKind| kind.facts().name == name;
+    DeviceKind::ALL.into_iter().find(named).ok_or_else(|| {
+        let names = DeviceKind::ALL.map(|kind| kind.facts().name).join(", ");
+        format!("there is no device type '{name}'; the device types are {names}")
+    })
+}
+
+/// The runs of `seed` with each device type alone.
+fn each_alone(seed: u64) -> impl Iterator<Item = Choice> {
+    DeviceKind::ALL.into_iter().map(move |kind| Choice {
+        name: format!("seed={seed},{ALONE}{}", kind.facts().name),
+        latitudes: Latitudes::draw(seed),
+        seed: Some(seed),
+        alone: Some(kind),
+        freed: FreedMemory::Zeroed,
+    })
+}
+
+/// The seeds that are also run with each device type alone: the first with each latitude of [`HIDING`], or else
+/// the first of all.
+fn hiding(seeds: &[u64]) -> Vec<u64> {
+    let first = |latitude| {
+        let mut seeds = seeds.iter().copied();
+        seeds.find(|seed| Latitudes::draw(*seed).has(latitude))
+    };
+    let mut hiding: Vec<u64> = HIDING.into_iter().filter_map(first).collect();
+    if hiding.is_empty() {
+        hiding.extend(seeds.first());
+    }
+    hiding
+}
+
 /// All runs: those of `choices`, then those of `seeds`. Without choices, two runs with plain devices come
-/// first, the second in memory that is not zeroed. Runs of the same name are run once.
+/// first, the second in memory that is not zeroed; and last, if the guests are to be so, runs with each device type
+/// `alone`. Runs of the same name are run once.
 pub fn plan(
     choices: &[Choice],
     seeds: impl Iterator<Item = u64>,
     exercise: &ExerciseChoice,
+    alone: bool,
 ) -> Vec<Planned> {
     let plain = [("none", FreedMemory::Zeroed), (KEPT, FreedMemory::Kept)];
     let plain = plain.map(|(name, freed)| Choice {
         name: name.to_owned(),
         latitudes: Latitudes::default(),
         seed: None,
+        alone: None,
         freed,
     });
     let plain = plain.into_iter().filter(|_| choices.is_empty());
-    let seeds = seeds.map(|seed| Choice {
+    let seeds: Vec<u64> = seeds.collect();
+    let alone = alone && choices.is_empty();
+    let alone = if alone { hiding(&seeds) } else { Vec::new() };
+    let alone = alone.into_iter().flat_map(each_alone);
+    let seeds = seeds.into_iter().map(|seed| Choice {
         name: format!("seed={seed}"),
         latitudes: Latitudes::draw(seed),
         seed: Some(seed),
+        alone: None,
         freed: FreedMemory::Zeroed,
     });
     let mut planned: Vec<Planned> = Vec::new();
-    for choice in plain.chain(choices.iter().cloned()).chain(seeds) {
+    for choice in plain
+        .chain(choices.iter().cloned())
+        .chain(seeds)
+        .chain(alone)
+    {
         if planned.iter().all(|other| other.name != choice.name) {
             planned.push(Planned {
                 number: planned.len(),
-                exercise: match choice.seed {
-                    Some(seed) => exercise.of_seed(seed),
-                    None if choice.freed == FreedMemory::Zeroed => exercise.plain(),
-                    None => exercise.quiet(),
+                exercise: match (choice.alone, choice.seed) {
+                    (Some(kind), _) => exercise.alone(kind),
+                    (None, Some(seed)) => exercise.of_seed(seed),
+                    (None, None) if choice.freed == FreedMemory::Zeroed => exercise.plain(),
+                    (None, None) => exercise.quiet(),
                 },
                 name: choice.name,
                 latitudes: choice.latitudes,
                 seed: choice.seed,
+                alone: choice.alone,
                 freed: choice.freed,
             });
         }
@@ -159,22 +223,52 @@ mod tests {
 
     #[test]
     fn the_plain_device_and_then_seeds_unless_latitudes_are_named() {
-        let runs = plan(&[], 1..=3, &ExerciseChoice::default());
+        let runs = plan(&[], 1..=3, &ExerciseChoice::default(), false);
         assert_eq!(names(&runs), ["none", KEPT, "seed=1", "seed=2", "seed=3"]);
         assert_eq!(runs[3].latitudes, Latitudes::draw(2));
         assert_eq!(runs[3].seed, Some(2));
         let kept = runs.iter().map(|run| run.freed == FreedMemory::Kept);
         assert_eq!(kept.collect::<Vec<_>>(), [false, true, false, false, false]);
         let choices = ["one-vector", "seed=2"].map(|text| text.parse().unwrap());
-        let runs = plan(&choices, 1..=2, &ExerciseChoice::default());
+        let runs = plan(&choices, 1..=2, &ExerciseChoice::default(), false);
         assert_eq!(names(&runs), ["one-vector", "seed=2", "seed=1"]);
         let numbers: Vec<_> = runs.iter().map(|run| run.number).collect();
         assert_eq!(numbers, [0, 1, 2]);
     }
 
     #[test]
+    fn each_device_type_is_alone_where_one_may_hide_the_others() {
+        let choice = ExerciseChoice::default();
+        let runs = plan(&[], 1..=2, &choice, true);
+        let alone = |seed| {
+            ["net", "block", "console", "entropy"].map(|kind| format!("seed={seed},alone={kind}"))
+        };
+        let without = runs.len() - 4;
+        assert_eq!(names(&runs[without..]), alone(1));
+        assert_eq!(runs[without].alone, Some(DeviceKind::Net));
+        assert_eq!(runs[without].latitudes, Latitudes::draw(1));
+        assert_eq!(runs[without].exercise, choice.alone(DeviceKind::Net));
+        // Its name is what repeats it.
+        let again: Choice = runs[without].name.parse().unwrap();
+        let again = plan(&[again], 0..0, &choice, true);
+        assert_eq!(again.len(), 1);
+        assert_eq!(
+            (again[0].alone, again[0].seed),
+            (Some(DeviceKind::Net), Some(1))
+        );
+        let small = (1..100).find(|seed| Latitudes::draw(*seed).has(Latitude::SMALL_QUEUES));
+        let tiny = (1..100).find(|seed| Latitudes::draw(*seed).has(Latitude::TINY_QUEUES));
+        let runs = plan(&[], 1..=99, &choice, true);
+        let expected = [small, tiny].map(|seed| alone(seed.unwrap()));
+        assert_eq!(names(&runs[101..]), expected.concat());
+        assert_eq!(plan(&[], 0..0, &choice, true).len(), 2);
+    }
+
+    #[test]
     fn what_is_no_choice_is_refused() {
         for text in [
+            "alone=disk",
+            "alone=net,alone=block",
             "",
             "no-such",
             "one-vector,most-vectors",
@@ -190,7 +284,7 @@ mod tests {
         for of in 1..=7 {
             let mut seen: Vec<usize> = (1..=of)
                 .flat_map(|index| {
-                    Shard { index, of }.of(plan(&[], 1..=5, &ExerciseChoice::default()))
+                    Shard { index, of }.of(plan(&[], 1..=5, &ExerciseChoice::default(), false))
                 })
                 .map(|run| run.number)
                 .collect();

@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use stickler_conformance::{Latitude, Latitudes};
+use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 use stickler_exerciser::{
-    GIVING_UP_PARAMETER, INIT, Kind, LAST_PARAMETER, LATITUDES_PARAMETER, PATIENCE_PARAMETER, PORT,
-    STEPS_PARAMETER, STRESS_PARAMETER,
+    DEVICES_PARAMETER, GIVING_UP_PARAMETER, INIT, Kind, LAST_PARAMETER, LATITUDES_PARAMETER,
+    PATIENCE_PARAMETER, PORT, STEPS_PARAMETER, STRESS_PARAMETER,
 };
 
 use super::exercise::ExercisePlan;
@@ -133,7 +133,7 @@ pub fn run(
         report.as_ref(),
         &log,
         setting.deny,
-        || disks.compare(disk_state(&log)),
+        || disks.compare(disk_state(&log, planned)),
     );
     if setting.require_drivers {
         failures.extend(report.iter().flat_map(verdict::missing_drivers));
@@ -161,8 +161,11 @@ pub fn run(
 }
 
 /// What the first disk should contain after the run.
-fn disk_state(log: &ExerciseLog) -> DiskState {
-    if log.given_up.iter().any(|device| device.kind == Kind::Block) {
+fn disk_state(log: &ExerciseLog, planned: &Planned) -> DiskState {
+    let absent = planned.alone.is_some_and(|kind| kind != DeviceKind::Block);
+    if absent {
+        DiskState::Untouched
+    } else if log.given_up.iter().any(|device| device.kind == Kind::Block) {
         DiskState::GivenUp
     } else if log.unwritten {
         DiskState::Untouched
@@ -174,6 +177,16 @@ fn disk_state(log: &ExerciseLog) -> DiskState {
 /// Whether a conforming driver may give up on a device with these latitudes.
 fn may_end_use(latitudes: Latitudes) -> bool {
     latitudes.iter().any(Latitude::may_end_use)
+}
+
+/// What the exercise calls a device type.
+fn exercised(kind: DeviceKind) -> Kind {
+    match kind {
+        DeviceKind::Net => Kind::Net,
+        DeviceKind::Block => Kind::Block,
+        DeviceKind::Console => Kind::Console,
+        DeviceKind::Entropy => Kind::Entropy,
+    }
 }
 
 fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks) -> Command {
@@ -197,6 +210,9 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         if let Some(stress) = setting.stress {
             append.push_str(&format!(" {STRESS_PARAMETER}={}", stress.as_secs()));
         }
+        if let Some(kind) = planned.alone {
+            append.push_str(&format!(" {DEVICES_PARAMETER}={}", exercised(kind)));
+        }
         if may_end_use(latitudes) {
             append.push_str(&format!(" {GIVING_UP_PARAMETER}=yes"));
         }
@@ -216,14 +232,26 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         .arg(format!("{}ms", setting.timeout.as_millis()))
         .args(["--cpus", &planned.exercise.processors.to_string()])
         .args(["--latitude", &latitudes.to_string()])
-        .arg("--disk")
-        .arg(&disks.first)
-        .arg("--disk")
-        .arg(option("", &disks.read_only, ",ro"))
         .arg("--report")
         .arg(option("json=", &directory.join("report.json"), ""))
         .args(&setting.arguments);
-    if setting.guest.load == Load::Exercise {
+    let has = |kind| planned.alone.is_none_or(|alone| alone == kind);
+    if has(DeviceKind::Block) {
+        command
+            .arg("--disk")
+            .arg(&disks.first)
+            .arg("--disk")
+            .arg(option("", &disks.read_only, ",ro"));
+    }
+    if !has(DeviceKind::Net) {
+        command.args(["--net", "none"]);
+    }
+    if !has(DeviceKind::Entropy) {
+        command.arg("--no-rng");
+    }
+    if !has(DeviceKind::Console) {
+        command.arg("--no-console");
+    } else if setting.guest.load == Load::Exercise {
         command
             .arg("--console")
             .arg(option("socket=", &directory.join("terminal"), ""))

@@ -250,6 +250,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "PORT[,name=NAME]", help_heading = "Devices")]
     pub console: Vec<ConsoleSpec>,
 
+    /// Leave out the console device
+    #[arg(long, conflicts_with = "console", help_heading = "Devices")]
+    pub no_console: bool,
+
     /// Leave out the entropy device
     #[arg(long, help_heading = "Devices")]
     pub no_rng: bool,

@@ -120,6 +120,8 @@ pub struct CheckOptions {
     pub features: FeatureOptions,
 
     /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
+    ///
+    /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices.
     #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
     pub latitude: Vec<Choice>,
 
@@ -245,7 +247,12 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
             options.kernel.display()
         )));
     }
-    let planned = plan(&options.latitude, seeds, &exercise);
+    let planned = plan(
+        &options.latitude,
+        seeds,
+        &exercise,
+        guest.load == Load::Exercise,
+    );
     let mut report = CheckReport::new(
         Version::default(),
         &readings,

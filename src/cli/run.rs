@@ -35,9 +35,6 @@ use crate::report::{Report, RunEnd};
 /// Slots on the bus besides the host bridge's.
 const SLOTS: usize = 31;
 
-/// There is always one console device.
-const CONSOLES: usize = 1;
-
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
@@ -53,7 +50,11 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let journal = Journal::new();
     let terminal = Terminal::of(&options);
     let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
-    let console = console(&options, terminal, &machine)?;
+    let console = if options.no_console {
+        None
+    } else {
+        Some(console(&options, terminal, &machine)?)
+    };
     let judged = Judged {
         readings: readings.clone(),
         processors: options.cpus.into(),
@@ -216,6 +217,7 @@ fn escape_filter(handle: StopHandle) -> InputFilter {
 struct Devices {
     nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
     disks: Vec<DiskImage>,
+    console: bool,
     rng: bool,
     latitudes: Latitudes,
     features: FeatureLimits,
@@ -238,6 +240,7 @@ impl Devices {
         let devices = Devices {
             nets,
             disks,
+            console: !options.no_console,
             rng: !options.no_rng,
             latitudes: Latitudes::from_words(&options.latitude).map_err(Failure::Input)?,
             features: options.features.limits()?,
@@ -251,13 +254,13 @@ impl Devices {
     }
 
     fn count(&self) -> usize {
-        self.nets.len() + self.disks.len() + CONSOLES + usize::from(self.rng)
+        self.nets.len() + self.disks.len() + usize::from(self.console) + usize::from(self.rng)
     }
 
     /// Puts the devices into their slots, from 1 on, each with a judge of its driver.
     fn plug(
         self,
-        console: Console,
+        console: Option<Console>,
         machine: &mut Machine,
         journal: &Journal,
         judged: Judged,
@@ -285,7 +288,9 @@ impl Devices {
         for disk in self.disks {
             slots.plug(Block::new(disk))?;
         }
-        slots.plug(console)?;
+        if let Some(console) = console {
+            slots.plug(console)?;
+        }
         if self.rng {
             slots.plug(Entropy::new(HostEntropy))?;
         }

@@ -120,6 +120,9 @@ pub const END_PARAMETER: &str = "exercise.end";
 /// Kernel parameter: the words of `--latitude` that make the devices what they are.
 pub const LATITUDES_PARAMETER: &str = "exercise.latitudes";
 
+/// Kernel parameter: the kinds of devices that there are, where they are not all; others are not used.
+pub const DEVICES_PARAMETER: &str = "exercise.devices";
+
 /// Kernel parameter, `yes`: a driver may give up on its device and still conform.
 pub const GIVING_UP_PARAMETER: &str = "exercise.giving-up";
 

@@ -17,7 +17,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Net, Kind::Block, Kind::Console, Kind::Entropy];
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Net, Kind::Block, Kind::Console, Kind::Entropy];
 
     /// The type with this virtio device ID.
     pub fn of(id: u64) -> Option<Self> {

@@ -34,9 +34,9 @@ use std::thread;
 use std::time::Duration;
 
 use stickler_exerciser::{
-    COMMAND, CPUS_PARAMETER, END_PARAMETER, GIVING_UP_PARAMETER, GuestLine, LAST_PARAMETER,
-    LIFE_PARAMETER, LastStep, MEMORY_PARAMETER, PATIENCE_PARAMETER, SECOND_LIFE, STEPS_PARAMETER,
-    Step,
+    COMMAND, CPUS_PARAMETER, DEVICES_PARAMETER, END_PARAMETER, GIVING_UP_PARAMETER, GuestLine,
+    LAST_PARAMETER, LIFE_PARAMETER, LastStep, MEMORY_PARAMETER, PATIENCE_PARAMETER, SECOND_LIFE,
+    STEPS_PARAMETER, Step,
 };
 
 use crate::devices::{Device, Kind};
@@ -126,6 +126,16 @@ impl Exercise {
             Ok(steps) => steps,
             Err(error) => return self.failed("machine", &error),
         };
+        if let Some(names) = machine::parameter(DEVICES_PARAMETER) {
+            let kinds: Vec<Option<Kind>> = names.split(',').map(|name| name.parse().ok()).collect();
+            if kinds.contains(&None) {
+                return self.failed("machine", &format!("{DEVICES_PARAMETER}: no such devices"));
+            }
+            let absent = Kind::ALL
+                .into_iter()
+                .filter(|kind| !kinds.contains(&Some(*kind)));
+            self.lost.extend(absent);
+        }
         mark("modules");
         // A driver that is loaded may wait for its device.
         if let Err(error) = self.in_time(machine::load_modules) {
