@@ -273,6 +273,10 @@ fn a_check_that_cannot_begin_says_why() {
     );
     refused(&check(&["--report", "json=no/r.json"]), &["no/r.json"]);
     refused(&check(&["--without", "block.ro"]), &["'block.ro'"]);
+    refused(
+        &check(&["--disk", "d"]),
+        &["--disk", "guest of your own", "--initrd"],
+    );
 }
 
 /// The report of a shard that ran this one run.

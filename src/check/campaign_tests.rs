@@ -47,6 +47,8 @@ fn setting(directory: &Path, body: &str) -> Setting {
         },
         append: String::new(),
         arguments: Vec::new(),
+        disks: true,
+        consoles: true,
         timeout: Duration::from_secs(60),
         stress: None,
         deny: Deny::Must,
@@ -190,18 +192,24 @@ fn interrupting_keeps_what_was_found() {
     assert_eq!(report.requirements[0].held, 6);
 }
 
-#[test]
-fn a_device_type_is_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let arguments = directory.path().join("arguments");
+/// A stand-in whose guests pass, and that writes its arguments into a file.
+fn recording(directory: &Path, arguments: &Path) -> Setting {
     let body = "report power-off";
-    let mut setting = setting(directory.path(), body);
+    let setting = setting(directory, body);
     let recorded = format!(
         "#!/bin/sh\necho \"$@\" > {}\n{}{body}\n",
         arguments.display(),
         SCRIPT.trim_start_matches("#!/bin/sh\n")
     );
     fs::write(&setting.program, recorded).unwrap();
+    setting
+}
+
+#[test]
+fn a_device_type_is_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = directory.path().join("arguments");
+    let mut setting = recording(directory.path(), &arguments);
     setting.guest.load = Load::Exercise;
     for (choice, there, absent) in [
         (
@@ -229,4 +237,35 @@ fn a_device_type_is_alone() {
         assert!(there.iter().all(|word| words.contains(word)), "{words}");
         assert!(!absent.iter().any(|word| words.contains(word)), "{words}");
     }
+}
+
+#[test]
+fn a_guest_of_the_users_has_two_ports_or_its_own_devices() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = directory.path().join("arguments");
+    let mut setting = recording(directory.path(), &arguments);
+    setting.guest.load = Load::Command;
+    let words = |setting: &Setting| {
+        let runs = plan(
+            &["none".parse().unwrap()],
+            0..0,
+            &ExerciseChoice::default(),
+            true,
+        );
+        let (mut report, progress) = (empty(), Progress::new(1));
+        run_all(setting, runs, 1, false, &mut report, &progress, &|| false).unwrap();
+        fs::read_to_string(&arguments).unwrap()
+    };
+    let usual = words(&setting);
+    assert!(
+        usual.contains("--console stdio --console socket="),
+        "{usual}"
+    );
+    assert_eq!(usual.matches("--disk").count(), 2, "{usual}");
+    (setting.disks, setting.consoles) = (false, false);
+    setting.arguments = vec!["--disk".into(), "theirs.img".into(), "--no-console".into()];
+    let own = words(&setting);
+    assert!(own.contains("--disk theirs.img --no-console"), "{own}");
+    assert!(!own.contains("--console"), "{own}");
+    assert_eq!(own.matches("--disk").count(), 1, "{own}");
 }

@@ -54,6 +54,10 @@ pub struct Setting {
     pub append: String,
     /// Arguments that are passed on as they are.
     pub arguments: Vec<OsString>,
+    /// Whether the guests have stickler's own disks: `arguments` may have others.
+    pub disks: bool,
+    /// The same of the ports of the console.
+    pub consoles: bool,
     /// How long a guest may run.
     pub timeout: Duration,
     /// How long drivers come and go under load; the exercise has a time of its own.
@@ -87,12 +91,15 @@ pub fn run(
     let directory = tempfile::tempdir_in(&setting.scratch)?;
     let disks = Disks::create(directory.path())?;
     let report_file = directory.path().join("report.json");
-    let _peers = match setting.guest.load {
-        Load::Exercise => ["terminal", "port"]
-            .map(|name| ConsolePeer::on(directory.path().join(name)))
-            .into(),
-        Load::Command | Load::System => Vec::new(),
+    let sockets: &[&str] = match setting.guest.load {
+        Load::Exercise => &["terminal", "port"],
+        Load::Command | Load::System if setting.consoles => &["port"],
+        Load::Command | Load::System => &[],
     };
+    let peers = sockets
+        .iter()
+        .map(|name| ConsolePeer::on(directory.path().join(name)));
+    let _peers: Vec<ConsolePeer> = peers.collect();
     let mut child = command(setting, planned, directory.path(), &disks).spawn()?;
     let output = child.stdout.take().map(StreamReader::start);
     let errors = child.stderr.take().map(StreamReader::start);
@@ -236,7 +243,7 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         .arg(option("json=", &directory.join("report.json"), ""))
         .args(&setting.arguments);
     let has = |kind| planned.alone.is_none_or(|alone| alone == kind);
-    if has(DeviceKind::Block) {
+    if has(DeviceKind::Block) && setting.disks {
         command
             .arg("--disk")
             .arg(&disks.first)
@@ -251,10 +258,16 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
     }
     if !has(DeviceKind::Console) {
         command.arg("--no-console");
-    } else if setting.guest.load == Load::Exercise {
+    } else if setting.consoles {
+        // What a guest of the user's prints is read as the serial port's output is.
+        let terminal = match setting.guest.load {
+            Load::Exercise => option("socket=", &directory.join("terminal"), ""),
+            Load::Command | Load::System => "stdio".into(),
+        };
+        // With one port there is no VIRTIO_CONSOLE_F_MULTIPORT.
         command
             .arg("--console")
-            .arg(option("socket=", &directory.join("terminal"), ""))
+            .arg(terminal)
             .arg("--console")
             .arg(option(
                 "socket=",

@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::{FeatureOptions, Judging};
+use super::devices::GivenDevices;
 use super::failure::{self, Exit, Failure};
 use super::values::{self, Size};
 use stickler_conformance::Version;
@@ -119,6 +120,10 @@ pub struct CheckOptions {
     #[command(flatten)]
     pub features: FeatureOptions,
 
+    /// Devices of a guest of the user's.
+    #[command(flatten)]
+    pub devices: GivenDevices,
+
     /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
     ///
     /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices.
@@ -208,6 +213,12 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
     options.features.limits()?;
+    let own = options.initrd.is_some() || !options.command.is_empty();
+    if !own && !options.devices.is_empty() {
+        return Err(input(
+            "--net, --disk, --console, --no-console and --no-rng are for a guest of your own: give a command or --initrd, or leave them out",
+        ));
+    }
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
@@ -264,10 +275,12 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         planned.len(),
     );
     let runs = options.shard.of(planned);
-    let jobs = options
-        .jobs
-        .unwrap_or_else(|| jobs(options.cpus.unwrap_or(1)))
-        .get();
+    let most = options.cpus.unwrap_or(1);
+    let jobs = match options.jobs {
+        Some(jobs) => jobs.get(),
+        None if options.devices.are_exclusive() => 1,
+        None => jobs(most).get(),
+    };
     let setting = setting(&options, guest, scratch.path().to_owned())?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -315,6 +328,7 @@ fn setting(
     ] {
         arguments.extend([option.into(), value.into()]);
     }
+    arguments.extend(options.devices.arguments());
     arguments.extend(options.features.arguments().map(OsString::from));
     for name in &options.judging.propose {
         arguments.extend(["--propose".into(), name.into()]);
@@ -325,6 +339,8 @@ fn setting(
         guest,
         append: options.append.join(" "),
         arguments,
+        disks: options.devices.disk.is_empty(),
+        consoles: options.devices.console.is_empty() && !options.devices.no_console,
         timeout: options.timeout,
         stress: options.stress,
         deny: options.judging.deny,
