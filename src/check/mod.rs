@@ -7,6 +7,7 @@
 //! * [`run`]: one run, which is a process of its own, so that nothing that happens in it touches the
 //!   others.
 //! * [`verdict`]: whether a run failed, and how.
+//! * [`view`]: what the guest's kernel shows of the devices, compared with what they told.
 //! * [`shrink`]: the fewest latitudes with which it still fails.
 //! * [`campaign`]: all runs, several at a time.
 //! * [`progress`]: the progress on standard error.
@@ -20,3 +21,4 @@ pub mod progress;
 pub mod run;
 pub mod shrink;
 pub mod verdict;
+pub mod view;

@@ -22,7 +22,9 @@ use super::guest::{GuestImage, Load};
 use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
 use super::verdict::{self, ExerciseLog, ProcessEnd};
+use super::view;
 use crate::report::check::{CheckedRun, FailureKind, RunFailure};
+use crate::report::features::without_configurations;
 use crate::report::json::{ReportedLatitudes, RunReport};
 use crate::report::{Deny, EndKind};
 
@@ -142,6 +144,9 @@ pub fn run(
         setting.deny,
         || disks.compare(disk_state(&log, planned)),
     );
+    if let Some(report) = &report {
+        failures.extend(view::differences(&report.devices, &log.views));
+    }
     if setting.require_drivers {
         failures.extend(report.iter().flat_map(verdict::missing_drivers));
     }
@@ -151,7 +156,7 @@ pub fn run(
         latitude: ReportedLatitudes::new(planned.latitudes, planned.seed),
         devices: report
             .as_ref()
-            .map_or(Vec::new(), |report| report.devices.clone()),
+            .map_or(Vec::new(), |report| without_configurations(&report.devices)),
         end: report
             .as_ref()
             .map_or(EndKind::Error, |report| report.guest.end),

@@ -95,9 +95,10 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let ids = served.iter().map(|device| device.id()).collect();
     let untaken = served.iter().filter(|device| !device.was_taken());
     let untaken = untaken.map(|device| device.id()).collect();
-    let features = served
-        .iter()
-        .map(|device| ReportedFeatures::new(device.id(), device.features()));
+    let features = served.iter().map(|device| {
+        ReportedFeatures::new(device.id(), device.features())
+            .with_configurations(device.configurations())
+    });
     let features: Vec<_> = features.collect();
     // The console's last output comes before the report.
     drop(served);

@@ -30,6 +30,11 @@ pub struct ReportedFeatures {
     /// such time.
     #[schemars(inner(regex(pattern = schema::FEATURE)))]
     pub accepted: Option<Vec<String>>,
+    /// What its device-specific configuration contained while it was live: the values of the fields by their
+    /// names, as decimal numbers, and a MAC address as 02:00:00:00:00:01. Each content is listed once. Absent if
+    /// there were too many, and in the report of a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configurations: Option<Vec<BTreeMap<String, String>>>,
 }
 
 impl ReportedFeatures {
@@ -41,8 +46,50 @@ impl ReportedFeatures {
             kind: device.kind,
             offered: words(features.offered),
             accepted: features.accepted.map(words),
+            configurations: None,
         }
     }
+
+    /// The same, with the contents of its configuration, as bytes.
+    #[must_use]
+    pub fn with_configurations(self, contents: Option<Vec<Vec<u8>>>) -> ReportedFeatures {
+        let kind = self.kind;
+        ReportedFeatures {
+            configurations: contents.map(|contents| {
+                let contents = contents.iter();
+                contents.map(|content| values(kind, content)).collect()
+            }),
+            ..self
+        }
+    }
+}
+
+/// The same devices, in short, for a report about many runs.
+#[must_use]
+pub fn without_configurations(devices: &[ReportedFeatures]) -> Vec<ReportedFeatures> {
+    let short = |device: &ReportedFeatures| device.clone().with_configurations(None);
+    devices.iter().map(short).collect()
+}
+
+/// The fields of a configuration of `kind`, little-endian (§2.3), which the device may have in part.
+fn values(kind: DeviceKind, content: &[u8]) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for field in kind.config_fields() {
+        let at = field.offset as usize;
+        let Some(bytes) = content.get(at..at + field.len() as usize) else {
+            continue;
+        };
+        let value = if field.count > 1 {
+            let parts: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            parts.join(":")
+        } else {
+            let number = bytes.iter().rev();
+            let number = number.fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+            number.to_string()
+        };
+        values.insert(field.name.to_owned(), value);
+    }
+    values
 }
 
 /// The lines about `devices`: of one run, or of several with the same devices.
@@ -129,6 +176,21 @@ mod tests {
             "device 2 (block): offered and not accepted: version-1\n"
         );
         assert_eq!(none.accepted, None);
+    }
+
+    #[test]
+    fn fields_of_a_configuration_are_told_by_their_names() {
+        let device = disk(VERSION_1, None);
+        let mut content = vec![0; 24];
+        content[..8].copy_from_slice(&8192_u64.to_le_bytes());
+        content[20..].copy_from_slice(&4096_u32.to_le_bytes());
+        let device = device.with_configurations(Some(vec![content]));
+        let told = &device.configurations.unwrap()[0];
+        assert_eq!(told["capacity"], "8192");
+        assert_eq!(told["blk_size"], "4096");
+        assert!(!told.contains_key("writeback"), "it is not there");
+        let address = values(DeviceKind::Net, &[2, 0, 0, 0, 0, 0xa1]);
+        assert_eq!(address["mac"], "02:00:00:00:00:a1");
     }
 
     #[test]

@@ -129,6 +129,10 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
         self.with(|state| state.core.features())
     }
 
+    fn configurations(&self) -> Option<Vec<Vec<u8>>> {
+        self.with(|state| state.core.configurations())
+    }
+
     fn tallies(&self) -> Option<Tallies> {
         self.with(|state| state.core.tallies())
     }

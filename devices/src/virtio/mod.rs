@@ -78,6 +78,12 @@ pub trait Serviced: Send + Sync {
         DeviceFeatures::default()
     }
 
+    /// What its device-specific configuration contained while the device was live, as bytes, each content once;
+    /// `None` if there were too many, or where nobody remembers.
+    fn configurations(&self) -> Option<Vec<Vec<u8>>> {
+        None
+    }
+
     /// What has been counted of the driver so far, where anyone judges.
     fn tallies(&self) -> Option<Tallies>;
 }

@@ -9,6 +9,37 @@ use crate::virtio::VirtioDevice;
 /// §2.3.1: no read of more bytes is atomic.
 const ATOMIC: usize = 4;
 
+/// How many different contents of a configuration are remembered.
+const MOST_CONTENTS: usize = 64;
+
+/// What the device-specific configuration contained while the device was live, each content once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ToldConfigurations {
+    contents: Vec<Vec<u8>>,
+    /// There were more than are remembered.
+    more: bool,
+}
+
+impl ToldConfigurations {
+    /// The configuration contains `now`.
+    fn note(&mut self, now: &[u8]) {
+        // The latest is the likeliest.
+        if self.contents.iter().rev().any(|content| content == now) {
+            return;
+        }
+        if self.contents.len() < MOST_CONTENTS {
+            self.contents.push(now.to_vec());
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// All contents, the first one first; `None` if there were more than are remembered.
+    pub(super) fn all(&self) -> Option<&[Vec<u8>]> {
+        (!self.more).then_some(&self.contents)
+    }
+}
+
 /// What the driver can know of the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ConfigurationState {
@@ -109,6 +140,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The device has changed the configuration of its own accord (§4.1.5.4).
     pub(super) fn configuration_changed(&mut self, transport: &mut dyn Transport) {
+        self.note_configuration();
         self.advance_generation();
         self.interrupt_configuration(transport);
     }
@@ -116,7 +148,15 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     /// Advances the generation if the configuration is not what it was `before`.
     pub(super) fn note_configuration_change(&mut self, before: &[u8]) {
         if self.device.config() != before {
+            self.note_configuration();
             self.advance_generation();
+        }
+    }
+
+    /// Remembers what the configuration of a live device contains.
+    pub(super) fn note_configuration(&mut self) {
+        if self.live {
+            self.told.note(self.device.config());
         }
     }
 
@@ -127,5 +167,23 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         if std::mem::take(&mut self.configuration.read) {
             self.configuration.generation = self.configuration.generation.wrapping_add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_are_remembered_once_and_not_without_bound() {
+        let mut told = ToldConfigurations::default();
+        for _ in 0..3 {
+            for byte in 0..MOST_CONTENTS as u8 {
+                told.note(&[byte]);
+            }
+        }
+        assert_eq!(told.all().map(<[_]>::len), Some(MOST_CONTENTS));
+        told.note(&[MOST_CONTENTS as u8]);
+        assert_eq!(told.all(), None, "not all are known any more");
     }
 }

@@ -35,7 +35,7 @@ use crate::virtio::queue::Queue;
 use crate::virtio::{DeviceFeatures, VirtioDevice};
 
 use clock::DeviceClock;
-use configuration::ConfigurationState;
+use configuration::{ConfigurationState, ToldConfigurations};
 use latitude::CoreLatitudes;
 use queues::QueueRegisters;
 pub(crate) use registers::CoreRegister;
@@ -87,6 +87,7 @@ pub(crate) struct Core<D, W> {
     slow_reset_reads: u32,
     features: FeatureState,
     configuration: ConfigurationState,
+    told: ToldConfigurations,
     queue_select: u16,
     queue_registers: Vec<QueueRegisters>,
     /// Queues may be used: DRIVER_OK is set, features were negotiated and no reset is needed.
@@ -166,6 +167,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 last: None,
             },
             configuration: ConfigurationState::default(),
+            told: ToldConfigurations::default(),
             queue_select: 0,
             queues: queue_registers.iter().map(|_| None).collect(),
             queue_registers,
@@ -212,6 +214,12 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             offered: self.features.offered,
             accepted: self.features.last,
         }
+    }
+
+    /// What the configuration contained while the device was live, each content once; `None` if there were too
+    /// many.
+    pub(crate) fn configurations(&self) -> Option<Vec<Vec<u8>>> {
+        self.told.all().map(<[_]>::to_vec)
     }
 
     pub(crate) fn tallies(&self) -> Option<Tallies> {
@@ -306,6 +314,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return;
         }
         self.live = true;
+        self.note_configuration();
         self.latitudes.went_live();
         self.work.went_live();
         for index in 0..self.queue_registers.len() {
@@ -402,6 +411,8 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                     last: _,
                 },
             configuration,
+            // Whatever life it was told in, somebody can ask for it at the end.
+            told: _,
             queue_select,
             queue_registers,
             live,

@@ -210,3 +210,19 @@ fn what_was_accepted_last_is_known_after_a_reset() {
     rig.set_status(0);
     assert_eq!(rig.core.features(), known(Some(features::VERSION_1)));
 }
+
+#[test]
+fn what_the_configuration_contained_is_known_at_the_end() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.core.configurations(), Some(vec![]), "it was never live");
+    rig.bring_up();
+    let first = rig.core.configurations().expect("it is known");
+    assert!(!first.is_empty());
+    rig.set_status(0);
+    rig.bring_up();
+    let all = rig.core.configurations().expect("it is known");
+    assert!(
+        all.starts_with(&first),
+        "what was told in an earlier life stays"
+    );
+}
