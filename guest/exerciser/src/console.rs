@@ -183,6 +183,22 @@ pub(crate) fn settle() -> Result {
     Ok(())
 }
 
+/// Calls `look` so often, with the terminal, to which something is written in between.
+pub(crate) fn while_in_use(times: usize, pause: Duration, mut look: impl FnMut(&File)) {
+    let Some(terminal) = open_at_once(Path::new(TERMINAL)).filter(|file| make_raw(file).is_ok())
+    else {
+        return;
+    };
+    for _ in 0..times {
+        // Where nothing can be written, the look is worth as much.
+        let _ = (&terminal).write(b"look\n");
+        let _ = (&terminal).read(&mut [0; 64]);
+        thread::sleep(pause);
+        look(&terminal);
+    }
+    let _ = drain(&terminal);
+}
+
 /// Opens a port that never waits, if it is there.
 fn open_at_once(path: &Path) -> Option<File> {
     File::options()

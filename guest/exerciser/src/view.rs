@@ -2,13 +2,14 @@
 //!
 //! Citations are of virtio 1.0.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use stickler_exerciser::{GuestLine, GuestView};
 
+use crate::console;
 use crate::devices::{self, Device, Kind};
 use crate::failure::{Context, Result, ensure};
 use crate::machine::say;
@@ -26,8 +27,8 @@ const BLOCK_CONFIG_WCE: usize = 11;
 /// VIRTIO_CONSOLE_F_SIZE (§5.3.3).
 const CONSOLE_SIZE: usize = 0;
 
-/// How often the size of a terminal is looked at, which may change at any time.
-const LOOKS: usize = 20;
+/// How often the size of a terminal is looked at, which may change with anything that is written.
+const LOOKS: usize = 60;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -104,22 +105,19 @@ fn terminal(device: &Device, tell: impl Fn(&str, String)) {
     if !device.has_feature(CONSOLE_SIZE) {
         return;
     }
-    let mut last = None;
-    for _ in 0..LOOKS {
+    let mut told = BTreeSet::new();
+    console::while_in_use(LOOKS, BETWEEN_LOOKS, |terminal| {
         let mut size = [0; 64];
-        let asked = File::open("/dev/hvc0")
-            .and_then(|terminal| sys::control(&terminal, Request::WindowSize, &mut size));
-        // struct winsize: rows, columns.
-        let now = asked.ok().map(|()| {
-            let half = |at: usize| u16::from_ne_bytes([size[at], size[at + 1]]);
-            format!("{}x{}", half(2), half(0))
-        });
-        if now != last {
-            last = now;
-            tell("size", last.clone().unwrap_or_default());
+        if sys::control(terminal, Request::WindowSize, &mut size).is_err() {
+            return;
         }
-        thread::sleep(BETWEEN_LOOKS);
-    }
+        // struct winsize: rows, columns.
+        let half = |at: usize| u16::from_ne_bytes([size[at], size[at + 1]]);
+        let now = format!("{}x{}", half(2), half(0));
+        if told.insert(now.clone()) {
+            tell("size", now);
+        }
+    });
 }
 
 /// The handlers of a device without MSI-X took its interrupts: with INTx, each has a cause in ISR status,
