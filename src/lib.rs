@@ -6,6 +6,7 @@
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: the host's side of the devices: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
+//! * [`complaints`]: what the guest's own kernel complains of.
 //! * [`doctor`]: whether this host can run guests.
 //! * [`end`]: how a guest ends.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
@@ -14,6 +15,7 @@
 pub mod backends;
 pub mod check;
 pub mod cli;
+pub mod complaints;
 pub mod doctor;
 pub mod end;
 pub mod journal;
