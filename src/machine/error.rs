@@ -23,6 +23,9 @@ pub enum Error {
     /// The file given as kernel is not a kernel.
     #[error("{} is not a Linux kernel: give a bzImage (such as /boot/vmlinuz-*) or an uncompressed x86-64 ELF vmlinux", .0.display())]
     NotAKernel(PathBuf),
+    /// The file given as kernel is a program.
+    #[error("{} is a program and not a kernel: give a bzImage (such as /boot/vmlinuz-*) or an uncompressed x86-64 ELF vmlinux; `stickler check --kernel KERNEL -- PROGRAM` runs a program in a guest", .0.display())]
+    UserProgram(PathBuf),
     /// The kernel is of a kind that cannot be started.
     #[error("the kernel {} cannot be started: {why}", path.display())]
     UnsupportedKernel {

@@ -195,6 +195,38 @@ fn load_bzimage(
 
 // ---- ELF
 
+/// Program headers that programs for Linux have and kernels in the lower half have not: the name of a linker,
+/// thread-local storage, and what is said about the stack, pages that become read-only, and properties.
+const PROGRAMS_HAVE: [u32; 5] = [3, 7, 0x6474_e551, 0x6474_e552, 0x6474_e553];
+
+/// From here on are the addresses of kernels: FreeBSD's names a linker too.
+const HIGHER_HALF: u64 = 1 << 63;
+
+/// Whether a note names an entry for PVH, which only a kernel has.
+fn has_pvh_entry(image: &mut Image<'_>, phdrs: u64, count: u64) -> Result<bool, Error> {
+    const NOTE: u32 = 4;
+    /// Of each segment with notes, so many bytes are looked at.
+    const LOOKED_AT: u64 = 4096;
+    const XEN_PHYS32_ENTRY: [u8; 4] = 18u32.to_le_bytes();
+    for index in 0..count {
+        let Some(phdr) = image.bytes::<56>(phdrs + index * 56)? else {
+            return Ok(false);
+        };
+        if phdr[..4] != NOTE.to_le_bytes() {
+            continue;
+        }
+        let (offset, size) = (u64_at(&phdr, 8), u64_at(&phdr, 32).min(LOOKED_AT));
+        for at in (0..size.saturating_sub(7)).step_by(4) {
+            // The note's type, and the name `Xen` after it.
+            let note = image.bytes::<8>(offset.saturating_add(at))?;
+            if note.is_some_and(|note| note[..4] == XEN_PHYS32_ENTRY && note[4..] == *b"Xen\0") {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 fn load_elf(
     memory: &GuestMemoryMmap,
     map: &AddressMap,
@@ -204,6 +236,8 @@ fn load_elf(
     const LITTLE_ENDIAN: u8 = 1;
     const X86_64: u16 = 62;
     const EXECUTABLE: u16 = 2;
+    /// Programs and libraries that run at any address.
+    const SHARED: u16 = 3;
     const LOAD: u32 = 1;
     const EHDR: u64 = 64;
     const PHDR: u64 = 56;
@@ -215,6 +249,9 @@ fn load_elf(
     if ehdr[4] != CLASS_64 || ehdr[5] != LITTLE_ENDIAN || half(18) != X86_64 {
         return Err(image.unsupported("it is not for x86-64; give an x86-64 kernel"));
     }
+    if half(16) == SHARED {
+        return Err(Error::UserProgram(image.path.to_owned()));
+    }
     if half(16) != EXECUTABLE || u64::from(half(54)) != PHDR {
         return Err(Error::NotAKernel(image.path.to_owned()));
     }
@@ -223,6 +260,7 @@ fn load_elf(
     image.require(phdrs.saturating_add(count * PHDR))?;
 
     let mut end = 0;
+    let (mut is_like_program, mut in_higher_half) = (false, false);
     for index in 0..count {
         let Some(phdr) = image.bytes::<{ PHDR as usize }>(phdrs + index * PHDR)? else {
             return Err(image.truncated(phdrs + (index + 1) * PHDR));
@@ -230,9 +268,11 @@ fn load_elf(
         let kind = u32::from_le_bytes([phdr[0], phdr[1], phdr[2], phdr[3]]);
         let file_end = u64_at(&phdr, 8).saturating_add(u64_at(&phdr, 32));
         image.require(file_end)?;
+        is_like_program |= PROGRAMS_HAVE.contains(&kind);
         if kind != LOAD {
             continue;
         }
+        in_higher_half |= u64_at(&phdr, 16) >= HIGHER_HALF;
         let address = u64_at(&phdr, 24);
         if address < HIGH_MEMORY_START {
             return Err(image.unsupported(
@@ -244,6 +284,9 @@ fn load_elf(
     }
     if end == 0 {
         return Err(Error::NotAKernel(image.path.to_owned()));
+    }
+    if is_like_program && !in_higher_half && !has_pvh_entry(image, phdrs, count)? {
+        return Err(Error::UserProgram(image.path.to_owned()));
     }
     image.require_memory(map, end)?;
 

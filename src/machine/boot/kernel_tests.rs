@@ -125,6 +125,45 @@ fn kernels_of_other_kinds_are_told() {
     assert!(refused(&other).to_string().contains("64-bit entry"));
 }
 
+/// A static program for Linux, or a kernel: one segment at `address`, and a header of the type `kind` that says
+/// nothing.
+fn with_header(kind: u32, address: u64) -> Vec<u8> {
+    let mut image = pvh(CODE);
+    image[64 + 16..64 + 24].copy_from_slice(&address.to_le_bytes()); // p_vaddr
+    image[64 + 56..64 + 60].copy_from_slice(&kind.to_le_bytes()); // p_type
+    image
+}
+
+#[test]
+fn a_program_is_not_booted() {
+    const INTERPRETER: u32 = 3;
+    const THREAD_LOCAL: u32 = 7;
+    const STACK: u32 = 0x6474_e551;
+    let is_program = |image: &[u8]| matches!(refused(image), Error::UserProgram(_));
+    let mut shared = elf(CODE);
+    shared[16] = 3;
+    assert!(is_program(&shared));
+    let message = refused(&shared).to_string();
+    assert!(
+        message.contains("is a program and not a kernel"),
+        "{message}"
+    );
+    for kind in [INTERPRETER, THREAD_LOCAL, STACK] {
+        assert!(is_program(&with_header(kind, 0x40_0000)), "{kind:#x}");
+        // FreeBSD's kernel has such headers too.
+        let (_, loaded) = load_bytes(&with_header(kind, 0xffff_ffff_8020_0000));
+        assert!(loaded.is_ok(), "{kind:#x}: {loaded:?}");
+    }
+    // With an entry for PVH it is a kernel: here the third header is the one that programs have.
+    let mut kernel = pvh(CODE);
+    kernel[56] = 3;
+    kernel[64 + 2 * 56..64 + 2 * 56 + 4].copy_from_slice(&STACK.to_le_bytes());
+    let (_, loaded) = load_bytes(&kernel);
+    assert!(loaded.is_ok(), "{loaded:?}");
+    kernel[0x800 + 12] = b'Y';
+    assert!(is_program(&kernel));
+}
+
 #[test]
 fn a_kernel_must_fit() {
     let error = refused(&bzimage(CODE, 50 << 20));
