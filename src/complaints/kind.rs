@@ -54,10 +54,8 @@ impl ComplaintKind {
         let head = || lines.iter().take(HEAD).map(|line| line.trim());
         let mut found = None;
         for kind in head().filter_map(ComplaintKind::beginning_with) {
-            match (found, kind) {
-                // A page fault is told first as what it is, then as `Oops:`.
-                (None | Some(ComplaintKind::Warning), kind) => found = Some(kind),
-                _ => {}
+            if matches!(found, None | Some(ComplaintKind::Warning)) {
+                found = Some(kind);
             }
         }
         found.unwrap_or(ComplaintKind::Warning)

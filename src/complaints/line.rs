@@ -1,5 +1,7 @@
 //! A line of a console without what stands before the kernel's text.
 
+use std::borrow::Cow;
+
 /// A line of the kernel's, or of a program's, without its prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelLine<'a> {
@@ -30,6 +32,39 @@ impl<'a> KernelLine<'a> {
             text,
         })
     }
+}
+
+/// Puts lines together again that the kernel has split: it writes its messages while a line of a program is on its
+/// way. Only lines that the guest writes for stickler are put together.
+#[derive(Clone, Debug, Default)]
+pub struct LineSplicer {
+    begun: String,
+}
+
+impl LineSplicer {
+    /// The next line of the console. Returns the line in its place: without what a program had begun, or with it.
+    pub fn line<'a>(&mut self, raw: &'a str) -> Cow<'a, str> {
+        if !self.begun.is_empty() && KernelLine::read(raw).stamp.is_none() {
+            let whole = format!("{}{raw}", self.begun);
+            self.begun.clear();
+            return Cow::Owned(whole);
+        }
+        if is_for_stickler(raw)
+            && let Some(at) = raw
+                .char_indices()
+                .filter(|(_, c)| *c == '[')
+                .find_map(|(at, _)| stamped(&raw[at..]).map(|_| at))
+        {
+            self.begun = raw[..at].to_owned();
+            return Cow::Borrowed(&raw[at..]);
+        }
+        Cow::Borrowed(raw)
+    }
+}
+
+/// Whether the guest writes this line for stickler.
+pub(super) fn is_for_stickler(text: &str) -> bool {
+    text.starts_with("@mark ") || text.starts_with("exercise: ")
 }
 
 /// The line, if it begins with a time.

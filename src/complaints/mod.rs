@@ -20,7 +20,7 @@ mod shape;
 pub mod trace;
 
 pub use kind::ComplaintKind;
-pub use line::KernelLine;
+pub use line::{KernelLine, LineSplicer};
 pub use reader::{ComplaintReader, Part};
 
 use trace::{drivers_in, functions_of};
@@ -150,4 +150,4 @@ fn process(lines: &[String]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

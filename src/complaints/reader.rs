@@ -1,7 +1,7 @@
 //! Which lines belong to a complaint.
 
 use super::kind::ComplaintKind;
-use super::line::KernelLine;
+use super::line::{KernelLine, is_for_stickler};
 use super::shape;
 
 /// The most complaints that are told at the same time: with the caller before each line, those of several
@@ -65,7 +65,7 @@ impl ComplaintReader {
     /// keeping.
     pub fn line<'a>(&mut self, raw: &'a str) -> Option<Part<'a>> {
         let line = KernelLine::read(raw);
-        if is_ours(line.text) {
+        if is_for_stickler(line.text) {
             return None;
         }
         let place = self.place_of(line.caller);
@@ -115,11 +115,6 @@ impl ComplaintReader {
                 .is_some_and(|open| open.caller.as_deref() == caller)
         })
     }
-}
-
-/// A line that the guest writes for stickler.
-fn is_ours(text: &str) -> bool {
-    text.starts_with("@mark ") || text.starts_with("exercise: ")
 }
 
 enum Taken {

@@ -1,7 +1,7 @@
 //! The logs.
 
 /// An Oops of virtio_console, Linux 6.12 with its times.
-pub(super) const OOPS: &str = "\
+pub(crate) const OOPS: &str = "\
 [   12.102938] BUG: kernel NULL pointer dereference, address: 0000000000000008
 [   12.102941] #PF: supervisor read access in kernel mode
 [   12.102943] #PF: error_code(0x0000) - not-present page
@@ -38,14 +38,14 @@ pub(super) const OOPS: &str = "\
 ";
 
 /// The panic that follows it, at the same time.
-pub(super) const PANIC: &str = "\
+pub(crate) const PANIC: &str = "\
 [   12.104000] Kernel panic - not syncing: Fatal exception
 [   12.104100] Kernel Offset: 0x1e00000 from 0xffffffff81000000 (relocation range: 0xffffffff80000000-0xffffffffbfffffff)
 [   12.104200] ---[ end Kernel panic - not syncing: Fatal exception ]---
 ";
 
 /// A warning of somebody else's, Linux 5.10: without `<TASK>`, and judged modules are linked in.
-pub(super) const FOREIGN_WARNING: &str = "\
+pub(crate) const FOREIGN_WARNING: &str = "\
 [    3.000100] ------------[ cut here ]------------
 [    3.000101] WARNING: CPU: 0 PID: 1 at fs/ext4/super.c:123 ext4_fill_super+0x11/0x22 [ext4]
 [    3.000102] Modules linked in: ext4 virtio_net virtio_blk virtio_console virtio_rng virtio_pci virtio_ring virtio
@@ -61,7 +61,7 @@ pub(super) const FOREIGN_WARNING: &str = "\
 ";
 
 /// A reference count, Linux 6.1.
-pub(super) const REFCOUNT: &str = "\
+pub(crate) const REFCOUNT: &str = "\
 [    9.500000] ------------[ cut here ]------------
 [    9.500001] refcount_t: underflow; use-after-free.
 [    9.500002] WARNING: CPU: 1 PID: 12 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110
@@ -80,7 +80,7 @@ pub(super) const REFCOUNT: &str = "\
 ";
 
 /// The same, Linux 6.19 and newer: the message stands after the warning.
-pub(super) const NEW_REFCOUNT: &str = "\
+pub(crate) const NEW_REFCOUNT: &str = "\
 [    9.500000] ------------[ cut here ]------------
 [    9.500002] WARNING: lib/refcount.c:28 at refcount_warn_saturate+0xba/0x110, CPU#1: kworker/1:0/12
 [    9.500003] refcount_t: underflow; use-after-free.
@@ -95,7 +95,7 @@ pub(super) const NEW_REFCOUNT: &str = "\
 ";
 
 /// SLUB, Linux 6.1 with slub_debug.
-pub(super) const SLUB: &str = "\
+pub(crate) const SLUB: &str = "\
 [    7.000001] =============================================================================
 [    7.000002] BUG kmalloc-512 (Not tainted): Poison overwritten
 [    7.000003] -----------------------------------------------------------------------------
@@ -124,7 +124,7 @@ pub(super) const SLUB: &str = "\
 ";
 
 /// A soft lockup, Linux 6.12: the watchdog's own interrupt stands above where the processor was.
-pub(super) const SOFT_LOCKUP: &str = "\
+pub(crate) const SOFT_LOCKUP: &str = "\
 [   52.000001] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [init:1]
 [   52.000002] CPU#0 Utilization every 4000ms during lockup:
 [   52.000003] \t#1: 100% system,\t  0% softirq,\t  1% hardirq,\t  0% idle
@@ -147,7 +147,7 @@ pub(super) const SOFT_LOCKUP: &str = "\
 ";
 
 /// A hung task, whose trace needs a log level of 7.
-pub(super) const HUNG_TASK: &str = "\
+pub(crate) const HUNG_TASK: &str = "\
 [  242.000001] INFO: task init:1 blocked for more than 120 seconds.
 [  242.000002]       Not tainted 6.12.9-cloud-amd64 #1 Debian 6.12.9-1
 [  242.000003] \"echo 0 > /proc/sys/kernel/hung_task_timeout_secs\" disables this message.
@@ -161,7 +161,7 @@ pub(super) const HUNG_TASK: &str = "\
 ";
 
 /// A stall of RCU with two processors.
-pub(super) const RCU_STALL: &str = "\
+pub(crate) const RCU_STALL: &str = "\
 [   61.000001] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 [   61.000002] rcu: \t0-...!: (1 GPs behind) idle=0d4c/1/0x4000000000000000 softirq=101/102 fqs=0
 [   61.000003] rcu: \t(detected by 1, t=5252 jiffies, g=-1003, q=6 ncpus=2)
@@ -177,7 +177,7 @@ pub(super) const RCU_STALL: &str = "\
 ";
 
 /// An interrupt that no handler took.
-pub(super) const NOBODY_CARED: &str = "\
+pub(crate) const NOBODY_CARED: &str = "\
 [    4.000001] irq 26: nobody cared (try booting with the \"irqpoll\" option)
 [    4.000002] CPU: 0 UID: 0 PID: 0 Comm: swapper/0 Not tainted 6.12.9-cloud-amd64 #1
 [    4.000003] Call Trace:
@@ -192,7 +192,7 @@ pub(super) const NOBODY_CARED: &str = "\
 ";
 
 /// A network interface that does not transmit, Linux 6.1.
-pub(super) const NET_WATCHDOG: &str = "\
+pub(crate) const NET_WATCHDOG: &str = "\
 [   15.000001] ------------[ cut here ]------------
 [   15.000002] NETDEV WATCHDOG: eth0 (virtio_net): transmit queue 0 timed out
 [   15.000003] WARNING: CPU: 0 PID: 0 at net/sched/sch_generic.c:525 dev_watchdog+0x207/0x210
@@ -210,13 +210,13 @@ pub(super) const NET_WATCHDOG: &str = "\
 ";
 
 /// The same, Linux 6.9 and newer.
-pub(super) const NEW_NET_WATCHDOG: &str = "\
+pub(crate) const NEW_NET_WATCHDOG: &str = "\
 [   15.000001] virtio_net virtio0 eth0: NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5120 ms
 [   15.000002] virtio_net virtio0 eth0: TX timeout on queue: 0, sq: output.0, vq: 0x1, name: output.0, 5120000 usecs ago
 ";
 
 /// KASAN: whose memory it was stands after the trace of who used it.
-pub(super) const KASAN: &str = "\
+pub(crate) const KASAN: &str = "\
 [    8.000001] ==================================================================
 [    8.000002] BUG: KASAN: slab-use-after-free in skb_put+0x11/0x22
 [    8.000003] Read of size 8 at addr ffff888003c12c00 by task init/71
@@ -241,7 +241,7 @@ pub(super) const KASAN: &str = "\
 ";
 
 /// UBSAN, Linux 5.10.
-pub(super) const UBSAN: &str = "\
+pub(crate) const UBSAN: &str = "\
 [    8.000001] ================================================================================
 [    8.000002] UBSAN: array-index-out-of-bounds in drivers/net/virtio_net.c:123:4
 [    8.000003] index 4 is out of range for type 'int [4]'
@@ -253,7 +253,7 @@ pub(super) const UBSAN: &str = "\
 ";
 
 /// Lockdep.
-pub(super) const LOCKDEP: &str = "\
+pub(crate) const LOCKDEP: &str = "\
 [    8.000001] ======================================================
 [    8.000002] WARNING: possible circular locking dependency detected
 [    8.000003] 6.12.9 #1 Not tainted
@@ -274,7 +274,7 @@ pub(super) const LOCKDEP: &str = "\
 ";
 
 /// `BUG` in a built-in driver, Linux 6.12.
-pub(super) const BUG: &str = "\
+pub(crate) const BUG: &str = "\
 [    8.000001] ------------[ cut here ]------------
 [    8.000002] kernel BUG at drivers/virtio/virtio_ring.c:681!
 [    8.000003] Oops: invalid opcode: 0000 [#1] PREEMPT SMP NOPTI
@@ -289,7 +289,7 @@ pub(super) const BUG: &str = "\
 ";
 
 /// A general protection fault, Linux 5.10.
-pub(super) const PROTECTION_FAULT: &str = "\
+pub(crate) const PROTECTION_FAULT: &str = "\
 [    8.000001] general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP PTI
 [    8.000002] CPU: 0 PID: 71 Comm: init Not tainted 5.10.0-28-cloud-amd64 #1 Debian 5.10.209-2
 [    8.000003] RIP: 0010:detach_buf_split+0x65/0x150 [virtio_ring]

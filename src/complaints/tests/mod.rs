@@ -1,7 +1,7 @@
 //! Logs in the forms of Linux 5.10 to 7.x.
 
 mod forms;
-mod logs;
+pub(crate) mod logs;
 mod noise;
 
 use super::*;

@@ -130,6 +130,34 @@ fn what_is_cut_is_told_as_far_as_it_came() {
 }
 
 #[test]
+fn what_the_kernel_splits_is_put_together_again() {
+    let log = "\
+exercise: pas[   12.000001] a: b
+[   12.000002] c
+sed
+login: [   12.000003] d
+@mark x
+@mark [1] of [2.x]
+";
+    let mut splicer = LineSplicer::default();
+    let lines: Vec<_> = log
+        .lines()
+        .map(|line| splicer.line(line).into_owned())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "[   12.000001] a: b",
+            "[   12.000002] c",
+            "exercise: passed",
+            "login: [   12.000003] d",
+            "@mark x",
+            "@mark [1] of [2.x]"
+        ]
+    );
+}
+
+#[test]
 fn talk_of_complaints_and_other_messages_are_none() {
     for line in [
         "grep 'Kernel panic - not syncing: x' log",
