@@ -1,11 +1,19 @@
-//! What happened in a run, and when: marks and findings.
+//! What happened in a run, and when: marks, findings, and complaints of the guest's kernel.
+
+mod complaints;
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use stickler_conformance::requirement::Level;
-use stickler_conformance::{Finding, Recorder};
+use stickler_conformance::{DeviceId, Finding, Recorder};
+
+pub use complaints::{COMPLAINTS, ComplaintId, RecordedComplaint};
+
+use crate::complaints::KernelLine;
+use complaints::{ComplaintNotes, printable};
 
 /// The run's journal. Clones share it; any thread may write to it.
 #[derive(Clone)]
@@ -14,6 +22,8 @@ pub struct Journal(Arc<JournalState>);
 struct JournalState {
     start: Instant,
     entries: Mutex<Entries>,
+    /// Whether the guest has been asked where it stands.
+    asked: AtomicBool,
     /// Called at the first finding that counts, if the run is to stop there.
     stop: Mutex<Option<StopCondition>>,
 }
@@ -25,15 +35,70 @@ struct Entries {
     /// The latest mark, even if `marks` was full.
     current: Option<Arc<str>>,
     dropped: Dropped,
+    complaints: ComplaintNotes,
+    /// What the guest answered when it was asked where it stands.
+    answer: Vec<String>,
+    /// Where its processors were when it was ended.
+    positions: Vec<VcpuPosition>,
+    next_kernels: Vec<NextKernel>,
 }
 
-/// How many marks and findings the journal did not keep, because it was full.
+/// Another kernel that came while devices were live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextKernel {
+    /// The devices that were live, by slot.
+    pub live: Vec<DeviceId>,
+    /// The slot of the device to which it wrote first.
+    pub slot: u8,
+    /// The BAR whose size it asked for by that.
+    pub bar: u8,
+    /// Microseconds since the run began.
+    pub time_us: u64,
+}
+
+impl NextKernel {
+    /// What happened, for people.
+    pub fn message(&self) -> String {
+        let slots: Vec<u8> = self.live.iter().map(|device| device.slot).collect();
+        let in_a_row = slots.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let (which, were) = match slots.as_slice() {
+            [one] => (format!("slot {one}"), "was"),
+            [first, .., last] if in_a_row && slots.len() > 2 => {
+                (format!("slots {first} to {last}"), "were")
+            }
+            slots => {
+                let numbers: Vec<String> = slots.iter().map(u8::to_string).collect();
+                (format!("slots {}", numbers.join(", ")), "were")
+            }
+        };
+        format!(
+            "{which} {were} live when the next kernel came (first write: 0xffffffff to BAR {} of slot {}, which asks for \
+             its size)",
+            self.bar, self.slot
+        )
+    }
+}
+
+/// Where a processor of the guest was when the guest's time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VcpuPosition {
+    /// Which processor, from 0.
+    pub number: u8,
+    /// Its instruction pointer.
+    pub rip: u64,
+    /// Whether it waited for an interrupt.
+    pub halted: bool,
+}
+
+/// How many marks, findings and complaints the journal did not keep, because it was full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// Marks beyond [`MARKS`].
     pub marks: u64,
     /// Findings beyond [`FINDINGS`].
     pub findings: u64,
+    /// Complaints beyond [`COMPLAINTS`].
+    pub complaints: u64,
 }
 
 struct StopCondition {
@@ -70,6 +135,12 @@ pub const MARKS: usize = 10_000;
 /// (`FINDINGS_PER_REQUIREMENT`); this limits the whole.
 pub const FINDINGS: usize = 20_000;
 
+/// The most lines that are kept of the guest's answer when it is asked where it stands.
+pub const ANSWER: usize = 600;
+
+/// The most kernels after the first that are kept.
+pub const NEXT_KERNELS: usize = 16;
+
 /// The most characters of a mark's name that are kept.
 pub const MARK_NAME: usize = 128;
 
@@ -85,6 +156,7 @@ impl Journal {
         Journal(Arc::new(JournalState {
             start: Instant::now(),
             entries: Mutex::default(),
+            asked: AtomicBool::new(false),
             stop: Mutex::new(None),
         }))
     }
@@ -121,6 +193,73 @@ impl Journal {
         }
     }
 
+    /// The guest's kernel begins a complaint with `line` on the console of this number. Returns where its further
+    /// lines go; `None` if it is known or there are too many.
+    pub fn complain(&self, console: usize, line: &KernelLine<'_>) -> Option<ComplaintId> {
+        let time_us = self.now_us();
+        let mut entries = lock(&self.0.entries);
+        let mark = entries.current.clone();
+        entries.complaints.begin(console, line, time_us, mark)
+    }
+
+    /// A further line of a complaint.
+    pub fn complain_further(&self, id: ComplaintId, text: &str) {
+        lock(&self.0.entries).complaints.add(id, text);
+    }
+
+    /// The complaints of the guest's kernel so far, in the order in which they began.
+    pub fn complaints(&self) -> Vec<RecordedComplaint> {
+        lock(&self.0.entries).complaints.all()
+    }
+
+    /// The guest is asked where it stands: what its kernel writes from now on is the answer.
+    pub fn ask(&self) {
+        self.0.asked.store(true, Ordering::Release);
+    }
+
+    /// Whether the guest has been asked.
+    pub fn has_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Acquire)
+    }
+
+    /// A line of the answer.
+    pub fn answer(&self, text: &str) {
+        let mut entries = lock(&self.0.entries);
+        if entries.answer.len() < ANSWER {
+            entries.answer.push(printable(text));
+        }
+    }
+
+    /// The guest's answer so far.
+    pub fn answers(&self) -> Vec<String> {
+        lock(&self.0.entries).answer.clone()
+    }
+
+    /// Where one of the guest's processors was at the end.
+    pub fn stands(&self, position: VcpuPosition) {
+        lock(&self.0.entries).positions.push(position);
+    }
+
+    /// Where the guest's processors were at the end, in their order; none unless its time was over.
+    pub fn positions(&self) -> Vec<VcpuPosition> {
+        let mut positions = lock(&self.0.entries).positions.clone();
+        positions.sort_by_key(|position| position.number);
+        positions
+    }
+
+    /// Another kernel has come.
+    pub fn next_kernel(&self, next: NextKernel) {
+        let mut entries = lock(&self.0.entries);
+        if entries.next_kernels.len() < NEXT_KERNELS {
+            entries.next_kernels.push(next);
+        }
+    }
+
+    /// The kernels that came while devices were live.
+    pub fn next_kernels(&self) -> Vec<NextKernel> {
+        lock(&self.0.entries).next_kernels.clone()
+    }
+
     /// A recorder for one device's judge.
     pub fn recorder(&self) -> Box<dyn Recorder + Send> {
         Box::new(self.clone())
@@ -136,9 +275,13 @@ impl Journal {
         lock(&self.0.entries).findings.clone()
     }
 
-    /// How many marks and findings were not kept.
+    /// How many marks, findings and complaints were not kept.
     pub fn dropped(&self) -> Dropped {
-        lock(&self.0.entries).dropped
+        let entries = lock(&self.0.entries);
+        Dropped {
+            complaints: entries.complaints.dropped,
+            ..entries.dropped
+        }
     }
 
     /// Time since the run began.
@@ -202,7 +345,7 @@ fn trapped_rip() -> Option<u64> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use stickler_conformance::{DeviceId, DeviceKind, Req, Version, catalogue};
+    use stickler_conformance::{DeviceKind, Req, Version, catalogue};
 
     use super::*;
 
@@ -252,6 +395,7 @@ mod tests {
         let dropped = Dropped {
             marks: 1,
             findings: 0,
+            complaints: 0,
         };
         assert_eq!(journal.dropped(), dropped);
         let expected = format!("m{MARKS}");
@@ -279,6 +423,7 @@ mod tests {
         let dropped = Dropped {
             marks: 0,
             findings: 3,
+            complaints: 0,
         };
         assert_eq!(journal.dropped(), dropped);
     }

@@ -82,6 +82,10 @@ impl Serviced for Busy {
 
     fn run_ended(&self, _by_guest: bool) {}
 
+    fn is_live(&self) -> bool {
+        false
+    }
+
     fn was_taken(&self) -> bool {
         false
     }
@@ -177,6 +181,10 @@ impl Serviced for Timed {
     fn memory_changed(&self, _ram: GuestRam) {}
 
     fn run_ended(&self, _by_guest: bool) {}
+
+    fn is_live(&self) -> bool {
+        false
+    }
 
     fn was_taken(&self) -> bool {
         false

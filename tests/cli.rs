@@ -294,7 +294,7 @@ fn shard(run: &str, number: u32, violated: u32, planned: u32) -> String {
         "runs": [{{ "number": {number}, "name": "{run}",
             "latitude": {{ "choice": "none", "seed": null, "names": [] }}, "devices": [],
             "end": "power-off",
-            "time_us": 7, "given_up": [], "failures": {failures} }}],
+            "time_us": 7, "given_up": [], "memory": "zeroed", "failures": {failures} }}],
         "requirements": [{{ "id": "status.no-clear", "role": "driver", "level": "MUST NOT",
             "clauses": {{ "1.0": ["2.1.1-2"] }}, "outcome": "{outcome}", "held": 4,
             "violated": {violated} }}],

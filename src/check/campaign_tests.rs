@@ -43,6 +43,7 @@ fn setting(directory: &Path, body: &str) -> Setting {
             release: None,
             load: Load::System,
             initrd: "initrd".into(),
+            has_modules: true,
             initrd_of_kexec: None,
         },
         append: String::new(),

@@ -7,6 +7,7 @@ use stickler_conformance::DeviceKind;
 use stickler_conformance::latitude::Draw;
 use stickler_exerciser::{LastStep, Step};
 
+use super::plan::FreedMemory;
 /// Stream of the numbers that are drawn here.
 const STREAM: u64 = u64::from_be_bytes(*b"exercise");
 
@@ -172,16 +173,18 @@ impl ExerciseChoice {
 }
 
 /// What of the exercise comes of `seed`, a bit each, where the user chooses nothing: loads, on one processor and
-/// on several, and ends.
+/// on several, ends, and whether memory is checked.
 #[must_use]
 pub fn properties(seed: u64) -> u32 {
     let plan = ExerciseChoice::default().of_seed(seed);
     let load = LOADS.iter().position(|load| plan.steps.contains(load));
     let last = LastStep::ALL.iter().position(|last| *last == plan.last);
     let several = usize::from(plan.processors > 1) * LOADS.len();
+    let is_checked = FreedMemory::of_seed(seed) == FreedMemory::Checked;
     let bits = [
         load.map(|load| load + several),
         last.map(|last| last + 2 * LOADS.len()),
+        is_checked.then_some(2 * LOADS.len() + LastStep::ALL.len()),
     ];
     bits.into_iter()
         .flatten()
@@ -239,6 +242,11 @@ mod tests {
                 assert!(with.count() >= times, "{load} in {runs}");
                 assert!(several.count() >= times, "{load} in {runs}");
             }
+            let checked = seeds[..runs].iter().zip(&plans);
+            let checked = checked
+                .filter(|(seed, _)| FreedMemory::of_seed(**seed) == FreedMemory::Checked)
+                .map(|(_, plan)| plan);
+            assert!(checked.count() >= times, "in {runs}");
             for last in LastStep::ALL {
                 let with = plans[..runs].iter().filter(|plan| plan.last == last);
                 assert!(with.count() > times, "{last} in {runs}");

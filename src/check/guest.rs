@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::program::{self, ProgramError};
 use stickler_exerciser::{
     COMMAND, INIT, LastStep, MODULES, PROGRAMS, SECOND_INITRD, SECOND_KERNEL,
 };
@@ -57,6 +58,8 @@ pub struct GuestImage {
     pub load: Load,
     /// Its initial RAM file system.
     pub initrd: PathBuf,
+    /// Whether it loads modules.
+    pub has_modules: bool,
     /// One with the kernel in it, for a guest that starts that again; `None` where the kernel's file is none
     /// that a running kernel takes.
     pub initrd_of_kexec: Option<PathBuf>,
@@ -83,6 +86,9 @@ pub enum GuestImageError {
         "--modules conflicts with --initrd: a system of your own contains its modules; leave --modules out, or give a command"
     )]
     ModulesOfSystem,
+    /// The guest cannot run the command.
+    #[error("{0}")]
+    Program(#[from] ProgramError),
     /// The guest cannot be written.
     #[error("cannot write the guest's initial RAM file system: {0}")]
     Unwritable(io::Error),
@@ -110,6 +116,8 @@ impl GuestImage {
                 release,
                 load,
                 initrd: initrd.to_owned(),
+                // A system of the user's brings its own.
+                has_modules: true,
                 initrd_of_kexec: None,
             });
         }
@@ -142,6 +150,7 @@ impl GuestImage {
             release,
             load,
             initrd: path,
+            has_modules: !modules.is_empty(),
             initrd_of_kexec,
         })
     }
@@ -211,6 +220,7 @@ fn add_command(
     if let (true, Some(program)) = (with_program, command.first()) {
         let path = Path::new(program);
         let content = read("command", path)?;
+        program::check(path, &content)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let to = format!("{PROGRAMS}/{name}");
         archive
@@ -307,15 +317,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("k"), "no version").unwrap();
-        fs::write(path("test.sh"), "#!/bin/true").unwrap();
+        fs::write(path("test"), EXERCISER).unwrap();
         fs::write(path("theirs"), "070701").unwrap();
         let kernel = path("k");
-        let command = [path("test.sh").into_os_string(), "--fast".into()];
+        let command = [path("test").into_os_string(), "--fast".into()];
         let guest = GuestImage::create(&options(&kernel, &command), directory.path()).unwrap();
         assert_eq!(guest.load, Load::Command);
         let initrd = fs::read(guest.initrd).unwrap();
-        assert!(has(&initrd, b"/.stickler/bin/test.sh\0--fast\0"));
-        assert!(has(&initrd, b"#!/bin/true"));
+        assert!(has(&initrd, b"/.stickler/bin/test\0--fast\0"));
+        assert!(has(&initrd, &EXERCISER[..4096]));
 
         let theirs = path("theirs");
         let command = ["/no/such/test".into(), "--fast".into()];

@@ -3,6 +3,7 @@
 //! * [`plan`]: which runs there are, and which of them are in this shard.
 //! * [`exercise`]: what the guest of a run does, and on how many processors.
 //! * [`guest`]: what the guests boot.
+//! * [`program`]: whether the guest can run a program of this host.
 //! * [`host`]: the host's side of their devices: disks, and programs that answer on consoles.
 //! * [`run`]: one run, which is a process of its own, so that nothing that happens in it touches the
 //!   others.
@@ -17,6 +18,7 @@ pub mod exercise;
 pub mod guest;
 pub mod host;
 pub mod plan;
+pub mod program;
 pub mod progress;
 pub mod run;
 pub mod shrink;

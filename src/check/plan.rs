@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use stickler_conformance::latitude::{self, Word};
 use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
@@ -27,22 +29,54 @@ pub struct Planned {
 }
 
 /// What becomes of memory that the guest's kernel frees, where the kernel can do so (Linux 5.3 and newer).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "freed-memory")]
 pub enum FreedMemory {
     /// It is zeroed at once: a ring that is freed while its device is live shows.
     #[default]
     Zeroed,
     /// It keeps its contents until it is used again: what the driver forgets to write shows.
     Kept,
+    /// Pages are zeroed at once, and SLUB fills its objects with a pattern and checks it: what writes to memory
+    /// after it was freed, or beyond its end, shows.
+    Checked,
 }
 
+/// One of so many seeds has its guest check the memory that it frees, which takes time.
+const CHECKED_SEEDS: u64 = 4;
+
 impl FreedMemory {
+    /// Those that a report lists: all but the usual one.
+    pub const LISTED: [FreedMemory; 2] = [FreedMemory::Kept, FreedMemory::Checked];
+
+    /// What becomes of memory in the run of a seed.
+    pub fn of_seed(seed: u64) -> FreedMemory {
+        // Not in step with the loads, of which every four seeds have each.
+        if (seed ^ seed >> 2 ^ seed >> 5) % CHECKED_SEEDS == CHECKED_SEEDS - 1 {
+            FreedMemory::Checked
+        } else {
+            FreedMemory::Zeroed
+        }
+    }
+
     /// The parameters of the guest's kernel.
     pub fn parameters(self) -> &'static str {
         match self {
             FreedMemory::Zeroed => "init_on_free=1",
             FreedMemory::Kept => "init_on_alloc=0 init_on_free=0",
+            FreedMemory::Checked => "slub_debug=FZPU init_on_free=1",
         }
+    }
+
+    /// In the text report.
+    pub fn words(self) -> String {
+        let what = match self {
+            FreedMemory::Zeroed => "freed memory is zeroed",
+            FreedMemory::Kept => "freed memory keeps its contents",
+            FreedMemory::Checked => "freed memory is checked",
+        };
+        format!("{what} ({})", self.parameters())
     }
 }
 
@@ -84,7 +118,8 @@ impl FromStr for Choice {
             latitudes: Latitudes::from_words(&words)?,
             seed: latitude::seed(&words),
             alone,
-            freed: FreedMemory::Zeroed,
+            // A seed does the same wherever it is given.
+            freed: latitude::seed(&words).map_or(FreedMemory::Zeroed, FreedMemory::of_seed),
         })
     }
 }
@@ -150,7 +185,7 @@ pub fn plan(
         latitudes: Latitudes::draw(seed),
         seed: Some(seed),
         alone: None,
-        freed: FreedMemory::Zeroed,
+        freed: FreedMemory::of_seed(seed),
     });
     let mut planned: Vec<Planned> = Vec::new();
     for choice in plain
@@ -229,6 +264,8 @@ mod tests {
         assert_eq!(runs[3].seed, Some(2));
         let kept = runs.iter().map(|run| run.freed == FreedMemory::Kept);
         assert_eq!(kept.collect::<Vec<_>>(), [false, true, false, false, false]);
+        assert_eq!(runs[4].freed, FreedMemory::Checked);
+        assert_eq!(runs[3].freed, FreedMemory::Zeroed);
         let choices = ["one-vector", "seed=2"].map(|text| text.parse().unwrap());
         let runs = plan(&choices, 1..=2, &ExerciseChoice::default(), false);
         assert_eq!(names(&runs), ["one-vector", "seed=2", "seed=1"]);

@@ -23,6 +23,7 @@ use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
 use super::verdict::{self, ExerciseLog, ProcessEnd};
 use super::view;
+use crate::complaints::LineSplicer;
 use crate::report::check::{CheckedRun, FailureKind, RunFailure};
 use crate::report::features::without_configurations;
 use crate::report::json::{ReportedLatitudes, RunReport};
@@ -40,6 +41,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// A step may take the guest's time divided by this; after that it counts as hanging. The other steps
 /// still have time then.
 const STEPS_IN_TIME: u32 = 3;
+
+/// Which messages of its own a guest's kernel shows: warnings and worse, as its complaints are.
+const LOG: &str = "quiet loglevel=5";
 
 /// The most lines of a guest's output that are kept.
 const LINES: usize = 20_000;
@@ -150,6 +154,9 @@ pub fn run(
     if setting.require_drivers {
         failures.extend(report.iter().flat_map(verdict::missing_drivers));
     }
+    if !setting.guest.has_modules {
+        verdict::suggest_modules(&mut failures);
+    }
     let checked = CheckedRun {
         number: planned.number,
         name: planned.name.clone(),
@@ -166,6 +173,14 @@ pub fn run(
             .iter()
             .map(|device| format!("{} {}", device.kind, device.state))
             .collect(),
+        memory: planned.freed,
+        standing: report.as_ref().and_then(|report| report.standing.clone()),
+        complaints: report
+            .as_ref()
+            .map_or(Vec::new(), |report| report.complaints.clone()),
+        next_kernels: report
+            .as_ref()
+            .map_or(Vec::new(), |report| report.next_kernels.clone()),
         failures,
         shrunk: None,
     };
@@ -209,7 +224,10 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         value.push(after);
         value
     };
-    let mut append = format!("quiet panic=-1 {}", planned.freed.parameters());
+    let mut append = format!(
+        "{LOG} sysrq_always_enabled panic=-1 {}",
+        planned.freed.parameters()
+    );
     if setting.guest.load != Load::System {
         append.push_str(&format!(" cryptomgr.notests rdinit={INIT}"));
     }
@@ -339,6 +357,7 @@ struct StreamReader {
 #[derive(Default)]
 struct StreamContent {
     lines: Vec<String>,
+    splicer: LineSplicer,
     log: ExerciseLog,
 }
 
@@ -354,7 +373,8 @@ impl StreamReader {
                 let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
                 bytes.clear();
                 let mut content = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                content.log.add(&line);
+                let spliced = content.splicer.line(&line).into_owned();
+                content.log.add(&spliced);
                 if content.lines.len() < LINES {
                     content.lines.push(line);
                 }
@@ -391,6 +411,10 @@ pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
         end: EndKind::Error,
         time_us: 0,
         given_up: Vec::new(),
+        memory: planned.freed,
+        standing: None,
+        complaints: Vec::new(),
+        next_kernels: Vec::new(),
         failures: vec![RunFailure {
             how: FailureKind::Stickler,
             requirement: None,

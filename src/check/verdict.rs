@@ -4,9 +4,13 @@ use stickler_conformance::Outcome;
 use stickler_exerciser::{GuestLine, GuestView, Kind};
 
 use super::guest::Load;
+use crate::complaints::KernelLine;
 use crate::report::check::{FailureKind, RunFailure};
 use crate::report::json::RunReport;
 use crate::report::{Deny, EndKind};
+
+/// The most symbols that were not found that are kept.
+const UNRESOLVED: usize = 20;
 
 /// The most views of a guest that are kept.
 const VIEWS: usize = 1000;
@@ -24,6 +28,8 @@ pub struct ExerciseLog {
     pub unwritten: bool,
     /// The latest mark.
     pub mark: Option<String>,
+    /// Symbols that the guest's kernel did not find when it loaded a module, each with the module.
+    pub unresolved: Vec<UnresolvedSymbol>,
     /// Steps that this guest cannot do, each with the reason.
     pub skipped: Vec<(String, String)>,
     /// What the guest's kernel shows of the devices.
@@ -37,6 +43,30 @@ pub struct FailedStep {
     pub step: String,
     /// What was wrong, for people.
     pub message: String,
+}
+
+/// A symbol that a module needs and the kernel does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedSymbol {
+    /// The module's name.
+    pub module: String,
+    /// The symbol.
+    pub symbol: String,
+}
+
+impl UnresolvedSymbol {
+    /// Reads `virtio_net: Unknown symbol net_failover_create (err -2)`.
+    fn parse(line: &str) -> Option<Self> {
+        let (module, rest) = KernelLine::read(line)
+            .text
+            .split_once(": Unknown symbol ")?;
+        let is_word = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
+        let symbol = rest.split(' ').next().filter(|symbol| is_word(symbol))?;
+        is_word(module).then(|| UnresolvedSymbol {
+            module: module.to_owned(),
+            symbol: symbol.to_owned(),
+        })
+    }
 }
 
 /// A device whose driver gave up.
@@ -63,8 +93,37 @@ impl ExerciseLog {
             Some(GuestLine::Passed) => self.passed = true,
             Some(GuestLine::Skipped { step, why }) => self.skipped.push((step, why)),
             Some(GuestLine::View(view)) if self.views.len() < VIEWS => self.views.push(view),
-            Some(GuestLine::View(_)) | None => {}
+            Some(GuestLine::View(_)) => {}
+            None => {
+                if self.unresolved.len() < UNRESOLVED {
+                    self.unresolved.extend(UnresolvedSymbol::parse(line));
+                }
+            }
         }
+    }
+
+    /// What the failed step says, with the symbols that were missing if it is about a module.
+    fn message_of(&self, failed: &FailedStep) -> String {
+        let named: Vec<&UnresolvedSymbol> = self
+            .unresolved
+            .iter()
+            .filter(|unresolved| {
+                failed
+                    .message
+                    .contains(&format!("/{}.ko", unresolved.module))
+            })
+            .collect();
+        let Some(first) = named.first() else {
+            return failed.message.clone();
+        };
+        let symbols: Vec<&str> = named.iter().map(|one| one.symbol.as_str()).collect();
+        format!(
+            "{}; {} needs {}, which the kernel and the modules before it do not have: a module is missing among \
+             those of --modules, or does not fit",
+            failed.message,
+            first.module,
+            symbols.join(", ")
+        )
     }
 }
 
@@ -114,9 +173,10 @@ pub fn failures(
         how: FailureKind::Step,
         requirement: None,
         step: Some(failed.step.clone()),
-        message: failed.message.clone(),
+        message: log.message_of(failed),
         not_held: Vec::new(),
     }));
+    failures.extend(complaints(report));
     match report.guest.end {
         EndKind::Interrupted => return failures,
         EndKind::Timeout => failures.push(at_mark(
@@ -145,7 +205,7 @@ pub fn failures(
     if load == Load::Exercise
         && failures
             .iter()
-            .all(|failure| failure.how == FailureKind::Violation)
+            .all(|failure| matches!(failure.how, FailureKind::Violation | FailureKind::Complaint))
         && let Err(message) = compare()
     {
         failures.push(RunFailure {
@@ -157,6 +217,53 @@ pub fn failures(
         });
     }
     failures
+}
+
+/// One failure for each complaint of the guest's kernel that makes the run fail, and for each kernel that came
+/// while devices were live.
+fn complaints(report: &RunReport) -> Vec<RunFailure> {
+    let failure = |how, step: Option<String>, message: String| RunFailure {
+        how,
+        requirement: None,
+        step,
+        message,
+        not_held: Vec::new(),
+    };
+    let failing = report.complaints.iter().filter(|complaint| complaint.fails);
+    let mut failures: Vec<RunFailure> = failing
+        .map(|complaint| {
+            let (step, message) = (complaint.mark.clone(), complaint.message.clone());
+            failure(FailureKind::Complaint, step, message)
+        })
+        .collect();
+    if report.dropped.complaints > 0 {
+        let message = format!(
+            "{} complaints more are not listed",
+            report.dropped.complaints
+        );
+        failures.push(failure(FailureKind::Complaint, None, message));
+    }
+    failures.extend(report.next_kernels.iter().map(|next| {
+        let marks = report.marks.iter().rev();
+        let step = marks.clone().find(|mark| mark.time_us <= next.time_us);
+        let step = step.map(|mark| mark.name.clone());
+        failure(FailureKind::Guest, step, next.message.clone())
+    }));
+    failures
+}
+
+/// Says in those of `failures` that are about a device without a driver that modules can be given.
+pub fn suggest_modules(failures: &mut [RunFailure]) {
+    const SIGNS: [&str; 2] = ["no driver took device", "its transport has no driver"];
+    for failure in failures {
+        let about = matches!(failure.how, FailureKind::Guest | FailureKind::Step)
+            && SIGNS.iter().any(|sign| failure.message.contains(sign));
+        if about {
+            failure.message.push_str(
+                "; no modules were given: if this kernel's virtio drivers are modules, give their directory with --modules",
+            );
+        }
+    }
 }
 
 /// One failure for each plain device that no driver took.
@@ -206,10 +313,15 @@ fn violations(report: &RunReport, deny: Deny) -> Vec<RunFailure> {
 /// Whether `again` contains a failure of the same kind as one of `first`: the same requirement
 /// violated, the same step failed, or else the guest ended in the same way.
 pub fn is_same(first: &[RunFailure], again: &[RunFailure]) -> bool {
-    fn signature(failure: &RunFailure) -> (FailureKind, Option<&str>) {
+    fn signature(failure: &RunFailure) -> (FailureKind, Option<String>) {
         let subject = match failure.how {
-            FailureKind::Violation => failure.requirement.as_deref(),
-            FailureKind::Step => failure.step.as_deref(),
+            FailureKind::Violation => failure.requirement.clone(),
+            FailureKind::Step => failure.step.clone(),
+            // Addresses and numbers of processes differ from run to run.
+            FailureKind::Complaint => {
+                let letters = failure.message.chars().filter(|c| !c.is_ascii_hexdigit());
+                Some(letters.collect())
+            }
             FailureKind::Guest
             | FailureKind::Timeout
             | FailureKind::Data

@@ -17,6 +17,9 @@ fn report(end: EndKind) -> RunReport {
             names: Vec::new(),
         },
         guest: ReportedEnd { end, message: None },
+        standing: None,
+        complaints: Vec::new(),
+        next_kernels: Vec::new(),
         untaken: Vec::new(),
         devices: Vec::new(),
         marks: Vec::new(),
@@ -267,4 +270,131 @@ fn a_plain_device_without_a_driver_is_a_failure() {
     assert_eq!(without(EndKind::Reset, &[]), named);
     assert_eq!(without(EndKind::Timeout, &[]), [""; 0]);
     assert_eq!(without(EndKind::PowerOff, &["one-bar"]), [""; 0]);
+}
+
+/// The report of a run whose guest's kernel wrote this.
+fn complaining(log: &str) -> RunReport {
+    let journal = crate::journal::Journal::new();
+    let note = crate::machine::PanicNote::default();
+    crate::machine::OutputScanner::new(journal.clone(), note).feed(log.as_bytes());
+    let complaints = journal.complaints();
+    RunReport {
+        complaints: complaints.iter().map(Into::into).collect(),
+        ..report(EndKind::PowerOff)
+    }
+}
+
+#[test]
+fn complaints_of_the_guests_kernel_fail_a_run_that_passed_unless_they_are_somebody_elses() {
+    use crate::complaints::tests::logs::{FOREIGN_WARNING, NOBODY_CARED, OOPS, REFCOUNT};
+    for log in [OOPS, REFCOUNT, NOBODY_CARED] {
+        let report = complaining(log);
+        assert_eq!(
+            how(&ended(3), Some(&report), &ALL_WELL),
+            [FailureKind::Complaint]
+        );
+    }
+    let report = complaining(FOREIGN_WARNING);
+    assert_eq!(how(&ended(0), Some(&report), &ALL_WELL), []);
+    let mut too_many = complaining("");
+    too_many.dropped.complaints = 1;
+    assert_eq!(
+        how(&ended(3), Some(&too_many), &ALL_WELL),
+        [FailureKind::Complaint]
+    );
+}
+
+#[test]
+fn a_complaint_is_the_same_whatever_its_numbers() {
+    use crate::complaints::tests::logs::{OOPS, REFCOUNT};
+    let of = |log: &str| {
+        let log_of = log_of(&ALL_WELL);
+        let report = complaining(log);
+        failures(
+            Load::Exercise,
+            &ended(3),
+            Some(&report),
+            &log_of,
+            Deny::Must,
+            || Ok(()),
+        )
+    };
+    let moved = OOPS.replace("address: 0000000000000008", "address: 00000000000000a0");
+    assert!(is_same(&of(OOPS), &of(&moved)));
+    assert!(!is_same(&of(OOPS), &of(REFCOUNT)));
+}
+
+#[test]
+fn a_kernel_that_came_to_live_devices_is_a_failure_at_the_mark_before_it() {
+    let next = r#"{"message": "slots 1 to 4 were live", "live": [{"slot": 1, "type": "net"}], "time_us": 7}"#;
+    let marks = r#"[{"name": "kexec", "time_us": 5}, {"name": "modules", "time_us": 9}]"#;
+    let report = RunReport {
+        next_kernels: vec![serde_json::from_str(next).unwrap()],
+        marks: serde_json::from_str(marks).unwrap(),
+        ..report(EndKind::PowerOff)
+    };
+    let log = log_of(&ALL_WELL);
+    let all = failures(
+        Load::Exercise,
+        &ended(3),
+        Some(&report),
+        &log,
+        Deny::Must,
+        || Ok(()),
+    );
+    assert_eq!(all.len(), 1);
+    assert_eq!(
+        (all[0].how, all[0].step.as_deref()),
+        (FailureKind::Guest, Some("kexec"))
+    );
+}
+
+#[test]
+fn a_refused_module_names_the_symbols_that_are_missing() {
+    let log = log_of(&[
+        "[    1.000001] virtio_net: Unknown symbol net_failover_create (err -2)",
+        "virtio_net: Unknown symbol net_failover_destroy (err -2)",
+        "[    1.000002] virtio_blk: Unknown symbol x (err -2)",
+        "[    1.000003] a message: Unknown symbol y",
+        "exercise: failed: modules: the kernel refuses the module /.stickler/virtio_net.ko: No such file or directory (os error 2)",
+    ]);
+    let off = report(EndKind::PowerOff);
+    let all = failures(
+        Load::Exercise,
+        &ended(0),
+        Some(&off),
+        &log,
+        Deny::Must,
+        || Ok(()),
+    );
+    let message = &all[0].message;
+    assert!(
+        message.contains("; virtio_net needs net_failover_create, net_failover_destroy, which"),
+        "{message}"
+    );
+    assert!(!message.contains(" x"), "{message}");
+    assert_eq!(log.unresolved.len(), 3);
+}
+
+#[test]
+fn modules_are_suggested_where_a_driver_is_missing() {
+    let failure = |how, message: &str| RunFailure {
+        how,
+        requirement: None,
+        step: None,
+        message: message.to_owned(),
+        not_held: Vec::new(),
+    };
+    let mut all = [
+        failure(FailureKind::Guest, "no driver took device 2 (block)"),
+        failure(
+            FailureKind::Step,
+            "block at 0000:00:02.0: its transport has no driver",
+        ),
+        failure(FailureKind::Step, "no echo"),
+        failure(FailureKind::Violation, "no driver took device 2 (block)"),
+    ];
+    suggest_modules(&mut all);
+    let suggested = all.map(|failure| failure.message.contains("--modules"));
+    assert_eq!(suggested, [true, true, false, false]);
 }

@@ -29,7 +29,7 @@ use crate::check::run::Setting;
 use crate::machine::probe;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
-use crate::report::output::{Outputs, ReportSpec};
+use crate::report::output::{self, Outputs, ReportSpec};
 
 /// The default number of seeds, besides the run with plain devices.
 const RUNS: u64 = 8;
@@ -301,6 +301,9 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     );
     progress.finish();
     all.map_err(Failure::Input)?;
+    if !output::text_without_a_file(&options.judging.report) {
+        say_failures(&report);
+    }
     let written = write(outputs, &report);
     let end = if stop() {
         Exit::GuestFailed
@@ -381,6 +384,9 @@ pub fn merge(options: MergeOptions) -> Result<Exit, Failure> {
     }
     let whole = CheckReport::merge(reports).map_err(input)?;
     let whole = whole.ok_or_else(|| input("there is no report to merge"))?;
+    if !output::text_without_a_file(&options.report) {
+        say_failures(&whole);
+    }
     let written = write(outputs, &whole);
     Ok(exit(&whole, whole.deny).worst(written))
 }
@@ -396,6 +402,7 @@ fn exit(report: &CheckReport, deny: Deny) -> Exit {
         (FailureKind::Step, Exit::GuestFailed),
         (FailureKind::Guest, Exit::GuestFailed),
         (FailureKind::Timeout, Exit::GuestFailed),
+        (FailureKind::Complaint, Exit::GuestFailed),
         (FailureKind::Data, Exit::GuestFailed),
         (FailureKind::Stickler, Exit::Internal),
     ] {
@@ -404,6 +411,16 @@ fn exit(report: &CheckReport, deny: Deny) -> Exit {
         }
     }
     exit
+}
+
+/// Says on standard error what failed, one line each: the report that says so goes elsewhere.
+fn say_failures(report: &CheckReport) {
+    for run in &report.runs {
+        for failure in &run.failures {
+            let (name, how) = (&run.name, failure.how.words());
+            failure::say_line(&format!("{name}: {how}: {}", failure.message));
+        }
+    }
 }
 
 /// Writes the report to all its destinations; prints a message for each that cannot be written.

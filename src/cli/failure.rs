@@ -86,6 +86,13 @@ pub fn say(failure: &dyn std::error::Error) {
     let _ = writeln!(io::stderr(), "stickler: {failure}");
 }
 
+/// Prints one line to standard error, without control characters: it may quote the guest.
+pub fn say_line(line: &str) {
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
+    // As above.
+    let _ = writeln!(io::stderr(), "stickler: {line}");
+}
+
 /// Prints which reports could not be written; returns the exit code.
 pub fn say_unwritten(errors: Vec<output::ReportError>) -> Exit {
     let mut exit = Exit::Conforming;

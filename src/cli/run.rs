@@ -104,8 +104,13 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     drop(served);
     let report = Report::new(end, ids, &tallies, &journal)
         .with_latitudes(latitudes, latitude::seed(&options.latitude))
-        .with_untaken(untaken)
+        .with_untaken(untaken, options.require_drivers)
         .with_features(features);
+    if !output::text_without_a_file(&options.judging.report) {
+        for failed in report.failures() {
+            failure::say_line(&failed.message);
+        }
+    }
     let written = failure::say_unwritten(outputs.write(&report));
     Ok(exit(&report, &options).worst(written))
 }
@@ -361,28 +366,19 @@ impl Slots<'_> {
 
 fn exit(report: &Report, options: &RunOptions) -> Exit {
     let end = match &report.end {
-        RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation) => {
-            Exit::Conforming
-        }
-        RunEnd::Guest(
-            GuestEnd::Panic(_) | GuestEnd::TripleFault | GuestEnd::Timeout | GuestEnd::Interrupted,
-        ) => Exit::GuestFailed,
         RunEnd::Error(message) => {
             failure::say(&Failure::Internal(message.clone()));
             Exit::Internal
         }
+        RunEnd::Guest(_) if report.failures().is_empty() => Exit::Conforming,
+        RunEnd::Guest(_) => Exit::GuestFailed,
     };
     let verdict = if report.violates(|level| options.judging.deny.counts(level)) {
         Exit::Violation
     } else {
         Exit::Conforming
     };
-    let drivers = if options.require_drivers && report.lacks_drivers() {
-        Exit::GuestFailed
-    } else {
-        Exit::Conforming
-    };
-    end.worst(verdict).worst(drivers)
+    end.worst(verdict)
 }
 
 /// Finds a missing file before KVM is used.

@@ -13,6 +13,7 @@ use crate::end::GuestEnd;
 pub(super) struct Control {
     ending: Mutex<Option<Result<GuestEnd, Error>>>,
     stopping: AtomicBool,
+    timed_out: AtomicBool,
     wake: Event,
     panic: PanicNote,
 }
@@ -22,6 +23,7 @@ impl Control {
         Ok(Control {
             ending: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             wake: Event::new().map_err(Error::host("create an eventfd"))?,
             panic,
         })
@@ -29,15 +31,35 @@ impl Control {
 
     /// The guest has ended.
     pub(super) fn end(&self, end: GuestEnd) {
-        // After a panic, a guest resets, hangs or crashes: that counts as the panic.
-        let end = match end {
+        self.finish(Ok(self.known_as(end)));
+    }
+
+    /// After a panic, a guest resets, hangs or crashes: that counts as the panic.
+    fn known_as(&self, end: GuestEnd) -> GuestEnd {
+        match end {
             GuestEnd::Reset | GuestEnd::TripleFault | GuestEnd::Timeout => match self.panic.get() {
                 Some(message) => GuestEnd::Panic(message),
                 None => end,
             },
             end => end,
-        };
-        self.finish(Ok(end));
+        }
+    }
+
+    /// The guest's time is over: this is how the run ends, whatever comes until it has ended. A guest that has
+    /// panicked has ended by that.
+    pub(super) fn time_is_over(&self) {
+        self.timed_out.store(true, Ordering::Release);
+        self.decide(Ok(self.known_as(GuestEnd::Timeout)));
+    }
+
+    /// Whether the guest's time is over.
+    pub(super) fn has_timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Acquire)
+    }
+
+    /// Whether the guest's kernel is known to have panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panic.get().is_some()
     }
 
     /// The run cannot continue.
@@ -45,11 +67,15 @@ impl Control {
         self.finish(Err(error));
     }
 
-    fn finish(&self, ending: Result<GuestEnd, Error>) {
+    fn decide(&self, ending: Result<GuestEnd, Error>) {
         self.ending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(ending);
+    }
+
+    fn finish(&self, ending: Result<GuestEnd, Error>) {
+        self.decide(ending);
         self.stopping.store(true, Ordering::Release);
         self.wake.signal();
     }
@@ -113,6 +139,17 @@ mod tests {
         control.end(GuestEnd::Reset);
         let expected = GuestEnd::Panic("Attempted to kill init!".into());
         assert_eq!(control.take_ending().unwrap().unwrap(), expected);
+    }
+
+    #[test]
+    fn what_a_guest_does_after_its_time_changes_nothing() {
+        let (control, note) = control();
+        control.time_is_over();
+        assert!(!control.is_stopping() && control.has_timed_out());
+        note.set("too late");
+        control.end(GuestEnd::PowerOff);
+        assert!(control.is_stopping());
+        assert_eq!(control.take_ending().unwrap().unwrap(), GuestEnd::Timeout);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! * `interrupts`, `ports`, [`serial`]: the board itself;
 //! * `vcpu`: a vCPU's thread; a device's is [`crate::worker`];
 //! * [`output`], `control`, `signals`, `kick`: how a run ends;
+//! * `next_kernel`: whether another kernel starts while devices are live;
+//! * `question`, `sysrq`: where the guest stands when its time is over;
 //! * [`probe`]: whether this host's KVM can run stock kernels.
 
 mod acpi;
@@ -20,12 +22,15 @@ mod event;
 mod interrupts;
 mod kick;
 pub mod layout;
+mod next_kernel;
 pub mod output;
 mod ports;
 pub mod probe;
+mod question;
 mod run;
 pub mod serial;
 mod signals;
+mod sysrq;
 pub mod terminal;
 mod vcpu;
 
@@ -52,6 +57,7 @@ use crate::journal::Journal;
 use control::Control;
 use interrupts::KvmInterrupts;
 use layout::AddressMap;
+use next_kernel::NextKernelWatch;
 use ports::Ports;
 use serial::SerialPort;
 
@@ -107,6 +113,7 @@ pub struct Machine {
     scanner: OutputScanner,
     control: Arc<Control>,
     timeout: Option<Duration>,
+    journal: Journal,
 }
 
 impl Machine {
@@ -174,9 +181,10 @@ impl Machine {
             bus,
             devices: Vec::new(),
             serial: config.serial,
-            scanner: OutputScanner::new(journal, panic.clone()),
+            scanner: OutputScanner::new(journal.clone(), panic.clone()),
             control: Arc::new(Control::new(panic)?),
             timeout: config.timeout,
+            journal,
         })
     }
 
@@ -208,7 +216,7 @@ impl Machine {
     /// A scanner for the output of another console of this guest, such as the console device's
     /// port 0.
     pub fn output_scanner(&self) -> OutputScanner {
-        self.scanner.clone()
+        self.scanner.of_another_console()
     }
 
     /// Ends the run from another thread.
@@ -229,7 +237,8 @@ impl Machine {
             self.scanner,
             self.control.clone(),
         )?);
-        let ports = Ports::new(port, self.bus, self.control.clone());
+        let watch = NextKernelWatch::new(self.devices.clone(), self.journal.clone());
+        let ports = Ports::new(port, self.bus, self.control.clone(), watch);
         run::to_the_end(run::Parts {
             vcpus: self.vcpus,
             ram: self.ram,
@@ -238,6 +247,7 @@ impl Machine {
             control: self.control,
             timeout: self.timeout,
             takes_input,
+            journal: self.journal,
         })
     }
 }

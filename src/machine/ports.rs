@@ -8,6 +8,7 @@ use stickler_devices::pci::PciBus;
 
 use super::acpi::fixed;
 use super::control::Control;
+use super::next_kernel::NextKernelWatch;
 use super::serial::{self, SerialPort};
 use crate::end::GuestEnd;
 
@@ -26,6 +27,7 @@ pub(super) struct Ports {
     pub(super) serial: Arc<SerialPort>,
     pub(super) bus: Arc<PciBus>,
     control: Arc<Control>,
+    watch: NextKernelWatch,
     /// PM1 enable: remembered, and nothing comes of it, as there are no fixed events.
     pm1_enable: [AtomicU8; 2],
     /// The reset register but for the bit that resets.
@@ -33,11 +35,17 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    pub(super) fn new(serial: Arc<SerialPort>, bus: Arc<PciBus>, control: Arc<Control>) -> Self {
+    pub(super) fn new(
+        serial: Arc<SerialPort>,
+        bus: Arc<PciBus>,
+        control: Arc<Control>,
+        watch: NextKernelWatch,
+    ) -> Self {
         Ports {
             serial,
             bus,
             control,
+            watch,
             pm1_enable: Default::default(),
             reset: AtomicU8::new(0),
         }
@@ -59,9 +67,16 @@ impl Ports {
         }
     }
 
+    /// A write to an address that is no memory.
+    pub(super) fn memory_write(&self, address: u64, data: &[u8]) {
+        self.watch.memory_write(address, data);
+        self.bus.mmio_write(address, data);
+    }
+
     /// OUT of 1, 2 or 4 bytes.
     pub(super) fn write(&self, port: u16, data: &[u8]) {
         if is_pci(port, data.len()) {
+            self.watch.port_write(port, data);
             self.bus.pio_write(port, data);
             return;
         }

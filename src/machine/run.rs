@@ -16,12 +16,13 @@ use vmm_sys_util::signal::Killable;
 
 use super::control::Control;
 use super::ports::Ports;
-use super::serial;
+use super::serial::{self, SerialPort};
 use super::signals::EndingSignals;
 use super::terminal::RawMode;
 use super::vcpu::{self, Surroundings};
-use super::{Error, kick};
+use super::{Error, kick, question};
 use crate::end::GuestEnd;
+use crate::journal::Journal;
 use crate::worker;
 
 /// What a run is made of.
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) timeout: Option<Duration>,
     /// Whether standard input belongs to the serial port.
     pub(super) takes_input: bool,
+    pub(super) journal: Journal,
 }
 
 pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
@@ -52,7 +54,9 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
         control: control.clone(),
         vcpus: Vec::new(),
         others: Vec::new(),
+        journal: parts.journal.clone(),
     };
+    let port = parts.ports.serial.clone();
     let started = threads.start(
         parts.vcpus,
         parts.ram,
@@ -61,7 +65,7 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
         parts.takes_input.then_some(is_terminal),
     );
     match started {
-        Ok(()) => wait(&control, &signals, deadline),
+        Ok(()) => wait(&control, &signals, deadline, &port, &parts.journal),
         Err(why) => control.fail(why),
     }
     threads.stop();
@@ -71,10 +75,20 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
 }
 
 /// Waits until the run is to end.
-fn wait(control: &Control, signals: &EndingSignals, deadline: Option<Instant>) {
+fn wait(
+    control: &Control,
+    signals: &EndingSignals,
+    deadline: Option<Instant>,
+    port: &SerialPort,
+    journal: &Journal,
+) {
     while !control.is_stopping() {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
+            control.time_is_over();
+            if !control.has_panicked() {
+                question::ask(port, journal, control, signals);
+            }
             control.end(GuestEnd::Timeout);
             return;
         }
@@ -99,6 +113,7 @@ struct Threads {
     control: Arc<Control>,
     vcpus: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
+    journal: Journal,
 }
 
 impl Threads {
@@ -132,6 +147,7 @@ impl Threads {
         let around = Arc::new(Surroundings {
             ports,
             control: self.control.clone(),
+            journal: self.journal.clone(),
             _ram: ram,
         });
         for (index, vcpu) in (0..).zip(vcpus) {

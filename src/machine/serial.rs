@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,7 @@ use super::Error;
 use super::control::Control;
 use super::event::Event;
 use super::output::OutputScanner;
+use super::sysrq::{self, BreakLine, BreakRead};
 use super::terminal::EscapeFilter;
 use crate::end::GuestEnd;
 
@@ -42,8 +44,16 @@ pub enum SerialConfig {
 
 /// The port and what it is connected to; shared by vCPUs and the input thread.
 pub(super) struct SerialPort {
-    uart: Mutex<Serial<IrqLine, InputWanted, SerialOutput>>,
+    line: Mutex<SerialLine>,
     room: Arc<Event>,
+    /// Bytes that the guest has written.
+    written: Arc<AtomicU64>,
+}
+
+/// The port itself, and the break that waits in front of it.
+struct SerialLine {
+    uart: Serial<IrqLine, InputWanted, SerialOutput>,
+    breaks: BreakLine,
 }
 
 impl SerialPort {
@@ -61,32 +71,77 @@ impl SerialPort {
             SerialConfig::Writer(writer) => SerialSink::Writer(writer),
         };
         let room = Arc::new(Event::new().map_err(Error::host("create an eventfd"))?);
+        let written = Arc::new(AtomicU64::new(0));
         let output = SerialOutput {
             sink,
             scanner,
             control,
+            written: written.clone(),
         };
         let uart = Serial::with_events(IrqLine(Box::new(irq)), InputWanted(room.clone()), output);
         Ok(SerialPort {
-            uart: Mutex::new(uart),
+            line: Mutex::new(SerialLine {
+                uart,
+                breaks: BreakLine::default(),
+            }),
             room,
+            written,
         })
     }
 
     /// The guest reads register `offset`.
     pub(super) fn read(&self, offset: u8) -> u8 {
-        self.lock().read(offset)
+        let SerialLine { uart, breaks } = &mut *self.lock();
+        match breaks.read(offset, |register| uart.read(register)) {
+            BreakRead::Port => uart.read(offset),
+            BreakRead::Value(value) => value,
+            BreakRead::PortAnd(bits) => uart.read(offset) | bits,
+            BreakRead::Taken(key) => {
+                // There is room: no break is sent otherwise.
+                let _ = uart.enqueue_raw_bytes(&[key]);
+                0
+            }
+        }
+    }
+
+    /// Sends a break and then `key`, which Linux takes as a command. Returns false if input waits that the guest
+    /// has not read: the key would not come directly after the break.
+    pub(super) fn send_break(&self, key: u8) -> bool {
+        let SerialLine { uart, breaks } = &mut *self.lock();
+        if breaks.waits() || !uart.state().in_buffer.is_empty() {
+            return false;
+        }
+        breaks.send(key);
+        if breaks.interrupts(uart.read(sysrq::INTERRUPT_ENABLE)) {
+            let Ok(()) = uart.interrupt_evt().trigger();
+        }
+        true
+    }
+
+    /// Whether the guest has not read the last break.
+    pub(super) fn break_waits(&self) -> bool {
+        self.lock().breaks.waits()
+    }
+
+    /// How many bytes the guest has written.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// The guest writes register `offset`.
     pub(super) fn write(&self, offset: u8, value: u8) {
         // Output that cannot be written is lost, as on a line that is not connected.
-        let _ = self.lock().write(offset, value);
+        let SerialLine { uart, breaks } = &mut *self.lock();
+        let _ = uart.write(offset, value);
+        // Linux masks the port's interrupts while it writes a message.
+        if offset == sysrq::INTERRUPT_ENABLE && breaks.interrupts(value) {
+            let Ok(()) = uart.interrupt_evt().trigger();
+        }
     }
 
     /// Passes as much of `input` to the guest as the port has room for.
     fn take_input(&self, input: &mut VecDeque<u8>) {
-        let mut uart = self.lock();
+        let SerialLine { uart, .. } = &mut *self.lock();
         let count = uart.fifo_capacity().min(input.len());
         let bytes: Vec<u8> = input.iter().take(count).copied().collect();
         if let Ok(taken) = uart.enqueue_raw_bytes(&bytes) {
@@ -94,8 +149,8 @@ impl SerialPort {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Serial<IrqLine, InputWanted, SerialOutput>> {
-        self.uart.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SerialLine> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,6 +238,7 @@ struct SerialOutput {
     sink: SerialSink,
     scanner: OutputScanner,
     control: Arc<Control>,
+    written: Arc<AtomicU64>,
 }
 
 enum SerialSink {
@@ -195,6 +251,8 @@ enum SerialSink {
 impl Write for SerialOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.scanner.feed(bytes);
+        self.written
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match &mut self.sink {
             SerialSink::Null => Ok(bytes.len()),
             SerialSink::Stdout(stdout) => {
@@ -302,6 +360,48 @@ mod tests {
             assert_eq!(receive(&rig.port, sent.len()), sent);
             rig.control.end(GuestEnd::PowerOff);
         });
+    }
+
+    /// As Linux's driver reads: what its interrupt handler gets of the break and the key after it.
+    #[test]
+    fn a_break_and_its_key_come_one_after_the_other() {
+        const INTERRUPT_IDENTIFICATION: u8 = 2;
+        const BREAK: u8 = 0x10;
+        let rig = rig();
+        rig.port.write(INTERRUPT_ENABLE, 5);
+        assert!(rig.port.send_break(b'l'));
+        assert!(rig.port.break_waits());
+        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
+        assert_eq!(rig.port.read(INTERRUPT_IDENTIFICATION) & 0xf, 6);
+        let status = rig.port.read(LINE_STATUS);
+        assert_eq!(status & (BREAK | DATA_READY), BREAK | DATA_READY);
+        assert_eq!(rig.port.read(DATA), 0);
+        assert!(!rig.port.break_waits());
+        let status = rig.port.read(LINE_STATUS);
+        assert_eq!(status & (BREAK | DATA_READY), DATA_READY);
+        assert_eq!(rig.port.read(DATA), b'l');
+        assert_eq!(rig.port.read(LINE_STATUS) & DATA_READY, 0);
+    }
+
+    #[test]
+    fn a_break_waits_for_the_interrupt_and_for_input_to_be_read() {
+        const LINE_CONTROL: u8 = 3;
+        let rig = rig();
+        let mut input = VecDeque::from([b'x']);
+        rig.port.take_input(&mut input);
+        assert!(!rig.port.send_break(b'l'));
+        assert_eq!(receive(&rig.port, 1), b"x");
+        assert!(rig.port.send_break(b'l'));
+        assert!(!rig.port.send_break(b'w'));
+        assert_eq!(rig.edges.load(Ordering::Relaxed), 0);
+        rig.port.write(INTERRUPT_ENABLE, 1);
+        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
+        // The divisor is no data.
+        rig.port.write(LINE_CONTROL, 0x80);
+        rig.port.read(DATA);
+        assert!(rig.port.break_waits());
+        rig.port.write(LINE_CONTROL, 3);
+        assert_eq!(receive(&rig.port, 2), b"\0l");
     }
 
     #[test]

@@ -334,6 +334,10 @@ impl Serviced for Fake {
 
     fn run_ended(&self, _by_guest: bool) {}
 
+    fn is_live(&self) -> bool {
+        false
+    }
+
     fn was_taken(&self) -> bool {
         false
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX,
-    KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
-    KVM_SYSTEM_EVENT_SHUTDOWN, KVMIO, kvm_regs,
+    KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE,
+    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, KVMIO, kvm_regs,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use stickler_devices::memory::GuestRam;
@@ -18,12 +18,13 @@ use super::Error;
 use super::control::Control;
 use super::ports::Ports;
 use crate::end::GuestEnd;
-use crate::journal;
+use crate::journal::{self, Journal, VcpuPosition};
 
 /// What a vCPU's thread uses.
 pub(super) struct Surroundings {
     pub(super) ports: Ports,
     pub(super) control: Arc<Control>,
+    pub(super) journal: Journal,
     /// Keeps the guest's memory mapped as long as a vCPU may touch it.
     pub(super) _ram: GuestRam,
 }
@@ -40,7 +41,7 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
                 }
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
-                around.ports.bus.mmio_write(address, data);
+                around.ports.memory_write(address, data);
             }
             Ok(VcpuExit::IoIn(port, data)) => {
                 let (start, len) = (data.as_mut_ptr(), data.len());
@@ -92,7 +93,24 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
             },
         }
     }
+    if around.control.has_timed_out()
+        && let Some(position) = position(&vcpu, index)
+    {
+        around.journal.stands(position);
+    }
     Ok(())
+}
+
+/// Where the processor is; `None` if the guest has not started it.
+fn position(vcpu: &VcpuFd, number: u8) -> Option<VcpuPosition> {
+    let state = vcpu.get_mp_state().ok()?.mp_state;
+    let started = matches!(state, KVM_MP_STATE_RUNNABLE | KVM_MP_STATE_HALTED);
+    let regs = vcpu.get_regs().ok().filter(|_| started)?;
+    Some(VcpuPosition {
+        number,
+        rip: regs.rip,
+        halted: state == KVM_MP_STATE_HALTED,
+    })
 }
 
 /// The width in bytes of the IN or OUT of this exit. A repeated one (INS, OUTS) has several items in

@@ -11,11 +11,13 @@ use stickler_conformance::requirement::Level;
 use stickler_conformance::{Outcome, Tally, Version, catalogue};
 
 use super::features::ReportedFeatures;
+use super::guest::{ReportedComplaint, ReportedNextKernel, ReportedStanding};
 use super::json::{
     ReportedDevice, ReportedDropped, ReportedFinding, ReportedLatitudes, ReportedRequirement, Rip,
     RunReport, pretty,
 };
 use super::{Deny, EndKind, schema};
+use crate::check::plan::FreedMemory;
 
 /// What stickler says about many runs of one kernel. Described in docs/report.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +99,18 @@ pub struct CheckedRun {
     /// Devices on which the driver gave up, where a conforming driver may.
     #[schemars(inner(length(min = 1)))]
     pub given_up: Vec<String>,
+    /// What became of memory that the guest's kernel freed.
+    pub memory: FreedMemory,
+    /// Where the guest stood when its time was over; absent if it ended otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ReportedStanding")]
+    pub standing: Option<ReportedStanding>,
+    /// What the guest's kernel complained of. Absent if it did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<ReportedComplaint>,
+    /// Kernels that came while devices were live. Absent if there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_kernels: Vec<ReportedNextKernel>,
     /// In which ways the run failed; empty if it passed.
     pub failures: Vec<RunFailure>,
     /// The smallest value for --latitude with which the run was seen to fail in the same way.
@@ -147,6 +161,8 @@ pub enum FailureKind {
     Guest,
     /// The guest did not end within its time limit.
     Timeout,
+    /// The guest's kernel complained of a judged driver, or cannot continue in a sound state.
+    Complaint,
     /// A disk does not contain what the guest should have written.
     Data,
     /// stickler failed.
@@ -161,6 +177,7 @@ impl FailureKind {
             FailureKind::Step => "step failed",
             FailureKind::Guest => "guest failed",
             FailureKind::Timeout => "guest timed out",
+            FailureKind::Complaint => "the guest's kernel complained",
             FailureKind::Data => "wrong data on a disk",
             FailureKind::Stickler => "stickler failed",
         }

@@ -10,6 +10,7 @@ use stickler_conformance::{
 };
 
 use super::features::ReportedFeatures;
+use super::guest::{ReportedComplaint, ReportedNextKernel, ReportedStanding};
 use super::{EndKind, Report, ReportRow, schema};
 use crate::journal::{Dropped, Mark, RecordedFinding};
 
@@ -36,6 +37,16 @@ pub struct RunReport {
     pub latitude: ReportedLatitudes,
     /// How the run ended.
     pub guest: ReportedEnd,
+    /// Where the guest stood when its time was over; absent if it ended otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ReportedStanding")]
+    pub standing: Option<ReportedStanding>,
+    /// What the guest's kernel complained of, in the order in which it did. Absent if it did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<ReportedComplaint>,
+    /// Kernels that came while devices were live, for which the run fails. Absent if there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_kernels: Vec<ReportedNextKernel>,
     /// The devices that no driver has taken: DRIVER_OK was never set. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untaken: Vec<ReportedDevice>,
@@ -200,6 +211,13 @@ pub struct ReportedDropped {
     pub marks: u64,
     /// Findings; a run's report lists the first 20,000. They are included in the requirements' counts.
     pub findings: u64,
+    /// Complaints of the guest's kernel; a run's report lists at most 64. A run fails in which there are more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub complaints: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl ReportedDropped {
@@ -207,6 +225,7 @@ impl ReportedDropped {
     pub fn add(&mut self, other: ReportedDropped) {
         self.marks = self.marks.saturating_add(other.marks);
         self.findings = self.findings.saturating_add(other.findings);
+        self.complaints = self.complaints.saturating_add(other.complaints);
     }
 }
 
@@ -224,6 +243,7 @@ impl From<Dropped> for ReportedDropped {
         ReportedDropped {
             marks: dropped.marks,
             findings: dropped.findings,
+            complaints: dropped.complaints,
         }
     }
 }
@@ -262,6 +282,17 @@ impl From<&Report> for RunReport {
                 end: report.end.kind(),
                 message: report.end.message().map(str::to_owned),
             },
+            standing: report.standing.clone(),
+            complaints: report
+                .complaints
+                .iter()
+                .map(ReportedComplaint::from)
+                .collect(),
+            next_kernels: report
+                .next_kernels
+                .iter()
+                .map(ReportedNextKernel::from)
+                .collect(),
             untaken: report.untaken.iter().map(ReportedDevice::from).collect(),
             devices: report.features.clone(),
             marks: report.marks.iter().map(ReportedMark::from).collect(),

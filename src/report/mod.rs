@@ -7,6 +7,7 @@
 pub mod check;
 pub mod features;
 mod groups;
+pub mod guest;
 pub mod json;
 pub mod output;
 pub mod schema;
@@ -25,7 +26,9 @@ use stickler_conformance::{
 use features::ReportedFeatures;
 
 use crate::end::GuestEnd;
-use crate::journal::{Dropped, Journal, Mark, RecordedFinding};
+use crate::journal::{Dropped, Journal, Mark, NextKernel, RecordedComplaint, RecordedFinding};
+use guest::ReportedStanding;
+pub use text::GuestFailure;
 
 /// What is reported about a run.
 #[derive(Clone, Debug)]
@@ -36,8 +39,16 @@ pub struct Report {
     pub untaken: Vec<DeviceId>,
     /// The features of the devices and their drivers, by slot.
     pub features: Vec<ReportedFeatures>,
+    /// Whether the run fails if no driver took a plain device.
+    pub drivers_required: bool,
     /// How the run ended.
     pub end: RunEnd,
+    /// Where the guest stood, if its time was over.
+    pub standing: Option<ReportedStanding>,
+    /// What the guest's kernel complained of.
+    pub complaints: Vec<RecordedComplaint>,
+    /// Kernels that came while devices were live.
+    pub next_kernels: Vec<NextKernel>,
     /// By which version of the specification it was judged.
     pub version: Version,
     /// By which readings it was judged, where the specification can be read in several ways.
@@ -54,7 +65,7 @@ pub struct Report {
     pub rows: Vec<ReportRow>,
     /// The violations, in the order in which they happened.
     pub findings: Vec<RecordedFinding>,
-    /// How many more marks and findings there were.
+    /// How many more marks, findings and complaints there were.
     pub dropped: Dropped,
 }
 
@@ -134,6 +145,11 @@ impl Report {
             devices,
             untaken: Vec::new(),
             features: Vec::new(),
+            drivers_required: false,
+            standing: (end == RunEnd::Guest(GuestEnd::Timeout))
+                .then(|| ReportedStanding::new(&journal.positions(), journal.answers())),
+            complaints: journal.complaints(),
+            next_kernels: journal.next_kernels(),
             end,
             version,
             readings: tallies.readings().clone(),
@@ -142,7 +158,7 @@ impl Report {
             duration: journal.elapsed(),
             marks: journal.marks(),
             rows,
-            findings: journal.findings(),
+            findings: findings(journal),
             dropped: journal.dropped(),
         }
     }
@@ -157,10 +173,15 @@ impl Report {
         }
     }
 
-    /// The same report, where no driver has taken the devices `untaken`.
+    /// The same report, where no driver has taken the devices `untaken`, for which the run fails if
+    /// `drivers_required`.
     #[must_use]
-    pub fn with_untaken(self, untaken: Vec<DeviceId>) -> Report {
-        Report { untaken, ..self }
+    pub fn with_untaken(self, untaken: Vec<DeviceId>, drivers_required: bool) -> Report {
+        Report {
+            untaken,
+            drivers_required,
+            ..self
+        }
     }
 
     /// The same report, with the features of the devices and their drivers.
@@ -186,6 +207,29 @@ impl Report {
             .iter()
             .any(|r| r.outcome == Outcome::Violated && counts(r.level()))
     }
+}
+
+/// The findings of a run. What the driver of a device seems to have done while the next kernel came to a live
+/// device is the doing of that kernel, which does not know of the device's rings: the finding says so.
+fn findings(journal: &Journal) -> Vec<RecordedFinding> {
+    let mut findings = journal.findings();
+    let marks = journal.marks();
+    for next in journal.next_kernels() {
+        // From the last mark of one kernel to the first of the other.
+        let before = marks.iter().rev().find(|mark| mark.time_us <= next.time_us);
+        let after = marks.iter().find(|mark| mark.time_us > next.time_us);
+        let from = before.map_or(0, |mark| mark.time_us);
+        let to = after.map_or(u64::MAX, |mark| mark.time_us);
+        let concerned = findings.iter_mut().filter(|recorded| {
+            next.live.contains(&recorded.finding.device) && (from..to).contains(&recorded.time_us)
+        });
+        for recorded in concerned {
+            let message = &mut recorded.finding.message;
+            message.push_str("; ");
+            message.push_str(&next.message());
+        }
+    }
+    findings
 }
 
 /// How a run ended.
@@ -296,5 +340,7 @@ impl RunEnd {
     }
 }
 
+#[cfg(test)]
+mod guest_tests;
 #[cfg(test)]
 mod tests;

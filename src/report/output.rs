@@ -181,6 +181,14 @@ pub fn json_on_stdout(specs: &[ReportSpec]) -> bool {
         .any(|spec| spec.format == Format::Json && spec.file.is_none())
 }
 
+/// Whether a text report goes to standard output or standard error, where the user sees it.
+pub fn text_without_a_file(specs: &[ReportSpec]) -> bool {
+    specs.is_empty()
+        || specs
+            .iter()
+            .any(|spec| spec.format == Format::Text && spec.file.is_none())
+}
+
 impl ReportSink {
     fn open(file: &Path) -> Result<ReportSink, ReportError> {
         let name = || file.display().to_string();

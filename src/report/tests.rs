@@ -56,7 +56,7 @@ fn validator() -> jsonschema::Validator {
 }
 
 /// Checks the JSON of `report` against the schema and gives it.
-fn valid_json(report: &Report) -> Value {
+pub(super) fn valid_json(report: &Report) -> Value {
     let value: Value = serde_json::from_str(&json::render(report)).unwrap();
     let errors: Vec<String> = validator()
         .iter_errors(&value)
@@ -185,7 +185,7 @@ fn a_violation_is_in_the_json_with_all_that_is_known() {
 
 #[test]
 fn a_device_without_a_driver_is_named_and_counts_where_devices_are_plain() {
-    let report = |end| judged(RunEnd::Guest(end), &[]).with_untaken(vec![BLOCK]);
+    let report = |end| judged(RunEnd::Guest(end), &[]).with_untaken(vec![BLOCK], false);
     let plain = report(GuestEnd::PowerOff);
     let json = valid_json(&plain);
     let expected = serde_json::json!([{ "slot": 2, "type": "block" }]);
@@ -359,6 +359,10 @@ fn sample() -> Report {
                 accepted: Some(1 << 9 | 1 << 32),
             },
         )],
+        drivers_required: false,
+        standing: None,
+        complaints: Vec::new(),
+        next_kernels: Vec::new(),
         end: RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         version: Version::V1_0,
         readings: Readings::default(),
@@ -390,6 +394,7 @@ fn sample() -> Report {
         dropped: Dropped {
             marks: 1,
             findings: 2,
+            complaints: 0,
         },
     }
 }

@@ -1,12 +1,16 @@
-//! The report for people: violations first, then a line per requirement, then the totals.
+//! The report for people: what failed first, then violations, a line per requirement, and the totals.
 //!
 //! Citations are of virtio 1.0.
+
+mod failures;
 
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use stickler_conformance::requirement::How;
 use stickler_conformance::{Latitude, Outcome, Tally};
+
+pub use failures::GuestFailure;
 
 use super::check::CheckReport;
 use super::features::{self, ReportedFeatures};
@@ -83,6 +87,7 @@ const OUTCOME: usize = "not observable".len();
 impl Text {
     fn report(&mut self, report: &Report) -> fmt::Result {
         self.head(report)?;
+        self.failures(report)?;
         let findings: Vec<FindingInRun<'_>> = report
             .findings
             .iter()
@@ -94,6 +99,7 @@ impl Text {
         self.rows(&report.rows, &findings)?;
         self.readings(&report.rows, &report.readings.to_string())?;
         self.features(report.features.iter())?;
+        self.other_complaints(report)?;
         self.foot(report)
     }
 
@@ -142,7 +148,9 @@ impl Text {
             "{title}: virtio {}, judged on {devices}",
             report.version
         )?;
-        for device in &report.untaken {
+        // Where the run fails for it, it is said with the other failures.
+        let fails = report.drivers_required && report.lacks_drivers();
+        for device in report.untaken.iter().filter(|_| !fails) {
             let line = format!(
                 "no driver took device {} ({})",
                 device.slot,
@@ -299,7 +307,7 @@ impl Text {
         self.sum(&report.rows)
     }
 
-    /// The table of requirements over all runs, then the runs that failed.
+    /// The runs that failed, then the table of requirements over all runs.
     fn check(&mut self, check: &CheckReport, rows: &[ReportRow]) -> fmt::Result {
         let title = format!("stickler {}", check.stickler);
         let title = self.paint(STRONG, &title);
@@ -310,6 +318,7 @@ impl Text {
             runs(check.runs.len()),
             printable(&check.kernel.describe())
         )?;
+        self.check_failures(check)?;
         let recorded: Vec<(&str, RecordedFinding)> = check
             .findings
             .iter()
@@ -330,7 +339,7 @@ impl Text {
         self.sum(rows)
     }
 
-    /// Runs in which drivers gave up, as they may, runs that failed, and the number of runs.
+    /// Runs in which drivers gave up, as they may, and the number of runs.
     fn runs(&mut self, check: &CheckReport) -> fmt::Result {
         writeln!(self.out)?;
         for run in &check.runs {
@@ -343,28 +352,8 @@ impl Text {
                 )?;
             }
         }
-        for run in &check.runs {
-            for failure in &run.failures {
-                let word = self.paint(BAD, "FAILED");
-                write!(self.out, "{word} {}: {}", run.name, failure.how.words())?;
-                if let Some(step) = &failure.step {
-                    write!(self.out, " at {}", printable(step))?;
-                }
-                writeln!(self.out, ": {}", printable(&failure.message))?;
-                if let Some(laid_to) = failure.laid_to() {
-                    writeln!(self.out, "  {laid_to}")?;
-                }
-            }
-            if !run.failures.is_empty() {
-                writeln!(self.out, "  --latitude {}", run.latitude.choice)?;
-            }
-            if let Some(shrunk) = &run.shrunk {
-                writeln!(
-                    self.out,
-                    "  also fails with fewer latitudes: --latitude {shrunk}"
-                )?;
-            }
-        }
+        self.other_check_complaints(check)?;
+        self.memory(check)?;
         let unused: Vec<&str> = Latitude::all()
             .map(|latitude| latitude.name())
             .filter(|name| {
@@ -399,8 +388,17 @@ impl Text {
 
     /// How much the report does not list.
     fn dropped(&mut self, dropped: ReportedDropped) -> fmt::Result {
-        let ReportedDropped { marks, findings } = dropped;
-        let more: Vec<String> = [(marks, "mark"), (findings, "finding")]
+        let ReportedDropped {
+            marks,
+            findings,
+            complaints,
+        } = dropped;
+        let more = [
+            (marks, "mark"),
+            (findings, "finding"),
+            (complaints, "complaint"),
+        ];
+        let more: Vec<String> = more
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| match count {

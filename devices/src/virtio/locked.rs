@@ -121,6 +121,10 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
         self.with(|DeviceState { core, transport }| core.run_ended(by_guest, transport));
     }
 
+    fn is_live(&self) -> bool {
+        self.with(|state| state.core.is_live())
+    }
+
     fn was_taken(&self) -> bool {
         self.with(|state| state.core.was_taken())
     }

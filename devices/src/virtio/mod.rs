@@ -70,6 +70,9 @@ pub trait Serviced: Send + Sync {
     /// [`tallies`](Self::tallies), when no driver can access the device any more.
     fn run_ended(&self, by_guest: bool);
 
+    /// Whether a driver has brought the device to life and has not reset it since.
+    fn is_live(&self) -> bool;
+
     /// Whether a driver has ever brought the device to life: the device was live at some time.
     fn was_taken(&self) -> bool;
 

@@ -21,7 +21,7 @@ pub(super) fn lay(run: &mut CheckedRun, requirements: &mut [ReportedRequirement]
         let kind = match failure.how {
             FailureKind::Step => device_of(failure.step.as_deref()),
             FailureKind::Data => Some(DeviceKind::Block),
-            FailureKind::Guest | FailureKind::Timeout => None,
+            FailureKind::Guest | FailureKind::Timeout | FailureKind::Complaint => None,
             FailureKind::Violation | FailureKind::Stickler => continue,
         };
         let concerned = |latitude: &Latitude| match (kind, latitude.kind()) {

@@ -331,6 +331,11 @@ impl CoreLatitudes {
         self.lives += u64::from(std::mem::take(&mut self.living));
     }
 
+    /// Whether a driver has set DRIVER_OK and the device was not reset since.
+    pub(super) fn is_living(&self) -> bool {
+        self.living
+    }
+
     /// Whether DRIVER_OK was ever set.
     pub(super) fn has_lived(&self) -> bool {
         self.living || self.lives != 0

@@ -204,6 +204,10 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.witness.see(&StatusEvent::RunEnded { by_guest }.into());
     }
 
+    pub(crate) fn is_live(&self) -> bool {
+        self.latitudes.is_living()
+    }
+
     pub(crate) fn was_taken(&self) -> bool {
         self.latitudes.has_lived()
     }
