@@ -7,11 +7,11 @@
 //! This module is pure: lines go in, complaints come out. It keeps a bounded number of lines, whatever a guest
 //! writes.
 //!
-//! * [`line`]: a line without what stands before the kernel's text;
+//! * [`mod@line`]: a line without what stands before the kernel's text;
 //! * [`kind`]: how a complaint begins;
 //! * [`reader`]: which lines belong to it;
 //! * [`shape`]: the forms of these lines;
-//! * [`trace`]: the functions in a call trace, and the drivers they are of.
+//! * [`mod@trace`]: the functions in a call trace, and the drivers they are of.
 
 pub mod kind;
 pub mod line;

@@ -29,6 +29,13 @@ pub(crate) fn all() -> Vec<Test> {
                 message.contains("Attempted to kill init"),
                 "the panic message is {message:?}"
             );
+            let complaint = &outcome.report.as_ref().context("no report")?["complaints"][0];
+            ensure!(
+                complaint["kind"] == "panic" && complaint["process"] == "init (1)",
+                "the panic is not quoted: {complaint}"
+            );
+            let trace = complaint["trace"].as_array().map_or(0, Vec::len);
+            ensure!(trace > 2, "the panic has no call trace: {complaint}");
             Ok(())
         }),
         Test::new("end-reset-acpi", |setting| {
@@ -47,9 +54,18 @@ pub(crate) fn all() -> Vec<Test> {
             told(&outcome, "triple-fault")
         }),
         Test::new("end-timeout", |setting| {
-            let outcome = end(setting, "hang", "", 20)?;
+            let outcome = end(setting, "hang", "sysrq_always_enabled", 20)?;
             outcome.expect_code(3)?;
-            told(&outcome, "timeout")
+            told(&outcome, "timeout")?;
+            let standing = &outcome.report.as_ref().context("no report")?["standing"];
+            let processors = standing["processors"].as_array().map_or(0, Vec::len);
+            ensure!(processors == 1, "where is the processor? {standing}");
+            let answer = standing["answer"].to_string();
+            ensure!(
+                answer.contains("NMI backtrace for cpu 0") && answer.contains("+0x"),
+                "the guest did not say where it stands: {standing}"
+            );
+            Ok(())
         }),
     ]
 }

@@ -28,6 +28,26 @@ pub(crate) fn all() -> Vec<Test> {
             )?;
             refused(setting, file, &[], "poem")
         }),
+        Test::new("input-program-as-kernel", |setting| {
+            let program = setting.kernels.join(SUITE).join("rogue-program");
+            refused(setting, program, &[], "is a program and not a kernel")
+        }),
+        Test::new("input-script-as-command", |setting| {
+            let script = setting.scratch.join("script");
+            fs::write(&script, "#!/bin/sh\ntrue\n")?;
+            let limit = Duration::from_secs(60);
+            let outcome = Run::check(setting.stickler, limit, limit)
+                .option("--kernel", "", &kernel(setting), "")
+                .with(["--".into(), script.into_os_string()])
+                .finish()?;
+            outcome.expect_code(2)?;
+            ensure!(
+                outcome.errors.contains("is a script for /bin/sh"),
+                "the message says something else:\n{}",
+                outcome.errors
+            );
+            Ok(())
+        }),
         Test::new("input-truncated-kernel", |setting| {
             let file = setting.scratch.join("half");
             let whole = fs::read(kernel(setting))?;
