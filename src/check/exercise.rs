@@ -8,6 +8,7 @@ use stickler_conformance::latitude::Draw;
 use stickler_exerciser::{LastStep, Step};
 
 use super::plan::FreedMemory;
+
 /// Stream of the numbers that are drawn here.
 const STREAM: u64 = u64::from_be_bytes(*b"exercise");
 

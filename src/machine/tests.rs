@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use stickler_conformance::requirement::Level;
@@ -201,6 +202,38 @@ fn a_repeated_out_prints_each_byte() {
     assert_eq!(guest.machine.run().unwrap(), GuestEnd::PowerOff);
     let printed = guest.printed.0.lock().unwrap().clone();
     assert_eq!(printed, first);
+}
+
+#[test]
+fn a_guest_whose_time_is_over_is_asked_where_it_stands() {
+    // Waits for a byte in the line status, reads it and writes it back, for ever.
+    let echo = [
+        &[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7][..],
+        &[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef],
+    ]
+    .concat();
+    let limit = |config: &mut Config| config.timeout = Some(Duration::from_millis(50));
+    let Some(guest) = guest_with(&elf(&echo), limit) else {
+        return;
+    };
+    assert_eq!(guest.machine.run().unwrap(), GuestEnd::Timeout);
+    // Of each break the byte 0, and the key.
+    assert_eq!(guest.printed.text(), "\09\0l\0w");
+    assert_eq!(guest.journal.answers(), ["9", "l"]);
+    let positions = guest.journal.positions();
+    assert_eq!((positions.len(), positions[0].number), (1, 0));
+    let code = ADDRESS..ADDRESS + echo.len() as u64;
+    assert!(code.contains(&positions[0].rip), "{positions:?}");
+
+    // One that does not answer is not waited for long.
+    let Some(guest) = guest_with(&elf(&[0xeb, 0xfe]), limit) else {
+        return;
+    };
+    let since = Instant::now();
+    assert_eq!(guest.machine.run().unwrap(), GuestEnd::Timeout);
+    assert!(since.elapsed() < Duration::from_secs(4));
+    assert_eq!(guest.journal.positions()[0].rip, ADDRESS);
+    assert!(guest.journal.answers().is_empty());
 }
 
 #[test]
