@@ -46,6 +46,8 @@ pub(crate) struct LatitudeRules {
     /// The features that the driver accepted when FEATURES_OK was refused, if it has not set FAILED
     /// since.
     refused: Option<u64>,
+    /// The driver has set DRIVER_OK since that refusal: it did not give up.
+    went_on: bool,
     /// The device has decided on features since the reset.
     asked: bool,
     /// It was reported that the driver accepted the same features again.
@@ -147,7 +149,7 @@ impl LatitudeRules {
             failed,
             live,
         } = self.use_of_device;
-        if self.refused.is_some() && !self.accepted_again {
+        if self.refused.is_some() && !self.accepted_again && !self.went_on {
             for (latitude, requirement) in REFUSING {
                 if session.latitudes.has(latitude) {
                     let message = "FEATURES_OK refused, and the driver gave up without FAILED";
@@ -198,6 +200,8 @@ impl LatitudeRules {
                 continue;
             }
             self.refused = Some(accepted);
+            // Bits that are written over a refusal, DRIVER_OK among them, are decided on once more.
+            self.went_on &= self.asked;
             // A driver that accepts the same features again has not tried another set: it had given up,
             // and starts again. Bits that are written over a refusal in the same initialization are no
             // start.
@@ -262,6 +266,7 @@ impl LatitudeRules {
             self.gave_up(session, verdicts);
         }
         if event.sets_driver_ok() {
+            self.went_on = true;
             self.use_of_device.live = true;
         }
     }
