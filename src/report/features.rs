@@ -148,6 +148,22 @@ fn order(name: &str) -> usize {
 }
 
 #[cfg(test)]
+impl ReportedFeatures {
+    /// A disk that offers flushes and more, all of which its driver accepts, or all but `flushes`.
+    pub(super) fn of_disk(flushes: bool) -> ReportedFeatures {
+        use stickler_conformance::features::{VERSION_1, block};
+        let device = DeviceId {
+            slot: 2,
+            kind: DeviceKind::Block,
+        };
+        let offered = block::FLUSH | block::SEG_MAX | VERSION_1;
+        let less = if flushes { 0 } else { block::FLUSH };
+        let accepted = Some(offered & !less);
+        ReportedFeatures::new(device, DeviceFeatures { offered, accepted })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use stickler_conformance::features::{RING_EVENT_IDX, VERSION_1, block};
 

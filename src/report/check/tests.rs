@@ -1,8 +1,6 @@
 use serde_json::Value;
-use stickler_conformance::features::{VERSION_1, block};
 use stickler_conformance::requirement::How;
-use stickler_conformance::{DeviceId, DeviceKind, Latitude, Latitudes};
-use stickler_devices::virtio::DeviceFeatures;
+use stickler_conformance::{DeviceKind, Latitude, Latitudes};
 
 use super::*;
 use crate::report::json::ReportedEnd;
@@ -85,24 +83,12 @@ fn run(
     }
 }
 
-/// A disk that one run's driver takes without its flushes.
-fn disk(seed: Option<u64>) -> ReportedFeatures {
-    let device = DeviceId {
-        slot: 2,
-        kind: DeviceKind::Block,
-    };
-    let less = if seed == Some(1) { block::FLUSH } else { 0 };
-    let offered = block::FLUSH | block::SEG_MAX | VERSION_1;
-    let accepted = Some(offered & !less);
-    ReportedFeatures::new(device, DeviceFeatures { offered, accepted })
-}
-
 fn checked(number: usize, seed: Option<u64>, failures: Vec<RunFailure>) -> CheckedRun {
     CheckedRun {
         number,
         name: seed.map_or("none".to_owned(), |seed| format!("seed={seed}")),
         latitude: latitude(seed),
-        devices: vec![disk(seed)],
+        devices: vec![ReportedFeatures::of_disk(seed != Some(1))],
         end: EndKind::PowerOff,
         time_us: 4_000_000,
         given_up: Vec::new(),
