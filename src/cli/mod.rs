@@ -2,6 +2,7 @@
 //!
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
+//! * `devices`: the devices of a run.
 //! * [`run`]: `stickler run`, where a machine is assembled.
 //! * [`check`]: `stickler check` and `stickler merge`.
 //! * [`doctor`]: `stickler doctor`.
@@ -11,6 +12,7 @@
 
 pub mod args;
 pub mod check;
+mod devices;
 pub mod doctor;
 pub mod failure;
 pub mod latitudes;
