@@ -14,18 +14,24 @@ pub trait Device {
     /// Bytes of region `index`; 0 if there is none.
     fn region_len(&self, index: u32) -> u64;
 
-    /// Reads `data.len()` bytes at `offset` of a region, as the guest or the client itself reads them;
-    /// all of them lie in the region.
-    fn read(&mut self, region: u32, offset: u64, data: &mut [u8]);
+    /// Reads `data.len()` bytes (which are 0) at `offset` of a region, as the guest or the client itself reads
+    /// them; all of them lie in the region.
+    ///
+    /// # Errors
+    /// The number of the error with which the client is answered, as for the others.
+    fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno>;
 
     /// Writes `data.len()` bytes at `offset` of a region.
-    fn write(&mut self, region: u32, offset: u64, data: &[u8]);
+    ///
+    /// # Errors
+    /// There is no such access.
+    fn write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno>;
 
     /// Whether the device can use memory that the client wants to share. `table` has all that it shares
     /// already.
     ///
     /// # Errors
-    /// The number of the error with which the client is answered.
+    /// It cannot.
     fn can_map(&mut self, mapping: &DmaMapping) -> Result<(), Errno>;
 
     /// The client shares other memory than before.
@@ -147,12 +153,12 @@ impl Session {
                 let mut reply = access_reply(&access);
                 let at = reply.len();
                 reply.resize(at + access.count as usize, 0);
-                device.read(access.region, access.offset, &mut reply[at..]);
+                device.read(access.region, access.offset, &mut reply[at..])?;
                 Ok(reply)
             }
             Request::Write(access, data) => {
                 inside(&access, device)?;
-                device.write(access.region, access.offset, &data);
+                device.write(access.region, access.offset, &data)?;
                 Ok(access_reply(&access))
             }
             Request::Reset => {

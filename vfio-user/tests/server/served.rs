@@ -61,15 +61,17 @@ impl Device for Recording {
         }
     }
 
-    fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) {
+    fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         self.record(Done::Read(region, offset, data.len()));
         for (at, byte) in data.iter_mut().enumerate() {
             *byte = (offset as usize + at) as u8;
         }
+        Ok(())
     }
 
-    fn write(&mut self, region: u32, offset: u64, data: &[u8]) {
+    fn write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         self.record(Done::Written(region, offset, data.to_vec()));
+        Ok(())
     }
 
     fn can_map(&mut self, mapping: &DmaMapping) -> Result<(), Errno> {
