@@ -143,9 +143,9 @@ impl Host for Machine {
 
 fn exit(report: &Report, options: &RunOptions) -> Exit {
     let end = match &report.end {
-        RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation) => {
-            Exit::Conforming
-        }
+        RunEnd::Guest(
+            GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Disconnected | GuestEnd::Violation,
+        ) => Exit::Conforming,
         RunEnd::Guest(
             GuestEnd::Panic(_) | GuestEnd::TripleFault | GuestEnd::Timeout | GuestEnd::Interrupted,
         ) => Exit::GuestFailed,
