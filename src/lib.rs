@@ -3,6 +3,7 @@
 //!
 //! * [`cli`]: the command line.
 //! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices.
+//! * [`serve`]: the devices for a monitor in another process, such as QEMU.
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: the host's side of the devices: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
@@ -19,4 +20,5 @@ pub mod end;
 pub mod journal;
 pub mod machine;
 pub mod report;
+pub mod serve;
 pub mod worker;

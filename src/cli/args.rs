@@ -90,6 +90,9 @@ pub enum Command {
     /// Boot a guest and judge its drivers
     #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
     Run(Box<RunOptions>),
+    /// Serve devices to a guest of QEMU or Cloud Hypervisor, and judge its drivers
+    #[command(long_about = super::serve::ABOUT, after_long_help = super::serve::EXAMPLES)]
+    Serve(Box<super::serve::ServeOptions>),
     /// Boot a kernel many times, each time on devices with other optional behaviour, and judge its
     /// drivers
     #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
@@ -291,7 +294,7 @@ pub struct RunOptions {
     pub judging: Judging,
 }
 
-/// Options of both `stickler run` and `stickler check`: how to judge, and where the reports go.
+/// Options of `stickler run`, `stickler serve` and `stickler check`: how to judge, and where the reports go.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Judging")]
 pub struct Judging {

@@ -4,6 +4,7 @@
 //! * [`values`]: sizes and durations.
 //! * `devices`: the devices of a run.
 //! * [`run`]: `stickler run`, where a machine is assembled.
+//! * [`serve`]: `stickler serve`.
 //! * [`check`]: `stickler check` and `stickler merge`.
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
@@ -18,6 +19,7 @@ pub mod failure;
 pub mod latitudes;
 pub mod requirements;
 pub mod run;
+pub mod serve;
 pub mod values;
 
 use std::ffi::OsString;
@@ -59,6 +61,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     };
     match cli.command {
         Command::Run(options) => run::run(*options),
+        Command::Serve(options) => serve::serve(*options),
         Command::Check(options) => check::check(*options),
         Command::Merge(options) => check::merge(options),
         Command::Doctor => doctor::show(),

@@ -13,10 +13,10 @@
 
 mod acpi;
 mod boot;
-mod control;
+pub(crate) mod control;
 mod cpuid;
 mod error;
-mod event;
+pub(crate) mod event;
 mod interrupts;
 mod kick;
 pub mod layout;
@@ -25,7 +25,7 @@ mod ports;
 pub mod probe;
 mod run;
 pub mod serial;
-mod signals;
+pub(crate) mod signals;
 pub mod terminal;
 mod vcpu;
 

@@ -54,7 +54,7 @@ impl DmaTable {
     /// # Errors
     /// EINVAL if it is not of whole pages, is empty, or reaches beyond the last address or the largest
     /// offset of a file; EEXIST if it overlaps another mapping; ENOSPC if there are too many.
-    pub fn map(&mut self, map: Map) -> Result<&DmaMapping, Errno> {
+    pub fn map(&mut self, map: Map) -> Result<(), Errno> {
         let Map {
             readable,
             writable,
@@ -80,14 +80,21 @@ impl DmaTable {
             return Err(Errno::NOSPC);
         }
         let file = file.map(|file| self.once(file));
-        Ok(self.0.entry(address).or_insert(DmaMapping {
+        let mapping = DmaMapping {
             address,
             size,
             offset,
             readable,
             writable,
             file,
-        }))
+        };
+        self.0.insert(address, mapping);
+        Ok(())
+    }
+
+    /// The mapping that begins at `address`.
+    pub fn get(&self, address: u64) -> Option<&DmaMapping> {
+        self.0.get(&address)
     }
 
     /// The same open file, by a descriptor that is kept already where there is one: a client sends another

@@ -27,12 +27,12 @@ pub trait Device {
     /// There is no such access.
     fn write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno>;
 
-    /// Whether the device can use memory that the client wants to share. `table` has all that it shares
-    /// already.
+    /// Whether the device can use memory that the client wants to share. `table` has all that it shares, with
+    /// this.
     ///
     /// # Errors
     /// It cannot.
-    fn can_map(&mut self, mapping: &DmaMapping) -> Result<(), Errno>;
+    fn can_map(&mut self, table: &DmaTable, mapping: &DmaMapping) -> Result<(), Errno>;
 
     /// The client shares other memory than before.
     fn memory_changed(&mut self, table: &DmaTable);
@@ -96,8 +96,9 @@ impl Session {
             _ if !self.agreed => Err(Errno::INVAL),
             Request::DmaMap(map) => {
                 let (address, size) = (map.address, map.size);
-                let mapping = self.memory.map(map)?;
-                if let Err(error) = device.can_map(mapping) {
+                self.memory.map(map)?;
+                let mapping = self.memory.get(address).ok_or(Errno::NOENT)?;
+                if let Err(error) = device.can_map(&self.memory, mapping) {
                     self.memory.unmap(address, size)?;
                     return Err(error);
                 }

@@ -103,8 +103,8 @@ pub mod bits {
 
 /// The regions of a PCI device: its BARs first.
 pub mod region {
-    /// How many BARs there are.
-    pub const BARS: u32 = 6;
+    /// The last BAR; the first is 0.
+    pub const LAST_BAR: u32 = 5;
     /// Configuration space.
     pub const CONFIG: u32 = 7;
     /// How many regions there are: BARs, expansion ROM, configuration space, VGA.

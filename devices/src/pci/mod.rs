@@ -14,7 +14,7 @@ mod tests;
 
 use stickler_conformance::latitude::Draw;
 
-pub use bus::{ECAM_LEN, PciBus, PciLayout};
+pub use bus::{ECAM_LEN, PciBus, PciLayout, aligned_parts};
 
 /// What one function on the bus does when it is addressed. The bus calls these from any vCPU thread;
 /// functions lock for themselves.

@@ -74,7 +74,7 @@ impl Device for Recording {
         Ok(())
     }
 
-    fn can_map(&mut self, mapping: &DmaMapping) -> Result<(), Errno> {
+    fn can_map(&mut self, _table: &DmaTable, mapping: &DmaMapping) -> Result<(), Errno> {
         match mapping.address {
             UNUSABLE => Err(Errno::NODEV),
             _ => Ok(()),
