@@ -54,10 +54,13 @@ impl Counter {
                 continue;
             };
             clients.has_come();
-            let end = self.serve_client(stream, stop)?;
-            if let ClientEnd::Broken(error) = &end {
-                self.complaints
-                    .say(format_args!("{error}; it was disconnected"));
+            match self.serve_client(stream, stop)? {
+                ClientEnd::Gone => {}
+                ClientEnd::Broken(error) => self
+                    .complaints
+                    .say(format_args!("{error}; it was disconnected")),
+                // The device stays as the driver left it, to be looked at once more.
+                ClientEnd::Stopped => return Ok(()),
             }
             self.function.client_gone();
             clients.has_gone();

@@ -184,6 +184,18 @@ fn a_server_ends_at_its_time_limit() {
     assert_eq!(served.join(), (GuestEnd::Timeout, 0, vec![]));
 }
 
+#[test]
+fn what_the_driver_has_done_by_the_end_is_judged() {
+    let served = Served::new(KEPT);
+    let mut driver = Driver::new(served.client());
+    driver.bring_up();
+    driver.ask();
+    // Beyond memory, and not notified.
+    driver.expose(MEMORY);
+    let (_, _, found) = served.end();
+    assert_eq!(found, ["chain.buffer.in-memory"]);
+}
+
 // ---- What the monitor does itself
 
 #[test]

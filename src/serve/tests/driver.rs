@@ -230,7 +230,13 @@ impl Driver {
     /// Makes a buffer of 4 bytes available, and notifies the device.
     pub(super) fn offer(&mut self) {
         self.put(BUFFER, &[0; 4]);
-        let mut descriptor = BUFFER.to_le_bytes().to_vec();
+        self.expose(BUFFER);
+        self.write(Structure::Notify, 0, 2, 0);
+    }
+
+    /// Makes 4 bytes at `address` available.
+    pub(super) fn expose(&mut self, address: u64) {
+        let mut descriptor = address.to_le_bytes().to_vec();
         descriptor.extend(4_u32.to_le_bytes());
         // Device-writable.
         descriptor.extend([2, 0, 0, 0]);
@@ -240,7 +246,6 @@ impl Driver {
         self.count = self.count.wrapping_add(1);
         let count = self.count.to_le_bytes();
         self.put(AVAILABLE + 2, &count);
-        self.write(Structure::Notify, 0, 2, 0);
     }
 
     /// Has the buffer filled. Returns what is in it.
