@@ -1,6 +1,7 @@
 //! `stickler serve` as a user and a monitor meet it.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -29,6 +30,7 @@ impl Serving {
             .args(options)
             .current_dir(directory.path())
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program can be started");
@@ -56,9 +58,19 @@ impl Serving {
         assert!(!self.socket().exists(), "the socket is removed");
         let report = fs::read(self.directory.path().join("report.json")).expect("it is written");
         let report = serde_json::from_slice(&report).expect("it is JSON");
-        let output = self.program.wait_with_output().expect("it has ended");
-        let said = String::from_utf8(output.stderr).expect("it speaks UTF-8");
+        let mut said = String::new();
+        let mut errors = self.program.stderr.take().expect("it is a pipe");
+        errors.read_to_string(&mut said).expect("it speaks UTF-8");
         (ended.and_then(|status| status.code()), report, said)
+    }
+}
+
+/// Nothing is left of a test that fails.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use stickler_vfio_user::{Channel, ChannelError, Message, Received, Session};
 
@@ -84,8 +84,11 @@ impl Counter {
                 return Ok(ClientEnd::Stopped);
             }
             if !is_ready {
-                // Only then: the next one may be there before it is seen that this one has gone.
-                if others_wait && self.socket.listener().accept().is_ok() {
+                // The next one may be seen before it is seen that this one has gone.
+                if others_wait
+                    && !is_ready_now(channel.as_fd())?
+                    && self.socket.listener().accept().is_ok()
+                {
                     self.complaints
                         .say(format_args!("another one came, and was turned away"));
                 }
@@ -152,6 +155,15 @@ impl Counter {
             channel.reply(reply)?;
         }
         Ok(answer.close)
+    }
+}
+
+/// Whether a client has sent something, or has gone.
+fn is_ready_now(client: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(client, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) | Err(Errno::INTR) => Ok(!fds[0].revents().is_empty()),
+        Err(error) => Err(error.into()),
     }
 }
 
