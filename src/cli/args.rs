@@ -10,7 +10,7 @@ use stickler_conformance::Readings;
 use stickler_conformance::latitude::{Latitude, Word};
 
 use super::failure::Failure;
-use super::values::{self, Size};
+use super::values::{self, MonitorSpec, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::NetSpec;
@@ -225,6 +225,14 @@ pub struct RunOptions {
     /// Time limit of the guest: 60s, 2m, 1m30s [default: none]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Guest")]
     pub timeout: Option<Duration>,
+
+    /// What runs the guest: kvm (stickler's own machine), qemu, or qemu=PATH [default: kvm where it can run guests,
+    /// else qemu]
+    ///
+    /// With qemu, QEMU (10.1 or newer) runs the guest in its emulation, which is slower and needs no KVM. It has the
+    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64.
+    #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
+    pub monitor: Option<MonitorSpec>,
 
     /// Network card and its network: user (a small network that needs no privileges), tap=NAME (a tap
     /// interface of the host) or none [default: user]

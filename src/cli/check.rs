@@ -15,7 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Judging;
 use super::failure::{self, Exit, Failure};
-use super::values::{self, Size};
+use super::monitor;
+use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
 
 use crate::check::campaign;
@@ -23,7 +24,7 @@ use crate::check::guest::{GuestImage, GuestOptions};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
 use crate::check::run::Setting;
-use crate::machine::probe;
+use crate::qemu::Qemu;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
 use crate::report::output::{Outputs, ReportSpec};
@@ -81,6 +82,10 @@ pub struct CheckOptions {
         help_heading = "Guest"
     )]
     pub cpus: u8,
+
+    /// What runs the guests: kvm (stickler's own machine), qemu, or qemu=PATH; see `stickler run --help`
+    #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
+    pub monitor: Option<MonitorSpec>,
 
     /// Time limit of each guest; each step of the built-in program may take a third of it
     #[arg(
@@ -194,10 +199,13 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         fs::create_dir_all(keep)
             .map_err(|error| input(format!("cannot make {}: {error}", keep.display())))?;
     }
-    let kvm = probe::open()?;
-    probe::check_capabilities(&kvm)?;
-    probe::try_guest(&kvm)?;
-    drop(kvm);
+    let monitor = monitor::choose(options.monitor.as_ref())?;
+    match &monitor {
+        MonitorSpec::Kvm => monitor::usable_kvm()?,
+        MonitorSpec::Qemu(path) => {
+            Qemu::find(path.as_deref()).map_err(input)?;
+        }
+    }
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = options.runs.unwrap_or(default);
@@ -215,7 +223,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     );
     let runs = options.shard.of(planned);
     let jobs = options.jobs.unwrap_or_else(|| jobs(options.cpus)).get();
-    let setting = setting(&options, guest, scratch.path().to_owned())?;
+    let setting = setting(&options, &monitor, guest, scratch.path().to_owned())?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -249,6 +257,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
 /// What all runs have in common.
 fn setting(
     options: &CheckOptions,
+    monitor: &MonitorSpec,
     guest: GuestImage,
     scratch: PathBuf,
 ) -> Result<Setting, Failure> {
@@ -258,6 +267,7 @@ fn setting(
     for (option, value) in [
         ("--memory", options.memory.to_string()),
         ("--cpus", options.cpus.to_string()),
+        ("--monitor", monitor.to_string()),
         ("--reading", options.judging.reading.to_string()),
         ("--deny", spelled(options.judging.deny)),
     ] {

@@ -20,9 +20,10 @@ use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
 use crate::backends::disk::{DiskImage, DiskSpec};
 use crate::backends::entropy::HostEntropy;
 use crate::backends::net::NetSpec;
+use crate::end::GuestEnd;
 use crate::journal::Journal;
-use crate::machine::OutputScanner;
-use crate::machine::terminal::EscapeFilter;
+use crate::machine::terminal::{EscapeFilter, RawMode};
+use crate::machine::{self, OutputScanner};
 use crate::report::output::{self, ReportSpec};
 use crate::report::{Report, RunEnd};
 
@@ -64,6 +65,7 @@ pub(super) struct Judged {
 pub(super) struct Devices {
     nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
     disks: Vec<DiskImage>,
+    console: bool,
     rng: bool,
     latitudes: Latitudes,
 }
@@ -82,18 +84,24 @@ impl Devices {
             .map(DiskImage::open)
             .collect::<Result<Vec<_>, _>>()
             .map_err(input)?;
-        let count = nets.len() + disks.len() + usize::from(specs.console) + usize::from(specs.rng);
-        if count > SLOTS {
-            return Err(Failure::Input(format!(
-                "{count} devices do not fit on the PCI bus: it has {SLOTS} slots; leave some out"
-            )));
-        }
-        Ok(Devices {
+        let devices = Devices {
             nets,
             disks,
+            console: specs.console,
             rng: specs.rng,
             latitudes: specs.latitudes,
-        })
+        };
+        match devices.count() {
+            count if count > SLOTS => Err(Failure::Input(format!(
+                "{count} devices do not fit on the PCI bus: it has {SLOTS} slots; leave some out"
+            ))),
+            _ => Ok(devices),
+        }
+    }
+
+    /// How many devices there are.
+    pub(super) fn count(&self) -> usize {
+        self.nets.len() + self.disks.len() + usize::from(self.console) + usize::from(self.rng)
     }
 
     /// Puts the devices into their slots, from 1 on, each with a judge of its driver.
@@ -247,6 +255,21 @@ pub(super) fn report(
     // The console's last output comes before the report.
     drop(served);
     Report::new(end, ids, &tallies, journal).with_untaken(untaken)
+}
+
+/// How a run ended, from what its host says.
+pub(super) fn end_of(ended: Result<GuestEnd, machine::Error>) -> RunEnd {
+    match ended {
+        Ok(end) => RunEnd::Guest(end),
+        Err(error) => RunEnd::Error(error.to_string()),
+    }
+}
+
+/// Switches the terminal to raw mode, if standard input is one.
+pub(super) fn raw_mode() -> Result<Option<RawMode>, Failure> {
+    RawMode::enter().map_err(|error| {
+        Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
+    })
 }
 
 /// What the user gave is unsuitable.

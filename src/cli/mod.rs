@@ -3,6 +3,7 @@
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
 //! * `devices`: the devices of a run.
+//! * `monitor`: what runs the guest.
 //! * [`run`]: `stickler run`, where a machine is assembled.
 //! * [`serve`]: `stickler serve`.
 //! * [`check`]: `stickler check` and `stickler merge`.
@@ -17,6 +18,7 @@ mod devices;
 pub mod doctor;
 pub mod failure;
 pub mod latitudes;
+mod monitor;
 pub mod requirements;
 pub mod run;
 pub mod serve;

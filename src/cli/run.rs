@@ -1,5 +1,7 @@
 //! `stickler run`: from options to a machine with devices, and from its end to reports and an exit code.
 
+mod on_qemu;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +14,15 @@ use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
 use super::args::{OnViolation, RunOptions};
-use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input};
+use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
+use super::monitor;
+use super::values::MonitorSpec;
 use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
-use crate::machine::terminal::RawMode;
-use crate::machine::{self, Config, Machine, SerialConfig};
+use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::Outputs;
 use crate::report::{Report, RunEnd};
 
@@ -42,36 +45,15 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     })?;
 
     let journal = Journal::new();
-    let terminal = Terminal::of(&options.console, &options.judging.report);
-    let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
-    let console = console(&options, terminal, &machine)?;
     let judged = Judged {
         readings: readings.clone(),
         processors: Some(options.cpus.into()),
     };
-    let served = devices.plug(Some(console), &mut machine, &journal, judged)?;
-    if options.on_violation == OnViolation::Stop {
-        let deny = options.judging.deny;
-        let handle = machine.stop_handle();
-        journal.stop_at_violation(
-            move |level| deny.stops(level),
-            move || handle.stop(GuestEnd::Violation),
-        );
-    }
-
-    // If the input belongs to the serial port, the machine does this.
-    let raw = if terminal.console_has_input {
-        RawMode::enter().map_err(|error| {
-            Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
-        })?
-    } else {
-        None
-    };
-    let ended = machine.run();
-    drop(raw);
-    let end = match ended {
-        Ok(end) => RunEnd::Guest(end),
-        Err(error) => RunEnd::Error(error.to_string()),
+    let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
+        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged)?,
+        MonitorSpec::Qemu(path) => {
+            on_qemu::run(&options, path.as_deref(), devices, &journal, judged)?
+        }
     };
 
     let report = devices::report(end, served, readings, &journal)
@@ -80,12 +62,57 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     Ok(exit(&report, &options).worst(written))
 }
 
+/// A run that has ended, and its devices.
+type Ended = (RunEnd, Vec<Arc<dyn Serviced>>);
+
+/// Runs the guest on our own machine.
+fn on_kvm(
+    options: &RunOptions,
+    devices: Devices,
+    journal: &Journal,
+    judged: Judged,
+) -> Result<Ended, Failure> {
+    let terminal = Terminal::of(&options.console, &options.judging.report);
+    let mut machine = Machine::new(config(options, terminal), journal.clone())?;
+    let console = console(
+        options,
+        terminal,
+        machine.output_scanner(),
+        machine.stop_handle(),
+    )?;
+    let served = devices.plug(Some(console), &mut machine, journal, judged)?;
+    stop_at_violation(options, journal, machine.stop_handle());
+
+    // If the input belongs to the serial port, the machine does this.
+    let raw = if terminal.console_has_input {
+        raw_mode()?
+    } else {
+        None
+    };
+    let ended = machine.run();
+    drop(raw);
+    Ok((devices::end_of(ended), served))
+}
+
+/// With `--on-violation stop`, ends the guest at the first violation that counts.
+fn stop_at_violation(options: &RunOptions, journal: &Journal, handle: StopHandle) {
+    if options.on_violation == OnViolation::Stop {
+        let deny = options.judging.deny;
+        journal.stop_at_violation(
+            move |level| deny.stops(level),
+            move || handle.stop(GuestEnd::Violation),
+        );
+    }
+}
+
 fn config(options: &RunOptions, terminal: Terminal) -> Config {
     let mut config = Config::new(&options.kernel);
     config.initrd.clone_from(&options.initrd);
     config.append = options.append.join(" ");
     config.memory_bytes = options.memory.0;
     config.cpus = options.cpus;
+    // Where nobody asked for it, it has been tried.
+    config.trust_kvm = options.monitor.is_none();
     config.timeout = options.timeout;
     config.serial = match (terminal.console_has_input, terminal.output_to_stderr) {
         (false, false) => SerialConfig::Stdio,
@@ -101,7 +128,8 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
 fn console(
     options: &RunOptions,
     terminal: Terminal,
-    machine: &Machine,
+    scanner: OutputScanner,
+    handle: StopHandle,
 ) -> Result<Console, Failure> {
     const DEFAULT: &[ConsoleSpec] = &[ConsoleSpec {
         kind: PortKind::Stdio,
@@ -111,9 +139,8 @@ fn console(
         [] => DEFAULT,
         specs => specs,
     };
-    let handle = machine.stop_handle();
     let leave = move || handle.stop(GuestEnd::Interrupted);
-    devices::console(specs, terminal, machine.output_scanner(), leave)
+    devices::console(specs, terminal, scanner, leave)
 }
 
 /// The networks that the user asked for; by default one in userspace.

@@ -15,7 +15,7 @@ use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
 use super::args::Judging;
-use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input};
+use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
 use super::values;
 use crate::backends::console::ConsoleSpec;
@@ -23,7 +23,6 @@ use crate::backends::disk::DiskSpec;
 use crate::backends::net::{NetKind, NetSpec};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
-use crate::machine::terminal::RawMode;
 use crate::report::output::Outputs;
 use crate::report::{Report, RunEnd};
 use crate::serve::{DeviceServer, ServeError, Until, monitor};
@@ -139,9 +138,7 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     // Not being able to read it is no reason not to serve.
     let _ = writeln!(io::stderr(), "{instructions}");
     let raw = if terminal.console_has_input {
-        RawMode::enter().map_err(|error| {
-            Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
-        })?
+        raw_mode()?
     } else {
         None
     };
@@ -150,10 +147,7 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
         timeout: options.timeout,
     });
     drop(raw);
-    let end = match ended {
-        Ok(end) => RunEnd::Guest(end),
-        Err(error) => RunEnd::Error(error.to_string()),
-    };
+    let end = devices::end_of(ended);
     let report = devices::report(end, served, readings, &journal)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
     let written = failure::say_unwritten(outputs.write(&report));
