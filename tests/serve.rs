@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -41,6 +42,19 @@ impl Serving {
 
     fn socket(&self) -> PathBuf {
         self.directory.path().join("device.sock")
+    }
+
+    /// A client, as soon as the program listens: the socket is there a moment before.
+    fn client(&self) -> Client {
+        let mut client = None;
+        until(|| {
+            client = UnixStream::connect(self.socket()).ok();
+            client.is_some()
+        });
+        let stream = client.expect("it listens");
+        let mut client = Client::on(stream).expect("a client");
+        client.agree(0, 1, b"").expect("it is served");
+        client
     }
 
     fn signal(&self, signal: Signal) {
@@ -85,7 +99,7 @@ fn until(mut condition: impl FnMut() -> bool) {
 #[test]
 fn it_ends_with_the_report_when_the_monitor_has_gone() {
     let serving = Serving::start(&[]);
-    let mut client = Client::connect(&serving.socket()).expect("it listens");
+    let mut client = serving.client();
     let identity = client.config(0, 4).expect("it is there");
     assert_eq!(identity, 0x1044_1af4);
     drop(client);
@@ -103,8 +117,8 @@ fn it_ends_with_the_report_when_the_monitor_has_gone() {
 fn it_ends_with_the_report_at_a_signal_also_while_a_monitor_is_there() {
     for signal in [Signal::TERM, Signal::INT] {
         let serving = Serving::start(&["--keep"]);
-        drop(Client::connect(&serving.socket()).expect("it listens"));
-        let _client = Client::connect(&serving.socket()).expect("it goes on");
+        drop(serving.client());
+        let _client = serving.client();
         serving.signal(signal);
         let (code, report, _) = serving.end();
         assert_eq!(code, Some(0));
@@ -115,7 +129,7 @@ fn it_ends_with_the_report_at_a_signal_also_while_a_monitor_is_there() {
 #[test]
 fn a_violation_is_in_the_report_and_in_the_exit_code() {
     let serving = Serving::start(&[]);
-    let mut client = Client::connect(&serving.socket()).expect("it listens");
+    let mut client = serving.client();
     // The driver begins without a reset. The common configuration is the first thing in BAR 0.
     client.write(region::CONFIG, 4, &[6, 0]).expect("it can");
     client.write(0, 20, &[1]).expect("it can");
@@ -129,7 +143,7 @@ fn a_violation_is_in_the_report_and_in_the_exit_code() {
 #[test]
 fn a_monitor_that_breaks_the_protocol_is_an_error_of_its_own() {
     let serving = Serving::start(&[]);
-    let mut client = Client::connect(&serving.socket()).expect("it listens");
+    let mut client = serving.client();
     client.send(&[0xff; 16], &[]).expect("sent");
     let (code, report, said) = serving.end();
     assert_eq!(code, Some(3));

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -312,6 +313,15 @@ impl Client {
             flags,
             error: 0,
         }
+    }
+}
+
+/// A process that another thread is just starting has the descriptor too, for a moment. The server should not take
+/// that for the client.
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The server may have closed it already.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
