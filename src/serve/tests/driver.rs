@@ -1,4 +1,6 @@
 //! A driver of an entropy device, behind a client.
+//!
+//! Citations are of virtio 1.0.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
