@@ -1,6 +1,6 @@
 //! Hands each event to the rules and keeps the counts.
 
-use crate::event::{DataEvent, Event};
+use crate::event::{ControlEvent, DataEvent, Event, LatitudeEvent, StatusEvent};
 use crate::finding::{DeviceId, Finding, Recorder};
 use crate::readings::Readings;
 use crate::requirement::{MAX_READINGS, Req};
@@ -175,6 +175,26 @@ impl Judge {
         self.verdicts.tallies = Tallies::new(version, readings.into());
         self
     }
+
+    /// The driver was stopped, perhaps in the middle of something, and another one comes. What has been counted
+    /// stays.
+    #[cold]
+    fn begin_anew(&mut self) {
+        let stopped = StatusEvent::RunEnded { by_guest: false };
+        self.chapters.control(
+            &ControlEvent::Status(stopped),
+            &self.session,
+            &mut self.verdicts,
+        );
+        self.chapters.tally(&mut self.verdicts.tallies);
+        self.chapters = Chapters::new(self.session.kind);
+        self.session = self.session.anew();
+        for latitude in self.session.latitudes.iter() {
+            let in_use = ControlEvent::Latitude(LatitudeEvent::InUse(latitude));
+            self.chapters
+                .control(&in_use, &self.session, &mut self.verdicts);
+        }
+    }
 }
 
 impl Witness for Judge {
@@ -195,6 +215,7 @@ impl Witness for Judge {
                     .control(event, &self.session, &mut self.verdicts);
                 self.session.apply(event);
             }
+            Event::OutsideReset => self.begin_anew(),
         }
     }
 

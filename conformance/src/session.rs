@@ -73,6 +73,15 @@ impl Session {
         }
     }
 
+    /// The same device as it was at first, for another driver.
+    pub(crate) fn anew(&self) -> Self {
+        Session {
+            latitudes: self.latitudes,
+            processors: self.processors,
+            ..Session::new(self.kind, self.offered)
+        }
+    }
+
     /// DRIVER_OK is set: the device may use its queues.
     #[inline]
     pub fn is_live(&self) -> bool {

@@ -6,6 +6,7 @@
 //! A region stays mapped until the last snapshot with it is dropped: nothing that a device still
 //! works on is unmapped.
 
+use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use vm_memory::{
 #[derive(Clone, Debug)]
 pub struct GuestRam {
     memory: Arc<GuestMemoryMmap>,
+    /// What keeps the regions mapped besides, see [`GuestRam::mapped_by`].
+    owner: Option<Owner>,
     /// The regions again, in a form that is quick to search: the look-up is in the path of every
     /// buffer, and there are few regions.
     spans: Arc<[Span]>,
@@ -33,7 +36,9 @@ struct Span {
     host: NonNull<u8>,
 }
 
-// SAFETY: the pointer is into memory that `GuestRam::memory` keeps mapped, and is only used to make
+type Owner = Arc<dyn Any + Send + Sync>;
+
+// SAFETY: the pointer is into memory that `GuestRam` keeps mapped, and is only used to make
 // `VolatileSlice`s, which are made for memory that others change at the same time.
 unsafe impl Send for Span {}
 // SAFETY: as above.
@@ -42,6 +47,16 @@ unsafe impl Sync for Span {}
 impl GuestRam {
     /// Wraps the machine's memory.
     pub fn new(memory: GuestMemoryMmap) -> Self {
+        GuestRam::with_owner(memory, None)
+    }
+
+    /// Wraps memory whose regions do not keep their own mappings: `owner` does. It is dropped with the last
+    /// clone.
+    pub fn mapped_by(memory: GuestMemoryMmap, owner: Arc<dyn Any + Send + Sync>) -> Self {
+        GuestRam::with_owner(memory, Some(owner))
+    }
+
+    fn with_owner(memory: GuestMemoryMmap, owner: Option<Owner>) -> Self {
         let spans = memory
             .iter()
             .filter_map(|region| {
@@ -55,6 +70,7 @@ impl GuestRam {
             .collect();
         GuestRam {
             memory: Arc::new(memory),
+            owner,
             spans,
         }
     }
@@ -97,7 +113,8 @@ impl GuestRam {
         &self,
         region: Arc<GuestRegionMmap>,
     ) -> Result<Self, GuestRegionCollectionError> {
-        Ok(GuestRam::new(self.memory.insert_region(region)?))
+        let memory = self.memory.insert_region(region)?;
+        Ok(GuestRam::with_owner(memory, self.owner.clone()))
     }
 
     /// The same memory without the region of `len` bytes at guest-physical `start`, and that region.
@@ -111,7 +128,7 @@ impl GuestRam {
         len: u64,
     ) -> Result<(Self, Arc<GuestRegionMmap>), GuestRegionCollectionError> {
         let (memory, region) = self.memory.remove_region(GuestAddress(start), len)?;
-        Ok((GuestRam::new(memory), region))
+        Ok((GuestRam::with_owner(memory, self.owner.clone()), region))
     }
 
     /// The underlying memory, for those who load kernels or register it with KVM.
@@ -191,6 +208,19 @@ mod tests {
         assert_eq!(Arc::strong_count(&region), 2);
         drop(large);
         assert_eq!(Arc::strong_count(&region), 1);
+    }
+
+    #[test]
+    fn an_owner_stays_for_those_who_still_use_the_memory() {
+        let owner = Arc::new(0_u8);
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page");
+        let ram = GuestRam::mapped_by(memory, owner.clone());
+        let user = ram.clone();
+        let (without, _) = ram.without_region(0, 0x1000).expect("it is there");
+        drop((ram, without));
+        assert_eq!(Arc::strong_count(&owner), 2);
+        drop(user);
+        assert_eq!(Arc::strong_count(&owner), 1);
     }
 
     #[test]

@@ -22,12 +22,12 @@ const BUFFERS: u64 = 0x10_0000;
 /// An event as text, by its group: `Status(Read { value: 0 })`. Events that come with every buffer have
 /// no group.
 pub(crate) fn described(event: &Event<'_>) -> String {
-    let (Event::Control(_) | Event::Data(_)) = event;
+    let (Event::Control(_) | Event::Data(_) | Event::OutsideReset) = event;
     let text = format!("{event:?}");
     let inner = text
         .split_once('(')
         .and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or_default().to_owned()
+    inner.unwrap_or(&text).to_owned()
 }
 
 /// Keeps events as text.

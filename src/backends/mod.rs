@@ -4,3 +4,4 @@ pub mod console;
 pub mod disk;
 pub mod entropy;
 pub mod net;
+pub mod socket;

@@ -193,7 +193,11 @@ pub fn failures(
         EndKind::TripleFault => {
             failures.push(at_mark(FailureKind::Guest, "triple fault".to_owned()));
         }
-        EndKind::PowerOff | EndKind::Reset | EndKind::Violation | EndKind::Error => {
+        EndKind::PowerOff
+        | EndKind::Reset
+        | EndKind::Disconnected
+        | EndKind::Violation
+        | EndKind::Error => {
             if load != Load::System && log.failed.is_empty() && !log.passed {
                 failures.push(at_mark(
                     FailureKind::Guest,

@@ -12,7 +12,7 @@ use stickler_conformance::latitude::Word;
 
 use super::failure::Failure;
 use super::latitudes::Shown;
-use super::values::{self, Size};
+use super::values::{self, MonitorSpec, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::NetSpec;
@@ -92,6 +92,9 @@ pub enum Command {
     /// Boot a guest and judge its drivers
     #[command(long_about = RUN_ABOUT, after_long_help = RUN_EXAMPLES)]
     Run(Box<RunOptions>),
+    /// Serve devices to a guest of QEMU or Cloud Hypervisor, and judge its drivers
+    #[command(long_about = super::serve::ABOUT, after_long_help = super::serve::EXAMPLES)]
+    Serve(Box<super::serve::ServeOptions>),
     /// Boot a kernel many times, each time on devices with other optional behaviour, and judge its
     /// drivers
     #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
@@ -225,6 +228,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Guest")]
     pub timeout: Option<Duration>,
 
+    /// What runs the guest: kvm (stickler's own machine), qemu, or qemu=PATH [default: kvm where it can run guests,
+    /// else qemu]
+    ///
+    /// With qemu, QEMU (10.1 or newer) runs the guest in its emulation, which is slower and needs no KVM. It has the
+    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64.
+    #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
+    pub monitor: Option<MonitorSpec>,
+
     /// Network card and its network: user (a small network that needs no privileges), tap=NAME (a tap
     /// interface of the host) or none [default: user]
     ///
@@ -340,7 +351,7 @@ impl FeatureOptions {
     }
 }
 
-/// Options of both `stickler run` and `stickler check`: how to judge, and where the reports go.
+/// Options of `stickler run`, `stickler serve` and `stickler check`: how to judge, and where the reports go.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Judging")]
 pub struct Judging {

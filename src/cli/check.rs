@@ -14,11 +14,13 @@ use clap::{ArgAction, Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::{FeatureOptions, Judging};
-use super::devices::GivenDevices;
 use super::failure::{self, Exit, Failure};
-use super::values::{self, Size};
+use super::given::GivenDevices;
+use super::monitor;
+use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
+use stickler_exerciser::{INTERRUPTS_PARAMETER, INTERRUPTS_RELAYED};
 
 use crate::check::campaign;
 use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
@@ -26,7 +28,7 @@ use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
 use crate::check::run::Setting;
-use crate::machine::probe;
+use crate::qemu::Qemu;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
 use crate::report::output::{self, Outputs, ReportSpec};
@@ -105,6 +107,10 @@ pub struct CheckOptions {
         help_heading = "Guest"
     )]
     pub stress: Option<Duration>,
+
+    /// What runs the guests: kvm (stickler's own machine), qemu, or qemu=PATH; see `stickler run --help`
+    #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
+    pub monitor: Option<MonitorSpec>,
 
     /// Time limit of each guest; each step of the built-in program may take a third of it
     #[arg(
@@ -238,10 +244,13 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         fs::create_dir_all(keep)
             .map_err(|error| input(format!("cannot make {}: {error}", keep.display())))?;
     }
-    let kvm = probe::open()?;
-    probe::check_capabilities(&kvm)?;
-    probe::try_guest(&kvm)?;
-    drop(kvm);
+    let monitor = monitor::choose(options.monitor.as_ref())?;
+    match &monitor {
+        MonitorSpec::Kvm => monitor::usable_kvm()?,
+        MonitorSpec::Qemu(path) => {
+            Qemu::find(path.as_deref()).map_err(input)?;
+        }
+    }
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = options.runs.unwrap_or(default);
@@ -281,7 +290,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         None if options.devices.are_exclusive() => 1,
         None => jobs(most).get(),
     };
-    let setting = setting(&options, guest, scratch.path().to_owned())?;
+    let setting = setting(&options, &monitor, guest, scratch.path().to_owned())?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -318,6 +327,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
 /// What all runs have in common.
 fn setting(
     options: &CheckOptions,
+    monitor: &MonitorSpec,
     guest: GuestImage,
     scratch: PathBuf,
 ) -> Result<Setting, Failure> {
@@ -326,6 +336,7 @@ fn setting(
     let mut arguments: Vec<OsString> = Vec::new();
     for (option, value) in [
         ("--memory", options.memory.to_string()),
+        ("--monitor", monitor.to_string()),
         ("--reading", options.judging.reading.to_string()),
         ("--deny", spelled(options.judging.deny)),
     ] {
@@ -340,7 +351,7 @@ fn setting(
         program,
         kernel: options.kernel.clone(),
         guest,
-        append: options.append.join(" "),
+        append: append(options, monitor),
         arguments,
         disks: options.devices.disk.is_empty(),
         consoles: options.devices.console.is_empty() && !options.devices.no_console,
@@ -351,6 +362,15 @@ fn setting(
         scratch,
         keep: options.keep.clone(),
     })
+}
+
+/// What is added to the kernel's command line.
+fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
+    let mut words = options.append.clone();
+    if let MonitorSpec::Qemu(_) = monitor {
+        words.push(format!("{INTERRUPTS_PARAMETER}={INTERRUPTS_RELAYED}"));
+    }
+    words.join(" ")
 }
 
 /// As many guests at the same time as this host has processors for.

@@ -1,142 +1,292 @@
-//! The devices of `stickler check` for a guest of the user's.
+//! The devices of a run, from options to functions that a host serves, and from their counts to the report.
 
-use std::ffi::OsString;
-use std::fmt;
-use std::str::FromStr;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use clap::Args;
+use stickler_conformance::features::FeatureLimits;
+use stickler_conformance::{Judge, Latitudes, Readings, Tallies, Version};
+use stickler_devices::block::Block;
+use stickler_devices::console::Console;
+use stickler_devices::entropy::Entropy;
+use stickler_devices::interrupt::InterruptSink;
+use stickler_devices::memory::GuestRam;
+use stickler_devices::net::{Net, NetBackend};
+use stickler_devices::pci::DetachedFunction;
+use stickler_devices::virtio::pci::{Options, VirtioPci};
+use stickler_devices::virtio::{Serviced, VirtioDevice};
 
-use crate::backends::console::{ConsoleSpec, PortKind};
-use crate::backends::disk::DiskSpec;
-use crate::backends::net::{NetKind, NetSpec};
+use super::failure::Failure;
+use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
+use crate::backends::disk::{DiskImage, DiskSpec};
+use crate::backends::entropy::HostEntropy;
+use crate::backends::net::NetSpec;
+use crate::end::GuestEnd;
+use crate::journal::Journal;
+use crate::machine::terminal::{EscapeFilter, RawMode};
+use crate::machine::{self, OutputScanner};
+use crate::report::features::ReportedFeatures;
+use crate::report::output::{self, ReportSpec};
+use crate::report::{Report, RunEnd};
 
-/// Options that are passed on as they are, after a look.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Devices of a guest of your own")]
-pub struct GivenDevices {
-    /// Network cards, as for `stickler run`
-    #[arg(long, value_name = "NET[,OPTION]", value_parser = looked_at::<NetSpec>)]
-    pub net: Vec<String>,
+/// Slots on the bus besides the host bridge's.
+const SLOTS: usize = 31;
 
-    /// Disks, as for `stickler run`, instead of a disk of 4 MiB and one that is read-only
-    #[arg(long, value_name = "FILE[,ro]")]
-    pub disk: Vec<OsString>,
+/// Whoever has the guest: where devices reach its memory and interrupt it, and who brings its accesses.
+pub(super) trait Host {
+    /// The memory and the interrupts of the device that will be in `slot`.
+    fn surroundings(&mut self, slot: u8) -> (GuestRam, Arc<dyn InterruptSink>);
 
-    /// Ports of the console, as for `stickler run`, instead of two, of which the second sends back what it gets
-    #[arg(long, value_name = "PORT[,name=NAME]", value_parser = looked_at::<ConsoleSpec>)]
-    pub console: Vec<String>,
-
-    /// Leave out the console device
-    #[arg(long, conflicts_with = "console")]
-    pub no_console: bool,
-
-    /// Leave out the entropy device
-    #[arg(long)]
-    pub no_rng: bool,
+    /// Takes over a device, for `slot`.
+    ///
+    /// # Errors
+    /// There is no such slot, or no means for another device.
+    fn add<F>(&mut self, slot: u8, function: Arc<F>) -> Result<(), Failure>
+    where
+        F: DetachedFunction + Serviced + 'static;
 }
 
-/// The value as it is, if it is one of `T`.
-fn looked_at<T: FromStr>(text: &str) -> Result<String, String>
-where
-    T::Err: fmt::Display,
-{
-    match text.parse::<T>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+/// Which devices there are to be.
+pub(super) struct DeviceSpecs<'a> {
+    pub(super) nets: &'a [NetSpec],
+    pub(super) disks: &'a [DiskSpec],
+    pub(super) console: bool,
+    pub(super) rng: bool,
+    pub(super) latitudes: Latitudes,
+    pub(super) features: FeatureLimits,
 }
 
-impl GivenDevices {
-    /// Whether the user gave none of the options.
-    pub fn is_empty(&self) -> bool {
-        *self == GivenDevices::default()
-    }
-
-    /// The options for `stickler run`.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let GivenDevices {
-            net,
-            disk,
-            console,
-            no_console,
-            no_rng,
-        } = self;
-        let mut arguments = Vec::new();
-        let mut give = |option: &str, value: OsString| arguments.extend([option.into(), value]);
-        net.iter().for_each(|net| give("--net", net.into()));
-        disk.iter().for_each(|disk| give("--disk", disk.clone()));
-        console
-            .iter()
-            .for_each(|port| give("--console", port.into()));
-        let flags = [(no_console, "--no-console"), (no_rng, "--no-rng")];
-        let flags = flags.into_iter().filter(|(given, _)| **given);
-        arguments.extend(flags.map(|(_, flag)| OsString::from(flag)));
-        arguments
-    }
-
-    /// Whether two guests at the same time would use the same thing of the host.
-    pub fn are_exclusive(&self) -> bool {
-        let taps = self
-            .net
-            .iter()
-            .filter_map(|net| net.parse::<NetSpec>().ok());
-        let disks = self.disk.iter().map(|disk| DiskSpec::from(disk.clone()));
-        let ports = self
-            .console
-            .iter()
-            .filter_map(|port| port.parse::<ConsoleSpec>().ok());
-        taps.into_iter()
-            .any(|net| matches!(net.kind, NetKind::Tap(_)))
-            || disks.into_iter().any(|disk| !disk.read_only)
-            || ports
-                .into_iter()
-                .any(|port| !matches!(port.kind, PortKind::Stdio | PortKind::Null))
-    }
+/// How drivers are judged.
+pub(super) struct Judged {
+    pub(super) readings: Readings,
+    /// The guest's processors, if that is known.
+    pub(super) processors: Option<u16>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The devices of a run, with their back ends open, in the order of their slots; the console comes
+/// between disks and entropy device.
+pub(super) struct Devices {
+    nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
+    disks: Vec<DiskImage>,
+    console: bool,
+    rng: bool,
+    latitudes: Latitudes,
+    features: FeatureLimits,
+}
 
-    #[test]
-    fn what_is_given_is_passed_on() {
-        let given = GivenDevices {
-            net: vec!["user,queues=2".to_owned()],
-            disk: vec!["a,ro".into()],
-            console: vec!["null".to_owned(), "stdio,name=x".to_owned()],
-            no_console: false,
-            no_rng: true,
+impl Devices {
+    pub(super) fn open(specs: &DeviceSpecs<'_>) -> Result<Devices, Failure> {
+        let mut nets = Vec::new();
+        for spec in specs.nets {
+            if let Some(backend) = spec.open().map_err(input)? {
+                nets.push((spec.clone(), backend));
+            }
+        }
+        let disks = specs
+            .disks
+            .iter()
+            .map(DiskImage::open)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(input)?;
+        let devices = Devices {
+            nets,
+            disks,
+            console: specs.console,
+            rng: specs.rng,
+            latitudes: specs.latitudes,
+            features: specs.features,
         };
-        assert_eq!(
-            given.arguments(),
-            [
-                "--net",
-                "user,queues=2",
-                "--disk",
-                "a,ro",
-                "--console",
-                "null",
-                "--console",
-                "stdio,name=x",
-                "--no-rng"
-            ]
-        );
-        assert!(!given.is_empty() && !given.are_exclusive());
-        assert!(GivenDevices::default().is_empty());
+        match devices.count() {
+            count if count > SLOTS => Err(Failure::Input(format!(
+                "{count} devices do not fit on the PCI bus: it has {SLOTS} slots; leave some out"
+            ))),
+            _ => Ok(devices),
+        }
     }
 
-    #[test]
-    fn what_only_one_guest_can_have_is_known() {
-        let given = |net: &[&str], disk: &[&str], console: &[&str]| GivenDevices {
-            net: net.iter().map(|text| (*text).to_owned()).collect(),
-            disk: disk.iter().map(OsString::from).collect(),
-            console: console.iter().map(|text| (*text).to_owned()).collect(),
-            ..GivenDevices::default()
-        };
-        assert!(given(&["tap=tap0"], &[], &[]).are_exclusive());
-        assert!(given(&[], &["b,ro", "a.img"], &[]).are_exclusive());
-        assert!(given(&[], &[], &["null", "socket=s"]).are_exclusive());
-        assert!(given(&[], &[], &["file=f"]).are_exclusive());
-        assert!(!given(&["none"], &["b,ro"], &["stdio"]).are_exclusive());
+    /// How many devices there are.
+    pub(super) fn count(&self) -> usize {
+        self.nets.len() + self.disks.len() + usize::from(self.console) + usize::from(self.rng)
     }
+
+    /// Puts the devices into their slots, from 1 on, each with a judge of its driver.
+    pub(super) fn plug(
+        self,
+        console: Option<Console>,
+        host: &mut impl Host,
+        journal: &Journal,
+        judged: Judged,
+    ) -> Result<Vec<Arc<dyn Serviced>>, Failure> {
+        let mut slots = Slots {
+            host,
+            journal,
+            judged,
+            options: Options {
+                latitudes: self.latitudes,
+                features: self.features,
+                ..Options::default()
+            },
+            served: Vec::new(),
+        };
+        for (spec, backend) in self.nets {
+            let mac = spec.mac(slots.next());
+            let (net, _link) = Net::new(backend, mac).map_err(|error| {
+                Failure::Internal(format!("cannot make a network card: {error}"))
+            })?;
+            slots.plug(net)?;
+        }
+        for disk in self.disks {
+            slots.plug(Block::new(disk))?;
+        }
+        if let Some(console) = console {
+            slots.plug(console)?;
+        }
+        if self.rng {
+            slots.plug(Entropy::new(HostEntropy))?;
+        }
+        Ok(slots.served)
+    }
+}
+
+/// A host while devices are added.
+struct Slots<'a, H> {
+    host: &'a mut H,
+    journal: &'a Journal,
+    judged: Judged,
+    options: Options,
+    served: Vec<Arc<dyn Serviced>>,
+}
+
+impl<H: Host> Slots<'_, H> {
+    /// The next free slot. Slot 0 is the host bridge's, and there are at most [`SLOTS`] devices.
+    fn next(&self) -> u8 {
+        self.served.len() as u8 + 1
+    }
+
+    /// Puts a device into the next slot.
+    fn plug<D: VirtioDevice<Judge>>(&mut self, device: D) -> Result<(), Failure> {
+        let slot = self.next();
+        let (ram, interrupts) = self.host.surroundings(slot);
+        let function = VirtioPci::with_options(
+            device,
+            slot,
+            ram,
+            interrupts,
+            &self.options,
+            |id, offered| {
+                let judge = Judge::new(id, offered, self.journal.recorder())
+                    .by(Version::default(), self.judged.readings.clone());
+                match self.judged.processors {
+                    Some(processors) => judge.on_processors(processors),
+                    None => judge,
+                }
+            },
+        )
+        .map_err(|error| {
+            Failure::Internal(format!("cannot make the device in slot {slot}: {error}"))
+        })?;
+        self.host.add(slot, function.clone())?;
+        self.served.push(function);
+        Ok(())
+    }
+}
+
+/// How serial port and console share standard input and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terminal {
+    /// What the user types goes to the console and not to the serial port.
+    pub(super) console_has_input: bool,
+    /// The guest's output goes to standard error, because JSON goes to standard output.
+    pub(super) output_to_stderr: bool,
+}
+
+impl Terminal {
+    pub(super) fn of(console: &[ConsoleSpec], report: &[ReportSpec]) -> Terminal {
+        Terminal {
+            console_has_input: console.iter().any(|spec| spec.kind == PortKind::Stdio),
+            output_to_stderr: output::json_on_stdout(report),
+        }
+    }
+}
+
+/// Makes the console of these ports. `leave` is called when the user types Ctrl-A x.
+pub(super) fn console(
+    specs: &[ConsoleSpec],
+    terminal: Terminal,
+    mut scanner: OutputScanner,
+    leave: impl Fn() + Send + 'static,
+) -> Result<Console, Failure> {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let stdio = Stdio {
+        input: terminal.console_has_input.then(|| stdin.as_fd()),
+        output: if terminal.output_to_stderr {
+            stderr.as_fd()
+        } else {
+            stdout.as_fd()
+        },
+        filter: (terminal.console_has_input && stdin.is_terminal()).then(|| escape_filter(leave)),
+    };
+    let mut console = console::open(specs, stdio).map_err(input)?;
+    console.tap(Box::new(move |bytes| scanner.feed(bytes)));
+    Ok(console)
+}
+
+/// Ends the run when the user types Ctrl-A x.
+fn escape_filter(leave: impl Fn() + Send + 'static) -> InputFilter {
+    let mut escape = EscapeFilter::default();
+    Box::new(move |typed, input| {
+        if escape.feed(typed, input) {
+            leave();
+        }
+    })
+}
+
+/// The report of a run that has ended: no driver can access the devices any more.
+pub(super) fn report(
+    end: RunEnd,
+    served: Vec<Arc<dyn Serviced>>,
+    readings: Readings,
+    journal: &Journal,
+    require_drivers: bool,
+) -> Report {
+    let mut tallies = Tallies::new(Version::default(), readings);
+    for device in &served {
+        device.run_ended(end.is_by_guest());
+        if let Some(counted) = device.tallies() {
+            tallies.merge(&counted);
+        }
+    }
+    let ids = served.iter().map(|device| device.id()).collect();
+    let untaken = served.iter().filter(|device| !device.was_taken());
+    let untaken = untaken.map(|device| device.id()).collect();
+    let features = served.iter().map(|device| {
+        ReportedFeatures::new(device.id(), device.features())
+            .with_configurations(device.configurations())
+    });
+    let features = features.collect();
+    // The console's last output comes before the report.
+    drop(served);
+    Report::new(end, ids, &tallies, journal)
+        .with_untaken(untaken, require_drivers)
+        .with_features(features)
+}
+
+/// How a run ended, from what its host says.
+pub(super) fn end_of(ended: Result<GuestEnd, machine::Error>) -> RunEnd {
+    match ended {
+        Ok(end) => RunEnd::Guest(end),
+        Err(error) => RunEnd::Error(error.to_string()),
+    }
+}
+
+/// Switches the terminal to raw mode, if standard input is one.
+pub(super) fn raw_mode() -> Result<Option<RawMode>, Failure> {
+    RawMode::enter().map_err(|error| {
+        Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
+    })
+}
+
+/// What the user gave is unsuitable.
+pub(super) fn input(error: impl std::error::Error) -> Failure {
+    Failure::Input(error.to_string())
 }

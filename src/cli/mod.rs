@@ -2,7 +2,10 @@
 //!
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
+//! * `devices`: the devices of a run.
+//! * `monitor`: what runs the guest.
 //! * [`run`]: `stickler run`, where a machine is assembled.
+//! * [`serve`]: `stickler serve`.
 //! * [`check`]: `stickler check` and `stickler merge`.
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
@@ -11,12 +14,15 @@
 
 pub mod args;
 pub mod check;
-pub mod devices;
+mod devices;
 pub mod doctor;
 pub mod failure;
+pub mod given;
 pub mod latitudes;
+mod monitor;
 pub mod requirements;
 pub mod run;
+pub mod serve;
 pub mod values;
 
 use std::ffi::OsString;
@@ -58,6 +64,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     };
     match cli.command {
         Command::Run(options) => run::run(*options),
+        Command::Serve(options) => serve::serve(*options),
         Command::Check(options) => check::check(*options),
         Command::Merge(options) => check::merge(options),
         Command::Doctor => doctor::show(),

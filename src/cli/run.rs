@@ -1,39 +1,31 @@
 //! `stickler run`: from options to a machine with devices, and from its end to reports and an exit code.
 
+mod on_qemu;
+
 use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use stickler_conformance::features::{FeatureLimits, NamedFeature};
-use stickler_conformance::latitude;
-use stickler_conformance::{Judge, Latitude, Latitudes, Readings, Tallies, Version};
-use stickler_devices::block::Block;
+use stickler_conformance::features::NamedFeature;
+use stickler_conformance::{Latitude, Latitudes, latitude};
 use stickler_devices::console::Console;
-use stickler_devices::entropy::Entropy;
 use stickler_devices::interrupt::InterruptSink;
 use stickler_devices::memory::GuestRam;
-use stickler_devices::net::{Net, NetBackend};
-use stickler_devices::virtio::pci::{Options, VirtioPci};
-use stickler_devices::virtio::{Serviced, VirtioDevice};
+use stickler_devices::pci::DetachedFunction;
+use stickler_devices::virtio::Serviced;
 
 use super::args::{OnViolation, RunOptions};
+use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
-use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
-use crate::backends::disk::DiskImage;
-use crate::backends::entropy::HostEntropy;
+use super::monitor;
+use super::values::MonitorSpec;
+use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
-use crate::machine::terminal::{EscapeFilter, RawMode};
-use crate::machine::{self, Config, Machine, SerialConfig, StopHandle};
-use crate::report::features::ReportedFeatures;
+use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{Report, RunEnd};
-
-/// Slots on the bus besides the host bridge's.
-const SLOTS: usize = 31;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
@@ -44,68 +36,30 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     if let Some(initrd) = &options.initrd {
         readable("initrd", initrd)?;
     }
-    let devices = Devices::open(&options)?;
-    let latitudes = devices.latitudes;
+    let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
+    let devices = Devices::open(&DeviceSpecs {
+        nets: &nets_of(&options.net)?,
+        disks: &options.disk,
+        console: !options.no_console,
+        rng: !options.no_rng,
+        latitudes,
+        features: options.features.limits()?,
+    })?;
 
     let journal = Journal::new();
-    let terminal = Terminal::of(&options);
-    let mut machine = Machine::new(config(&options, terminal), journal.clone())?;
-    let console = if options.no_console {
-        None
-    } else {
-        Some(console(&options, terminal, &machine)?)
-    };
     let judged = Judged {
         readings: readings.clone(),
-        processors: options.cpus.into(),
+        processors: Some(options.cpus.into()),
     };
-    let served = devices.plug(console, &mut machine, &journal, judged)?;
-    offers_what_was_asked(&served, &options.features.offer, latitudes)?;
-    if options.on_violation == OnViolation::Stop {
-        let deny = options.judging.deny;
-        let handle = machine.stop_handle();
-        journal.stop_at_violation(
-            move |level| deny.stops(level),
-            move || handle.stop(GuestEnd::Violation),
-        );
-    }
-
-    // If the input belongs to the serial port, the machine does this.
-    let raw = if terminal.console_has_input {
-        RawMode::enter().map_err(|error| {
-            Failure::Internal(format!("cannot switch the terminal to raw mode: {error}"))
-        })?
-    } else {
-        None
-    };
-    let ended = machine.run();
-    drop(raw);
-    let end = match ended {
-        Ok(end) => RunEnd::Guest(end),
-        Err(error) => RunEnd::Error(error.to_string()),
-    };
-
-    let mut tallies = Tallies::new(Version::default(), readings);
-    for device in &served {
-        device.run_ended(end.is_by_guest());
-        if let Some(counted) = device.tallies() {
-            tallies.merge(&counted);
+    let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
+        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged)?,
+        MonitorSpec::Qemu(path) => {
+            on_qemu::run(&options, path.as_deref(), devices, &journal, judged)?
         }
-    }
-    let ids = served.iter().map(|device| device.id()).collect();
-    let untaken = served.iter().filter(|device| !device.was_taken());
-    let untaken = untaken.map(|device| device.id()).collect();
-    let features = served.iter().map(|device| {
-        ReportedFeatures::new(device.id(), device.features())
-            .with_configurations(device.configurations())
-    });
-    let features: Vec<_> = features.collect();
-    // The console's last output comes before the report.
-    drop(served);
-    let report = Report::new(end, ids, &tallies, &journal)
-        .with_latitudes(latitudes, latitude::seed(&options.latitude))
-        .with_untaken(untaken, options.require_drivers)
-        .with_features(features);
+    };
+
+    let report = devices::report(end, served, readings, &journal, options.require_drivers)
+        .with_latitudes(latitudes, latitude::seed(&options.latitude));
     if !output::text_without_a_file(&options.judging.report) {
         for failed in report.failures() {
             failure::say_line(&failed.message);
@@ -115,12 +69,60 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     Ok(exit(&report, &options).worst(written))
 }
 
+/// A run that has ended, and its devices.
+type Ended = (RunEnd, Vec<Arc<dyn Serviced>>);
+
+/// Runs the guest on our own machine.
+fn on_kvm(
+    options: &RunOptions,
+    devices: Devices,
+    journal: &Journal,
+    judged: Judged,
+) -> Result<Ended, Failure> {
+    let terminal = Terminal::of(&options.console, &options.judging.report);
+    let mut machine = Machine::new(config(options, terminal), journal.clone())?;
+    let console = if options.no_console {
+        None
+    } else {
+        Some(console(
+            options,
+            terminal,
+            machine.output_scanner(),
+            machine.stop_handle(),
+        )?)
+    };
+    let served = devices.plug(console, &mut machine, journal, judged)?;
+    offers_what_was_asked(&served, options)?;
+    stop_at_violation(options, journal, machine.stop_handle());
+
+    // If the input belongs to the serial port, the machine does this.
+    let raw = if terminal.console_has_input {
+        raw_mode()?
+    } else {
+        None
+    };
+    let ended = machine.run();
+    drop(raw);
+    Ok((devices::end_of(ended), served))
+}
+
+/// With `--on-violation stop`, ends the guest at the first violation that counts.
+fn stop_at_violation(options: &RunOptions, journal: &Journal, handle: StopHandle) {
+    if options.on_violation == OnViolation::Stop {
+        let deny = options.judging.deny;
+        journal.stop_at_violation(
+            move |level| deny.stops(level),
+            move || handle.stop(GuestEnd::Violation),
+        );
+    }
+}
+
 /// Refuses a run in which no device can offer a feature that the user asked for.
 fn offers_what_was_asked(
     served: &[Arc<dyn Serviced>],
-    offer: &[NamedFeature],
-    latitudes: Latitudes,
+    options: &RunOptions,
 ) -> Result<(), Failure> {
+    let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let subsets = [Latitude::FEATURE_SUBSET, Latitude::FEW_FEATURES];
     if subsets.into_iter().any(|latitude| latitudes.has(latitude)) {
         return Ok(());
@@ -131,7 +133,12 @@ fn offers_what_was_asked(
             of_kind && device.features().offered & feature.mask() != 0
         })
     };
-    match offer.iter().find(|feature| !offers(feature)) {
+    match options
+        .features
+        .offer
+        .iter()
+        .find(|feature| !offers(feature))
+    {
         None => Ok(()),
         Some(feature) => Err(Failure::Input(format!(
             "no device of this run can offer '{feature}': leave it out of --offer, or choose devices that can"
@@ -145,6 +152,8 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
     config.append = options.append.join(" ");
     config.memory_bytes = options.memory.0;
     config.cpus = options.cpus;
+    // Where nobody asked for it, it has been tried.
+    config.trust_kvm = options.monitor.is_none();
     config.timeout = options.timeout;
     config.serial = match (terminal.console_has_input, terminal.output_to_stderr) {
         (false, false) => SerialConfig::Stdio,
@@ -155,33 +164,13 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
     config
 }
 
-/// How serial port and console share standard input and output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Terminal {
-    /// What the user types goes to the console and not to the serial port.
-    console_has_input: bool,
-    /// The guest's output goes to standard error, because JSON goes to standard output.
-    output_to_stderr: bool,
-}
-
-impl Terminal {
-    fn of(options: &RunOptions) -> Terminal {
-        Terminal {
-            console_has_input: options
-                .console
-                .iter()
-                .any(|spec| spec.kind == PortKind::Stdio),
-            output_to_stderr: output::json_on_stdout(&options.judging.report),
-        }
-    }
-}
-
 /// Makes the console. By default, the output of port 0 goes to standard output, and the input goes to
 /// the serial port.
 fn console(
     options: &RunOptions,
     terminal: Terminal,
-    machine: &Machine,
+    scanner: OutputScanner,
+    handle: StopHandle,
 ) -> Result<Console, Failure> {
     const DEFAULT: &[ConsoleSpec] = &[ConsoleSpec {
         kind: PortKind::Stdio,
@@ -191,117 +180,8 @@ fn console(
         [] => DEFAULT,
         specs => specs,
     };
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let stdio = Stdio {
-        input: terminal.console_has_input.then(|| stdin.as_fd()),
-        output: if terminal.output_to_stderr {
-            stderr.as_fd()
-        } else {
-            stdout.as_fd()
-        },
-        filter: (terminal.console_has_input && stdin.is_terminal())
-            .then(|| escape_filter(machine.stop_handle())),
-    };
-    let mut console = console::open(specs, stdio).map_err(input)?;
-    let mut scanner = machine.output_scanner();
-    console.tap(Box::new(move |bytes| scanner.feed(bytes)));
-    Ok(console)
-}
-
-/// Ends the run when the user types Ctrl-A x.
-fn escape_filter(handle: StopHandle) -> InputFilter {
-    let mut escape = EscapeFilter::default();
-    Box::new(move |typed, input| {
-        if escape.feed(typed, input) {
-            handle.stop(GuestEnd::Interrupted);
-        }
-    })
-}
-
-/// The devices of a run, with their back ends open, in the order of their slots; the console comes
-/// between disks and entropy device.
-struct Devices {
-    nets: Vec<(NetSpec, Box<dyn NetBackend>)>,
-    disks: Vec<DiskImage>,
-    console: bool,
-    rng: bool,
-    latitudes: Latitudes,
-    features: FeatureLimits,
-}
-
-impl Devices {
-    fn open(options: &RunOptions) -> Result<Devices, Failure> {
-        let mut nets = Vec::new();
-        for spec in nets_of(&options.net)? {
-            if let Some(backend) = spec.open().map_err(input)? {
-                nets.push((spec, backend));
-            }
-        }
-        let disks = options
-            .disk
-            .iter()
-            .map(DiskImage::open)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(input)?;
-        let devices = Devices {
-            nets,
-            disks,
-            console: !options.no_console,
-            rng: !options.no_rng,
-            latitudes: Latitudes::from_words(&options.latitude).map_err(Failure::Input)?,
-            features: options.features.limits()?,
-        };
-        match devices.count() {
-            count if count > SLOTS => Err(Failure::Input(format!(
-                "{count} devices do not fit on the PCI bus: it has {SLOTS} slots; leave some out"
-            ))),
-            _ => Ok(devices),
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.nets.len() + self.disks.len() + usize::from(self.console) + usize::from(self.rng)
-    }
-
-    /// Puts the devices into their slots, from 1 on, each with a judge of its driver.
-    fn plug(
-        self,
-        console: Option<Console>,
-        machine: &mut Machine,
-        journal: &Journal,
-        judged: Judged,
-    ) -> Result<Vec<Arc<dyn Serviced>>, Failure> {
-        let mut slots = Slots {
-            ram: machine.ram(),
-            interrupts: machine.interrupts(),
-            machine,
-            journal,
-            judged,
-            options: Options {
-                latitudes: self.latitudes,
-                features: self.features,
-                ..Options::default()
-            },
-            served: Vec::new(),
-        };
-        for (spec, backend) in self.nets {
-            let mac = spec.mac(slots.next());
-            let (net, _link) = Net::new(backend, mac).map_err(|error| {
-                Failure::Internal(format!("cannot make a network card: {error}"))
-            })?;
-            slots.plug(net)?;
-        }
-        for disk in self.disks {
-            slots.plug(Block::new(disk))?;
-        }
-        if let Some(console) = console {
-            slots.plug(console)?;
-        }
-        if self.rng {
-            slots.plug(Entropy::new(HostEntropy))?;
-        }
-        Ok(slots.served)
-    }
+    let leave = move || handle.stop(GuestEnd::Interrupted);
+    devices::console(specs, terminal, scanner, leave)
 }
 
 /// The networks that the user asked for; by default one in userspace.
@@ -315,51 +195,16 @@ fn nets_of(asked: &[NetSpec]) -> Result<Vec<NetSpec>, Failure> {
     }
 }
 
-/// How drivers are judged.
-struct Judged {
-    readings: Readings,
-    /// The guest's processors.
-    processors: u16,
-}
-
-/// The PCI bus while devices are added.
-struct Slots<'a> {
-    machine: &'a mut Machine,
-    journal: &'a Journal,
-    judged: Judged,
-    options: Options,
-    ram: GuestRam,
-    interrupts: Arc<dyn InterruptSink>,
-    served: Vec<Arc<dyn Serviced>>,
-}
-
-impl Slots<'_> {
-    /// The next free slot. Slot 0 is the host bridge's, and there are at most [`SLOTS`] devices.
-    fn next(&self) -> u8 {
-        self.served.len() as u8 + 1
+impl Host for Machine {
+    fn surroundings(&mut self, _slot: u8) -> (GuestRam, Arc<dyn InterruptSink>) {
+        (self.ram(), self.interrupts())
     }
 
-    /// Puts a device into the next slot.
-    fn plug<D: VirtioDevice<Judge>>(&mut self, device: D) -> Result<(), Failure> {
-        let slot = self.next();
-        let function = VirtioPci::with_options(
-            device,
-            slot,
-            self.ram.clone(),
-            self.interrupts.clone(),
-            &self.options,
-            |id, offered| {
-                Judge::new(id, offered, self.journal.recorder())
-                    .by(Version::default(), self.judged.readings.clone())
-                    .on_processors(self.judged.processors)
-            },
-        )
-        .map_err(|error| {
-            Failure::Internal(format!("cannot make the device in slot {slot}: {error}"))
-        })?;
-        self.machine
-            .add_device(slot, function.clone(), function.clone())?;
-        self.served.push(function);
+    fn add<F>(&mut self, slot: u8, function: Arc<F>) -> Result<(), Failure>
+    where
+        F: DetachedFunction + Serviced + 'static,
+    {
+        self.add_device(slot, function.clone(), function)?;
         Ok(())
     }
 }
@@ -392,10 +237,6 @@ fn readable(what: &'static str, path: &Path) -> Result<(), Failure> {
         }
         .into()),
     }
-}
-
-fn input(error: impl std::error::Error) -> Failure {
-    Failure::Input(error.to_string())
 }
 
 impl From<machine::Error> for Failure {

@@ -1,6 +1,7 @@
-//! Values of the command line that more than one option takes: sizes and durations.
+//! Values of the command line that more than one option takes: sizes, durations, monitors.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -103,6 +104,39 @@ fn split_number(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
+/// `--monitor`: what runs the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MonitorSpec {
+    /// Stickler's own machine, under KVM.
+    #[default]
+    Kvm,
+    /// QEMU in its emulation; the system's, or the one at this path.
+    Qemu(Option<PathBuf>),
+}
+
+impl FromStr for MonitorSpec {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text.split_once('=') {
+            None if text == "kvm" => Ok(MonitorSpec::Kvm),
+            None if text == "qemu" => Ok(MonitorSpec::Qemu(None)),
+            Some(("qemu", path)) if !path.is_empty() => Ok(MonitorSpec::Qemu(Some(path.into()))),
+            _ => Err(BadValue("a monitor is kvm, qemu or qemu=PATH".into())),
+        }
+    }
+}
+
+impl fmt::Display for MonitorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MonitorSpec::Kvm => f.write_str("kvm"),
+            MonitorSpec::Qemu(None) => f.write_str("qemu"),
+            MonitorSpec::Qemu(Some(path)) => write!(f, "qemu={}", path.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -135,6 +169,18 @@ mod tests {
         for text in ["16777216T", "18446744073709551616"] {
             let error = text.parse::<Size>().unwrap_err().to_string();
             assert!(error.contains("2^64"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn monitors_are_read_back_as_they_are_shown() {
+        for text in ["kvm", "qemu", "qemu=/usr/bin/qemu-system-x86_64"] {
+            let spec: MonitorSpec = text.parse().expect("it is one");
+            assert_eq!(spec.to_string(), text);
+        }
+        for text in ["", "xen", "kvm=x", "qemu=", "=x"] {
+            let error = text.parse::<MonitorSpec>().unwrap_err().to_string();
+            assert!(error.contains("qemu=PATH"), "{text}: {error}");
         }
     }
 

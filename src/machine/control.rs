@@ -10,7 +10,7 @@ use crate::end::GuestEnd;
 
 /// Shared by all threads of a run. The first to end the run decides how it ended.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(crate) struct Control {
     ending: Mutex<Option<Result<GuestEnd, Error>>>,
     stopping: AtomicBool,
     timed_out: AtomicBool,
@@ -19,7 +19,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(panic: PanicNote) -> Result<Self, Error> {
+    pub(crate) fn new(panic: PanicNote) -> Result<Self, Error> {
         Ok(Control {
             ending: Mutex::new(None),
             stopping: AtomicBool::new(false),
@@ -30,14 +30,17 @@ impl Control {
     }
 
     /// The guest has ended.
-    pub(super) fn end(&self, end: GuestEnd) {
+    pub(crate) fn end(&self, end: GuestEnd) {
         self.finish(Ok(self.known_as(end)));
     }
 
     /// After a panic, a guest resets, hangs or crashes: that counts as the panic.
     fn known_as(&self, end: GuestEnd) -> GuestEnd {
         match end {
-            GuestEnd::Reset | GuestEnd::TripleFault | GuestEnd::Timeout => match self.panic.get() {
+            GuestEnd::Reset
+            | GuestEnd::TripleFault
+            | GuestEnd::Timeout
+            | GuestEnd::Disconnected => match self.panic.get() {
                 Some(message) => GuestEnd::Panic(message),
                 None => end,
             },
@@ -63,7 +66,7 @@ impl Control {
     }
 
     /// The run cannot continue.
-    pub(super) fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, error: Error) {
         self.finish(Err(error));
     }
 
@@ -81,17 +84,17 @@ impl Control {
     }
 
     /// Whether the run is ending. Every thread checks this before it waits or continues.
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     /// Readable from the moment the run is ending.
-    pub(super) fn wake(&self) -> &Event {
+    pub(crate) fn wake(&self) -> &Event {
         &self.wake
     }
 
     /// How it ended, once.
-    pub(super) fn take_ending(&self) -> Option<Result<GuestEnd, Error>> {
+    pub(crate) fn take_ending(&self) -> Option<Result<GuestEnd, Error>> {
         self.ending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -101,7 +104,7 @@ impl Control {
 
 /// Ends the run of a machine from another thread.
 #[derive(Clone, Debug)]
-pub struct StopHandle(pub(super) Arc<Control>);
+pub struct StopHandle(pub(crate) Arc<Control>);
 
 impl StopHandle {
     /// Ends the run with `end`, unless it has ended before.

@@ -7,22 +7,22 @@ use rustix::event::{EventfdFlags, eventfd};
 
 /// Readable from [`signal`](Self::signal) until [`clear`](Self::clear).
 #[derive(Debug)]
-pub(super) struct Event(OwnedFd);
+pub(crate) struct Event(OwnedFd);
 
 impl Event {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Event(eventfd(
             0,
             EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
         )?))
     }
 
-    pub(super) fn signal(&self) {
+    pub(crate) fn signal(&self) {
         // Only a full counter fails, and then it is readable already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         // It fails if there is nothing to clear.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

@@ -15,10 +15,10 @@
 
 mod acpi;
 mod boot;
-mod control;
+pub(crate) mod control;
 mod cpuid;
 mod error;
-mod event;
+pub(crate) mod event;
 mod interrupts;
 mod kick;
 pub mod layout;
@@ -29,7 +29,7 @@ pub mod probe;
 mod question;
 mod run;
 pub mod serial;
-mod signals;
+pub(crate) mod signals;
 mod sysrq;
 pub mod terminal;
 mod vcpu;

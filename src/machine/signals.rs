@@ -19,13 +19,13 @@ const SIGNALS: [c_int; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 static END_PROCESS: AtomicBool = AtomicBool::new(true);
 
 /// While this exists, the signals make a file descriptor readable. Otherwise they end the process.
-pub(super) struct EndingSignals {
+pub(crate) struct EndingSignals {
     received: UnixStream,
     actions: Vec<SigId>,
 }
 
 impl EndingSignals {
-    pub(super) fn catch() -> Result<Self, Error> {
+    pub(crate) fn catch() -> Result<Self, Error> {
         Self::register().map_err(Error::host("install a signal handler"))
     }
 
@@ -45,7 +45,7 @@ impl EndingSignals {
     }
 
     /// Readable once one of the signals has arrived.
-    pub(super) fn received(&self) -> BorrowedFd<'_> {
+    pub(crate) fn received(&self) -> BorrowedFd<'_> {
         self.received.as_fd()
     }
 }

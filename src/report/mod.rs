@@ -265,6 +265,8 @@ pub enum EndKind {
     Timeout,
     /// stickler stopped the guest at a violation, as the user asked.
     Violation,
+    /// The monitor that had the guest has gone away (`stickler serve`).
+    Disconnected,
     /// The user or a signal ended the run.
     Interrupted,
     /// stickler could not continue.
@@ -322,6 +324,7 @@ impl RunEnd {
             RunEnd::Guest(GuestEnd::TripleFault) => EndKind::TripleFault,
             RunEnd::Guest(GuestEnd::Timeout) => EndKind::Timeout,
             RunEnd::Guest(GuestEnd::Violation) => EndKind::Violation,
+            RunEnd::Guest(GuestEnd::Disconnected) => EndKind::Disconnected,
             RunEnd::Guest(GuestEnd::Interrupted) => EndKind::Interrupted,
             RunEnd::Error(_) => EndKind::Error,
         }

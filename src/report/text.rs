@@ -294,6 +294,7 @@ impl Text {
             RunEnd::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
             RunEnd::Guest(GuestEnd::Timeout) => "guest timed out",
             RunEnd::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
+            RunEnd::Guest(GuestEnd::Disconnected) => "monitor disconnected",
             RunEnd::Guest(GuestEnd::Interrupted) => "guest was interrupted",
             RunEnd::Error(_) => "stickler failed",
         };

@@ -40,6 +40,11 @@ pub enum Event<'a> {
     Control(ControlEvent<'a>),
     /// It comes with every buffer.
     Data(DataEvent<'a>),
+    /// The device was reset from outside, as when the machine around it is reset. The driver has not asked for
+    /// it: its time with the device was ended. Another driver finds the device as it was at first.
+    ///
+    /// No chapter of rules sees it: each begins anew.
+    OutsideReset,
 }
 
 /// An event that does not come with every buffer.

@@ -20,6 +20,7 @@ mod net_control;
 mod net_pairs;
 mod net_receive;
 mod notify;
+mod outside_reset;
 mod parts;
 mod play;
 mod readings;

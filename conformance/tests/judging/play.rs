@@ -97,6 +97,19 @@ impl Play {
         self.judge.see(&event.into());
     }
 
+    /// The same device and judge, with all that a driver changes as it was at first.
+    pub fn anew(self) -> Self {
+        Play {
+            accepted: 0,
+            status: 0,
+            keeps: true,
+            enabled: 0,
+            idx: [0; 64],
+            populated: 1,
+            ..self
+        }
+    }
+
     /// The names of the requirements found violated, sorted.
     pub fn found(&self) -> Vec<&'static str> {
         let findings = self.findings.0.lock().unwrap();

@@ -416,7 +416,7 @@ fn ecam_parts(offset: u64) -> (usize, usize, usize) {
 }
 
 /// Cuts an access into naturally aligned ones of 1, 2 and 4 bytes: offset and length of each.
-fn aligned_parts(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn aligned_parts(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
     let end = offset + len;
     let mut at = offset;
     std::iter::from_fn(move || {

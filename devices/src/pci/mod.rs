@@ -14,7 +14,7 @@ mod tests;
 
 use stickler_conformance::latitude::Draw;
 
-pub use bus::{ECAM_LEN, PciBus, PciLayout};
+pub use bus::{ECAM_LEN, PciBus, PciLayout, aligned_parts};
 
 /// What one function on the bus does when it is addressed. The bus calls these from any vCPU thread;
 /// functions lock for themselves.
@@ -41,6 +41,32 @@ pub trait PciFunction: Send + Sync {
 
     /// Writes 1 to 8 bytes at `offset` in BAR `bar`; all of them lie within the BAR.
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
+}
+
+/// A function on a bus that is not ours: a monitor in another process has the bus, and asks for what ours
+/// would find out by itself.
+pub trait DetachedFunction: PciFunction {
+    /// What configuration space shows at `offset`, any number of bytes. Nothing follows from it, and the
+    /// driver is not taken for the one who reads: the monitor does, for itself.
+    fn config_shown(&self, offset: u16, data: &mut [u8]);
+
+    /// Bytes of BAR `bar`; 0 if there is none.
+    fn bar_len(&self, bar: u8) -> u64;
+
+    /// The table of MSI-X vectors, if there is one.
+    fn msix_table(&self) -> Option<MsixTable>;
+
+    /// Resets the function, as the bus does with all that are on it (PCI 2.2.1): no driver has asked for it.
+    fn outside_reset(&self);
+}
+
+/// Where a function's MSI-X table is, and how many vectors it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MsixTable {
+    /// Number of vectors.
+    pub vectors: u16,
+    /// Where it begins.
+    pub place: msix::Place,
 }
 
 /// An address with this bit is one of I/O space; guest-physical addresses do not reach it.

@@ -115,6 +115,12 @@ pub const SECOND_LIFE: &str = "second";
 /// Kernel parameter: end in this way instead of the exercise: `power-off`, `panic`, `reset` or `hang`.
 pub const END_PARAMETER: &str = "exercise.end";
 
+/// Kernel parameter, [`INTERRUPTS_RELAYED`]: interrupts of the devices come through somebody else, and can be late.
+pub const INTERRUPTS_PARAMETER: &str = "exercise.interrupts";
+
+/// Value of that parameter.
+pub const INTERRUPTS_RELAYED: &str = "relayed";
+
 // ---- Latitudes and time
 
 /// Kernel parameter: the words of `--latitude` that make the devices what they are.

@@ -21,6 +21,7 @@ use stickler_devices::console::{Console, MAX_PORTS, PortConfig};
 use socket::SocketPort;
 pub use spec::{BadConsoleSpec, ConsoleSpec, PortKind};
 use stream::StreamPort;
+pub(super) use stream::describe;
 
 /// Looks at what the user types (first parameter) and passes on what is for the guest (second one).
 /// It sees input as it comes, whether the guest wants any or not.

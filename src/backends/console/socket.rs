@@ -1,31 +1,27 @@
 //! A Unix socket to which one client at a time can connect.
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use rustix::event::{PollFlags, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use stickler_devices::console::port::{Change, PortBackend};
 
-use super::stream::{describe, is_ready, take_events, wait_for, write_out};
+use super::stream::{is_ready, take_events, wait_for, write_out};
 use super::{ConsoleError, ConsoleSpec, cannot_wait};
+use crate::backends::socket::BoundSocket;
 
 /// A port that is open while a client is connected. Without a client, the guest's output is lost, so
 /// that the guest's kernel does not wait for a reader of its messages.
 pub(super) struct SocketPort {
     /// Readable when the listener or the client has something new.
     epoll: OwnedFd,
-    listener: UnixListener,
+    socket: BoundSocket,
     client: Option<Client>,
     /// Events were taken since the last call of `take_news`.
     news: bool,
-    path: PathBuf,
-    /// Device and inode of the socket's file: what we may remove in the end.
-    file: Option<(u64, u64)>,
 }
 
 struct Client {
@@ -42,21 +38,20 @@ const CLIENT: u64 = 1;
 
 impl SocketPort {
     pub(super) fn listen(spec: &ConsoleSpec, path: &Path) -> Result<Self, ConsoleError> {
-        let listener = bind(path).map_err(|problem| ConsoleError::new(spec, problem))?;
+        let socket = BoundSocket::bind(path).map_err(|problem| ConsoleError::new(spec, problem))?;
         let set_up = || {
+            let listener = socket.listener();
             listener.set_nonblocking(true)?;
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-            wait_for(&epoll, &listener, LISTENER, epoll::EventFlags::IN)?;
+            wait_for(&epoll, listener, LISTENER, epoll::EventFlags::IN)?;
             Ok(epoll)
         };
         let epoll = set_up().map_err(|e| cannot_wait(spec, &e))?;
         Ok(SocketPort {
             epoll,
-            listener,
+            socket,
             client: None,
             news: false,
-            path: path.to_owned(),
-            file: identity(path),
         })
     }
 
@@ -68,11 +63,11 @@ impl SocketPort {
     /// Whether the client's time is over: it has gone, and either all it sent was read, or the next
     /// client is waiting.
     fn is_client_done(&self, client: &Client) -> bool {
-        client.hung_up && (client.is_drained() || is_ready(&self.listener, PollFlags::IN))
+        client.hung_up && (client.is_drained() || is_ready(self.socket.listener(), PollFlags::IN))
     }
 
     fn accept(&mut self) -> Option<Client> {
-        let (stream, _) = self.listener.accept().ok()?;
+        let (stream, _) = self.socket.listener().accept().ok()?;
         stream.set_nonblocking(true).ok()?;
         wait_for(&self.epoll, &stream, CLIENT, epoll::EventFlags::IN).ok()?;
         Some(Client {
@@ -200,52 +195,5 @@ impl PortBackend for SocketPort {
         if let Ok(epoll) = self.epoll.try_clone() {
             write_out(self, &epoll, rest);
         }
-    }
-}
-
-impl Drop for SocketPort {
-    fn drop(&mut self) {
-        if self.file.is_some() && identity(&self.path) == self.file {
-            // If it cannot be removed, the next listener finds that no process listens on it.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Device and inode of what is at `path`.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Listens at `path`. Replaces a socket on which no process listens any more.
-fn bind(path: &Path) -> Result<UnixListener, String> {
-    match UnixListener::bind(path) {
-        Ok(listener) => Ok(listener),
-        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = path
-                .symlink_metadata()
-                .is_ok_and(|m| m.file_type().is_socket());
-            if !is_socket {
-                return Err("there is something else at this path; choose another path".into());
-            }
-            match UnixStream::connect(path) {
-                Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {}
-                _ => {
-                    return Err(
-                        "another process listens on this socket; end it or choose another path"
-                            .into(),
-                    );
-                }
-            }
-            std::fs::remove_file(path)
-                .and_then(|()| UnixListener::bind(path))
-                .map_err(|e| describe(path, &e))
-        }
-        // What std says of a path that does not fit into a socket address.
-        Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
-            Err("the path is too long for a socket; choose one of at most 107 bytes".into())
-        }
-        Err(why) => Err(describe(path, &why)),
     }
 }

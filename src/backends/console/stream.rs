@@ -353,7 +353,7 @@ fn is_ready_within(fd: impl AsFd, what: PollFlags, time: Duration) -> bool {
 }
 
 /// The message for a path that cannot be opened or created.
-pub(super) fn describe(path: &Path, error: &io::Error) -> String {
+pub(in crate::backends) fn describe(path: &Path, error: &io::Error) -> String {
     let directory = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())

@@ -245,7 +245,9 @@ impl Report {
             RunEnd::Guest(GuestEnd::Interrupted) => {
                 failures.push(plain(format!("guest was interrupted {when}")));
             }
-            RunEnd::Guest(GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Violation)
+            RunEnd::Guest(
+                GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Disconnected | GuestEnd::Violation,
+            )
             | RunEnd::Error(_) => {}
         }
         if self.drivers_required && self.lacks_drivers() {

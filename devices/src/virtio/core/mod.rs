@@ -28,7 +28,7 @@ use stickler_conformance::Tallies;
 use stickler_conformance::event::{FeatureEvent, LatitudeEvent, PciEvent, StatusEvent};
 use stickler_conformance::features::FeatureLimits;
 use stickler_conformance::layout::status;
-use stickler_conformance::{DeviceId, Latitude, Latitudes, Witness, features};
+use stickler_conformance::{DeviceId, Event, Latitude, Latitudes, Witness, features};
 
 use crate::memory::GuestRam;
 use crate::virtio::queue::Queue;
@@ -372,6 +372,18 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     }
 
     // ---- Reset (§2.1, §4.1.4.3.1)
+
+    /// The device was reset from outside, by whatever it is part of. There is no driver who waits for the end of
+    /// it, and none who asked for it.
+    pub(crate) fn outside_reset(&mut self) {
+        self.witness.see(&Event::OutsideReset);
+        self.clear();
+        self.slow_reset_reads = 0;
+        self.status = 0;
+        if self.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
+            self.as_firmware_left_it();
+        }
+    }
 
     /// When this returns, the device is fresh, except that a slow reset may still show the old status: so
     /// other registers that are written meanwhile are those of the fresh device. Only reads of status

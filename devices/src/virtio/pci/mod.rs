@@ -5,10 +5,12 @@
 //! * `capabilities`: what a driver finds in configuration space (§4.1.2, §4.1.4).
 //! * `registers`: what an access to a structure means (§4.1.4.3 to §4.1.4.6).
 //! * `window`: the same by way of configuration space (§4.1.4.7).
+//! * `detached`: what a host has to know that has the bus itself.
 //! * `interrupts`: how it interrupts the driver (§4.1.4.5, §4.1.5.3, §4.1.5.4).
 //! * `latitude`: what latitudes make of all this.
 
 mod capabilities;
+mod detached;
 mod interrupts;
 mod latitude;
 pub mod layout;

@@ -25,6 +25,8 @@ pub struct PciTransport {
 
     // What the function is on the bus.
     pub(super) config: ConfigSpace,
+    /// … as it was at first.
+    fresh_config: ConfigSpace,
     pub(super) layout: Layout,
     pub(super) capabilities: Capabilities,
     /// `cfg_type` of a virtio capability has been read.
@@ -80,6 +82,7 @@ impl PciTransport {
             slot: device.slot,
             sink,
             latitudes,
+            fresh_config: config.clone(),
             config,
             layout,
             capabilities,
@@ -94,6 +97,22 @@ impl PciTransport {
             transport.as_firmware_left_it();
         }
         Ok(transport)
+    }
+
+    /// The function is reset from outside: besides what a reset of the device does, configuration space and the
+    /// vectors are as they were at first.
+    pub(super) fn outside_reset(&mut self) {
+        self.reset();
+        self.config = self.fresh_config.clone();
+        self.capabilities_read = false;
+        self.msix = self
+            .capabilities
+            .msix
+            .map(|capability| Msix::new(self.layout.vectors, capability, self.slot));
+        self.update_pin();
+        if self.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
+            self.as_firmware_left_it();
+        }
     }
 
     /// Firmware has used the device and left interrupts behind that it never took. Only that it left
@@ -132,6 +151,7 @@ impl Transport for PciTransport {
             sink: _,
             latitudes: _,
             config: _,
+            fresh_config: _,
             layout: _,
             capabilities: _,
             capabilities_read: _,

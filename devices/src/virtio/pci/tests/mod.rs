@@ -3,6 +3,7 @@
 //! Citations are of virtio 1.0.
 
 mod common;
+mod detached;
 mod discovery;
 mod host;
 mod interrupts;

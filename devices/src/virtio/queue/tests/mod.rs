@@ -135,7 +135,7 @@ impl Witness for Seen {
                     self.altered.push((a.part, a.exposed, a.found, a.moment));
                 }
             },
-            Event::Control(_) => {}
+            Event::Control(_) | Event::OutsideReset => {}
         }
     }
 

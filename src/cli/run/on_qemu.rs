@@ -1,0 +1,91 @@
+//! A run on QEMU: the devices are served to it.
+
+use std::path::Path;
+
+use super::{Ended, RunOptions, console, offers_what_was_asked, stop_at_violation};
+use crate::cli::devices::{self, Devices, Judged, Terminal, input, raw_mode};
+use crate::cli::failure::Failure;
+use crate::end::GuestEnd;
+use crate::journal::Journal;
+use crate::machine::command_line;
+use crate::qemu::{Guest, GuestConfig, Qemu, QemuEnd};
+use crate::report::RunEnd;
+use crate::serve::{DeviceServer, Until};
+
+/// The most bytes of a kernel's command line, those of x86.
+const COMMAND_LINE: usize = 2047;
+
+/// Runs the guest.
+pub(super) fn run(
+    options: &RunOptions,
+    path: Option<&Path>,
+    devices: Devices,
+    journal: &Journal,
+    judged: Judged,
+) -> Result<Ended, Failure> {
+    let qemu = Qemu::find(path).map_err(input)?;
+    let terminal = Terminal::of(&options.console, &options.judging.report);
+    let config = GuestConfig {
+        kernel: options.kernel.clone(),
+        initrd: options.initrd.clone(),
+        command_line: command_line(&options.append.join(" "), COMMAND_LINE)?,
+        memory_bytes: options.memory.0,
+        cpus: options.cpus,
+        takes_input: !terminal.console_has_input,
+        output_to_stderr: terminal.output_to_stderr,
+    };
+    let directory = tempfile::Builder::new()
+        .prefix("stickler-")
+        .tempdir()
+        .map_err(|error| Failure::Internal(format!("cannot make a directory: {error}")))?;
+    let sockets = directory.path().join("devices");
+    let mut server = DeviceServer::new(&sockets, devices.count())?;
+    let stop = server.stop_handle();
+    let scanner = server.output_scanner(journal.clone());
+    let console = if options.no_console {
+        None
+    } else {
+        Some(console(
+            options,
+            terminal,
+            scanner.of_another_console(),
+            stop.clone(),
+        )?)
+    };
+    let served = devices.plug(console, &mut server, journal, judged)?;
+    offers_what_was_asked(&served, options)?;
+    stop_at_violation(options, journal, stop.clone());
+
+    let raw = raw_mode()?;
+    let guest = Guest::start(
+        &qemu,
+        &config,
+        &server.sockets(),
+        directory.path(),
+        scanner,
+        &stop,
+    )
+    .map_err(|error| Failure::Internal(format!("cannot start QEMU: {error}")))?;
+    let (ended, complaints) = server.run(Until {
+        // QEMU says itself when the guest has ended.
+        kept: true,
+        timeout: options.timeout,
+    });
+    let qemu_end = guest.end();
+    drop(raw);
+    let end = match (ended, qemu_end) {
+        (Ok(GuestEnd::Disconnected), QemuEnd::NotBegun(said)) => {
+            return Err(Failure::Input(format!(
+                "QEMU cannot run this guest: {said}"
+            )));
+        }
+        (Ok(GuestEnd::Disconnected), QemuEnd::Failed(said)) => {
+            RunEnd::Error(format!("QEMU ended before the guest did: {said}"))
+        }
+        (Ok(_), _) if complaints > 0 => {
+            RunEnd::Error("QEMU broke the protocol of its devices".to_owned())
+        }
+        (ended, _) => devices::end_of(ended),
+    };
+    Ok((end, served))
+}

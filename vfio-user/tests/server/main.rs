@@ -1,0 +1,5 @@
+//! A server against clients, on real sockets.
+
+mod garbage;
+mod protocol;
+mod served;
