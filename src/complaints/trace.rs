@@ -54,6 +54,40 @@ const FUNCTIONS: [(&str, &str); 15] = [
     ("virtio_dev_", "virtio"),
 ];
 
+/// Functions of these drivers that have names of their own, where the drivers are built into the kernel: Debian's
+/// cloud kernels have virtio_console so.
+const OWN_FUNCTIONS: [(&str, &str); 29] = [
+    ("port_fops_write", "virtio_console"),
+    ("port_fops_read", "virtio_console"),
+    ("port_fops_poll", "virtio_console"),
+    ("port_fops_open", "virtio_console"),
+    ("port_fops_release", "virtio_console"),
+    ("port_fops_splice_write", "virtio_console"),
+    ("alloc_buf", "virtio_console"),
+    ("free_buf", "virtio_console"),
+    ("remove_vqs", "virtio_console"),
+    ("__send_to_port", "virtio_console"),
+    ("__send_control_msg", "virtio_console"),
+    ("send_control_msg", "virtio_console"),
+    ("reclaim_consumed_buffers", "virtio_console"),
+    ("discard_port_data", "virtio_console"),
+    ("init_port_console", "virtio_console"),
+    ("unplug_port", "virtio_console"),
+    ("control_work_handler", "virtio_console"),
+    ("virtio_queue_rq", "virtio_blk"),
+    ("virtio_queue_rqs", "virtio_blk"),
+    ("virtio_commit_rqs", "virtio_blk"),
+    ("try_fill_recv", "virtio_net"),
+    ("skb_recv_done", "virtio_net"),
+    ("skb_xmit_done", "virtio_net"),
+    ("receive_mergeable", "virtio_net"),
+    ("free_unused_bufs", "virtio_net"),
+    ("random_recv_done", "virtio_rng"),
+    ("register_virtio_device", "virtio"),
+    ("unregister_virtio_device", "virtio"),
+    ("virtio_reset_device", "virtio"),
+];
+
 /// The functions that a line of a complaint names. What the kernel marks with `?` may be left from an earlier
 /// call and is left out, and so is `Modules linked in:`.
 pub fn functions_of(line: &str) -> Vec<TracedFunction<'_>> {
@@ -164,9 +198,15 @@ fn driver_of(function: &TracedFunction<'_>) -> Option<&'static str> {
         }
         return MODULES.into_iter().find(|known| *known == module);
     }
-    FUNCTIONS
+    // `alloc_buf.isra.0`, `remove_vqs.cold`: parts that the compiler has made.
+    let name = function.name.split('.').next().unwrap_or(function.name);
+    OWN_FUNCTIONS
         .into_iter()
-        .find(|(beginning, _)| function.name.starts_with(beginning))
+        .find(|(own, _)| name == *own)
+        .or_else(|| {
+            let begins = |(beginning, _): &(&str, &str)| name.starts_with(beginning);
+            FUNCTIONS.into_iter().find(begins)
+        })
         .map(|(_, driver)| driver)
 }
 

@@ -178,6 +178,28 @@ fn a_driver_that_was_interrupted_has_no_part_in_what_the_handler_does() {
 }
 
 #[test]
+fn drivers_that_are_built_in_are_known_by_their_functions() {
+    let built_in = |log: &str| -> String {
+        let modules = [" [virtio_console]", " [virtio]", " [virtio_net]"];
+        modules
+            .iter()
+            .fold(log.to_owned(), |log, module| log.replace(module, ""))
+    };
+    let drivers = |log: &str| one(&built_in(log)).drivers;
+    assert_eq!(drivers(OOPS), ["virtio_console", "virtio"]);
+    let part = OOPS
+        .replace("remove_vqs", "f")
+        .replace("virtcons_remove", "g");
+    let part = part
+        .replace("free_buf", "free_buf.isra.0")
+        .replace("virtio_dev_remove", "h");
+    assert_eq!(drivers(&part), ["virtio_console"]);
+    // A function of a module of another name is that module's.
+    let other = part.replace("free_buf.isra.0+0x1a/0x110", "free_buf+0x1a/0x110 [other]");
+    assert!(drivers(&other).is_empty());
+}
+
+#[test]
 fn an_oops_and_the_panic_that_follows_are_two() {
     let all = read(&format!("{OOPS}{PANIC}"));
     let kinds: Vec<_> = all.iter().map(|complaint| complaint.kind).collect();
