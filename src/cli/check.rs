@@ -13,8 +13,9 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::{FeatureOptions, Judging};
+use super::args::Judging;
 use super::failure::{self, Exit, Failure};
+use super::features::FeatureOptions;
 use super::given::GivenDevices;
 use super::monitor;
 use super::values::{self, MonitorSpec, Size};

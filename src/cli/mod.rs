@@ -17,6 +17,7 @@ pub mod check;
 mod devices;
 pub mod doctor;
 pub mod failure;
+pub mod features;
 pub mod given;
 pub mod latitudes;
 mod monitor;

@@ -14,9 +14,10 @@ use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
-use super::args::{FeatureOptions, Judging};
+use super::args::Judging;
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
+use super::features::FeatureOptions;
 use super::values;
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
