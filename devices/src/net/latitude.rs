@@ -30,6 +30,15 @@ pub(super) struct NetLatitudes {
     small_segments: Option<SmallSegments>,
 }
 
+/// A packet of the device's own.
+pub(super) struct OwnPacket {
+    pub(super) header: NetHeader,
+    /// Its length in bytes.
+    pub(super) len: usize,
+    /// The latitude of which the driver sees something if it gets the packet as it is.
+    pub(super) shows: Option<Latitude>,
+}
+
 /// Packets that are to be cut into small segments.
 struct SmallSegments {
     latitudes: Latitudes,
@@ -202,13 +211,18 @@ impl NetLatitudes {
         }
     }
 
-    /// A packet of the device's own, if there is to be one: its header and its length.
+    /// A packet of the device's own, if there is to be one.
     pub(super) fn packet<W: Witness>(
         &mut self,
         frame: &mut [u8],
         offloads: u64,
         witness: &mut W,
-    ) -> Option<(NetHeader, usize)> {
+    ) -> Option<OwnPacket> {
+        let own = |(header, len)| OwnPacket {
+            header,
+            len,
+            shows: None,
+        };
         if let Some(early) = &mut self.early
             && early.left > 0
         {
@@ -220,18 +234,21 @@ impl NetLatitudes {
             };
             witness.see(&LatitudeEvent::ShownAt(shown).into());
             let len = packets::SHORTEST + early.draw.below(1000) as usize;
-            return packets::plain(frame, len);
+            return packets::plain(frame, len).map(own);
         }
         if let Some(flood) = &mut self.flood
             && flood.left > 0
         {
             flood.left -= 1;
-            return packets::plain(frame, packets::SHORTEST);
+            return packets::plain(frame, packets::SHORTEST).map(own);
         }
         let large = self.large.as_mut().filter(|large| large.due)?;
         large.due = false;
-        witness.see(&LatitudeEvent::Shown(Latitude::LARGE_PACKETS).into());
-        packets::largest(frame, offloads)
+        let large = packets::largest(frame, offloads).map(own)?;
+        Some(OwnPacket {
+            shows: Some(Latitude::LARGE_PACKETS),
+            ..large
+        })
     }
 
     /// Into how many buffers a packet goes that takes `needed`, if they may be merged: at most so
@@ -280,27 +297,20 @@ impl NetLatitudes {
 }
 
 impl NetLatitudes {
-    /// Makes a TCP packet with data, for a driver with these offloads on, one of small segments, if it is its
-    /// turn (§5.1.6.4.1).
-    pub(super) fn shrink_segments<W: Witness>(
+    /// The header with which a TCP packet with data, for a driver with these offloads on, is one of small
+    /// segments, if it is its turn (§5.1.6.4.1).
+    pub(super) fn shrink_segments(
         &mut self,
         header: NetHeader,
         packet: &mut [u8],
         offloads: u64,
-        witness: &mut W,
-    ) -> NetHeader {
-        let Some(SmallSegments { latitudes, draw }) = &mut self.small_segments else {
-            return header;
-        };
+    ) -> Option<NetHeader> {
+        let SmallSegments { latitudes, draw } = self.small_segments.as_mut()?;
         if !draw.one_in(2) {
-            return header;
+            return None;
         }
         let size = latitudes.number(Latitude::SMALL_GSO_SIZE, draw) as u16;
-        let Some(small) = in_segments(header, packet, offloads, size) else {
-            return header;
-        };
-        witness.see(&LatitudeEvent::Shown(Latitude::SMALL_GSO_SIZE).into());
-        small
+        in_segments(header, packet, offloads, size)
     }
 }
 

@@ -1,23 +1,23 @@
 //! Packets to the driver (§5.1.6.3, §5.1.6.4 of virtio 1.0).
+//!
+//! * `stock`: the buffers that they go into.
+
+mod stock;
 
 use std::collections::VecDeque;
 
 use stickler_conformance::device::net::{flags, gso};
-use stickler_conformance::event::{Element, NetEvent, NetHeader, NetReceived};
+use stickler_conformance::event::{LatitudeEvent, NetEvent, NetHeader, NetReceived};
 use stickler_conformance::features::net as feature;
-use stickler_conformance::layout::desc;
 use stickler_conformance::{Latitude, Witness};
 
 use super::backend::{MAX_PACKET, NetBackend, Received};
 use super::header;
-use super::latitude::Split;
+use super::latitude::OwnPacket;
 use super::{BUDGET, Net, offload};
-use crate::memory::GuestRam;
-use crate::virtio::queue::{Broken, BufferId, Chain, Queue};
+use crate::virtio::queue::Broken;
 use crate::virtio::{Io, Progress};
-
-/// A packet is spread over at most about so many buffers: fifty times what a driver needs.
-const MAX_STOCKED: usize = 4096;
+use stock::{Stock, stock_up};
 
 /// What is under way to the driver.
 pub(super) struct Receiver {
@@ -25,6 +25,9 @@ pub(super) struct Receiver {
     frame: Box<[u8]>,
     /// The packet in `frame` waits for buffers.
     held: Option<HeldPacket>,
+    /// What has been cut from a packet for which there were too few buffers, fully checksummed. It comes
+    /// before all other packets.
+    segments: VecDeque<Vec<u8>>,
     /// The buffers taken from each receive queue and not used yet.
     stocks: Vec<Stock>,
 }
@@ -37,27 +40,10 @@ struct HeldPacket {
     pair: u16,
     /// What is out of the ordinary about it.
     unusual: Option<Latitude>,
-}
-
-/// Buffers taken from a receive queue. They are taken before it is known how many a packet needs, and
-/// stay here if they are too few.
-#[derive(Default)]
-struct Stock {
-    chains: VecDeque<Stocked>,
-    /// The chains' buffers, one chain behind the other.
-    buffers: VecDeque<Element>,
-    /// Bytes in all of them.
-    room: u64,
-    /// There has been a buffer since the device came to life.
-    populated: bool,
-}
-
-struct Stocked {
-    id: BufferId,
-    /// How many of [`Stock::buffers`] are its.
-    buffers: usize,
-    /// Bytes in them.
-    room: u64,
+    /// The latitudes of which the driver sees something if it gets the packet whole.
+    shows: [Option<Latitude>; 2],
+    /// The header by which the device can cut it.
+    cut_by: NetHeader,
 }
 
 /// What became of a packet.
@@ -65,7 +51,11 @@ enum Delivery {
     Delivered,
     /// It can never be delivered.
     Dropped,
-    /// There are no buffers for it.
+    /// Several buffers may be merged, and yet those of a whole queue are too few.
+    TooLarge,
+    /// There are buffers, but too few.
+    Short,
+    /// There are no buffers.
     Starved,
 }
 
@@ -74,6 +64,7 @@ impl Receiver {
         Receiver {
             frame: vec![0; header::LEN + MAX_PACKET].into_boxed_slice(),
             held: None,
+            segments: VecDeque::new(),
             stocks: (0..pairs).map(|_| Stock::default()).collect(),
         }
     }
@@ -87,93 +78,29 @@ impl Receiver {
     /// Forgets packets and buffers.
     pub(super) fn clear(&mut self) {
         self.held = None;
+        self.segments.clear();
         for stock in &mut self.stocks {
             *stock = Stock::default();
         }
     }
-}
 
-impl Stock {
-    fn put(&mut self, chain: &Chain<'_>) {
-        let before = self.buffers.len();
-        self.buffers.extend(
-            chain
-                .buffers
-                .iter()
-                .filter(|buffer| buffer.flags & desc::WRITE != 0),
-        );
-        self.chains.push_back(Stocked {
-            id: chain.id,
-            buffers: self.buffers.len() - before,
-            room: chain.writable,
-        });
-        self.room = self.room.saturating_add(chain.writable);
-        self.populated = true;
-    }
-
-    /// How many of the chains a message of `len` bytes takes, if it fits.
-    fn chains_for(&self, len: u64, mergeable: bool) -> Option<u16> {
-        // §5.1.6.3.2: a single one if VIRTIO_NET_F_MRG_RXBUF was not negotiated.
-        let limit = if mergeable { usize::from(u16::MAX) } else { 1 };
-        let mut room = 0_u64;
-        for (index, chain) in self.chains.iter().take(limit).enumerate() {
-            room = room.saturating_add(chain.room);
-            if room >= len {
-                return u16::try_from(index + 1).ok();
-            }
+    /// Cuts the held packet into segments, if it is one to be segmented, and holds it no longer.
+    ///
+    /// A driver may refill a queue when it pleases: Linux's does when more than half of the queue is used. So a
+    /// packet that waits until it has more buffers than that may wait for ever, and all others behind it.
+    #[cold]
+    fn cut(&mut self) -> bool {
+        let Some(held) = self.held else {
+            return false;
+        };
+        let packet = self.frame.get(header::LEN..held.len).unwrap_or_default();
+        let segments = &mut self.segments;
+        let cut = offload::is_gso(&held.cut_by)
+            && offload::segment(&held.cut_by, packet, |segment| segments.push_back(segment));
+        if cut {
+            self.held = None;
         }
-        None
-    }
-
-    /// Whether no more chains are to be taken: what these cannot hold is not delivered.
-    fn is_full(&self, queue_size: u16, mergeable: bool) -> bool {
-        if mergeable {
-            self.chains.len() >= usize::from(queue_size) || self.buffers.len() >= MAX_STOCKED
-        } else {
-            !self.chains.is_empty()
-        }
-    }
-
-    /// How a message of `len` bytes is spread over more chains than it needs: the bytes in each. `None`
-    /// if it does not come to an end so.
-    fn spread(&self, len: usize, split: Split) -> Option<Vec<usize>> {
-        let count = self.chains.len().min(usize::from(split.buffers));
-        let mut left = len;
-        let mut pieces = Vec::with_capacity(count);
-        for (index, chain) in self.chains.iter().take(count).enumerate() {
-            let most = if index + 1 == count {
-                left
-            } else {
-                split.piece
-            };
-            let piece = usize::try_from(chain.room).unwrap_or(usize::MAX).min(most);
-            pieces.push(piece.min(left));
-            left -= piece.min(left);
-            if left == 0 {
-                return Some(pieces);
-            }
-        }
-        None
-    }
-
-    /// Takes the first chain out after writing to it what fits of `message`; returns its id and how
-    /// much that was.
-    fn fill_first(&mut self, ram: &GuestRam, message: &[u8]) -> Option<(BufferId, usize)> {
-        let chain = self.chains.pop_front()?;
-        self.room = self.room.saturating_sub(chain.room);
-        let mut written = 0;
-        for _ in 0..chain.buffers {
-            let Some(buffer) = self.buffers.pop_front() else {
-                break;
-            };
-            let rest = message.get(written..).unwrap_or_default();
-            let len = rest.len().min(buffer.len as usize);
-            if let (Some(slice), Some(bytes)) = (ram.slice(buffer.addr, len), rest.get(..len)) {
-                slice.copy_from(bytes);
-                written += len;
-            }
-        }
-        Some((chain.id, written))
+        cut
     }
 }
 
@@ -203,14 +130,21 @@ impl<B: NetBackend> Net<B> {
         let mut budget = BUDGET;
         for source in 0..self.backend.sources() {
             loop {
-                if self.receiver.held.is_none() && !self.take(source, &mut budget, io.witness) {
+                if self.receiver.held.is_none()
+                    && !self.take_segment(&mut budget)
+                    && !self.take(source, &mut budget, io.witness)
+                {
                     break;
                 }
                 match self.deliver(io) {
                     Delivery::Delivered | Delivery::Dropped => self.receiver.held = None,
+                    Delivery::TooLarge | Delivery::Short if self.receiver.cut() => {}
+                    Delivery::TooLarge => self.receiver.held = None,
                     // The others' queues must not wait for this one.
-                    Delivery::Starved if self.pairs > 1 => self.receiver.held = None,
-                    Delivery::Starved => return Progress::Done,
+                    Delivery::Short | Delivery::Starved if self.pairs > 1 => {
+                        self.receiver.held = None;
+                    }
+                    Delivery::Short | Delivery::Starved => return Progress::Done,
                 }
                 if budget == 0 {
                     return Progress::More;
@@ -224,6 +158,36 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
+    /// Gets the next segment of a packet that was cut. Returns whether there is one.
+    fn take_segment(&mut self, budget: &mut usize) -> bool {
+        if self.receiver.segments.is_empty() || *budget == 0 {
+            return false;
+        }
+        if !self.link.is_up() {
+            self.receiver.segments.clear();
+        }
+        let Some(segment) = self.receiver.segments.pop_front() else {
+            return false;
+        };
+        *budget -= 1;
+        let len = header::LEN + segment.len();
+        let Some(place) = self.receiver.frame.get_mut(..len) else {
+            return false;
+        };
+        // §5.1.6.4.1: a header that says nothing of a packet that is fully checksummed.
+        let (head, room) = place.split_at_mut(header::LEN);
+        head.fill(0);
+        room.copy_from_slice(&segment);
+        self.receiver.held = Some(HeldPacket {
+            len,
+            pair: self.flows.pair(&segment, self.pairs),
+            unusual: None,
+            shows: [None; 2],
+            cut_by: NetHeader::default(),
+        });
+        true
+    }
+
     /// Gets the next packet the driver is to have. Returns whether there is one.
     fn take<W: Witness>(&mut self, source: u16, budget: &mut usize, witness: &mut W) -> bool {
         while *budget > 0 {
@@ -232,7 +196,8 @@ impl<B: NetBackend> Net<B> {
                 return false;
             };
             let own = self.latitudes.packet(room, self.offloads, witness);
-            let next = own.map(|(header, len)| Received { header, len });
+            let large = own.as_ref().and_then(|own| own.shows);
+            let next = own.map(|OwnPacket { header, len, .. }| Received { header, len });
             let Some(Received { header, len }) =
                 next.or_else(|| self.backend.receive(source, room))
             else {
@@ -249,25 +214,29 @@ impl<B: NetBackend> Net<B> {
             let Some(mut header) = present(&header, packet, self.offloads) else {
                 continue;
             };
+            let mut cut_by = header;
+            let mut small = None;
             if self.offloads & feature::GUEST_CSUM != 0 {
                 header = self.latitudes.state_checksum(header, packet, witness);
                 let offloads = self.offloads;
-                header = (self.latitudes).shrink_segments(header, packet, offloads, witness);
+                cut_by = header;
+                if let Some(shrunk) = (self.latitudes).shrink_segments(header, packet, offloads) {
+                    header = shrunk;
+                    small = Some(Latitude::SMALL_GSO_SIZE);
+                }
             }
             let unusual = match &mut self.unusual {
                 Some(unusual) => unusual.make(&mut header, packet, self.offloads),
                 None => None,
             };
-            let pair = if self.pairs > 1 {
-                self.flows.pair(packet, self.pairs)
-            } else {
-                0
-            };
+            let pair = self.flows.pair(packet, self.pairs);
             head.copy_from_slice(&header::encode(&header));
             self.receiver.held = Some(HeldPacket {
                 len: header::LEN + len,
                 pair,
                 unusual,
+                shows: [large, small],
+                cut_by,
             });
             return true;
         }
@@ -297,14 +266,19 @@ impl<B: NetBackend> Net<B> {
                 break chains;
             }
             if stock.is_full(queue.size(), mergeable) {
-                return Delivery::Dropped;
+                return if mergeable {
+                    Delivery::TooLarge
+                } else {
+                    Delivery::Dropped
+                };
             }
             match stock_up(stock, queue, io.ram, io.witness) {
                 Ok(true) => {}
-                Ok(false) => {
+                Ok(false) if stock.chains.is_empty() => {
                     self.latitudes.ran_dry(index);
                     return Delivery::Starved;
                 }
+                Ok(false) => return Delivery::Short,
                 Err(Broken) => {
                     io.signals.needs_reset = true;
                     return Delivery::Dropped;
@@ -330,6 +304,9 @@ impl<B: NetBackend> Net<B> {
         };
         if chains > needed {
             self.latitudes.was_split(io.witness);
+        }
+        for latitude in held.shows.into_iter().flatten() {
+            io.witness.see(&LatitudeEvent::Shown(latitude).into());
         }
         // §5.1.6.3.2, §5.1.6.4.1: how many buffers the packet is spread over; 1 if they are not
         // merged.
@@ -358,25 +335,6 @@ impl<B: NetBackend> Net<B> {
             );
         }
         Delivery::Delivered
-    }
-}
-
-/// Takes one more chain from a receive queue; false if there is none.
-fn stock_up<W: Witness>(
-    stock: &mut Stock,
-    queue: &mut Queue,
-    ram: &GuestRam,
-    witness: &mut W,
-) -> Result<bool, Broken> {
-    loop {
-        if let Some(chain) = queue.pop(ram, witness)? {
-            stock.put(&chain);
-            queue.want_notifications(false);
-            return Ok(true);
-        }
-        if !queue.want_notifications(true) {
-            return Ok(false);
-        }
     }
 }
 

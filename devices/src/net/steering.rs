@@ -33,6 +33,9 @@ impl Flows {
     /// The pair on which the driver transmits the flow of this incoming packet; the first if it has
     /// not, or if it is no longer one of the `pairs` in use.
     pub(super) fn pair(&self, packet: &[u8], pairs: u16) -> u16 {
+        if pairs <= 1 {
+            return 0;
+        }
         let pair = bucket(packet)
             .and_then(|bucket| self.pairs.get(bucket))
             .map_or(0, |pair| u16::from(*pair));

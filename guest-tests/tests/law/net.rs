@@ -3,7 +3,7 @@
 mod received;
 mod transmitted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use stickler_conformance::device::net::config;
 use stickler_conformance::event::NetHeader;
@@ -128,6 +128,8 @@ pub(crate) struct NetState {
     count: u32,
     /// Packets that the host has sent and the driver has not received, by number.
     pub(crate) incoming: BTreeMap<u32, (NetHeader, Vec<u8>)>,
+    /// Segments that are to come of a packet that the device has cut, each with its number.
+    pub(crate) segments: VecDeque<(u32, Vec<u8>)>,
     /// The numbers of those that it has.
     pub(crate) came: Vec<u32>,
     /// Pairs in use, and that there has been a command.
@@ -143,6 +145,7 @@ impl Default for NetState {
         NetState {
             count: 0,
             incoming: BTreeMap::new(),
+            segments: VecDeque::new(),
             came: Vec::new(),
             pairs: 1,
             pairs_set: false,

@@ -1,6 +1,7 @@
 mod control;
 mod pairs;
 mod receive;
+mod segments;
 mod transmit;
 
 use std::collections::VecDeque;

@@ -143,7 +143,10 @@ fn packet(exam: &mut Exam<'_>, buffers: &[(Vec<Buffer>, u32)]) -> usize {
         });
         return buffers.len();
     };
-    let found = number_of(&bytes[12..]).and_then(|n| Some((n, exam.net.incoming.remove(&n)?)));
+    let found = segment(exam, &header, &bytes[12..]).or_else(|| {
+        let number = number_of(&bytes[12..])?;
+        Some((number, exam.net.incoming.remove(&number)?))
+    });
     let Some((number, (given, original))) = found else {
         if court.has_about(DeviceKind::Net) {
             return strange(exam, &header, &parts);
@@ -199,6 +202,38 @@ fn packet(exam: &mut Exam<'_>, buffers: &[(Vec<Buffer>, u32)]) -> usize {
     });
     look_at_header(exam, &header, got, &partial, &completed);
     count
+}
+
+/// Whether the device has cut a packet that was to be segmented, because there were too few buffers for it whole,
+/// and `bytes` begin with one of the segments. Gives the number of the packet and, for what was sent, the segment.
+fn segment(
+    exam: &mut Exam<'_>,
+    header: &NetHeader,
+    bytes: &[u8],
+) -> Option<(u32, (NetHeader, Vec<u8>))> {
+    if header.gso_type != gso::NONE || !exam.has(feature::MRG_RXBUF) {
+        return None;
+    }
+    let net = &mut exam.net;
+    if let Some(number) = number_of(bytes)
+        && let Some((given, packet)) = net.incoming.get(&number)
+    {
+        let mut segments = Vec::new();
+        let segmented = offload::segment(given, packet, |segment| segments.push(segment));
+        if segmented && bytes.starts_with(&segments[0]) {
+            net.incoming.remove(&number);
+            // Those of the packet before have come, or were lost with the link.
+            net.segments = segments.into_iter().map(|s| (number, s)).collect();
+        }
+    }
+    // They come in order.
+    let (number, segment) = net.segments.front()?;
+    if !bytes.starts_with(segment) {
+        return None;
+    }
+    let found = (*number, (NetHeader::default(), segment.clone()));
+    net.segments.pop_front();
+    Some(found)
 }
 
 /// The packet with its checksum left open: the field has the sum of the pseudo header.
