@@ -73,7 +73,7 @@ fn one(
     let (mut checked, report) = match ran {
         Ok(RunResult::Done(checked, report)) => (*checked, report.map(|report| *report)),
         Ok(RunResult::Refused(why)) => return Err(why),
-        Err(error) => (run::not_run(planned, &error), None),
+        Err(error) => (run::not_run(setting, planned, &error), None),
     };
     let failed = |checked: &CheckedRun| {
         let mut failures = checked.failures.iter();
@@ -98,10 +98,7 @@ fn one(
             }
         };
         let smallest = shrink(planned.latitudes, fails);
-        checked.shrunk = smallest.map(|latitudes| match planned.alone {
-            None => latitudes.to_string(),
-            Some(kind) => format!("{latitudes},alone={}", kind.facts().name),
-        });
+        checked.shrunk = smallest.map(|latitudes| planned.choice(latitudes));
     }
     Ok((checked, report))
 }

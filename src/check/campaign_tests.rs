@@ -9,6 +9,7 @@ use super::*;
 use crate::check::exercise::ExerciseChoice;
 use crate::check::guest::{GuestImage, Load};
 use crate::check::plan::plan;
+use crate::check::repeat::CommonOptions;
 use crate::report::Deny;
 use crate::report::check::CheckedKernel;
 
@@ -46,6 +47,7 @@ fn setting(directory: &Path, body: &str) -> Setting {
             has_modules: true,
             initrd_of_kexec: None,
         },
+        common: CommonOptions::default(),
         append: String::new(),
         arguments: Vec::new(),
         disks: true,

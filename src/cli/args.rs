@@ -156,8 +156,7 @@ const CHECK_ABOUT: &str = "\
 Boots a kernel once with plain devices, and once for each of several seeds with devices that have \
 optional behaviour. In each guest a built-in program uses all devices heavily, compares all data, \
 unbinds the drivers and binds them again. At the end there is one report. It shows the result for \
-each requirement over all runs, which runs failed and how, and the value of --latitude that repeats \
-such a run.
+each requirement over all runs, which runs failed and how, and the command that repeats such a run.
 
 A run fails when a requirement whose level --deny names is violated, when the guest reports that a \
 step failed, when the guest panics, crashes or times out, or when the host finds wrong data on a disk.

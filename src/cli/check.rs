@@ -25,6 +25,7 @@ use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
+use crate::check::repeat::CommonOptions;
 use crate::check::run::Setting;
 use crate::machine::probe;
 use crate::report::Deny;
@@ -126,7 +127,8 @@ pub struct CheckOptions {
 
     /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
     ///
-    /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices.
+    /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices. The words
+    /// freed-memory-zeroed, freed-memory-kept and freed-memory-checked say what becomes of memory that it frees.
     #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
     pub latitude: Vec<Choice>,
 
@@ -340,6 +342,7 @@ fn setting(
         program,
         kernel: options.kernel.clone(),
         guest,
+        common: common(options, &arguments),
         append: options.append.join(" "),
         arguments,
         disks: options.devices.disk.is_empty(),
@@ -351,6 +354,35 @@ fn setting(
         scratch,
         keep: options.keep.clone(),
     })
+}
+
+/// The options without which a run of these would be another.
+fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
+    give("--kernel", options.kernel.clone().into());
+    if let Some(modules) = &options.modules {
+        give("--modules", modules.clone().into());
+    }
+    if let Some(initrd) = &options.initrd {
+        give("--initrd", initrd.clone().into());
+    }
+    for append in &options.append {
+        give("--append", append.into());
+    }
+    if let Some(stress) = options.stress {
+        give("--stress", format!("{}ms", stress.as_millis()).into());
+    }
+    let timeout = format!("{}ms", options.timeout.as_millis());
+    give("--timeout", timeout.into());
+    if !options.require_drivers {
+        give("--require-drivers", "no".into());
+    }
+    words.extend_from_slice(passed_on);
+    CommonOptions {
+        options: words,
+        command: options.command.clone(),
+    }
 }
 
 /// As many guests at the same time as this host has processors for.

@@ -97,6 +97,10 @@ fn checked(number: usize, seed: Option<u64>, failures: Vec<RunFailure>) -> Check
         complaints: Vec::new(),
         next_kernels: Vec::new(),
         failures,
+        repeat: format!(
+            "stickler check --kernel 'my vmlinuz' --latitude {} --cpus 2 --steps block,power-off",
+            latitude(seed).choice
+        ),
         shrunk: None,
     }
 }
