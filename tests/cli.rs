@@ -335,6 +335,54 @@ fn shards_are_merged() {
     assert_eq!(names, ["none", "seed=1", "seed=2"]);
 }
 
+/// A full disk costs no report: the text is on standard error, and JSON in another file, which is named.
+#[test]
+fn a_report_that_cannot_be_written_at_the_end_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("a.json"), shard("none", 0, 2, 1)).unwrap();
+    fs::create_dir(path("tmp")).unwrap();
+    let merge = |reports: &[&str]| {
+        let reports = reports.iter().flat_map(|report| ["--report", report]);
+        Command::new(env!("CARGO_BIN_EXE_stickler"))
+            .args(["merge", "a.json"])
+            .args(reports)
+            .current_dir(directory.path())
+            .env("TMPDIR", path("tmp"))
+            .output()
+            .unwrap()
+    };
+    let lost = merge(&["text=/dev/full"]);
+    assert_eq!(lost.status.code(), Some(4));
+    let message = stderr(&lost);
+    assert!(message.contains("1 run: 0 passed, 1 failed"), "{message}");
+    assert!(message.contains("report to /dev/full: "), "{message}");
+    assert_eq!(stdout(&lost), "");
+
+    // What was written is not written again.
+    let seen = merge(&["text", "json=/dev/full"]);
+    assert_eq!(seen.status.code(), Some(4));
+    assert!(stdout(&seen).contains("1 run: 0 passed, 1 failed"));
+    let message = stderr(&seen);
+    assert!(!message.contains("1 run: 0 passed"), "{message}");
+    let kept = message.split(" is in ").nth(1).unwrap();
+    let kept = kept.split(" instead").next().unwrap();
+    assert!(Path::new(kept).starts_with(path("tmp")), "{kept}");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+    assert_eq!(json["requirements"][0]["violated"], 2);
+
+    // Standard output, too, may be a full disk.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = Command::new(env!("CARGO_BIN_EXE_stickler"))
+        .args(["merge", "a.json"])
+        .current_dir(directory.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(lost.status.code(), Some(4));
+    assert!(stderr(&lost).contains("1 run: 0 passed, 1 failed"));
+}
+
 #[test]
 fn what_cannot_be_merged_is_refused() {
     let directory = tempfile::tempdir().unwrap();
