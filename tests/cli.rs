@@ -264,6 +264,8 @@ fn a_check_that_cannot_begin_says_why() {
         &check(&["--modules", "empty"]),
         &["no kernel modules in empty"],
     );
+    refused(&check(&["--module", "gone.ko"]), &["gone.ko"]);
+    refused(&check(&["--module", "k"]), &["k is no kernel module"]);
     refused(&check(&["--modules", "gone"]), &["gone"]);
     refused(&check(&["--initrd", "gone"]), &["initrd gone"]);
     refused(&check(&["--", "gone"]), &["command gone"]);

@@ -278,16 +278,6 @@ pub struct RunOptions {
     #[command(flatten)]
     pub features: FeatureOptions,
 
-    /// What to do at a violation
-    #[arg(
-        long,
-        value_name = "WHAT",
-        value_enum,
-        default_value_t = OnViolation::Report,
-        help_heading = "Judging"
-    )]
-    pub on_violation: OnViolation,
-
     /// Fail (exit code 3) if no driver took a device and all devices are plain
     ///
     /// A driver has taken a device when it has set DRIVER_OK. With latitudes, a driver may have reasons
@@ -370,6 +360,10 @@ pub struct Judging {
     /// `stickler requirements --how proposed` lists the proposals.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub propose: Vec<String>,
+
+    /// What to do at a violation
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnViolation::Report)]
+    pub on_violation: OnViolation,
 
     /// Which violations make a run fail (exit code 1)
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Deny::Must)]

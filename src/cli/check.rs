@@ -51,6 +51,10 @@ pub struct CheckOptions {
     #[arg(long, value_name = "DIR", help_heading = "Guest")]
     pub modules: Option<PathBuf>,
 
+    /// A module to load instead of the one of the same name, or besides the others; may be given several times
+    #[arg(long, value_name = "FILE.ko", help_heading = "Guest")]
+    pub module: Vec<PathBuf>,
+
     /// A system of your own instead of the built-in program: an initial RAM disk
     ///
     /// A run passes when the guest powers itself off. With a COMMAND, stickler's own first process
@@ -230,6 +234,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         &GuestOptions {
             kernel: &options.kernel,
             modules: options.modules.as_deref(),
+            module: &options.module,
             initrd: options.initrd.as_deref(),
             command: &options.command,
         },
@@ -246,8 +251,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     drop(kvm);
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
-    let seeds = options.runs.unwrap_or(default);
-    let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
+    let seeds = usize::try_from(options.runs.unwrap_or(default)).unwrap_or(usize::MAX);
     let seeds = covering_seeds(options.first_seed, exercise::properties).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
@@ -329,6 +333,7 @@ fn setting(
     for (option, value) in [
         ("--memory", options.memory.to_string()),
         ("--reading", options.judging.reading.to_string()),
+        ("--on-violation", spelled(options.judging.on_violation)),
         ("--deny", spelled(options.judging.deny)),
     ] {
         arguments.extend([option.into(), value.into()]);
@@ -361,11 +366,11 @@ fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
     let mut words: Vec<OsString> = Vec::new();
     let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
     give("--kernel", options.kernel.clone().into());
-    if let Some(modules) = &options.modules {
-        give("--modules", modules.clone().into());
-    }
-    if let Some(initrd) = &options.initrd {
-        give("--initrd", initrd.clone().into());
+    for (option, file) in (options.modules.iter().map(|file| ("--modules", file)))
+        .chain(options.module.iter().map(|file| ("--module", file)))
+        .chain(options.initrd.iter().map(|file| ("--initrd", file)))
+    {
+        give(option, file.clone().into());
     }
     for append in &options.append {
         give("--append", append.into());

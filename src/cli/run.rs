@@ -61,7 +61,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     };
     let served = devices.plug(console, &mut machine, &journal, judged)?;
     offers_what_was_asked(&served, &options.features.offer, latitudes)?;
-    if options.on_violation == OnViolation::Stop {
+    if options.judging.on_violation == OnViolation::Stop {
         let deny = options.judging.deny;
         let handle = machine.stop_handle();
         journal.stop_at_violation(
