@@ -96,11 +96,7 @@ impl FreedMemory {
 
     /// The one with this word.
     fn of_word(word: &str) -> Option<FreedMemory> {
-        let all = [
-            FreedMemory::Zeroed,
-            FreedMemory::Kept,
-            FreedMemory::Checked,
-        ];
+        let all = [FreedMemory::Zeroed, FreedMemory::Kept, FreedMemory::Checked];
         all.into_iter().find(|freed| freed.word() == word)
     }
 
@@ -278,8 +274,12 @@ impl FromStr for Shard {
         let parts = text.split_once('/');
         let numbers = parts.and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match numbers {
+            Some((_, 0)) => Err("there is at least one part: 1/1 is all runs".to_owned()),
             Some((index, of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
-            _ => Err("a shard is I/M, part I of M: 1/4, 2/4, 3/4 or 4/4".to_owned()),
+            Some((index, of)) => Err(format!(
+                "there is no part {index} of {of}: the parts are 1/{of} to {of}/{of}"
+            )),
+            None => Err("a shard is I/M, part I of M parts of the runs: 1/4 to 4/4".to_owned()),
         }
     }
 }
@@ -384,5 +384,7 @@ mod tests {
         for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3", "-1/2"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
+        let error = "5/4".parse::<Shard>().unwrap_err();
+        assert!(error.contains("no part 5 of 4"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stickler_conformance::Readings;
 use stickler_conformance::features::{FeatureLimits, NamedFeature};
@@ -12,6 +12,7 @@ use stickler_conformance::latitude::Word;
 
 use super::failure::Failure;
 use super::latitudes::Shown;
+use super::names;
 use super::values::{self, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
@@ -215,6 +216,7 @@ pub struct RunOptions {
         long,
         value_name = "N",
         default_value_t = 1,
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = "Guest"
     )]
@@ -268,7 +270,8 @@ pub struct RunOptions {
         long,
         value_name = "NAME",
         value_delimiter = ',',
-        value_parser = Word::from_str,
+        value_parser = names::latitude(Word::from_str),
+        hide_possible_values = true,
         default_value = "none",
         help_heading = "Devices"
     )]
@@ -399,11 +402,20 @@ Examples:
           One line for each.
   stickler requirements status.no-clear
           Explain one.
+  stickler requirements 2.4.7.1
+          Those of a section; 2.4.7.1-1 is its first normative statement.
+  stickler requirements 'used ring'
+          Those whose names or texts have these words.
   stickler requirements net --role driver --how asserted
           Those on drivers whose names begin with net and that rules decide.")]
 pub struct RequirementsOptions {
-    /// A requirement's name, or the beginning of the names of several
-    #[arg(value_name = "NAME")]
+    /// A requirement's name, the beginning of the names of several, a clause or section of the specification, or
+    /// words of names and texts
+    #[arg(
+        value_name = "NAME",
+        value_parser = names::requirement(StringValueParser::new()),
+        hide_possible_values = true
+    )]
     pub name: Option<String>,
 
     /// Only those of this version of the specification
@@ -437,7 +449,7 @@ Examples:
           Run a guest on devices with two latitudes.")]
 pub struct LatitudesOptions {
     /// A latitude's name, as `--latitude` takes it, or seed=N: the latitudes that are drawn from N
-    #[arg(value_name = "NAME", value_parser = Shown::from_str)]
+    #[arg(value_name = "NAME", value_parser = names::latitude(Shown::from_str), hide_possible_values = true)]
     pub name: Option<Shown>,
 
     /// Form of the output

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,6 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::args::{FeatureOptions, Judging};
 use super::devices::GivenDevices;
 use super::failure::{self, Exit, Failure};
+use super::names;
 use super::values::{self, Size};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
@@ -84,6 +86,7 @@ pub struct CheckOptions {
     #[arg(
         long,
         value_name = "N",
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = "Guest"
     )]
@@ -133,22 +136,47 @@ pub struct CheckOptions {
     ///
     /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices. The words
     /// freed-memory-zeroed, freed-memory-kept and freed-memory-checked say what becomes of memory that it frees.
-    #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_parser = names::latitude(Choice::from_str),
+        hide_possible_values = true,
+        help_heading = "Runs"
+    )]
     pub latitude: Vec<Choice>,
 
     /// Number of seeds; latitudes are drawn from each seed for one run [default: 8; 0 with --latitude]
-    #[arg(long, value_name = "N", help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count,
+        help_heading = "Runs"
+    )]
     pub runs: Option<u64>,
 
     /// The seeds are chosen from this one and those that follow it
     ///
     /// They are chosen so that few have all latitudes: each is in one of 24 runs, and in two of 40. What a seed
     /// draws does not depend on the others: `stickler latitudes seed=N` shows it.
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count,
+        default_value_t = 1,
+        help_heading = "Runs"
+    )]
     pub first_seed: u64,
 
     /// Number of guests that run at the same time [default: as many as this host has processors for]
-    #[arg(long, value_name = "N", help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count_from_1,
+        help_heading = "Runs"
+    )]
     pub jobs: Option<NonZeroUsize>,
 
     /// Do only part I of M parts of the runs; `stickler merge` joins the JSON reports
@@ -375,11 +403,13 @@ fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
     for append in &options.append {
         give("--append", append.into());
     }
-    if let Some(stress) = options.stress {
-        give("--stress", format!("{}ms", stress.as_millis()).into());
+    let times = [
+        ("--stress", options.stress),
+        ("--timeout", Some(options.timeout)),
+    ];
+    for (option, time) in times.iter().filter_map(|(o, time)| Some((o, (*time)?))) {
+        give(option, format!("{}ms", time.as_millis()).into());
     }
-    let timeout = format!("{}ms", options.timeout.as_millis());
-    give("--timeout", timeout.into());
     if !options.require_drivers {
         give("--require-drivers", "no".into());
     }
