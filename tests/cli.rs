@@ -35,6 +35,7 @@ fn refused(output: &Output, words: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert_eq!(stdout(output), "");
     assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.len() < 500, "{message}");
     assert!(message.starts_with("stickler: "), "{message}");
     assert!(!message.contains("panicked"), "{message}");
     for word in words {
@@ -54,6 +55,26 @@ fn bad_usage_is_one_sentence_with_the_way_to_the_help() {
         (
             &["run", "--kernel", "x", "--memory", "12x"],
             &["'12x'", "--memory", "512M"],
+        ),
+        (
+            &["check", "--kernel", "x", "--runs", "-3"],
+            &["'-3'", "--runs", "0 or more"],
+        ),
+        (
+            &["check", "--kernel", "x", "--jobs", "0"],
+            &["'0'", "--jobs", "1 or more"],
+        ),
+        (
+            &["check", "--kernel", "x", "--shard", "5/4"],
+            &["--shard", "no part 5 of 4"],
+        ),
+        (
+            &["check", "--kernel", "x", "--cpus", "-1"],
+            &["'-1'", "--cpus"],
+        ),
+        (
+            &["requirements", "status.no-claer"],
+            &["did you mean 'status.no-clear'?"],
         ),
         (
             &["run", "--kernel", "x", "--timeout", "60"],
@@ -88,13 +109,17 @@ fn bad_usage_is_one_sentence_with_the_way_to_the_help() {
             &["--offer", "did you mean 'ring.event-idx'?"],
         ),
         (
+            &["run", "--kernel", "x", "--latitude"],
+            &["a value is required for '--latitude <NAME>'"],
+        ),
+        (
             &["run", "--kernel", "x", "--latitude", "tiny-queue"],
             &["--latitude", "did you mean 'tiny-queues'?"],
         ),
         (&["check"], &["--kernel", "stickler check --help"]),
         (
             &["check", "--kernel", "x", "--shard", "0/4"],
-            &["'0/4'", "1/4, 2/4"],
+            &["'0/4'", "1/4 to 4/4"],
         ),
         (
             &["check", "--kernel", "x", "--latitude", "no-such"],
@@ -264,6 +289,8 @@ fn a_check_that_cannot_begin_says_why() {
         &check(&["--modules", "empty"]),
         &["no kernel modules in empty"],
     );
+    refused(&check(&["--module", "gone.ko"]), &["gone.ko"]);
+    refused(&check(&["--module", "k"]), &["k is no kernel module"]);
     refused(&check(&["--modules", "gone"]), &["gone"]);
     refused(&check(&["--initrd", "gone"]), &["initrd gone"]);
     refused(&check(&["--", "gone"]), &["command gone"]);
@@ -294,7 +321,8 @@ fn shard(run: &str, number: u32, violated: u32, planned: u32) -> String {
         "runs": [{{ "number": {number}, "name": "{run}",
             "latitude": {{ "choice": "none", "seed": null, "names": [] }}, "devices": [],
             "end": "power-off",
-            "time_us": 7, "given_up": [], "memory": "zeroed", "failures": {failures} }}],
+            "time_us": 7, "given_up": [], "memory": "zeroed", "failures": {failures},
+            "repeat": "stickler check --kernel k" }}],
         "requirements": [{{ "id": "status.no-clear", "role": "driver", "level": "MUST NOT",
             "clauses": {{ "1.0": ["2.1.1-2"] }}, "outcome": "{outcome}", "held": 4,
             "violated": {violated} }}],
@@ -332,6 +360,54 @@ fn shards_are_merged() {
         .map(|run| &run["name"])
         .collect();
     assert_eq!(names, ["none", "seed=1", "seed=2"]);
+}
+
+/// A full disk costs no report: the text is on standard error, and JSON in another file, which is named.
+#[test]
+fn a_report_that_cannot_be_written_at_the_end_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("a.json"), shard("none", 0, 2, 1)).unwrap();
+    fs::create_dir(path("tmp")).unwrap();
+    let merge = |reports: &[&str]| {
+        let reports = reports.iter().flat_map(|report| ["--report", report]);
+        Command::new(env!("CARGO_BIN_EXE_stickler"))
+            .args(["merge", "a.json"])
+            .args(reports)
+            .current_dir(directory.path())
+            .env("TMPDIR", path("tmp"))
+            .output()
+            .unwrap()
+    };
+    let lost = merge(&["text=/dev/full"]);
+    assert_eq!(lost.status.code(), Some(4));
+    let message = stderr(&lost);
+    assert!(message.contains("1 run: 0 passed, 1 failed"), "{message}");
+    assert!(message.contains("report to /dev/full: "), "{message}");
+    assert_eq!(stdout(&lost), "");
+
+    // What was written is not written again.
+    let seen = merge(&["text", "json=/dev/full"]);
+    assert_eq!(seen.status.code(), Some(4));
+    assert!(stdout(&seen).contains("1 run: 0 passed, 1 failed"));
+    let message = stderr(&seen);
+    assert!(!message.contains("1 run: 0 passed"), "{message}");
+    let kept = message.split(" is in ").nth(1).unwrap();
+    let kept = kept.split(" instead").next().unwrap();
+    assert!(Path::new(kept).starts_with(path("tmp")), "{kept}");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+    assert_eq!(json["requirements"][0]["violated"], 2);
+
+    // Standard output, too, may be a full disk.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = Command::new(env!("CARGO_BIN_EXE_stickler"))
+        .args(["merge", "a.json"])
+        .current_dir(directory.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(lost.status.code(), Some(4));
+    assert!(stderr(&lost).contains("1 run: 0 passed, 1 failed"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::thread;
 
 use stickler_conformance::Latitudes;
 
+use super::known::KnownRuns;
 use super::plan::Planned;
 use super::progress::Progress;
 use super::run::{self, RunResult, Setting};
@@ -32,6 +33,7 @@ pub fn run_all(
     let waiting = Mutex::new(VecDeque::from(runs));
     let refused: Mutex<Option<String>> = Mutex::new(None);
     let check = Mutex::new(check);
+    let known = Mutex::new(KnownRuns::new(setting.guest.load));
     let stop = || stop() || lock(&refused).is_some();
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -43,7 +45,7 @@ pub fn run_all(
                     let Some(planned) = lock(&waiting).pop_front() else {
                         return;
                     };
-                    match one(setting, &planned, shrinking, progress, &stop) {
+                    match one(setting, &planned, shrinking, &known, progress, &stop) {
                         Ok((checked, report)) => {
                             progress.done(&checked);
                             lock(&check).add(checked, report);
@@ -65,6 +67,7 @@ fn one(
     setting: &Setting,
     planned: &Planned,
     shrinking: bool,
+    known: &Mutex<KnownRuns>,
     progress: &Progress,
     stop: &dyn Fn() -> bool,
 ) -> Result<(CheckedRun, Option<RunReport>), String> {
@@ -73,8 +76,11 @@ fn one(
     let (mut checked, report) = match ran {
         Ok(RunResult::Done(checked, report)) => (*checked, report.map(|report| *report)),
         Ok(RunResult::Refused(why)) => return Err(why),
-        Err(error) => (run::not_run(planned, &error), None),
+        Err(error) => (run::not_run(setting, planned, &error), None),
     };
+    if !checked.is_cut_short() {
+        lock(known).add(planned, &checked.failures);
+    }
     let failed = |checked: &CheckedRun| {
         let mut failures = checked.failures.iter();
         failures.any(|failure| failure.how != FailureKind::Stickler)
@@ -89,19 +95,23 @@ fn one(
                 latitudes,
                 ..planned.clone()
             };
+            // Whether it fails again at all is not known.
+            let is_smaller = latitudes != planned.latitudes;
+            let fails = lock(known).fails(&again, &checked.failures);
+            if let Some(fails) = fails.filter(|_| is_smaller) {
+                return Some(fails);
+            }
             let see = |mark: &str| step.mark(&format!("shrinking, {}: {mark}", latitudes.count()));
             match run::run(setting, &again, &see, stop) {
-                Ok(RunResult::Done(again, _)) if !again.is_cut_short() => {
-                    Some(verdict::is_same(&checked.failures, &again.failures))
+                Ok(RunResult::Done(ended, _)) if !ended.is_cut_short() => {
+                    lock(known).add(&again, &ended.failures);
+                    Some(verdict::is_same(&checked.failures, &ended.failures))
                 }
                 _ => None,
             }
         };
         let smallest = shrink(planned.latitudes, fails);
-        checked.shrunk = smallest.map(|latitudes| match planned.alone {
-            None => latitudes.to_string(),
-            Some(kind) => format!("{latitudes},alone={}", kind.facts().name),
-        });
+        checked.shrunk = smallest.map(|latitudes| planned.choice(latitudes));
     }
     Ok((checked, report))
 }

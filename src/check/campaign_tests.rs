@@ -9,6 +9,7 @@ use super::*;
 use crate::check::exercise::ExerciseChoice;
 use crate::check::guest::{GuestImage, Load};
 use crate::check::plan::plan;
+use crate::check::repeat::CommonOptions;
 use crate::report::Deny;
 use crate::report::check::CheckedKernel;
 
@@ -46,6 +47,7 @@ fn setting(directory: &Path, body: &str) -> Setting {
             has_modules: true,
             initrd_of_kexec: None,
         },
+        common: CommonOptions::default(),
         append: String::new(),
         arguments: Vec::new(),
         disks: true,
@@ -142,6 +144,42 @@ fn a_failure_is_shrunk_to_the_latitude_that_makes_it() {
     assert_eq!(run.shrunk.as_deref(), Some(expected.as_str()));
     // What was run to find it out is not counted.
     assert_eq!(report.requirements[0].held, 3);
+}
+
+/// What the plain run has shown is not run again for each seed that is shrunk.
+#[test]
+fn shrinking_does_not_run_what_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let runs = directory.path().join("runs");
+    let body = format!(
+        "echo \"$latitude\" >> {}
+        case $latitude in
+        *one-vector*) report panic; exit 3 ;;
+        *) report power-off ;;
+        esac",
+        runs.display()
+    );
+    let setting = setting(directory.path(), &body);
+    let choice = ExerciseChoice {
+        processors: Some(1),
+        ..ExerciseChoice::default()
+    };
+    let choices = ["none", "one-vector", "one-vector,bursts"].map(|words| words.parse().unwrap());
+    let planned = plan(&choices, 0..0, &choice, false);
+    let mut report = empty();
+    let progress = Progress::new(3);
+    run_all(&setting, planned, 1, true, &mut report, &progress, &|| {
+        false
+    })
+    .unwrap();
+    let shrunk: Vec<_> = report.runs.iter().map(|run| run.shrunk.clone()).collect();
+    let least = Some("one-vector".to_owned());
+    assert_eq!(shrunk, [None, least.clone(), least]);
+    let ran = fs::read_to_string(&runs).unwrap();
+    let count = |what: &str| ran.lines().filter(|latitude| *latitude == what).count();
+    assert_eq!(count("none"), 1, "{ran}");
+    // That it fails is seen once more; what follows for the next run is known.
+    assert_eq!(count("one-vector"), 2, "{ran}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct GuestOptions<'a> {
     pub kernel: &'a Path,
     /// Where its modules are.
     pub modules: Option<&'a Path>,
+    /// Files with modules, each instead of the one of its name.
+    pub module: &'a [PathBuf],
     /// An initial RAM file system of the user's.
     pub initrd: Option<&'a Path>,
     /// A program to run instead of the exercise, with its arguments.
@@ -83,7 +85,7 @@ pub enum GuestImageError {
     Modules(#[from] modules::Error),
     /// A system of the user's loads its own modules.
     #[error(
-        "--modules conflicts with --initrd: a system of your own contains its modules; leave --modules out, or give a command"
+        "--modules and --module conflict with --initrd: a system of your own contains its modules; leave them out, or give a command"
     )]
     ModulesOfSystem,
     /// The guest cannot run the command.
@@ -108,7 +110,7 @@ impl GuestImage {
             _ => Load::Command,
         };
         if let (Load::System, Some(initrd)) = (load, options.initrd) {
-            if options.modules.is_some() {
+            if options.modules.is_some() || !options.module.is_empty() {
                 return Err(GuestImageError::ModulesOfSystem);
             }
             File::open(initrd).map_err(unreadable("initrd", initrd))?;
@@ -121,7 +123,7 @@ impl GuestImage {
                 initrd_of_kexec: None,
             });
         }
-        let modules = modules_of(options.modules, release.as_deref())?;
+        let modules = modules_of(options.modules, options.module, release.as_deref())?;
         let mut archive = Archive::new(Vec::new());
         archive.console().map_err(GuestImageError::Unwritable)?;
         fill(&mut archive, &modules).map_err(GuestImageError::Unwritable)?;
@@ -177,18 +179,23 @@ fn write_with_kernel(path: &Path, own: &[u8], image: &[u8]) -> io::Result<()> {
     file.write_all(&second.finish()?)
 }
 
-/// The modules to load: those of `directory`, or else of the installed kernel of this release.
+/// The modules to load: those of `directory`, or else of the installed kernel of this release, with `files` instead
+/// of those of the same names.
 fn modules_of(
     directory: Option<&Path>,
+    files: &[PathBuf],
     release: Option<&str>,
 ) -> Result<Vec<Module>, GuestImageError> {
     let installed = release
         .map(|release| Path::new("/lib/modules").join(release))
         .filter(|path| path.join("kernel").is_dir());
-    let Some(path) = directory.map(Path::to_owned).or(installed) else {
-        return Ok(Vec::new());
+    let mut directory = match directory.map(Path::to_owned).or(installed) {
+        Some(path) => Directory::open(&path)?,
+        None => Directory::empty(),
     };
-    let directory = Directory::open(&path)?;
+    for file in files {
+        directory.put(file)?;
+    }
     let modules = directory.wanted(&DRIVERS)?;
     if let Some(release) = release {
         directory.fits(&modules, release)?;
@@ -253,6 +260,7 @@ mod tests {
         GuestOptions {
             kernel,
             modules: None,
+            module: &[],
             initrd: None,
             command,
         }
@@ -303,6 +311,24 @@ mod tests {
         assert_eq!(guest.load, Load::Exercise);
         let initrd = fs::read(guest.initrd).unwrap();
         assert!(has(&initrd, b"/.stickler/b.ko\n/.stickler/a.ko\n"));
+
+        // One of them is another file's.
+        let other = [path("a.ko")];
+        fs::write(&other[0], module("b", "6.1.0") + "another").unwrap();
+        let replaced = GuestOptions {
+            module: &other,
+            ..with_modules
+        };
+        let guest = GuestImage::create(&replaced, directory.path()).unwrap();
+        let initrd = fs::read(guest.initrd).unwrap();
+        assert!(has(&initrd, b"/.stickler/b.ko\n/.stickler/a.ko\n"));
+        assert!(has(&initrd, b"another"));
+        let alone = GuestOptions {
+            module: &other,
+            ..options(&kernel, &[])
+        };
+        let guest = GuestImage::create(&alone, directory.path()).unwrap();
+        assert!(guest.has_modules);
 
         fs::write(path("modules/b.ko"), module("", "5.10.0")).unwrap();
         let why = error(&with_modules, directory.path());

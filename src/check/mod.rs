@@ -9,6 +9,8 @@
 //!   others.
 //! * [`verdict`]: whether a run failed, and how.
 //! * [`view`]: what the guest's kernel shows of the devices, compared with what they told.
+//! * [`repeat`]: the command that repeats a run.
+//! * [`known`]: what the runs have shown.
 //! * [`shrink`]: the fewest latitudes with which it still fails.
 //! * [`campaign`]: all runs, several at a time.
 //! * [`progress`]: the progress on standard error.
@@ -17,9 +19,11 @@ pub mod campaign;
 pub mod exercise;
 pub mod guest;
 pub mod host;
+pub mod known;
 pub mod plan;
 pub mod program;
 pub mod progress;
+pub mod repeat;
 pub mod run;
 pub mod shrink;
 pub mod verdict;

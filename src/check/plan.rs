@@ -28,6 +28,22 @@ pub struct Planned {
     pub exercise: ExercisePlan,
 }
 
+impl Planned {
+    /// The value of `--latitude` with which this run has `latitudes` instead of its own, and the same devices and
+    /// memory.
+    #[must_use]
+    pub fn choice(&self, latitudes: Latitudes) -> String {
+        let mut choice = latitudes.to_string();
+        if let Some(kind) = self.alone {
+            choice.push_str(&format!(",{ALONE}{}", kind.facts().name));
+        }
+        if self.freed != FreedMemory::Zeroed {
+            choice.push_str(&format!(",{}", self.freed.word()));
+        }
+        choice
+    }
+}
+
 /// What becomes of memory that the guest's kernel frees, where the kernel can do so (Linux 5.3 and newer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -69,6 +85,21 @@ impl FreedMemory {
         }
     }
 
+    /// The word for it in a choice of latitudes.
+    pub const fn word(self) -> &'static str {
+        match self {
+            FreedMemory::Zeroed => "freed-memory-zeroed",
+            FreedMemory::Kept => "freed-memory-kept",
+            FreedMemory::Checked => "freed-memory-checked",
+        }
+    }
+
+    /// The one with this word.
+    fn of_word(word: &str) -> Option<FreedMemory> {
+        let all = [FreedMemory::Zeroed, FreedMemory::Kept, FreedMemory::Checked];
+        all.into_iter().find(|freed| freed.word() == word)
+    }
+
     /// In the text report.
     pub fn words(self) -> String {
         let what = match self {
@@ -81,9 +112,10 @@ impl FreedMemory {
 }
 
 /// The name of the run with plain devices in which freed memory is kept.
-const KEPT: &str = "freed-memory-kept";
+const KEPT: &str = FreedMemory::Kept.word();
 
-/// One `--latitude`, in the form of `stickler run`, checked; and perhaps `alone=TYPE`.
+/// One `--latitude`, in the form of `stickler run`, checked; and perhaps `alone=TYPE`, and what becomes of freed
+/// memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     name: String,
@@ -105,8 +137,15 @@ impl FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut alone = None;
+        let mut freed = None;
         let mut words: Vec<Word> = Vec::new();
         for word in text.split(',').map(str::trim) {
+            if let Some(named) = FreedMemory::of_word(word) {
+                if freed.replace(named).is_some() {
+                    return Err("'freed-memory' is there twice: leave one of them out".to_owned());
+                }
+                continue;
+            }
             match word.strip_prefix(ALONE) {
                 None => words.push(word.parse()?),
                 Some(name) if alone.is_none() => alone = Some(device_type(name)?),
@@ -119,7 +158,9 @@ impl FromStr for Choice {
             seed: latitude::seed(&words),
             alone,
             // A seed does the same wherever it is given.
-            freed: latitude::seed(&words).map_or(FreedMemory::Zeroed, FreedMemory::of_seed),
+            freed: freed.unwrap_or_else(|| {
+                latitude::seed(&words).map_or(FreedMemory::Zeroed, FreedMemory::of_seed)
+            }),
         })
     }
 }
@@ -140,7 +181,7 @@ fn each_alone(seed: u64) -> impl Iterator<Item = Choice> {
         latitudes: Latitudes::draw(seed),
         seed: Some(seed),
         alone: Some(kind),
-        freed: FreedMemory::Zeroed,
+        freed: FreedMemory::of_seed(seed),
     })
 }
 
@@ -233,8 +274,12 @@ impl FromStr for Shard {
         let parts = text.split_once('/');
         let numbers = parts.and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match numbers {
+            Some((_, 0)) => Err("there is at least one part: 1/1 is all runs".to_owned()),
             Some((index, of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
-            _ => Err("a shard is I/M, part I of M: 1/4, 2/4, 3/4 or 4/4".to_owned()),
+            Some((index, of)) => Err(format!(
+                "there is no part {index} of {of}: the parts are 1/{of} to {of}/{of}"
+            )),
+            None => Err("a shard is I/M, part I of M parts of the runs: 1/4 to 4/4".to_owned()),
         }
     }
 }
@@ -293,6 +338,11 @@ mod tests {
             (again[0].alone, again[0].seed),
             (Some(DeviceKind::Net), Some(1))
         );
+        assert_eq!(again[0].freed, runs[without].freed);
+        let kept: Choice = KEPT.parse().unwrap();
+        let kept = plan(&[kept], 0..0, &choice, true);
+        assert_eq!(kept[0].freed, FreedMemory::Kept);
+        assert_eq!(kept[0].exercise, runs[1].exercise);
         let small = (1..100).find(|seed| Latitudes::draw(*seed).has(Latitude::SMALL_QUEUES));
         let tiny = (1..100).find(|seed| Latitudes::draw(*seed).has(Latitude::TINY_QUEUES));
         let runs = plan(&[], 1..=99, &choice, true);
@@ -306,6 +356,8 @@ mod tests {
         for text in [
             "alone=disk",
             "alone=net,alone=block",
+            "freed-memory-kept,freed-memory-checked",
+            "freed-memory-lost",
             "",
             "no-such",
             "one-vector,most-vectors",
@@ -332,5 +384,7 @@ mod tests {
         for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3", "-1/2"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
+        let error = "5/4".parse::<Shard>().unwrap_err();
+        assert!(error.contains("no part 5 of 4"), "{error}");
     }
 }

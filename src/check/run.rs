@@ -21,6 +21,7 @@ use super::exercise::ExercisePlan;
 use super::guest::{GuestImage, Load};
 use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
+use super::repeat::CommonOptions;
 use super::verdict::{self, ExerciseLog, ProcessEnd};
 use super::view;
 use crate::complaints::LineSplicer;
@@ -56,6 +57,8 @@ pub struct Setting {
     pub kernel: PathBuf,
     /// What the guest boots.
     pub guest: GuestImage,
+    /// The options that a command needs to repeat a run.
+    pub common: CommonOptions,
     /// More for the kernel's command line.
     pub append: String,
     /// Arguments that are passed on as they are.
@@ -182,6 +185,7 @@ pub fn run(
             .as_ref()
             .map_or(Vec::new(), |report| report.next_kernels.clone()),
         failures,
+        repeat: setting.common.repeat(planned, setting.guest.load),
         shrunk: None,
     };
     Ok(RunResult::Done(Box::new(checked), report.map(Box::new)))
@@ -402,7 +406,7 @@ impl StreamReader {
 }
 
 /// What is reported of a run that could not begin.
-pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
+pub fn not_run(setting: &Setting, planned: &Planned, error: &io::Error) -> CheckedRun {
     CheckedRun {
         number: planned.number,
         name: planned.name.clone(),
@@ -422,6 +426,7 @@ pub fn not_run(planned: &Planned, error: &io::Error) -> CheckedRun {
             message: error.to_string(),
             not_held: Vec::new(),
         }],
+        repeat: setting.common.repeat(planned, setting.guest.load),
         shrunk: None,
     }
 }

@@ -193,11 +193,9 @@ pub fn failures(
         EndKind::TripleFault => {
             failures.push(at_mark(FailureKind::Guest, "triple fault".to_owned()));
         }
-        EndKind::PowerOff
-        | EndKind::Reset
-        | EndKind::Disconnected
-        | EndKind::Violation
-        | EndKind::Error => {
+        // What the guest would have done after that is not known.
+        EndKind::Violation => return failures,
+        EndKind::PowerOff | EndKind::Reset | EndKind::Disconnected | EndKind::Error => {
             if load != Load::System && log.failed.is_empty() && !log.passed {
                 failures.push(at_mark(
                     FailureKind::Guest,

@@ -76,6 +76,20 @@ fn a_guest_that_passed_did() {
     assert_eq!(how(&ended(0), Some(&report), &ALL_WELL), []);
 }
 
+/// With `--on-violation stop`, what the guest would have done is not known: the violation alone is the failure.
+#[test]
+fn a_guest_that_was_stopped_at_a_violation_has_not_failed_otherwise() {
+    let stopped = RunReport {
+        guest: ReportedEnd {
+            end: EndKind::Violation,
+            message: None,
+        },
+        ..violating("status.no-clear")
+    };
+    let found = how(&ended(1), Some(&stopped), &ALL_WELL[..1]);
+    assert_eq!(found, [FailureKind::Violation]);
+}
+
 #[test]
 fn each_way_to_fail_is_told_apart() {
     let off = report(EndKind::PowerOff);

@@ -2,6 +2,8 @@
 //!
 //! Whether a driver uses what it reads no device sees: a size that is read right and set with rows and columns
 //! swapped keeps every requirement.
+//!
+//! Citations are of virtio 1.0.
 
 use std::collections::BTreeMap;
 

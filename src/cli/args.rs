@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stickler_conformance::Readings;
 use stickler_conformance::latitude::Word;
@@ -12,6 +12,7 @@ use stickler_conformance::latitude::Word;
 use super::failure::Failure;
 use super::features::FeatureOptions;
 use super::latitudes::Shown;
+use super::names;
 use super::values::{self, MonitorSpec, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
@@ -159,8 +160,7 @@ const CHECK_ABOUT: &str = "\
 Boots a kernel once with plain devices, and once for each of several seeds with devices that have \
 optional behaviour. In each guest a built-in program uses all devices heavily, compares all data, \
 unbinds the drivers and binds them again. At the end there is one report. It shows the result for \
-each requirement over all runs, which runs failed and how, and the value of --latitude that repeats \
-such a run.
+each requirement over all runs, which runs failed and how, and the command that repeats such a run.
 
 A run fails when a requirement whose level --deny names is violated, when the guest reports that a \
 step failed, when the guest panics, crashes or times out, or when the host finds wrong data on a disk.
@@ -219,6 +219,7 @@ pub struct RunOptions {
         long,
         value_name = "N",
         default_value_t = 1,
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = "Guest"
     )]
@@ -280,7 +281,8 @@ pub struct RunOptions {
         long,
         value_name = "NAME",
         value_delimiter = ',',
-        value_parser = Word::from_str,
+        value_parser = names::latitude(Word::from_str),
+        hide_possible_values = true,
         default_value = "none",
         help_heading = "Devices"
     )]
@@ -289,16 +291,6 @@ pub struct RunOptions {
     /// Which features the devices offer.
     #[command(flatten)]
     pub features: FeatureOptions,
-
-    /// What to do at a violation
-    #[arg(
-        long,
-        value_name = "WHAT",
-        value_enum,
-        default_value_t = OnViolation::Report,
-        help_heading = "Judging"
-    )]
-    pub on_violation: OnViolation,
 
     /// Fail (exit code 3) if no driver took a device and all devices are plain
     ///
@@ -344,6 +336,10 @@ pub struct Judging {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub propose: Vec<String>,
 
+    /// What to do at a violation
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnViolation::Report)]
+    pub on_violation: OnViolation,
+
     /// Which violations make a run fail (exit code 1)
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Deny::Must)]
     pub deny: Deny,
@@ -378,11 +374,20 @@ Examples:
           One line for each.
   stickler requirements status.no-clear
           Explain one.
+  stickler requirements 2.4.7.1
+          Those of a section; 2.4.7.1-1 is its first normative statement.
+  stickler requirements 'used ring'
+          Those whose names or texts have these words.
   stickler requirements net --role driver --how asserted
           Those on drivers whose names begin with net and that rules decide.")]
 pub struct RequirementsOptions {
-    /// A requirement's name, or the beginning of the names of several
-    #[arg(value_name = "NAME")]
+    /// A requirement's name, the beginning of the names of several, a clause or section of the specification, or
+    /// words of names and texts
+    #[arg(
+        value_name = "NAME",
+        value_parser = names::requirement(StringValueParser::new()),
+        hide_possible_values = true
+    )]
     pub name: Option<String>,
 
     /// Only those of this version of the specification
@@ -416,7 +421,7 @@ Examples:
           Run a guest on devices with two latitudes.")]
 pub struct LatitudesOptions {
     /// A latitude's name, as `--latitude` takes it, or seed=N: the latitudes that are drawn from N
-    #[arg(value_name = "NAME", value_parser = Shown::from_str)]
+    #[arg(value_name = "NAME", value_parser = names::latitude(Shown::from_str), hide_possible_values = true)]
     pub name: Option<Shown>,
 
     /// Form of the output

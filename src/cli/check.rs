@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,6 +19,7 @@ use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::given::GivenDevices;
 use super::monitor;
+use super::names;
 use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
@@ -28,6 +30,7 @@ use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
+use crate::check::repeat::CommonOptions;
 use crate::check::run::Setting;
 use crate::qemu::Qemu;
 use crate::report::Deny;
@@ -52,6 +55,10 @@ pub struct CheckOptions {
     /// built into the kernel.
     #[arg(long, value_name = "DIR", help_heading = "Guest")]
     pub modules: Option<PathBuf>,
+
+    /// A module to load instead of the one of the same name, or besides the others; may be given several times
+    #[arg(long, value_name = "FILE.ko", help_heading = "Guest")]
+    pub module: Vec<PathBuf>,
 
     /// A system of your own instead of the built-in program: an initial RAM disk
     ///
@@ -82,6 +89,7 @@ pub struct CheckOptions {
     #[arg(
         long,
         value_name = "N",
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = "Guest"
     )]
@@ -133,23 +141,49 @@ pub struct CheckOptions {
 
     /// Run with these latitudes, in the form of `stickler run --latitude`; may be given several times
     ///
-    /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices.
-    #[arg(long, value_name = "NAME,NAME", help_heading = "Runs")]
+    /// With the word `alone=TYPE` (net, block, console or entropy), the guest has no other devices. The words
+    /// freed-memory-zeroed, freed-memory-kept and freed-memory-checked say what becomes of memory that it frees.
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_parser = names::latitude(Choice::from_str),
+        hide_possible_values = true,
+        help_heading = "Runs"
+    )]
     pub latitude: Vec<Choice>,
 
     /// Number of seeds; latitudes are drawn from each seed for one run [default: 8; 0 with --latitude]
-    #[arg(long, value_name = "N", help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count,
+        help_heading = "Runs"
+    )]
     pub runs: Option<u64>,
 
     /// The seeds are chosen from this one and those that follow it
     ///
     /// They are chosen so that few have all latitudes: each is in one of 24 runs, and in two of 40. What a seed
     /// draws does not depend on the others: `stickler latitudes seed=N` shows it.
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count,
+        default_value_t = 1,
+        help_heading = "Runs"
+    )]
     pub first_seed: u64,
 
     /// Number of guests that run at the same time [default: as many as this host has processors for]
-    #[arg(long, value_name = "N", help_heading = "Runs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = values::count_from_1,
+        help_heading = "Runs"
+    )]
     pub jobs: Option<NonZeroUsize>,
 
     /// Do only part I of M parts of the runs; `stickler merge` joins the JSON reports
@@ -235,6 +269,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         &GuestOptions {
             kernel: &options.kernel,
             modules: options.modules.as_deref(),
+            module: &options.module,
             initrd: options.initrd.as_deref(),
             command: &options.command,
         },
@@ -254,8 +289,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     }
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
-    let seeds = options.runs.unwrap_or(default);
-    let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
+    let seeds = usize::try_from(options.runs.unwrap_or(default)).unwrap_or(usize::MAX);
     let seeds = covering_seeds(options.first_seed, exercise::properties).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
@@ -339,6 +373,7 @@ fn setting(
         ("--memory", options.memory.to_string()),
         ("--monitor", monitor.to_string()),
         ("--reading", options.judging.reading.to_string()),
+        ("--on-violation", spelled(options.judging.on_violation)),
         ("--deny", spelled(options.judging.deny)),
     ] {
         arguments.extend([option.into(), value.into()]);
@@ -352,6 +387,7 @@ fn setting(
         program,
         kernel: options.kernel.clone(),
         guest,
+        common: common(options, &arguments),
         append: append(options, monitor),
         arguments,
         disks: options.devices.disk.is_empty(),
@@ -372,6 +408,37 @@ fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
         words.push(format!("{INTERRUPTS_PARAMETER}={INTERRUPTS_RELAYED}"));
     }
     words.join(" ")
+}
+
+/// The options without which a run of these would be another.
+fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
+    give("--kernel", options.kernel.clone().into());
+    for (option, file) in (options.modules.iter().map(|file| ("--modules", file)))
+        .chain(options.module.iter().map(|file| ("--module", file)))
+        .chain(options.initrd.iter().map(|file| ("--initrd", file)))
+    {
+        give(option, file.clone().into());
+    }
+    for append in &options.append {
+        give("--append", append.into());
+    }
+    let times = [
+        ("--stress", options.stress),
+        ("--timeout", Some(options.timeout)),
+    ];
+    for (option, time) in times.iter().filter_map(|(o, time)| Some((o, (*time)?))) {
+        give(option, format!("{}ms", time.as_millis()).into());
+    }
+    if !options.require_drivers {
+        give("--require-drivers", "no".into());
+    }
+    words.extend_from_slice(passed_on);
+    CommonOptions {
+        options: words,
+        command: options.command.clone(),
+    }
 }
 
 /// As many guests at the same time as this host has processors for.

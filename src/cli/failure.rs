@@ -93,10 +93,15 @@ pub fn say_line(line: &str) {
     let _ = writeln!(io::stderr(), "stickler: {line}");
 }
 
-/// Prints which reports could not be written; returns the exit code.
-pub fn say_unwritten(errors: Vec<output::ReportError>) -> Exit {
+/// Prints which reports could not be written, and the report if the user has not seen it; returns the exit code.
+pub fn say_unwritten(unwritten: output::Unwritten) -> Exit {
     let mut exit = Exit::Conforming;
-    for error in errors {
+    if let Some(text) = &unwritten.text {
+        // As above.
+        let _ = writeln!(io::stderr(), "{}", text.trim_end());
+    }
+    // After the report, where they are seen.
+    for error in unwritten.errors {
         // The reader may close standard output early.
         if !error.is_broken_pipe() {
             say(&error);

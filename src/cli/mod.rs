@@ -10,6 +10,7 @@
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
 //! * [`latitudes`]: `stickler latitudes`.
+//! * [`names`]: names that completions propose.
 //! * [`failure`]: how stickler itself fails, and the exit codes.
 
 pub mod args;
@@ -21,6 +22,7 @@ pub mod features;
 pub mod given;
 pub mod latitudes;
 mod monitor;
+pub mod names;
 pub mod requirements;
 pub mod run;
 pub mod serve;
@@ -107,6 +109,8 @@ fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .map(str::trim)
         .filter(|line| !line.is_empty())
+        // Names that completions propose are too many for a sentence.
+        .filter(|line| !line.starts_with("[possible values: ") || line.len() < 200)
         .collect();
     let words = words.join(" ").replace(" tip: ", "; ");
     let words = words.trim_end_matches(['.', ':']);
@@ -211,6 +215,14 @@ mod tests {
             clap_complete::generate(*shell, &mut Cli::command(), "stickler", &mut script);
             let script = String::from_utf8(script).unwrap();
             assert!(script.contains("on-violation"), "{shell}");
+            // The script for fish has values of options only, and those for the others have none.
+            use clap_complete::Shell::{Bash, Fish, Zsh};
+            if matches!(shell, Bash | Fish | Zsh) {
+                assert!(script.contains("second-instances"), "{shell}");
+            }
+            if matches!(shell, Bash | Zsh) {
+                assert!(script.contains("status.no-clear"), "{shell}");
+            }
         }
     }
 }

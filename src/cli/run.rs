@@ -14,7 +14,7 @@ use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
-use super::args::{OnViolation, RunOptions};
+use super::args::{Judging, OnViolation, RunOptions};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
 use super::monitor;
@@ -93,7 +93,7 @@ fn on_kvm(
     };
     let served = devices.plug(console, &mut machine, journal, judged)?;
     offers_what_was_asked(&served, options)?;
-    stop_at_violation(options, journal, machine.stop_handle());
+    stop_at_violation(&options.judging, journal, machine.stop_handle());
 
     // If the input belongs to the serial port, the machine does this.
     let raw = if terminal.console_has_input {
@@ -107,9 +107,9 @@ fn on_kvm(
 }
 
 /// With `--on-violation stop`, ends the guest at the first violation that counts.
-fn stop_at_violation(options: &RunOptions, journal: &Journal, handle: StopHandle) {
-    if options.on_violation == OnViolation::Stop {
-        let deny = options.judging.deny;
+pub(super) fn stop_at_violation(judging: &Judging, journal: &Journal, handle: StopHandle) {
+    if judging.on_violation == OnViolation::Stop {
+        let deny = judging.deny;
         journal.stop_at_violation(
             move |level| deny.stops(level),
             move || handle.stop(GuestEnd::Violation),

@@ -18,6 +18,7 @@ use super::args::Judging;
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
+use super::run::stop_at_violation;
 use super::values;
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
@@ -139,6 +140,7 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
         processors: None,
     };
     let served = devices.plug(console, &mut server, &journal, judged)?;
+    stop_at_violation(&options.judging, &journal, server.stop_handle());
 
     let instructions = monitor::instructions(&server.sockets());
     // Not being able to read it is no reason not to serve.

@@ -1,6 +1,7 @@
 //! Values of the command line that more than one option takes: sizes, durations, monitors.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -60,6 +61,24 @@ impl fmt::Display for Size {
             None => write!(f, "{}", self.0),
         }
     }
+}
+
+/// Parses a number from 0.
+pub fn count(text: &str) -> Result<u64, BadValue> {
+    text.trim().parse().map_err(|_| {
+        let large = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        BadValue(match large {
+            true => "it is more than 2^64".into(),
+            false => "a whole number is wanted, 0 or more".into(),
+        })
+    })
+}
+
+/// Parses a number from 1.
+pub fn count_from_1(text: &str) -> Result<NonZeroUsize, BadValue> {
+    text.trim()
+        .parse()
+        .map_err(|_| BadValue("a whole number is wanted, 1 or more".into()))
 }
 
 /// Parses a duration: numbers with the units h, m, s, ms, the largest first: `60s`, `2m`, `1m30s`.
@@ -194,6 +213,22 @@ mod tests {
             ("1h0m1s5ms", 3_601_005),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_count_says_what_one_is() {
+        assert_eq!(count("7"), Ok(7));
+        assert_eq!(count_from_1("7").map(NonZeroUsize::get), Ok(7));
+        for (text, words) in [("-3", "0 or more"), ("", "0 or more"), ("x", "0 or more")] {
+            let error = count(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        let error = count("18446744073709551616").unwrap_err().to_string();
+        assert!(error.contains("2^64"), "{error}");
+        for text in ["0", "-1", "", "1.5"] {
+            let error = count_from_1(text).unwrap_err().to_string();
+            assert!(error.contains("1 or more"), "{text}: {error}");
         }
     }
 

@@ -85,7 +85,7 @@ impl CheckedKernel {
 pub struct CheckedRun {
     /// Its place among all planned runs, from 0.
     pub number: usize,
-    /// Its name, which is also a value for --latitude: none, seed=N, or the words given.
+    /// Its name, which is also a value for --latitude: none, freed-memory-kept, seed=N, or the words given.
     #[schemars(length(min = 1))]
     pub name: String,
     /// Which optional behaviour of devices was in use.
@@ -113,6 +113,9 @@ pub struct CheckedRun {
     pub next_kernels: Vec<ReportedNextKernel>,
     /// In which ways the run failed; empty if it passed.
     pub failures: Vec<RunFailure>,
+    /// The command that repeats the run, and no other, quoted for a shell.
+    #[schemars(length(min = 1))]
+    pub repeat: String,
     /// The smallest value for --latitude with which the run was seen to fail in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1))]

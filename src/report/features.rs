@@ -1,4 +1,6 @@
 //! Which features the devices offered, and which the drivers accepted.
+//!
+//! Citations are of virtio 1.0.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

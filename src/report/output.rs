@@ -74,6 +74,16 @@ pub enum ReportError {
     /// Two reports have the same destination.
     #[error("two reports cannot go to {0}: name another file for one of them")]
     Twice(String),
+    /// A system call failed, and the report was written to another file.
+    #[error("cannot write a report to {path}: {cause}; it is in {kept} instead")]
+    Kept {
+        /// The report's file or stream.
+        path: String,
+        /// The error of the system.
+        cause: io::Error,
+        /// The file that has it.
+        kept: String,
+    },
     /// A system call failed.
     #[error("cannot write a report to {path}: {cause}")]
     Io {
@@ -145,8 +155,8 @@ impl Outputs {
         Ok(Outputs(outputs))
     }
 
-    /// Writes the report to all destinations, even if one fails. Returns the failures.
-    pub fn write(self, report: &Report) -> Vec<ReportError> {
+    /// Writes the report to all destinations, even if one fails. Returns what failed.
+    pub fn write(self, report: &Report) -> Unwritten {
         self.write_as(|format, colour| match format {
             Format::Json => json::render(report),
             Format::Text => text::render(report, colour),
@@ -154,24 +164,64 @@ impl Outputs {
     }
 
     /// Writes the report of a check, as [`write`](Self::write) does.
-    pub fn write_check(self, check: &CheckReport) -> Vec<ReportError> {
+    pub fn write_check(self, check: &CheckReport) -> Unwritten {
         self.write_as(|format, colour| match format {
             Format::Json => check.to_json(),
             Format::Text => text::render_check(check, colour),
         })
     }
 
-    fn write_as(self, render: impl Fn(Format, bool) -> String) -> Vec<ReportError> {
-        self.0
-            .into_iter()
-            .filter_map(|output| {
-                let text = render(output.format, output.sink.wants_colour());
-                let path = output.sink.name();
-                let written = output.sink.write(&text);
-                written.err().map(|cause| ReportError::Io { path, cause })
-            })
-            .collect()
+    fn write_as(self, render: impl Fn(Format, bool) -> String) -> Unwritten {
+        let mut errors = Vec::new();
+        let mut seen = false;
+        for output in self.0 {
+            let text = render(output.format, output.sink.wants_colour());
+            let is_seen = output.format == Format::Text && output.sink.is_stream();
+            let path = output.sink.name();
+            match output.sink.write(&text) {
+                Ok(()) => seen |= is_seen,
+                Err(cause) => errors.push(unwritten(output.format, &text, path, cause)),
+            }
+        }
+        let is_lost = errors.iter().any(|error| !error.is_broken_pipe());
+        let text = (is_lost && !seen).then(|| render(Format::Text, false));
+        Unwritten { errors, text }
     }
+}
+
+/// The reports that could not be written at the end of a run.
+#[derive(Debug, Default)]
+pub struct Unwritten {
+    /// Why, for each.
+    pub errors: Vec<ReportError>,
+    /// The report as text, if the user has not seen it: nothing of a run that took hours is lost.
+    pub text: Option<String>,
+}
+
+/// `text` could not be written to `path`. JSON has more than the text report, and is kept in another file if that can
+/// be written.
+fn unwritten(format: Format, text: &str, path: String, cause: io::Error) -> ReportError {
+    let is_lost = cause.kind() != io::ErrorKind::BrokenPipe;
+    match (format == Format::Json && is_lost).then(|| keep(text)) {
+        Some(Ok(kept)) => ReportError::Kept {
+            path,
+            cause,
+            kept: kept.display().to_string(),
+        },
+        _ => ReportError::Io { path, cause },
+    }
+}
+
+/// Writes `json` to a new file in the directory for temporary files.
+fn keep(json: &str) -> io::Result<PathBuf> {
+    let mut file = tempfile::Builder::new()
+        .prefix("stickler-report-")
+        .suffix(".json")
+        .tempfile()?;
+    file.write_all(json.as_bytes())?;
+    file.as_file().sync_all()?;
+    let (_, path) = file.keep().map_err(|error| error.error)?;
+    Ok(path)
 }
 
 /// Whether JSON goes to standard output, which then contains nothing else.
@@ -270,6 +320,11 @@ impl ReportSink {
                 path.display().to_string()
             }
         }
+    }
+
+    /// Whether the user sees what is written here.
+    fn is_stream(&self) -> bool {
+        matches!(self, ReportSink::Stdout | ReportSink::Stderr)
     }
 
     /// Whether this is a terminal whose user wants colours (`NO_COLOR`, `CLICOLOR`, `TERM`).

@@ -35,7 +35,7 @@ fn a_report_file_changes_only_when_the_report_is_complete() {
     fs::write(&path, "old").unwrap();
     let outputs = Outputs::open(&[to(Format::Json, &path)]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-    assert!(outputs.write(&clears_status()).is_empty());
+    assert!(outputs.write(&clears_status()).errors.is_empty());
     let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(value["spec"], "1.0");
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
@@ -57,7 +57,7 @@ fn a_link_to_a_report_stays_a_link() {
     fs::write(&file, "old").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
     let outputs = Outputs::open(&[to(Format::Text, &link)]).unwrap();
-    assert!(outputs.write(&clears_status()).is_empty());
+    assert!(outputs.write(&clears_status()).errors.is_empty());
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(fs::read_to_string(&file).unwrap().starts_with("stickler"));
 }
@@ -88,9 +88,9 @@ fn what_cannot_be_written_is_found_at_once() {
 #[test]
 fn a_device_is_written_and_not_replaced() {
     let outputs = Outputs::open(&[to(Format::Text, "/dev/full")]).unwrap();
-    let errors = outputs.write(&clears_status());
+    let errors = outputs.write(&clears_status()).errors;
     assert_eq!(errors.len(), 1);
     assert!(errors[0].to_string().contains("/dev/full"), "{}", errors[0]);
     let outputs = Outputs::open(&[to(Format::Text, "/dev/null")]).unwrap();
-    assert!(outputs.write(&clears_status()).is_empty());
+    assert!(outputs.write(&clears_status()).errors.is_empty());
 }

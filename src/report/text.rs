@@ -3,12 +3,13 @@
 //! Citations are of virtio 1.0.
 
 mod failures;
+mod runs;
 
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use stickler_conformance::requirement::How;
-use stickler_conformance::{Latitude, Outcome, Tally};
+use stickler_conformance::{Outcome, Tally};
 
 pub use failures::GuestFailure;
 
@@ -338,53 +339,6 @@ impl Text {
         self.runs(check)?;
         self.dropped(check.dropped)?;
         self.sum(rows)
-    }
-
-    /// Runs in which drivers gave up, as they may, and the number of runs.
-    fn runs(&mut self, check: &CheckReport) -> fmt::Result {
-        writeln!(self.out)?;
-        for run in &check.runs {
-            for device in &run.given_up {
-                writeln!(
-                    self.out,
-                    "{}: the driver gave up, as it may: {}",
-                    run.name,
-                    printable(device)
-                )?;
-            }
-        }
-        self.other_check_complaints(check)?;
-        self.memory(check)?;
-        let unused: Vec<&str> = Latitude::all()
-            .map(|latitude| latitude.name())
-            .filter(|name| {
-                let mut all = check.runs.iter().flat_map(|run| &run.latitude.names);
-                all.all(|used| used != name)
-            })
-            .collect();
-        if !unused.is_empty() {
-            let line = format!("latitudes that no run had: {}", unused.join(", "));
-            writeln!(self.out, "{}", self.paint(FAINT, &line))?;
-        }
-        let failed = check.runs.iter().filter(|r| !r.failures.is_empty()).count();
-        let cut = check.runs.iter().filter(|run| run.is_cut_short()).count();
-        let passed = check.runs.len() - failed - cut;
-        let failed = match failed {
-            0 => "0 failed".to_owned(),
-            failed => self.paint(BAD, &format!("{failed} failed")),
-        };
-        write!(
-            self.out,
-            "{}: {passed} passed, {failed}",
-            runs(check.runs.len())
-        )?;
-        if cut > 0 {
-            write!(self.out, ", {cut} interrupted")?;
-        }
-        match check.planned.checked_sub(check.runs.len()) {
-            Some(missing @ 1..) => writeln!(self.out, ", {missing} more planned"),
-            _ => writeln!(self.out),
-        }
     }
 
     /// How much the report does not list.

@@ -1,6 +1,7 @@
 //! The workspace: where things are, and how its programs are built.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,10 +20,13 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask is a directory of the workspace")?
-            .to_owned();
+        // Cargo tells the programs that it runs where their package is. Without it, the workspace is the one that
+        // we were started in. The place where we were compiled may be another copy of it.
+        let start = match std::env::var_os("CARGO_MANIFEST_DIR") {
+            Some(package) => PathBuf::from(package),
+            None => std::env::current_dir().context("cannot find the current directory")?,
+        };
+        let root = root_above(&start)?;
         ensure!(
             cfg!(target_arch = "x86_64") && cfg!(target_os = "linux"),
             "stickler and its lab need Linux on x86-64"
@@ -98,11 +102,58 @@ impl Workspace {
     }
 }
 
+/// The root of the workspace that `start` is in.
+fn root_above(start: &Path) -> Result<PathBuf> {
+    let is_root = |directory: &&Path| {
+        let manifest = fs::read_to_string(directory.join("Cargo.toml"));
+        manifest.is_ok_and(|text| text.lines().any(|line| line.trim() == "[workspace]"))
+            && directory.join("xtask/Cargo.toml").is_file()
+    };
+    let root = start.ancestors().find(is_root).with_context(|| {
+        format!(
+            "{} is not in a checkout of stickler: start `cargo xtask` in one",
+            start.display()
+        )
+    })?;
+    Ok(root.to_owned())
+}
+
 /// The directory with the programs that run in the lab and in guests.
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copied or moved checkout is its own workspace, whatever was compiled where.
+    #[test]
+    fn the_root_is_that_of_the_checkout_one_is_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy");
+        let inner = copy.join("xtask/src/gates");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(copy.join("Cargo.toml"), "# c\n[workspace]\nmembers = []\n").unwrap();
+        fs::write(copy.join("xtask/Cargo.toml"), "[package]\n").unwrap();
+        for start in [&copy, &copy.join("xtask"), &inner] {
+            assert_eq!(root_above(start).unwrap(), copy);
+        }
+        let error = root_above(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask"), "{error}");
+        // Another project's workspace around the checkout is not taken for it.
+        fs::write(directory.path().join("Cargo.toml"), "[workspace]\n").unwrap();
+        assert_eq!(root_above(&inner).unwrap(), copy);
+        assert!(root_above(directory.path()).is_err());
+    }
+
+    #[test]
+    fn these_tests_are_in_a_checkout() {
+        let root = Workspace::find().unwrap();
+        assert!(root.root().join("src/main.rs").is_file());
     }
 }

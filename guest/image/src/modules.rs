@@ -32,6 +32,11 @@ pub enum Error {
         "there are no kernel modules in {0}: a directory such as /lib/modules/VERSION is wanted, or one with .ko files"
     )]
     None(String),
+    /// It is no module.
+    #[error(
+        "{0} is no kernel module: name a file NAME.ko, which may be compressed (.xz, .gz, .zst)"
+    )]
+    NotOne(String),
     /// The modules belong to another kernel.
     #[error("the modules in {path} are of Linux {theirs}, and the kernel is {kernel}")]
     OfAnother {
@@ -67,6 +72,8 @@ pub struct Directory {
     files: BTreeMap<String, PathBuf>,
     /// Whether it is the directory of a kernel and not a collection of files.
     of_kernel: bool,
+    /// The names of modules that were put into it, which are wanted in any case.
+    added: Vec<String>,
 }
 
 impl Directory {
@@ -86,7 +93,31 @@ impl Directory {
             path: path.to_owned(),
             files,
             of_kernel,
+            added: Vec::new(),
         })
+    }
+
+    /// A collection without any module.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            path: PathBuf::new(),
+            files: BTreeMap::new(),
+            of_kernel: false,
+            added: Vec::new(),
+        }
+    }
+
+    /// Puts the module in `file` into it, instead of the one of the same name if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the file's name is not one of a module.
+    pub fn put(&mut self, file: &Path) -> Result<(), Error> {
+        let name = module_name(file).ok_or_else(|| Error::NotOne(file.display().to_string()))?;
+        self.files.insert(name.clone(), file.to_owned());
+        self.added.push(name);
+        Ok(())
     }
 
     /// The modules to load, each after those that it depends on: `wanted` from a kernel's directory, and all
@@ -97,7 +128,9 @@ impl Directory {
     /// When one cannot be read.
     pub fn wanted(&self, wanted: &[&str]) -> Result<Vec<Module>, Error> {
         if self.of_kernel {
-            return self.closure(wanted);
+            let added = self.added.iter().map(String::as_str);
+            let wanted: Vec<&str> = wanted.iter().copied().chain(added).collect();
+            return self.closure(&wanted);
         }
         let all: Vec<&str> = self.files.keys().map(String::as_str).collect();
         self.closure(&all)
@@ -176,15 +209,21 @@ fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(),
         // Links are not followed: `build` and `source` lead to whole source trees.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             find_modules(&path, found)?;
-        } else if let Some((name, "" | ".xz" | ".gz" | ".zst")) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.split_once(".ko"))
-        {
-            found.insert(canonical(name), path);
+        } else if let Some(name) = module_name(&path) {
+            found.insert(name, path);
         }
     }
     Ok(())
+}
+
+/// The name of the module in `file`, if that is named as one.
+fn module_name(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?;
+    match name.split_once(".ko")? {
+        ("", _) => None,
+        (name, "" | ".xz" | ".gz" | ".zst") => Some(canonical(name)),
+        _ => None,
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -278,6 +317,35 @@ mod tests {
         let wanted = ["virtio_net", "virtio_blk"];
         assert_eq!(names(directory.path(), &wanted), ["failover", "virtio_net"]);
         assert_eq!(names(&kernel, &wanted), ["failover", "other", "virtio_net"]);
+    }
+
+    #[test]
+    fn a_module_that_is_put_in_replaces_the_one_of_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let kernel = directory.path().join("kernel");
+        fs::create_dir_all(&kernel).unwrap();
+        fs::write(kernel.join("virtio_net.ko.xz"), "not read").unwrap();
+        fs::write(kernel.join("failover.ko"), module("")).unwrap();
+        let own = directory.path().join("own");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("virtio-net.ko"), module("failover")).unwrap();
+        fs::write(own.join("helper.ko"), module("")).unwrap();
+        let order = |open: &Directory| -> Vec<String> {
+            let modules = open.wanted(&["virtio_net"]).unwrap();
+            modules.into_iter().map(|module| module.name).collect()
+        };
+        let mut open = Directory::open(directory.path().join("kernel").parent().unwrap()).unwrap();
+        open.put(&own.join("virtio-net.ko")).unwrap();
+        open.put(&own.join("helper.ko")).unwrap();
+        assert_eq!(order(&open), ["failover", "virtio_net", "helper"]);
+
+        let mut alone = Directory::empty();
+        alone.put(&own.join("helper.ko")).unwrap();
+        assert_eq!(order(&alone), ["helper"]);
+        for name in ["helper.o", ".ko", "helper.ko.lz4", "helper"] {
+            let error = alone.put(&own.join(name)).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) fn run(
     };
     let served = devices.plug(console, &mut server, journal, judged)?;
     offers_what_was_asked(&served, options)?;
-    stop_at_violation(options, journal, stop.clone());
+    stop_at_violation(&options.judging, journal, stop.clone());
 
     let raw = raw_mode()?;
     let guest = Guest::start(

@@ -131,16 +131,15 @@ impl Text {
                 | FailureKind::Stickler => {}
             }
         }
-        let memory = if FreedMemory::LISTED.contains(&run.memory) {
-            format!("; {}", run.memory.words())
-        } else {
-            String::new()
-        };
-        writeln!(self.out, "  --latitude {}{memory}", run.latitude.choice)?;
+        if FreedMemory::LISTED.contains(&run.memory) {
+            writeln!(self.out, "  {}", run.memory.words())?;
+        }
+        writeln!(self.out, "  repeat with: {}", printable(&run.repeat))?;
         if let Some(shrunk) = &run.shrunk {
             writeln!(
                 self.out,
-                "  also fails with fewer latitudes: --latitude {shrunk}"
+                "  also fails with fewer latitudes: --latitude {}",
+                printable(shrunk)
             )?;
         }
         Ok(())
