@@ -1,5 +1,7 @@
 //! `stickler check` and `stickler merge`: from options to runs, and from runs to one report.
 
+mod setting;
+
 use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Judging;
@@ -23,15 +25,12 @@ use super::names;
 use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
-use stickler_exerciser::{INTERRUPTS_PARAMETER, INTERRUPTS_RELAYED};
 
 use crate::check::campaign;
 use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
-use crate::check::repeat::CommonOptions;
-use crate::check::run::Setting;
 use crate::qemu::Qemu;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
@@ -325,7 +324,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         None if options.devices.are_exclusive() => 1,
         None => jobs(most).get(),
     };
-    let setting = setting(&options, &monitor, guest, scratch.path().to_owned())?;
+    let setting = setting::of(&options, &monitor, guest, scratch.path().to_owned())?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -359,99 +358,10 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         .worst(written))
 }
 
-/// What all runs have in common.
-fn setting(
-    options: &CheckOptions,
-    monitor: &MonitorSpec,
-    guest: GuestImage,
-    scratch: PathBuf,
-) -> Result<Setting, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::Internal(format!("cannot find stickler itself: {error}")))?;
-    let mut arguments: Vec<OsString> = Vec::new();
-    for (option, value) in [
-        ("--memory", options.memory.to_string()),
-        ("--monitor", monitor.to_string()),
-        ("--reading", options.judging.reading.to_string()),
-        ("--on-violation", spelled(options.judging.on_violation)),
-        ("--deny", spelled(options.judging.deny)),
-    ] {
-        arguments.extend([option.into(), value.into()]);
-    }
-    arguments.extend(options.devices.arguments());
-    arguments.extend(options.features.arguments().map(OsString::from));
-    for name in &options.judging.propose {
-        arguments.extend(["--propose".into(), name.into()]);
-    }
-    Ok(Setting {
-        program,
-        kernel: options.kernel.clone(),
-        guest,
-        common: common(options, &arguments),
-        append: append(options, monitor),
-        arguments,
-        disks: options.devices.disk.is_empty(),
-        consoles: options.devices.console.is_empty() && !options.devices.no_console,
-        timeout: options.timeout,
-        stress: options.stress,
-        deny: options.judging.deny,
-        require_drivers: options.require_drivers,
-        scratch,
-        keep: options.keep.clone(),
-    })
-}
-
-/// What is added to the kernel's command line.
-fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
-    let mut words = options.append.clone();
-    if let MonitorSpec::Qemu(_) = monitor {
-        words.push(format!("{INTERRUPTS_PARAMETER}={INTERRUPTS_RELAYED}"));
-    }
-    words.join(" ")
-}
-
-/// The options without which a run of these would be another.
-fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
-    let mut words: Vec<OsString> = Vec::new();
-    let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
-    give("--kernel", options.kernel.clone().into());
-    for (option, file) in (options.modules.iter().map(|file| ("--modules", file)))
-        .chain(options.module.iter().map(|file| ("--module", file)))
-        .chain(options.initrd.iter().map(|file| ("--initrd", file)))
-    {
-        give(option, file.clone().into());
-    }
-    for append in &options.append {
-        give("--append", append.into());
-    }
-    let times = [
-        ("--stress", options.stress),
-        ("--timeout", Some(options.timeout)),
-    ];
-    for (option, time) in times.iter().filter_map(|(o, time)| Some((o, (*time)?))) {
-        give(option, format!("{}ms", time.as_millis()).into());
-    }
-    if !options.require_drivers {
-        give("--require-drivers", "no".into());
-    }
-    words.extend_from_slice(passed_on);
-    CommonOptions {
-        options: words,
-        command: options.command.clone(),
-    }
-}
-
 /// As many guests at the same time as this host has processors for.
 fn jobs(cpus: u8) -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors / usize::from(cpus)).unwrap_or(NonZeroUsize::MIN)
-}
-
-/// A value as the command line spells it.
-fn spelled(value: impl ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 /// Joins reports of checks.

@@ -1,0 +1,100 @@
+//! What all runs of a check have in common, from its options.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use stickler_exerciser::{INTERRUPTS_PARAMETER, INTERRUPTS_RELAYED};
+
+use super::{CheckOptions, Failure, GuestImage, MonitorSpec};
+use crate::check::repeat::CommonOptions;
+use crate::check::run::Setting;
+
+/// What all runs have in common.
+pub(super) fn of(
+    options: &CheckOptions,
+    monitor: &MonitorSpec,
+    guest: GuestImage,
+    scratch: PathBuf,
+) -> Result<Setting, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Internal(format!("cannot find stickler itself: {error}")))?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    for (option, value) in [
+        ("--memory", options.memory.to_string()),
+        ("--monitor", monitor.to_string()),
+        ("--reading", options.judging.reading.to_string()),
+        ("--on-violation", spelled(options.judging.on_violation)),
+        ("--deny", spelled(options.judging.deny)),
+    ] {
+        arguments.extend([option.into(), value.into()]);
+    }
+    arguments.extend(options.devices.arguments());
+    arguments.extend(options.features.arguments().map(OsString::from));
+    for name in &options.judging.propose {
+        arguments.extend(["--propose".into(), name.into()]);
+    }
+    Ok(Setting {
+        program,
+        kernel: options.kernel.clone(),
+        guest,
+        common: common(options, &arguments),
+        append: append(options, monitor),
+        arguments,
+        disks: options.devices.disk.is_empty(),
+        consoles: options.devices.console.is_empty() && !options.devices.no_console,
+        timeout: options.timeout,
+        stress: options.stress,
+        deny: options.judging.deny,
+        require_drivers: options.require_drivers,
+        scratch,
+        keep: options.keep.clone(),
+    })
+}
+
+/// What is added to the kernel's command line.
+fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
+    let mut words = options.append.clone();
+    if let MonitorSpec::Qemu(_) = monitor {
+        words.push(format!("{INTERRUPTS_PARAMETER}={INTERRUPTS_RELAYED}"));
+    }
+    words.join(" ")
+}
+
+/// The options without which a run of these would be another.
+fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
+    give("--kernel", options.kernel.clone().into());
+    for (option, file) in (options.modules.iter().map(|file| ("--modules", file)))
+        .chain(options.module.iter().map(|file| ("--module", file)))
+        .chain(options.initrd.iter().map(|file| ("--initrd", file)))
+    {
+        give(option, file.clone().into());
+    }
+    for append in &options.append {
+        give("--append", append.into());
+    }
+    let times = [
+        ("--stress", options.stress),
+        ("--timeout", Some(options.timeout)),
+    ];
+    for (option, time) in times.iter().filter_map(|(o, time)| Some((o, (*time)?))) {
+        give(option, format!("{}ms", time.as_millis()).into());
+    }
+    if !options.require_drivers {
+        give("--require-drivers", "no".into());
+    }
+    words.extend_from_slice(passed_on);
+    CommonOptions {
+        options: words,
+        command: options.command.clone(),
+    }
+}
+
+/// A value as the command line spells it.
+fn spelled(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or(String::new(), |value| value.get_name().to_owned())
+}
