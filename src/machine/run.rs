@@ -135,12 +135,6 @@ impl Threads {
             })?;
             self.others.push(thread);
         }
-        let port = ports.serial.clone();
-        let control = self.control.clone();
-        let thread = self.spawn("serial output".to_owned(), move || {
-            serial::finish_sending(&port, &control).map_err(Error::host("wait for the serial port"))
-        })?;
-        self.others.push(thread);
         if let Some(is_terminal) = input {
             let port = ports.serial.clone();
             let control = self.control.clone();
