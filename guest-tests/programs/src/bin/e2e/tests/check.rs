@@ -51,6 +51,7 @@ fn cope(setting: &Setting<'_>, suite: &str) -> Result<()> {
         .with(latitudes)
         // Two guests side by side are what makes an emulated host crash.
         .with(["--jobs", "1"])
+        .with(QUIET)
         .report_to(&setting.scratch.join("report"))
         .finish()?;
     setting.keep_log(&outcome.text())?;
