@@ -123,8 +123,8 @@ impl ExerciseChoice {
         })
     }
 
-    /// That of the run with this seed: half of the seeds have several processors, each load comes with each
-    /// of four seeds in a row, and each way to end with each of four among sixteen.
+    /// That of the run with this seed. Of each four seeds in a row, every one has another load and another way
+    /// to end, and two or three have several processors.
     #[must_use]
     pub fn of_seed(&self, seed: u64) -> ExercisePlan {
         // A round of four seeds has all loads, in an order of its own.

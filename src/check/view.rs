@@ -33,7 +33,7 @@ pub fn differences(devices: &[ReportedFeatures], views: &[GuestView]) -> Vec<Run
             .iter()
             .filter_map(|configuration| property(configuration, &view.property))
             .collect();
-        if told.is_empty() || told.contains(&view.value) {
+        if told.is_empty() || told.iter().any(|told| agrees(view, told)) {
             continue;
         }
         let message = format!(
@@ -65,6 +65,18 @@ fn is(device: &ReportedFeatures, kind: Kind) -> bool {
         Kind::Entropy => DeviceKind::Entropy,
     };
     device.kind == of
+}
+
+/// Whether the guest's value follows from the one that was told.
+fn agrees(view: &GuestView, told: &str) -> bool {
+    match view.property.as_str() {
+        // A driver uses as many as it has processors, at most.
+        "max_virtqueue_pairs" => {
+            let [used, most] = [view.value.parse::<u16>(), told.parse()];
+            matches!((used, most), (Ok(used), Ok(most)) if (1..=most).contains(&used))
+        }
+        _ => view.value == told,
+    }
 }
 
 /// The value that a driver takes from a configuration for this property, as the guest says it.
@@ -148,6 +160,22 @@ mod tests {
         for (status, carrier, right) in [("1", "1", true), ("3", "1", true), ("0", "1", false)] {
             let found = compare(card(status), seen(Kind::Net, "link", carrier));
             assert_eq!(found.is_empty(), right, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_uses_no_more_queues_than_there_are() {
+        let card = || ReportedFeatures {
+            kind: DeviceKind::Net,
+            configurations: Some(vec![BTreeMap::from([(
+                "max_virtqueue_pairs".to_owned(),
+                "4".to_owned(),
+            )])]),
+            ..console(&[])
+        };
+        for (used, right) in [("1", true), ("4", true), ("5", false), ("0", false)] {
+            let found = compare(card(), seen(Kind::Net, "max_virtqueue_pairs", used));
+            assert_eq!(found.is_empty(), right, "{used}: {found:?}");
         }
     }
 

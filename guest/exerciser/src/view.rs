@@ -97,7 +97,7 @@ fn network(device: &Device, tell: impl Fn(&str, String)) {
             .iter()
             .filter(|queue| devices::name(queue).starts_with("tx-"))
             .count();
-        tell("pairs", pairs.to_string());
+        tell("max_virtqueue_pairs", pairs.to_string());
     }
 }
 
