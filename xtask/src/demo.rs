@@ -53,9 +53,9 @@ pub(crate) fn command(arguments: &DemoArguments, workspace: &Workspace) -> Resul
             "this host's KVM is not usable (`stickler doctor` says why): the demo runs in the lab",
         );
         match run_in_lab(&equipment, &dir, workspace, &progress) {
-            Err(error) if lab::has_crashed(&error) => {
+            Err(error) if lab::is_lost(&error) => {
                 progress.line(&format!(
-                    "{error:#}\nthe lab itself has crashed; the demo runs once more"
+                    "{error:#}\nthe lab itself is lost; the demo runs once more"
                 ));
                 run_in_lab(&equipment, &dir, workspace, &progress)
             }

@@ -4,25 +4,28 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::demo::kvm_is_usable;
 use crate::gates;
 use crate::guest;
 use crate::kernel::Kernel;
-use crate::lab::{self, Output};
-use crate::lines::Lines;
+use crate::lab;
 use crate::progress::Progress;
 use crate::userland;
-use crate::workspace::Workspace;
+use crate::workspace::{Programs, Workspace};
 
 /// The kernels of the guests: 5.10, 6.1, 6.12 and Debian's newest.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
 
-/// The most time the end-to-end tests may take together.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// The most time one end-to-end test may take, a second try included.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// The most labs side by side. Each takes up to three GiB of memory.
+const MOST_LABS: usize = 2;
 
 /// Run every test: formatting, lints, documentation, unit and integration tests, and end-to-end tests
 /// with real guests, in the lab where KVM is not usable.
@@ -64,84 +67,66 @@ fn end_to_end(names: &[OsString], workspace: &Workspace) -> Result<ExitCode> {
     let image = progress.suspended(|| userland::image(workspace))?;
     replace_by_link(&image, &dir.join("userland.img"))?;
 
-    let mut words: Vec<OsString> = ["e2e", "test", "."].map(OsString::from).to_vec();
-    words.extend(names.iter().cloned());
     // Only root can make taps.
     if rustix::process::geteuid().is_root() && kvm_is_usable(&equipment.programs) {
         progress.line("this host's KVM is usable: the tests run directly");
         progress.finish();
-        let status = Command::new(equipment.programs.path("e2e"))
-            .args(&words[1..])
-            .arg("--stickler")
-            .arg(equipment.programs.path("stickler"))
+        let status = e2e(&equipment.programs)
+            .args(["test", "."])
+            .args(names)
             .current_dir(&dir)
-            .stdin(Stdio::null())
             .status()
             .context("cannot start the end-to-end tests")?;
         return Ok(ExitCode::from(u8::from(!status.success())));
     }
-    progress.line("the end-to-end tests run in the lab");
-    progress.finish();
-    let mut passed = Vec::new();
-    for _ in 1..LABS {
-        match in_lab(&words, &mut passed, &dir, &equipment, workspace) {
-            Err(error) if lab::has_crashed(&error) => {
-                eprintln!(
-                    "{error:#}\nthe lab itself has crashed; the remaining tests run in another"
-                );
-            }
-            result => return result,
-        }
-    }
-    in_lab(&words, &mut passed, &dir, &equipment, workspace)
+    let passed = in_labs(names, &dir, &equipment, workspace, &progress)?;
+    Ok(ExitCode::from(u8::from(!passed)))
 }
 
-/// How many labs are booted at most if they crash. Each runs the tests that remain.
-const LABS: usize = 6;
+/// A command of the end-to-end tests' program, run on this host.
+fn e2e(programs: &Programs) -> Command {
+    let mut command = Command::new(programs.path("e2e"));
+    command
+        .arg("--stickler")
+        .arg(programs.path("stickler"))
+        .stdin(Stdio::null());
+    command
+}
 
-/// Runs the tests that have not `passed` yet, and adds those that pass.
-fn in_lab(
-    words: &[OsString],
-    passed: &mut Vec<String>,
+/// Runs the tests in labs, and returns whether all passed.
+///
+/// A lab with one processor is the stable one, so there is one lab for each processor of this host, up to
+/// [`MOST_LABS`].
+fn in_labs(
+    names: &[OsString],
     dir: &Path,
     equipment: &lab::Equipment,
     workspace: &Workspace,
-) -> Result<ExitCode> {
-    let progress = Progress::new();
-    let mut lab = lab::boot(
-        equipment,
-        Some(dir.to_owned()),
-        lab::DEFAULT_PROCESSORS,
-        TIMEOUT,
-        workspace,
-        &progress,
-    )?;
+    progress: &Progress,
+) -> Result<bool> {
+    let list = e2e(&equipment.programs).arg("list").args(names).output()?;
+    let tests: Vec<&str> = str::from_utf8(&list.stdout)?.lines().collect();
+    ensure!(!tests.is_empty(), "no end-to-end test has such a name");
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    let count = count.min(MOST_LABS).min(tests.len());
+    progress.line(&format!(
+        "{} end-to-end tests run in the lab, {count} at a time",
+        tests.len()
+    ));
+    let emulator = lab::emulator(workspace, progress)?;
     progress.finish();
-    let mut words = words.to_vec();
-    words.push("--emulated".into());
-    for name in &*passed {
-        words.extend(["--but".into(), name.into()]);
-    }
-    let mut lines = Lines::default();
-    let run = lab.run(
-        &words,
-        Output::See(&mut |bytes| {
-            lines.take(bytes, |line| {
-                println!("{line}");
-                passed.extend(passed_test(line));
-            });
-        }),
-    );
-    let collected = lab.finish();
-    let code = run?;
-    collected?;
-    Ok(ExitCode::from(code))
-}
-
-/// The test that passed, if this line of the end-to-end tests reports one.
-fn passed_test(line: &str) -> Option<String> {
-    let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    result.starts_with("ok ").then(|| name.to_owned())
+    let boot = || {
+        let files = Some(dir.to_owned());
+        lab::boot_with(&emulator, equipment, files, 1, TIMEOUT, workspace)
+    };
+    let commands = tests.iter().map(|name| {
+        ["e2e", "--emulated", "one", ".", name]
+            .map(OsString::from)
+            .into()
+    });
+    lab::share(commands.collect(), count, &boot, &|output| {
+        print!("{output}")
+    })
 }
 
 /// Puts a kernel, and the images that guests boot with it, into `dir`.
@@ -176,26 +161,4 @@ fn prepare(kernel: &Kernel, dir: &Path, equipment: &lab::Equipment) -> Result<()
 fn replace_by_link(from: &Path, to: &Path) -> Result<()> {
     fs::remove_file(to).ok();
     fs::hard_link(from, to).with_context(|| format!("cannot link {}", to.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::passed_test;
-
-    #[test]
-    fn only_tests_that_passed_are_left_out() {
-        let passed = |line| passed_test(line);
-        assert_eq!(
-            passed("test end-panic ... ok (5 s)"),
-            Some("end-panic".into())
-        );
-        for other in [
-            "test end-panic ... FAILED (7 s)",
-            "test end-panic ... once more; it failed:",
-            "    test end-panic ... ok (5 s)",
-            "33 passed, 1 failed",
-        ] {
-            assert_eq!(passed(other), None, "{other}");
-        }
-    }
 }

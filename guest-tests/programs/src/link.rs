@@ -4,6 +4,7 @@
 //! the length, and that many bytes. Within them a string of bytes has its length before it.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 /// The virtio-serial port's name.
 pub const PORT: &str = "stickler.lab";
@@ -13,6 +14,9 @@ const MAX_LENGTH: u32 = 4 << 20;
 
 /// The most bytes of output or of a file in one message.
 pub const CHUNK: usize = 256 << 10;
+
+/// How often the machine says that it still runs.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// A message of one side to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub enum Message {
     Collected,
     /// Machine: a request failed, for this reason.
     Failed(Vec<u8>),
+    /// Machine: it still runs; sent every [`HEARTBEAT`].
+    Alive,
 }
 
 /// What a file has besides its content.
@@ -109,6 +115,7 @@ impl Message {
             }
             Self::Collected => 15,
             Self::Failed(reason) => put(16, &mut body, reason),
+            Self::Alive => 17,
         };
         let length = u32::try_from(body.len())
             .ok()
@@ -175,6 +182,7 @@ impl Message {
             }
             15 => Self::Collected,
             16 => Self::Failed(bytes),
+            17 => Self::Alive,
             _ => return Err(invalid("a message of the lab is of an unknown kind")),
         })
     }
@@ -267,6 +275,7 @@ mod tests {
             Message::Data(1 << 33, vec![1, 2, 3]),
             Message::Collected,
             Message::Failed(b"why".to_vec()),
+            Message::Alive,
         ];
         let mut bytes = Vec::new();
         for message in &messages {

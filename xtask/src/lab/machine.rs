@@ -4,20 +4,22 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
+use std::mem;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use stickler_guest_programs::link::{CHUNK, Message, PORT};
 use stickler_guest_programs::tree::Receiver;
 use tempfile::TempDir;
@@ -34,13 +36,17 @@ const BOOT_TIME: Duration = Duration::from_secs(300);
 /// How long a command may take to end once it was asked to.
 const KILL_TIME: Duration = Duration::from_secs(20);
 
+/// How long the machine may say nothing, not even that it runs, before it is taken for hung. On a
+/// busy host the emulator may get no processor for a while.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// The first process needs no parameters. Without a reliable TSC the
 /// machine falls back to a slow clock, on which the guests' clocks are unstable.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 mitigations=off quiet tsc=reliable \
                             transparent_hugepage=always";
 
-/// Set when the user interrupts us.
-static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// How often the user has interrupted us.
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 /// What to boot.
 pub(crate) struct Boot<'a> {
@@ -48,7 +54,7 @@ pub(crate) struct Boot<'a> {
     pub(crate) equipment: &'a Equipment,
     pub(crate) files: Option<PathBuf>,
     pub(crate) processors: u8,
-    /// How long the commands may take together.
+    /// How long each command may take.
     pub(crate) timeout: Duration,
     pub(crate) workspace: &'a Workspace,
 }
@@ -67,7 +73,13 @@ pub(crate) struct Lab {
     host: Arc<Mutex<UnixStream>>,
     messages: mpsc::Receiver<io::Result<Message>>,
     files: Option<PathBuf>,
+    /// How long each command may take.
+    timeout: Duration,
     deadline: Instant,
+    /// When the machine was last heard of.
+    heard: Instant,
+    /// How many interrupts were acted upon.
+    interrupts: usize,
     dir: TempDir,
     last_console: PathBuf,
 }
@@ -136,7 +148,10 @@ impl Lab {
             host: Arc::new(Mutex::new(ours)),
             messages,
             files: shared,
+            timeout: boot.timeout,
             deadline: Instant::now() + BOOT_TIME,
+            heard: Instant::now() + BOOT_TIME,
+            interrupts: INTERRUPTS.load(Ordering::Relaxed),
             dir,
             last_console: cache.join("console.log"),
         };
@@ -150,7 +165,6 @@ impl Lab {
             ),
             Next::Interrupted => bail!("interrupted"),
         }
-        lab.deadline = Instant::now() + boot.timeout;
         Ok(lab)
     }
 
@@ -158,6 +172,7 @@ impl Lab {
     pub(crate) fn run(&mut self, command: &[OsString], mut output: Output<'_>) -> Result<u8> {
         let words = command.iter().cloned().map(OsString::into_vec).collect();
         self.send(&Message::Run(words))?;
+        self.deadline = Instant::now() + self.timeout;
         match output {
             Output::Pass => forward_input(Arc::clone(&self.host)),
             Output::See(_) => self.send(&Message::InputEnd)?,
@@ -247,7 +262,8 @@ impl Lab {
     /// Waits for the next message, the deadline or an interrupt.
     fn next(&mut self) -> Result<Next> {
         loop {
-            if INTERRUPTED.swap(false, Ordering::Relaxed) {
+            let interrupts = INTERRUPTS.load(Ordering::Relaxed);
+            if mem::replace(&mut self.interrupts, interrupts) != interrupts {
                 return Ok(Next::Interrupted);
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
@@ -258,9 +274,17 @@ impl Lab {
                 .messages
                 .recv_timeout(left.min(Duration::from_millis(100)))
             {
-                Ok(Ok(message)) => return Ok(Next::Message(message)),
+                Ok(Ok(message)) => {
+                    self.heard = Instant::now();
+                    if message != Message::Alive {
+                        return Ok(Next::Message(message));
+                    }
+                }
                 Ok(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(error).context("cannot read from the lab's machine");
+                }
+                Err(RecvTimeoutError::Timeout) if self.heard.elapsed() > SILENCE => {
+                    return Err(self.hung());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
@@ -277,7 +301,15 @@ impl Lab {
             Ok(Some(status)) => format!(" ({status})"),
             _ => String::new(),
         };
-        Ended(format!("{how}{console}")).into()
+        Lost(format!("has ended{how}{console}")).into()
+    }
+
+    fn hung(&mut self) -> anyhow::Error {
+        let console = self.keep_console();
+        // Nothing can be asked of it any more, so it is not kept either.
+        self.emulator.kill().ok();
+        let seconds = SILENCE.as_secs();
+        Lost(format!("has said nothing for {seconds} seconds{console}")).into()
     }
 
     /// Keeps the machine's console for the user to read, and returns its end as part of a message.
@@ -312,17 +344,17 @@ impl Drop for Lab {
     }
 }
 
-/// The machine ended without being asked to: how, and what [`Lab::keep_console`] returned.
+/// The machine ended without being asked to, or hangs: which, and what [`Lab::keep_console`] returned.
 #[derive(Debug)]
-pub(super) struct Ended(String);
+pub(super) struct Lost(pub(super) String);
 
-impl fmt::Display for Ended {
+impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the lab's machine has ended{}", self.0)
+        write!(f, "the lab's machine {}", self.0)
     }
 }
 
-impl std::error::Error for Ended {}
+impl std::error::Error for Lost {}
 
 enum Next {
     Message(Message),
@@ -383,13 +415,17 @@ fn forward_input(host: Arc<Mutex<UnixStream>>) {
     });
 }
 
+/// Counts interrupts, for all labs that run.
 fn handle_interrupts() -> Result<()> {
     static HANDLED: OnceLock<()> = OnceLock::new();
     if HANDLED.set(()).is_ok() {
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED))
-                .context("cannot handle interrupts")?;
-        }
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle interrupts")?;
+        thread::spawn(move || {
+            for _ in signals.forever() {
+                INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod emulator;
 mod files;
 mod image;
 mod machine;
+mod share;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use emulator::Emulator;
 use machine::{Boot, Lab};
 
 pub(crate) use machine::Output;
+pub(crate) use share::share;
 
 use crate::host;
 use crate::kernel::Kernel;
@@ -131,10 +133,10 @@ pub(crate) fn equip(
     })
 }
 
-/// Whether the lab's machine ended by itself. An emulated processor can corrupt the kernel that runs
+/// Whether the lab's machine ended by itself, or hangs. An emulated processor can corrupt the kernel that runs
 /// the guests (that of Debian 12 within minutes, that of Debian 13 rarely); then another lab may work.
-pub(crate) fn has_crashed(error: &anyhow::Error) -> bool {
-    error.is::<machine::Ended>()
+pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
+    error.is::<machine::Lost>()
 }
 
 /// Boots the lab.
@@ -146,14 +148,31 @@ pub(crate) fn boot(
     workspace: &Workspace,
     progress: &Progress,
 ) -> Result<Lab> {
-    progress.step("getting the lab's emulator");
-    let emulator = Emulator::set_up(workspace)?;
+    let emulator = emulator(workspace, progress)?;
     progress.step(&format!(
         "booting the lab (Linux {})",
         equipment.kernel.release
     ));
+    boot_with(&emulator, equipment, files, processors, timeout, workspace)
+}
+
+/// Gets the emulator that is the lab's machine.
+pub(crate) fn emulator(workspace: &Workspace, progress: &Progress) -> Result<Emulator> {
+    progress.step("getting the lab's emulator");
+    Emulator::set_up(workspace)
+}
+
+/// Boots the lab, silently.
+pub(crate) fn boot_with(
+    emulator: &Emulator,
+    equipment: &Equipment,
+    files: Option<PathBuf>,
+    processors: u8,
+    timeout: Duration,
+    workspace: &Workspace,
+) -> Result<Lab> {
     Lab::boot(Boot {
-        emulator: &emulator,
+        emulator,
         equipment,
         files,
         processors,

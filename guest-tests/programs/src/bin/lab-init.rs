@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
-use stickler_guest_programs::link::{CHUNK, Message, PORT};
+use stickler_guest_programs::link::{CHUNK, HEARTBEAT, Message, PORT};
 use stickler_guest_programs::machine;
 use stickler_guest_programs::tree::Snapshot;
 
@@ -71,6 +71,7 @@ fn serve() -> Result<()> {
     let host = Host(Arc::new(Mutex::new(input.try_clone()?)));
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     host.send(&Message::Ready(release.trim().into()))?;
+    say_that_we_live(host.clone());
 
     let mut job: Option<Job> = None;
     loop {
@@ -110,6 +111,15 @@ fn serve() -> Result<()> {
             Err(error) => return Err(error).context("cannot read from the host"),
         }
     }
+}
+
+/// Tells the host at regular intervals that this machine still runs.
+fn say_that_we_live(host: Host) {
+    thread::spawn(move || {
+        while host.send(&Message::Alive).is_ok() {
+            thread::sleep(HEARTBEAT);
+        }
+    });
 }
 
 /// Mounts the disk with the shared directory, if there is one.
@@ -193,11 +203,23 @@ impl Job {
     /// Ends the program and all it started.
     fn kill(&self) {
         rustix::process::kill_process_group(self.group, Signal::TERM).ok();
-        let group = self.group;
         thread::spawn(move || {
             thread::sleep(Duration::from_secs(3));
-            rustix::process::kill_process_group(group, Signal::KILL).ok();
+            end_all();
         });
+    }
+}
+
+/// Kills every process but this one: all of them are the program's, in process groups of their own
+/// too. The kernel's threads are not touched by signals.
+fn end_all() {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(Pid::from_raw)
+        .filter(|&pid| pid != rustix::process::getpid());
+    for pid in others {
+        rustix::process::kill_process(pid, Signal::KILL).ok();
     }
 }
 
@@ -229,7 +251,7 @@ fn wait(mut child: Child, host: &Host) {
         .map(|pipe| pass_on(pipe, host.clone(), Message::Error));
     let code = reap_until(child_id);
     // What the program left running may hold its output open for ever.
-    rustix::process::kill_process_group(child_id, Signal::KILL).ok();
+    end_all();
     for thread in [output, error].into_iter().flatten() {
         thread.join().ok();
     }

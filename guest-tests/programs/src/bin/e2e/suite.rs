@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::tests;
+
 /// What a test does.
 type Body = Box<dyn Fn(&Setting<'_>) -> Result<()>>;
 
@@ -50,67 +52,65 @@ impl Setting<'_> {
     }
 }
 
-/// Which tests to run.
-pub(crate) struct Choice<'a> {
-    /// Those with one of these words in their names, or all if there is no word.
-    pub(crate) only: &'a [String],
-    /// But not these.
-    pub(crate) but: &'a [String],
-    /// This machine's processors are emulated. A virtual machine in an emulated one at times loses a
-    /// processor, which then faults or stands still, and the emulated machine itself can crash (seen
-    /// in about one boot of a hundred); so a test that fails is run once more, and that is said. What
-    /// stickler itself does wrong, it does again.
-    pub(crate) emulated: bool,
+/// The tests with one of the `words` in their names, or all if there is no word.
+pub(crate) fn chosen(words: &[String]) -> Vec<Test> {
+    let wanted =
+        |test: &Test| words.is_empty() || words.iter().any(|word| test.name.contains(word));
+    tests::all().into_iter().filter(wanted).collect()
 }
 
-/// Runs the chosen tests.
-pub(crate) fn run(tests: &[Test], stickler: &Path, dir: &Path, choice: &Choice<'_>) -> ExitCode {
-    let Choice {
-        only,
-        but,
-        emulated,
-    } = choice;
-    let chosen: Vec<&Test> = tests
+/// Runs `tests`, and says how many passed.
+pub(crate) fn run(tests: &[Test], stickler: &Path, dir: &Path, emulated: bool) -> ExitCode {
+    println!("running {} end-to-end tests", tests.len());
+    let failed: Vec<&Test> = tests
         .iter()
-        .filter(|test| only.is_empty() || only.iter().any(|word| test.name.contains(word)))
-        .filter(|test| !but.contains(&test.name))
+        .filter(|test| !passes(test, stickler, dir, emulated))
         .collect();
-    let mut failed = Vec::new();
-    println!("running {} end-to-end tests", chosen.len());
-    for test in &chosen {
-        let since = Instant::now();
-        let mut result = run_one(test, stickler, dir);
-        if let Err(error) = &result
-            && *emulated
-        {
-            println!("test {} ... once more; it failed:", test.name);
-            print_indented(error);
-            result = run_one(test, stickler, dir);
-        }
-        let seconds = since.elapsed().as_secs();
-        match result {
-            Ok(()) => println!("test {} ... ok ({seconds} s)", test.name),
-            Err(error) => {
-                println!("test {} ... FAILED ({seconds} s)", test.name);
-                print_indented(&error);
-                failed.push(&test.name);
-            }
-        }
-    }
-    for name in &failed {
-        println!("failed: {name}");
+    for test in &failed {
+        println!("failed: {}", test.name);
     }
     println!(
         "{} passed, {} failed",
-        chosen.len() - failed.len(),
+        tests.len() - failed.len(),
         failed.len()
     );
-    // A word that no name has is a mistake; that nothing is left to run is none.
-    if failed.is_empty() && !(chosen.is_empty() && but.is_empty()) {
+    // A word that no name has is a mistake.
+    if failed.is_empty() && !tests.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Runs the test of this name.
+pub(crate) fn run_named(name: &str, stickler: &Path, dir: &Path, emulated: bool) -> ExitCode {
+    let Some(test) = tests::all().into_iter().find(|test| test.name == name) else {
+        eprintln!("there is no test {name}");
+        return ExitCode::from(2);
+    };
+    ExitCode::from(u8::from(!passes(&test, stickler, dir, emulated)))
+}
+
+/// Runs a test and says how it went.
+fn passes(test: &Test, stickler: &Path, dir: &Path, emulated: bool) -> bool {
+    let since = Instant::now();
+    let mut result = run_one(test, stickler, dir);
+    if let Err(error) = &result
+        && emulated
+    {
+        println!("test {} ... once more; it failed:", test.name);
+        print_indented(error);
+        result = run_one(test, stickler, dir);
+    }
+    let seconds = since.elapsed().as_secs();
+    match &result {
+        Ok(()) => println!("test {} ... ok ({seconds} s)", test.name),
+        Err(error) => {
+            println!("test {} ... FAILED ({seconds} s)", test.name);
+            print_indented(error);
+        }
+    }
+    result.is_ok()
 }
 
 fn print_indented(error: &anyhow::Error) {
