@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 
 use kvm_ioctls::Kvm;
 
+use crate::confine;
 use crate::machine::Error;
 use crate::machine::probe::{self, API_VERSION, CAPABILITIES};
 
@@ -38,6 +39,7 @@ pub fn examine() -> Vec<Check> {
     let mut checks = Vec::new();
     examine_kvm(&mut checks);
     checks.push(tap());
+    checks.push(confinement());
     checks
 }
 
@@ -121,6 +123,21 @@ fn stock_kernels(kvm: &Kvm) -> Check {
             USE_LAB,
         ),
         Err(why) => missing("stock kernels", why.to_string(), USE_LAB),
+    }
+}
+
+/// Whether stickler can confine itself.
+fn confinement() -> Check {
+    const NAME: &str = "confinement";
+    match confine::support() {
+        Ok(what) => ok(NAME, what),
+        Err(lacking) => warning(
+            NAME,
+            format!(
+                "the kernel has no {lacking}: a guest that breaks out is confined less, and `--confine strict` is refused"
+            ),
+            "use a kernel with CONFIG_SECCOMP_FILTER and CONFIG_SECURITY_LANDLOCK, and landlock in its list of security modules (`lsm=`)",
+        ),
     }
 }
 
@@ -210,7 +227,7 @@ mod tests {
     fn what_is_not_all_right_comes_with_advice() {
         let checks = examine();
         assert_eq!(checks.first().map(|c| c.name), Some("kvm"));
-        assert_eq!(checks.last().map(|c| c.name), Some("tap"));
+        assert_eq!(checks.last().map(|c| c.name), Some("confinement"));
         for check in checks {
             assert_eq!(check.advice.is_none(), check.status == Status::Ok);
             assert!(!check.meaning.is_empty());

@@ -8,6 +8,7 @@
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: the host's side of the devices: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
+//! * [`confine`]: what the process keeps of its privileges, files and system calls while a guest runs.
 //! * [`complaints`]: what the guest's own kernel complains of.
 //! * [`doctor`]: whether this host can run guests.
 //! * [`end`]: how a guest ends.
@@ -18,6 +19,7 @@ pub mod backends;
 pub mod check;
 pub mod cli;
 pub mod complaints;
+pub mod confine;
 pub mod doctor;
 pub mod end;
 pub mod journal;

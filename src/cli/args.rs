@@ -17,6 +17,7 @@ use super::values::{self, MonitorSpec, Size};
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::NetSpec;
+use crate::confine::Confinement;
 use crate::report::Deny;
 use crate::report::output::ReportSpec;
 
@@ -302,6 +303,10 @@ pub struct RunOptions {
     /// How to judge, and where the reports go.
     #[command(flatten)]
     pub judging: Judging,
+
+    /// Confinement.
+    #[command(flatten)]
+    pub confinement: ConfineOptions,
 }
 
 /// Options of `stickler run`, `stickler serve` and `stickler check`: how to judge, and where the reports go.
@@ -343,6 +348,25 @@ pub struct Judging {
     /// Which violations make a run fail (exit code 1)
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Deny::Must)]
     pub deny: Deny,
+}
+
+/// What the process keeps while a guest runs.
+#[derive(Args, Clone, Debug)]
+pub struct ConfineOptions {
+    /// What stickler takes from itself before a guest runs, so that a guest that breaks out gains little
+    ///
+    /// 'default': new privileges, capabilities, files but those of this run's reports, and system calls
+    /// that a thread of its kind does not need, as far as this host's kernel can. 'strict': a host that
+    /// cannot do all of it is refused. 'none': nothing, for debuggers. `stickler doctor` shows what this
+    /// host can.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t,
+        help_heading = "Safety"
+    )]
+    pub confine: Confinement,
 }
 
 impl Judging {

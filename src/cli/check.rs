@@ -16,7 +16,8 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::Judging;
+use super::args::{ConfineOptions, Judging};
+use super::confine::{confine, directory_of};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::given::GivenDevices;
@@ -31,6 +32,7 @@ use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
+use crate::confine::{Access, ConfinedProcess};
 use crate::qemu::Qemu;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
@@ -221,6 +223,10 @@ pub struct CheckOptions {
     #[command(flatten)]
     pub judging: Judging,
 
+    /// Confinement.
+    #[command(flatten)]
+    pub confinement: ConfineOptions,
+
     /// Program to run in the guests instead of the built-in one, with its arguments; a run passes when
     /// the program's exit code is 0
     ///
@@ -325,6 +331,14 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         None => jobs(most).get(),
     };
     let setting = setting::of(&options, &monitor, guest, scratch.path().to_owned())?;
+    confine(
+        &options.confinement,
+        ConfinedProcess::Campaign,
+        &Access {
+            written: written_in(&options, &outputs),
+            cleaned: Vec::new(),
+        },
+    )?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -356,6 +370,18 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     Ok(exit(&report, options.judging.deny)
         .worst(end)
         .worst(written))
+}
+
+/// Where the processes of a campaign write: reports, files of their own, and what the user gives to guests.
+fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
+    let mut written = outputs.directories();
+    written.push("/dev".into());
+    written.extend(options.keep.clone());
+    for path in options.devices.files() {
+        written.push(directory_of(&path));
+        written.push(path);
+    }
+    written
 }
 
 /// As many guests at the same time as this host has processors for.

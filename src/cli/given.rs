@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
@@ -50,6 +51,21 @@ impl GivenDevices {
     /// Whether the user gave none of the options.
     pub fn is_empty(&self) -> bool {
         *self == GivenDevices::default()
+    }
+
+    /// The files that guests may write, and sockets.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let disks = self
+            .disk
+            .iter()
+            .map(|disk| DiskSpec::from(disk.clone()).path);
+        let consoles = self.console.iter().filter_map(|console| {
+            match console.parse::<ConsoleSpec>().ok()?.kind {
+                PortKind::File(path) | PortKind::Socket(path) => Some(path),
+                PortKind::Stdio | PortKind::Null => None,
+            }
+        });
+        disks.chain(consoles).collect()
     }
 
     /// The options for `stickler run`.

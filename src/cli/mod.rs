@@ -15,6 +15,7 @@
 
 pub mod args;
 pub mod check;
+mod confine;
 mod devices;
 pub mod doctor;
 pub mod failure;

@@ -15,12 +15,14 @@ use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
 use super::args::{Judging, OnViolation, RunOptions};
+use super::confine::{confine, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
 use super::monitor;
 use super::values::MonitorSpec;
 use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
+use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
@@ -51,10 +53,14 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         readings: readings.clone(),
         processors: Some(options.cpus.into()),
     };
+    let access = Access {
+        written: outputs.directories(),
+        cleaned: socket_directories(&options.console),
+    };
     let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
-        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged)?,
+        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access)?,
         MonitorSpec::Qemu(path) => {
-            on_qemu::run(&options, path.as_deref(), devices, &journal, judged)?
+            on_qemu::run(&options, path.as_deref(), devices, &journal, judged, access)?
         }
     };
 
@@ -78,6 +84,7 @@ fn on_kvm(
     devices: Devices,
     journal: &Journal,
     judged: Judged,
+    access: &Access,
 ) -> Result<Ended, Failure> {
     let terminal = Terminal::of(&options.console, &options.judging.report);
     let mut machine = Machine::new(config(options, terminal), journal.clone())?;
@@ -101,6 +108,7 @@ fn on_kvm(
     } else {
         None
     };
+    confine(&options.confinement, ConfinedProcess::Guest, access)?;
     let ended = machine.run();
     drop(raw);
     Ok((devices::end_of(ended), served))

@@ -14,7 +14,8 @@ use stickler_devices::memory::GuestRam;
 use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
-use super::args::Judging;
+use super::args::{ConfineOptions, Judging};
+use super::confine::{confine, directory_of, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
@@ -23,6 +24,7 @@ use super::values;
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::{NetKind, NetSpec};
+use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::report::output::Outputs;
@@ -105,6 +107,10 @@ pub struct ServeOptions {
     /// How to judge, and where the reports go.
     #[command(flatten)]
     pub judging: Judging,
+
+    /// Confinement.
+    #[command(flatten)]
+    pub confinement: ConfineOptions,
 }
 
 /// Serves devices as the options say, from the sockets to the report.
@@ -150,6 +156,17 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     } else {
         None
     };
+    confine(
+        &options.confinement,
+        ConfinedProcess::Guest,
+        &Access {
+            written: outputs.directories(),
+            cleaned: [directory_of(&options.socket), options.socket.clone()]
+                .into_iter()
+                .chain(socket_directories(&options.console))
+                .collect(),
+        },
+    )?;
     let (ended, complaints) = server.run(Until {
         kept: options.keep,
         timeout: options.timeout,

@@ -21,6 +21,7 @@ use super::signals::EndingSignals;
 use super::terminal::RawMode;
 use super::vcpu::{self, Surroundings};
 use super::{Error, kick, question};
+use crate::confine::Role;
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::worker;
@@ -129,16 +130,22 @@ impl Threads {
             let id = device.id();
             let name = format!("{} {}", id.kind.name(), id.slot);
             let control = self.control.clone();
-            let thread = self.spawn(name, move || {
+            let thread = self.spawn(name, Role::Device, move || {
                 worker::serve(device.as_ref(), control.wake().as_fd())
                     .map_err(Error::host("serve a device"))
             })?;
             self.others.push(thread);
         }
+        let port = ports.serial.clone();
+        let control = self.control.clone();
+        let thread = self.spawn("serial output".to_owned(), Role::Device, move || {
+            serial::finish_sending(&port, &control).map_err(Error::host("wait for the serial port"))
+        })?;
+        self.others.push(thread);
         if let Some(is_terminal) = input {
             let port = ports.serial.clone();
             let control = self.control.clone();
-            let thread = self.spawn("serial input".to_owned(), move || {
+            let thread = self.spawn("serial input".to_owned(), Role::Terminal, move || {
                 serial::carry_input(&port, &control, io::stdin(), is_terminal)
                     .map_err(Error::host("read standard input"))
             })?;
@@ -152,7 +159,7 @@ impl Threads {
         });
         for (index, vcpu) in (0..).zip(vcpus) {
             let around = around.clone();
-            let thread = self.spawn(format!("vcpu {index}"), move || {
+            let thread = self.spawn(format!("vcpu {index}"), Role::Vcpu, move || {
                 vcpu::run(vcpu, index, &around)
             })?;
             self.vcpus.push(thread);
@@ -164,12 +171,17 @@ impl Threads {
     fn spawn(
         &self,
         name: String,
+        role: Role,
         body: impl FnOnce() -> Result<(), Error> + Send + 'static,
     ) -> Result<JoinHandle<()>, Error> {
         let control = self.control.clone();
+        let in_role = move || {
+            role.take().map_err(Error::host("confine a thread"))?;
+            body()
+        };
         thread::Builder::new()
             .name(name.clone())
-            .spawn(move || match catch_unwind(AssertUnwindSafe(body)) {
+            .spawn(move || match catch_unwind(AssertUnwindSafe(in_role)) {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => control.fail(why),
                 Err(panic) => control.fail(Error::Panicked {

@@ -128,6 +128,20 @@ enum ReportSink {
 }
 
 impl Outputs {
+    /// Directories in which files are made, replaced and removed when the reports are written.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let paths = self.0.iter().filter_map(|output| match &output.sink {
+            ReportSink::Replace { temporary, path } => Some([temporary.path(), path]),
+            _ => None,
+        });
+        paths
+            .flatten()
+            .filter_map(|path| Some(path.parent()?.to_owned()))
+            // Where a report goes that cannot be written.
+            .chain([std::env::temp_dir()])
+            .collect()
+    }
+
     /// Opens all destinations; without any, the report is text on standard output. If JSON goes to
     /// standard output, a text report without a file goes to standard error.
     pub fn open(specs: &[ReportSpec]) -> Result<Outputs, ReportError> {

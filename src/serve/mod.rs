@@ -39,6 +39,7 @@ use stickler_devices::virtio::Serviced;
 use vm_memory::GuestMemoryMmap;
 
 use crate::backends::socket::BoundSocket;
+use crate::confine::Role;
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::control::Control;
@@ -258,16 +259,21 @@ fn start(
     for (mut counter, device) in counters.into_iter().zip(devices) {
         let name = format!("{} {}", device.id().kind.name(), device.id().slot);
         let stop = control.clone();
-        threads.push(spawn(control, name.clone(), move || {
+        threads.push(spawn(control, name.clone(), Role::Device, move || {
             worker::serve(device.as_ref(), stop.wake().as_fd())
                 .map_err(Error::host("serve a device"))
         })?);
         let (stop, clients) = (control.clone(), clients.clone());
-        threads.push(spawn(control, format!("client {name}"), move || {
-            counter
-                .serve(&clients, stop.wake().as_fd())
-                .map_err(Error::host("serve a client"))
-        })?);
+        threads.push(spawn(
+            control,
+            format!("client {name}"),
+            Role::Client,
+            move || {
+                counter
+                    .serve(&clients, stop.wake().as_fd())
+                    .map_err(Error::host("serve a client"))
+            },
+        )?);
     }
     Ok(())
 }
@@ -276,12 +282,17 @@ fn start(
 fn spawn(
     control: &Arc<Control>,
     name: String,
+    role: Role,
     body: impl FnOnce() -> Result<(), Error> + Send + 'static,
 ) -> Result<JoinHandle<()>, Error> {
     let control = control.clone();
+    let in_role = move || {
+        role.take().map_err(Error::host("confine a thread"))?;
+        body()
+    };
     thread::Builder::new()
         .name(name.clone())
-        .spawn(move || match catch_unwind(AssertUnwindSafe(body)) {
+        .spawn(move || match catch_unwind(AssertUnwindSafe(in_role)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => control.fail(error),
             Err(_) => control.fail(Error::Panicked {

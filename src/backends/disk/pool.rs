@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Work;
 use super::transfer::Buffers;
+use crate::confine::Role;
 
 /// Threads for each disk.
 const THREADS: usize = 4;
@@ -172,7 +173,8 @@ impl SharedState {
             };
             state.running += 1;
             drop(state);
-            let result = self.perform(&mut work);
+            // Now, because this thread was started before the process was confined.
+            let result = Role::Disk.take().and_then(|()| self.perform(&mut work));
             state = self.lock();
             state.running -= 1;
             state.done.push_back(Completion { token, result });

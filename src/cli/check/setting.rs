@@ -9,6 +9,7 @@ use stickler_exerciser::{INTERRUPTS_PARAMETER, INTERRUPTS_RELAYED};
 use super::{CheckOptions, Failure, GuestImage, MonitorSpec};
 use crate::check::repeat::CommonOptions;
 use crate::check::run::Setting;
+use crate::confine::Confinement;
 
 /// What all runs have in common.
 pub(super) fn of(
@@ -28,6 +29,10 @@ pub(super) fn of(
         ("--deny", spelled(options.judging.deny)),
     ] {
         arguments.extend([option.into(), value.into()]);
+    }
+    let confinement = options.confinement.confine;
+    if confinement != Confinement::default() {
+        arguments.extend(["--confine".into(), confinement.name().into()]);
     }
     arguments.extend(options.devices.arguments());
     arguments.extend(options.features.arguments().map(OsString::from));

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::{Ended, RunOptions, console, offers_what_was_asked, stop_at_violation};
+use crate::cli::confine::{confine, directory_of};
 use crate::cli::devices::{self, Devices, Judged, Terminal, input, raw_mode};
 use crate::cli::failure::Failure;
+use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::command_line;
@@ -22,6 +24,7 @@ pub(super) fn run(
     devices: Devices,
     journal: &Journal,
     judged: Judged,
+    mut access: Access,
 ) -> Result<Ended, Failure> {
     let qemu = Qemu::find(path).map_err(input)?;
     let terminal = Terminal::of(&options.console, &options.judging.report);
@@ -66,6 +69,8 @@ pub(super) fn run(
         &stop,
     )
     .map_err(|error| Failure::Internal(format!("cannot start QEMU: {error}")))?;
+    access.cleaned.push(directory_of(directory.path()));
+    confine(&options.confinement, ConfinedProcess::Guest, &access)?;
     let (ended, complaints) = server.run(Until {
         // QEMU says itself when the guest has ended.
         kept: true,

@@ -34,6 +34,8 @@ impl<'a> Run<'a> {
                 "run".into(),
                 "--timeout".into(),
                 format!("{}s", timeout.as_secs()).into(),
+                "--confine".into(),
+                "strict".into(),
             ],
             timeout,
             report: None,
@@ -186,10 +188,14 @@ impl Running {
         Ok(Some(()))
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Asks it to end.
     pub(crate) fn interrupt(&self) {
-        let id = Pid::from_child(&self.child);
-        rustix::process::kill_process(id, Signal::TERM).ok();
+        rustix::process::kill_process(self.id(), Signal::TERM).ok();
     }
 
     /// Shows every line of output to `see` and waits for the end.

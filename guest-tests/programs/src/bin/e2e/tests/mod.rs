@@ -1,6 +1,7 @@
 //! The tests.
 
 pub(crate) mod check;
+pub(crate) mod confinement;
 pub(crate) mod endings;
 pub(crate) mod exercise;
 pub(crate) mod foreign;
@@ -14,6 +15,7 @@ use crate::suite::Test;
 pub(crate) fn all() -> Vec<Test> {
     let mut tests = inputs::all();
     tests.extend(endings::all());
+    tests.extend(confinement::all());
     tests.extend(verdicts::all());
     tests.extend(check::all());
     tests.extend(foreign::all());
