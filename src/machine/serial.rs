@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vm_superio::Trigger;
@@ -46,14 +47,104 @@ pub enum SerialConfig {
 pub(super) struct SerialPort {
     line: Mutex<SerialLine>,
     room: Arc<Event>,
+    /// Wakes [`finish_sending`].
+    sends: Event,
     /// Bytes that the guest has written.
     written: Arc<AtomicU64>,
 }
 
-/// The port itself, and the break that waits in front of it.
+/// The port itself, the break that waits in front of it, and its transmitter.
+///
+/// `vm-superio` raises the transmitter's interrupt at once when a byte is written, while the driver's handler still
+/// writes; that then finds the cause gone when it is called again. A 16550A takes its time to send. So the interrupt is
+/// held back until the driver has looked and found none, or has written nothing for a while.
 struct SerialLine {
     uart: Serial<IrqLine, InputWanted, SerialOutput>,
     breaks: BreakLine,
+    /// Whether an interrupt is not raised now.
+    held: Arc<AtomicBool>,
+    /// When the last byte was written of those that are not sent yet.
+    sending: Option<Instant>,
+}
+
+/// Registers, as offsets from the first port, and their bits.
+const INTERRUPT_IDENTIFICATION: u8 = 2;
+const LINE_CONTROL: u8 = 3;
+const MODEM_CONTROL: u8 = 4;
+const DIVISOR_ACCESS: u8 = 0x80;
+const LOOP_BACK: u8 = 0x10;
+/// In interrupt enable and in interrupt identification: the transmitter is empty.
+const TRANSMITTER: u8 = 2;
+/// In interrupt identification: the causes, and that there is none.
+const CAUSES: u8 = 0xf;
+const NO_CAUSE: u8 = 1;
+
+impl SerialLine {
+    fn read(&mut self, offset: u8) -> u8 {
+        let value = self.uart.read(offset);
+        if offset != INTERRUPT_IDENTIFICATION || self.sending.is_none() {
+            return value;
+        }
+        let mut seen = value & !TRANSMITTER;
+        if seen & CAUSES == 0 {
+            seen |= NO_CAUSE;
+        }
+        // The driver has found that it is not empty, and now it is.
+        self.sent();
+        seen
+    }
+
+    /// Returns whether it begins to send.
+    fn write(&mut self, offset: u8, value: u8) -> bool {
+        let is_divisor = self.accesses_divisor();
+        let enabled = self.uart.state().interrupt_enable & TRANSMITTER != 0;
+        let loops = self.uart.read(MODEM_CONTROL) & LOOP_BACK != 0;
+        let was_sending = self.sending.is_some();
+        match offset {
+            sysrq::DATA if enabled && !is_divisor && !loops => {
+                self.held.store(true, Ordering::Relaxed);
+                // Output that cannot be written is lost, as on a line that is not connected.
+                let _ = self.uart.write(offset, value);
+                self.held.store(false, Ordering::Relaxed);
+                self.sending = Some(Instant::now());
+            }
+            sysrq::INTERRUPT_ENABLE if enabled && !is_divisor && value & TRANSMITTER == 0 => {
+                // What is not enabled is no cause. Input that waits is one again by the write.
+                self.sending = None;
+                self.uart.read(INTERRUPT_IDENTIFICATION);
+                let _ = self.uart.write(offset, value);
+            }
+            _ => {
+                let _ = self.uart.write(offset, value);
+            }
+        }
+        self.sending.is_some() && !was_sending
+    }
+
+    /// All is sent: the transmitter is empty.
+    fn sent(&mut self) {
+        let state = self.uart.state();
+        if self.accesses_divisor() {
+            // The register that is needed for it is not there now.
+            self.sending = Some(Instant::now());
+            return;
+        }
+        self.sending = None;
+        if state.interrupt_enable & TRANSMITTER == 0 {
+            return;
+        }
+        if state.interrupt_identification & TRANSMITTER != 0 {
+            let Ok(()) = self.uart.interrupt_evt().trigger();
+        } else {
+            let _ = self
+                .uart
+                .write(sysrq::INTERRUPT_ENABLE, state.interrupt_enable);
+        }
+    }
+
+    fn accesses_divisor(&mut self) -> bool {
+        self.uart.read(LINE_CONTROL) & DIVISOR_ACCESS != 0
+    }
 }
 
 impl SerialPort {
@@ -78,27 +169,37 @@ impl SerialPort {
             control,
             written: written.clone(),
         };
-        let uart = Serial::with_events(IrqLine(Box::new(irq)), InputWanted(room.clone()), output);
+        let sends = Event::new().map_err(Error::host("create an eventfd"))?;
+        let held = Arc::new(AtomicBool::new(false));
+        let line = IrqLine {
+            set: Box::new(irq),
+            held: held.clone(),
+        };
+        let uart = Serial::with_events(line, InputWanted(room.clone()), output);
         Ok(SerialPort {
             line: Mutex::new(SerialLine {
                 uart,
                 breaks: BreakLine::default(),
+                held,
+                sending: None,
             }),
             room,
+            sends,
             written,
         })
     }
 
     /// The guest reads register `offset`.
     pub(super) fn read(&self, offset: u8) -> u8 {
-        let SerialLine { uart, breaks } = &mut *self.lock();
-        match breaks.read(offset, |register| uart.read(register)) {
-            BreakRead::Port => uart.read(offset),
+        let line = &mut *self.lock();
+        let uart = &mut line.uart;
+        match line.breaks.read(offset, |register| uart.read(register)) {
+            BreakRead::Port => line.read(offset),
             BreakRead::Value(value) => value,
-            BreakRead::PortAnd(bits) => uart.read(offset) | bits,
+            BreakRead::PortAnd(bits) => line.read(offset) | bits,
             BreakRead::Taken(key) => {
                 // There is room: no break is sent otherwise.
-                let _ = uart.enqueue_raw_bytes(&[key]);
+                let _ = line.uart.enqueue_raw_bytes(&[key]);
                 0
             }
         }
@@ -107,7 +208,7 @@ impl SerialPort {
     /// Sends a break and then `key`, which Linux takes as a command. Returns false if input waits that the guest
     /// has not read: the key would not come directly after the break.
     pub(super) fn send_break(&self, key: u8) -> bool {
-        let SerialLine { uart, breaks } = &mut *self.lock();
+        let SerialLine { uart, breaks, .. } = &mut *self.lock();
         if breaks.waits() || !uart.state().in_buffer.is_empty() {
             return false;
         }
@@ -130,13 +231,24 @@ impl SerialPort {
 
     /// The guest writes register `offset`.
     pub(super) fn write(&self, offset: u8, value: u8) {
-        // Output that cannot be written is lost, as on a line that is not connected.
-        let SerialLine { uart, breaks } = &mut *self.lock();
-        let _ = uart.write(offset, value);
-        // Linux masks the port's interrupts while it writes a message.
-        if offset == sysrq::INTERRUPT_ENABLE && breaks.interrupts(value) {
-            let Ok(()) = uart.interrupt_evt().trigger();
+        let line = &mut *self.lock();
+        if line.write(offset, value) {
+            self.sends.signal();
         }
+        // Linux masks the port's interrupts while it writes a message.
+        if offset == sysrq::INTERRUPT_ENABLE && line.breaks.interrupts(value) {
+            let Ok(()) = line.uart.interrupt_evt().trigger();
+        }
+    }
+
+    /// Has sent what was written if nothing more came for `time`. Returns how long that still takes; `None` if nothing
+    /// is being sent.
+    fn sent_within(&self, time: Duration) -> Option<Duration> {
+        let line = &mut *self.lock();
+        if line.sending?.elapsed() >= time {
+            line.sent();
+        }
+        Some(time.saturating_sub(line.sending?.elapsed()))
     }
 
     /// Passes as much of `input` to the guest as the port has room for.
@@ -208,15 +320,40 @@ pub(super) fn carry_input(
     Ok(())
 }
 
-/// The interrupt line: an edge each time.
-struct IrqLine(Box<dyn Fn(bool) + Send>);
+/// Raises the transmitter's interrupt for drivers that do not look whether it is empty, until the run ends.
+pub(super) fn finish_sending(port: &SerialPort, control: &Control) -> io::Result<()> {
+    /// About as long as a 16550A needs for its FIFO at 115,200 baud.
+    const TIME: Duration = Duration::from_millis(1);
+    while !control.is_stopping() {
+        port.sends.clear();
+        let left = port.sent_within(TIME);
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [
+            PollFd::new(control.wake(), PollFlags::IN),
+            PollFd::new(&port.sends, PollFlags::IN),
+        ];
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The interrupt line: an edge each time, unless it is held back.
+struct IrqLine {
+    set: Box<dyn Fn(bool) + Send>,
+    held: Arc<AtomicBool>,
+}
 
 impl Trigger for IrqLine {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
-        (self.0)(true);
-        (self.0)(false);
+        if !self.held.load(Ordering::Relaxed) {
+            (self.set)(true);
+            (self.set)(false);
+        }
         Ok(())
     }
 }
@@ -297,140 +434,5 @@ fn write_unless_stopping(fd: BorrowedFd<'_>, bytes: &[u8], control: &Control) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::thread;
-
-    use rustix::pipe::pipe;
-
-    use super::*;
-    use crate::journal::Journal;
-    use crate::machine::output::PanicNote;
-
-    const DATA: u8 = 0;
-    const INTERRUPT_ENABLE: u8 = 1;
-    const LINE_STATUS: u8 = 5;
-    const DATA_READY: u8 = 1;
-
-    struct Rig {
-        port: SerialPort,
-        control: Arc<Control>,
-        edges: Arc<AtomicU32>,
-    }
-
-    fn rig() -> Rig {
-        let note = PanicNote::default();
-        let control = Arc::new(Control::new(note.clone()).unwrap());
-        let edges = Arc::new(AtomicU32::new(0));
-        let counted = edges.clone();
-        let irq = move |level: bool| {
-            counted.fetch_add(level.into(), Ordering::Relaxed);
-        };
-        let scanner = OutputScanner::new(Journal::new(), note);
-        let port = SerialPort::new(irq, SerialConfig::Null, scanner, control.clone()).unwrap();
-        Rig {
-            port,
-            control,
-            edges,
-        }
-    }
-
-    /// Reads as a polling driver does until `count` bytes have come.
-    fn receive(port: &SerialPort, count: usize) -> Vec<u8> {
-        let mut received = Vec::new();
-        while received.len() < count {
-            if port.read(LINE_STATUS) & DATA_READY != 0 {
-                received.push(port.read(DATA));
-            } else {
-                thread::yield_now();
-            }
-        }
-        received
-    }
-
-    #[test]
-    fn more_input_than_the_port_holds_arrives_whole() {
-        let rig = rig();
-        let (reader, writer) = pipe().unwrap();
-        let sent: Vec<u8> = (0..1500u32).map(|n| n as u8).collect();
-        rustix::io::write(&writer, &sent).unwrap();
-        drop(writer);
-        thread::scope(|scope| {
-            scope.spawn(|| carry_input(&rig.port, &rig.control, &reader, false).unwrap());
-            assert_eq!(receive(&rig.port, sent.len()), sent);
-            rig.control.end(GuestEnd::PowerOff);
-        });
-    }
-
-    /// As Linux's driver reads: what its interrupt handler gets of the break and the key after it.
-    #[test]
-    fn a_break_and_its_key_come_one_after_the_other() {
-        const INTERRUPT_IDENTIFICATION: u8 = 2;
-        const BREAK: u8 = 0x10;
-        let rig = rig();
-        rig.port.write(INTERRUPT_ENABLE, 5);
-        assert!(rig.port.send_break(b'l'));
-        assert!(rig.port.break_waits());
-        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
-        assert_eq!(rig.port.read(INTERRUPT_IDENTIFICATION) & 0xf, 6);
-        let status = rig.port.read(LINE_STATUS);
-        assert_eq!(status & (BREAK | DATA_READY), BREAK | DATA_READY);
-        assert_eq!(rig.port.read(DATA), 0);
-        assert!(!rig.port.break_waits());
-        let status = rig.port.read(LINE_STATUS);
-        assert_eq!(status & (BREAK | DATA_READY), DATA_READY);
-        assert_eq!(rig.port.read(DATA), b'l');
-        assert_eq!(rig.port.read(LINE_STATUS) & DATA_READY, 0);
-    }
-
-    #[test]
-    fn a_break_waits_for_the_interrupt_and_for_input_to_be_read() {
-        const LINE_CONTROL: u8 = 3;
-        let rig = rig();
-        let mut input = VecDeque::from([b'x']);
-        rig.port.take_input(&mut input);
-        assert!(!rig.port.send_break(b'l'));
-        assert_eq!(receive(&rig.port, 1), b"x");
-        assert!(rig.port.send_break(b'l'));
-        assert!(!rig.port.send_break(b'w'));
-        assert_eq!(rig.edges.load(Ordering::Relaxed), 0);
-        rig.port.write(INTERRUPT_ENABLE, 1);
-        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
-        // The divisor is no data.
-        rig.port.write(LINE_CONTROL, 0x80);
-        rig.port.read(DATA);
-        assert!(rig.port.break_waits());
-        rig.port.write(LINE_CONTROL, 3);
-        assert_eq!(receive(&rig.port, 2), b"\0l");
-    }
-
-    #[test]
-    fn input_interrupts_where_that_is_enabled() {
-        let rig = rig();
-        let mut input = VecDeque::from([b'x']);
-        rig.port.take_input(&mut input);
-        assert_eq!(rig.edges.load(Ordering::Relaxed), 0);
-        rig.port.write(INTERRUPT_ENABLE, 1);
-        assert_eq!(rig.edges.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn the_escape_sequence_ends_the_run_on_a_terminal_only() {
-        for is_terminal in [true, false] {
-            let rig = rig();
-            let (reader, writer) = pipe().unwrap();
-            rustix::io::write(&writer, b"a\x01x").unwrap();
-            thread::scope(|scope| {
-                let carrier = scope
-                    .spawn(|| carry_input(&rig.port, &rig.control, &reader, is_terminal).unwrap());
-                if !is_terminal {
-                    assert_eq!(receive(&rig.port, 3), b"a\x01x");
-                    rig.control.end(GuestEnd::PowerOff);
-                }
-                carrier.join().unwrap();
-            });
-            let end = rig.control.take_ending().unwrap().unwrap();
-            assert_eq!(end == GuestEnd::Interrupted, is_terminal);
-        }
-    }
-}
+#[path = "serial_tests.rs"]
+mod tests;

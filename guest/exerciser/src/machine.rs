@@ -94,13 +94,16 @@ pub(crate) fn mark(name: &str) {
     say(&GuestLine::Mark(name.to_owned()));
 }
 
-/// Writes a line to the serial port.
+/// Writes a line to the serial port, and waits until it is out: what happens next is to come after it.
 pub(crate) fn say(line: &dyn Display) {
     let line = line.to_string().replace(['\n', '\r'], " | ");
     let written = File::options()
         .write(true)
         .open("/dev/ttyS0")
-        .and_then(|mut serial| serial.write_all(format!("{line}\n").as_bytes()));
+        .and_then(|mut serial| {
+            serial.write_all(format!("{line}\n").as_bytes())?;
+            sys::drain(&serial)
+        });
     if written.is_err() {
         println!("{line}");
     }

@@ -22,6 +22,7 @@ unsafe extern "C" {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn sync();
+    fn tcdrain(fd: c_int) -> c_int;
 }
 
 const FINIT_MODULE: c_long = 313;
@@ -124,6 +125,12 @@ pub(crate) fn icmp_socket() -> io::Result<UdpSocket> {
     check(fd.into())?;
     // SAFETY: The descriptor is new, and nothing else owns it.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Waits until what was written to a terminal is out.
+pub(crate) fn drain(terminal: &File) -> io::Result<()> {
+    // SAFETY: It touches no memory of ours.
+    check(unsafe { tcdrain(terminal.as_raw_fd()) }.into())
 }
 
 /// Opening a file with it, or reading from it, never waits.
