@@ -103,8 +103,6 @@ const MAIN: &[Sysno] = &[
     Sysno::mkdir,
     Sysno::mkdirat,
     Sysno::newfstatat,
-    Sysno::open,
-    Sysno::openat,
     Sysno::pipe2,
     Sysno::prlimit64,
     Sysno::readlink,
@@ -126,6 +124,9 @@ const MAIN: &[Sysno] = &[
     Sysno::wait4,
     Sysno::waitid,
 ];
+
+/// How files are opened; it fails in all roles but the main thread's.
+const OPENING: &[Sysno] = &[Sysno::open, Sysno::openat];
 
 /// What no process of a campaign needs, nor anyone that it starts: a list of what is forbidden, for it
 /// does not know what QEMU does.
@@ -167,6 +168,9 @@ const NOBODY: &[Sysno] = &[
 /// The filters of a confined process.
 pub(super) struct Filters {
     roles: BTreeMap<Role, BpfProgram>,
+    /// With it, a file cannot be opened. It does not end the process: the C library's allocator looks into
+    /// files of the kernel at moments of its own, and copes without.
+    without_files: BpfProgram,
 }
 
 impl Filters {
@@ -176,17 +180,23 @@ impl Filters {
             return Ok(None);
         }
         let compiled = Role::ALL.into_iter().map(|role| Ok((role, program(role)?)));
-        compiled
+        let roles = compiled
             .collect::<Result<_, seccompiler::BackendError>>()
-            .map(|roles| Some(Filters { roles }))
-            .map_err(failed)
+            .map_err(failed)?;
+        let without_files = failing(OPENING, libc::EACCES).map_err(failed)?;
+        Ok(Some(Filters {
+            roles,
+            without_files,
+        }))
     }
 
     /// Applies to all threads of this process what all of them can do without.
     pub(super) fn apply_to_process(&self, process: ConfinedProcess) -> Result<(), ConfineError> {
         match process {
             ConfinedProcess::Guest => {
-                for program in [&self.roles[&Role::Main], &without_clone3().map_err(failed)?] {
+                // A filter cannot see the flags of clone3; libraries use clone where there is none.
+                let without_clone3 = failing(&[Sysno::clone3], libc::ENOSYS).map_err(failed)?;
+                for program in [&self.roles[&Role::Main], &without_clone3] {
                     apply_filter_all_threads(program).map_err(failed)?;
                 }
                 Ok(())
@@ -200,6 +210,9 @@ impl Filters {
 
     /// Applies the role's filter to this thread.
     pub(super) fn apply_to_thread(&self, role: Role) -> io::Result<()> {
+        if role != Role::Main {
+            apply_filter(&self.without_files).map_err(io::Error::other)?;
+        }
         apply_filter(&self.roles[&role]).map_err(io::Error::other)
     }
 }
@@ -228,8 +241,10 @@ pub(super) fn is_supported() -> bool {
 fn program(role: Role) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut allowed = Allowed::default();
     allowed.all(EVERYWHERE);
+    allowed.all(OPENING);
     allowed.memory_without_code()?;
     allowed.when(Sysno::fcntl, 1, FCNTLS)?;
+    allowed.when(Sysno::ioctl, 1, &[libc::FIONBIO, libc::FIONREAD])?;
     allowed.when(Sysno::prctl, 0, PRCTLS)?;
     match role {
         Role::Main => {
@@ -263,6 +278,8 @@ fn program(role: Role) -> Result<BpfProgram, seccompiler::BackendError> {
                 Sysno::statx,
                 Sysno::fstatfs,
                 Sysno::getsockopt,
+                // Its socket, at its end.
+                Sysno::unlink,
                 Sysno::setsockopt,
             ]);
         }
@@ -297,8 +314,6 @@ const TERMINAL: &[u64] = &[
     libc::TCSETS2,
     libc::TCSETSW2,
     libc::TCSETSF2,
-    libc::FIONREAD,
-    libc::FIONBIO,
 ];
 
 const TAP: &[u64] = &[libc::TUNSETOFFLOAD, libc::TUNSETQUEUE];
@@ -364,13 +379,13 @@ impl Allowed {
     }
 }
 
-/// A filter that says of `clone3` that the kernel has none, so that libraries use `clone`: a filter cannot
-/// see the flags of the former.
-fn without_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
+/// A filter with which `calls` fail with `errno`, and nothing else.
+fn failing(calls: &[Sysno], errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = calls.iter().map(|call| (i64::from(call.id()), Vec::new()));
     compile(
-        BTreeMap::from([(i64::from(Sysno::clone3.id()), Vec::new())]),
+        rules.collect(),
         SeccompAction::Allow,
-        SeccompAction::Errno(libc::ENOSYS as u32),
+        SeccompAction::Errno(errno.unsigned_abs()),
     )
 }
 
