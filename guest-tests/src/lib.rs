@@ -1,3 +1,4 @@
 //! Guests and end-to-end tests of stickler.
 
+pub mod hostile;
 pub mod in_process;

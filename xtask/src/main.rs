@@ -1,7 +1,9 @@
-//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lint`, `cargo xtask lab`.
+//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lint`, `cargo xtask lab`,
+//! `cargo xtask fuzz`.
 
 mod debian;
 mod demo;
+mod fuzz;
 mod gates;
 mod guest;
 mod host;
@@ -28,6 +30,7 @@ enum Task {
     Test(test::TestArguments),
     Lint(gates::rules::LintArguments),
     Lab(lab::LabArguments),
+    Fuzz(fuzz::FuzzArguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::command(&arguments, &workspace),
         Task::Lint(arguments) => gates::rules::command(&arguments, &workspace),
         Task::Lab(arguments) => lab::command(arguments, &workspace),
+        Task::Fuzz(arguments) => fuzz::command(&arguments, &workspace),
     });
     match result {
         Ok(code) => code,
