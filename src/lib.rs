@@ -14,6 +14,11 @@
 //! * [`end`]: how a guest ends.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
 //! * [`report`]: the reports for people and programs.
+//! * [`say`]: what is said on standard error.
+//! * [`signals`]: signals that end a run.
+
+// Their macros panic where the stream is closed; see `say`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod backends;
 pub mod check;
@@ -26,5 +31,7 @@ pub mod journal;
 pub mod machine;
 pub mod qemu;
 pub mod report;
+pub mod say;
 pub mod serve;
+pub mod signals;
 pub mod worker;

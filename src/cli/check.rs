@@ -7,14 +7,11 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::{ConfineOptions, Judging};
 use super::confine::{confine, directory_of};
@@ -23,6 +20,7 @@ use super::features::FeatureOptions;
 use super::given::GivenDevices;
 use super::monitor;
 use super::names;
+use super::run::readable;
 use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::covering_seeds;
@@ -37,6 +35,7 @@ use crate::qemu::Qemu;
 use crate::report::Deny;
 use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
 use crate::report::output::{self, Outputs, ReportSpec};
+use crate::say;
 
 /// The default number of seeds, besides the run with plain devices.
 const RUNS: u64 = 8;
@@ -256,6 +255,8 @@ pub struct MergeOptions {
 
 /// Runs a kernel many times and reports on all of them together.
 pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
+    // Before anything is opened, and until the reports are written.
+    let signals = failure::catch_signals()?;
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
     options.features.limits()?;
@@ -266,6 +267,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         ));
     }
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
+    readable("kernel", &options.kernel)?;
     let scratch = tempfile::Builder::new()
         .prefix("stickler-check-")
         .tempdir()
@@ -340,12 +342,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         },
     )?;
 
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .map_err(|error| Failure::Internal(format!("cannot catch signals: {error}")))?;
-    }
-    let stop = || interrupted.load(Ordering::Relaxed);
+    let stop = || signals.have_come();
     let progress = Progress::new(runs.len());
     let all = campaign::run_all(
         &setting,
@@ -442,7 +439,7 @@ fn say_failures(report: &CheckReport) {
     for run in &report.runs {
         for failure in &run.failures {
             let (name, how) = (&run.name, failure.how.words());
-            failure::say_line(&format!("{name}: {how}: {}", failure.message));
+            say::line(&format!("{name}: {how}: {}", failure.message));
         }
     }
 }

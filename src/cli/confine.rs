@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::args::ConfineOptions;
-use super::failure::{self, Failure};
+use super::failure::Failure;
 use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::confine::{Access, ConfineError, ConfinedProcess};
+use crate::say;
 
 /// Confines this process as the options say, and tells what this host cannot do.
 ///
@@ -19,7 +20,7 @@ pub(super) fn confine(
 ) -> Result<(), Failure> {
     let missing = options.confine.apply(process, access)?;
     for sentence in missing {
-        failure::say_line(&sentence);
+        say::line(&sentence);
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::panic;
 use std::process::ExitCode;
 
 use crate::report::output;
+use crate::say;
+use crate::signals::EndingSignals;
 
 /// What the exit code says. Where several apply, [`Exit::worst`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,24 +82,16 @@ impl Failure {
     }
 }
 
-/// Prints a failure to standard error.
+/// Says a failure on standard error.
 pub fn say(failure: &dyn std::error::Error) {
-    // If standard error cannot be written, there is no place to report it.
-    let _ = writeln!(io::stderr(), "stickler: {failure}");
-}
-
-/// Prints one line to standard error, without control characters: it may quote the guest.
-pub fn say_line(line: &str) {
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    // As above.
-    let _ = writeln!(io::stderr(), "stickler: {line}");
+    say::line(&failure.to_string());
 }
 
 /// Prints which reports could not be written, and the report if the user has not seen it; returns the exit code.
 pub fn say_unwritten(unwritten: output::Unwritten) -> Exit {
     let mut exit = Exit::Conforming;
     if let Some(text) = &unwritten.text {
-        // As above.
+        // As in `say`.
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
     }
     // After the report, where they are seen.
@@ -128,6 +122,15 @@ pub fn report_panics() {
             default(info);
         }
     }));
+}
+
+/// Catches the signals that end a run.
+///
+/// # Errors
+/// The host has no means for it.
+pub fn catch_signals() -> Result<EndingSignals, Failure> {
+    EndingSignals::catch()
+        .map_err(|error| Failure::Internal(format!("cannot catch signals: {error}")))
 }
 
 #[cfg(test)]

@@ -41,10 +41,12 @@ use args::{Cli, Command};
 use failure::{Exit, Failure};
 
 use crate::report::schema;
+use crate::signals;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     failure::report_panics();
+    signals::survive_file_size_limit();
     guarded(|| dispatch(std::env::args_os().collect())).into()
 }
 

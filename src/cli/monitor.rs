@@ -1,11 +1,10 @@
 //! What runs the guest.
 
-use std::io::{self, Write};
-
 use super::failure::Failure;
 use super::values::MonitorSpec;
 use crate::machine::{self, probe};
 use crate::qemu::Qemu;
+use crate::say;
 
 /// What the user asked for; otherwise our own machine where KVM can run guests, and else QEMU where there is one
 /// that will do, which is said.
@@ -27,10 +26,8 @@ pub(super) fn choose(asked: Option<&MonitorSpec>) -> Result<MonitorSpec, Failure
             other => other,
         });
     }
-    // Not being able to read it is no reason not to run.
-    let _ = writeln!(
-        io::stderr(),
-        "stickler: KVM cannot run guests here, so QEMU's emulation does (--monitor qemu); `stickler doctor` says why"
+    say::line(
+        "KVM cannot run guests here, so QEMU's emulation does (--monitor qemu); `stickler doctor` says why",
     );
     Ok(MonitorSpec::Qemu(None))
 }

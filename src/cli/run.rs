@@ -2,7 +2,9 @@
 
 mod on_qemu;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,9 +30,13 @@ use crate::journal::Journal;
 use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{Report, RunEnd};
+use crate::say;
+use crate::signals::EndingSignals;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
+    // Before anything is opened, and until the reports are written.
+    let signals = failure::catch_signals()?;
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
@@ -58,20 +64,27 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         cleaned: socket_directories(&options.console),
     };
     let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
-        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access)?,
-        MonitorSpec::Qemu(path) => {
-            on_qemu::run(&options, path.as_deref(), devices, &journal, judged, access)?
-        }
+        MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access, &signals)?,
+        MonitorSpec::Qemu(path) => on_qemu::run(
+            &options,
+            path.as_deref(),
+            devices,
+            &journal,
+            judged,
+            access,
+            &signals,
+        )?,
     };
 
     let report = devices::report(end, served, readings, &journal, options.require_drivers)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
     if !output::text_without_a_file(&options.judging.report) {
         for failed in report.failures() {
-            failure::say_line(&failed.message);
+            say::line(&failed.message);
         }
     }
     let written = failure::say_unwritten(outputs.write(&report));
+    drop(signals);
     Ok(exit(&report, &options).worst(written))
 }
 
@@ -85,6 +98,7 @@ fn on_kvm(
     journal: &Journal,
     judged: Judged,
     access: &Access,
+    signals: &EndingSignals,
 ) -> Result<Ended, Failure> {
     let terminal = Terminal::of(&options.console, &options.judging.report);
     let mut machine = Machine::new(config(options, terminal), journal.clone())?;
@@ -109,7 +123,7 @@ fn on_kvm(
         None
     };
     confine(&options.confinement, ConfinedProcess::Guest, access)?;
-    let ended = machine.run();
+    let ended = machine.run(signals);
     drop(raw);
     Ok((devices::end_of(ended), served))
 }
@@ -235,16 +249,21 @@ fn exit(report: &Report, options: &RunOptions) -> Exit {
 }
 
 /// Finds a missing file before KVM is used.
-fn readable(what: &'static str, path: &Path) -> Result<(), Failure> {
-    match File::open(path) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(machine::Error::Unreadable {
+pub(super) fn readable(what: &'static str, path: &Path) -> Result<(), Failure> {
+    let opened = match fs::metadata(path) {
+        // To open one would wait for a writer.
+        Ok(metadata) if metadata.file_type().is_fifo() => Err(io::Error::other("it is a pipe")),
+        Ok(_) => File::open(path).map(drop),
+        Err(why) => Err(why),
+    };
+    opened.map_err(|why| {
+        machine::Error::Unreadable {
             what,
             path: path.to_owned(),
             why,
         }
-        .into()),
-    }
+        .into()
+    })
 }
 
 impl From<machine::Error> for Failure {

@@ -115,6 +115,8 @@ pub struct ServeOptions {
 
 /// Serves devices as the options say, from the sockets to the report.
 pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
+    // Before anything is opened, and until the reports are written.
+    let signals = failure::catch_signals()?;
     // Errors in the input are found before anything is served.
     let readings = options.judging.readings()?;
     let count = device_count(&options)?;
@@ -167,16 +169,18 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
                 .collect(),
         },
     )?;
-    let (ended, complaints) = server.run(Until {
+    let until = Until {
         kept: options.keep,
         timeout: options.timeout,
-    });
+    };
+    let (ended, complaints) = server.run(until, &signals);
     drop(raw);
     let end = devices::end_of(ended);
     // A monitor may go before a driver has come.
     let report = devices::report(end, served, readings, &journal, false)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
     let written = failure::say_unwritten(outputs.write(&report));
+    drop(signals);
     Ok(exit(&report, complaints, &options).worst(written))
 }
 

@@ -8,7 +8,7 @@
 //! * `acpi`: the tables that describe the board to the guest;
 //! * `interrupts`, `ports`, [`serial`]: the board itself;
 //! * `vcpu`: a vCPU's thread; a device's is [`crate::worker`];
-//! * [`output`], `control`, `signals`, `kick`: how a run ends;
+//! * [`output`], `control`, `kick`: how a run ends;
 //! * `next_kernel`: whether another kernel starts while devices are live;
 //! * `question`, `sysrq`: where the guest stands when its time is over;
 //! * [`probe`]: whether this host's KVM can run stock kernels.
@@ -29,7 +29,6 @@ pub mod probe;
 mod question;
 mod run;
 pub mod serial;
-pub(crate) mod signals;
 mod sysrq;
 pub mod terminal;
 mod vcpu;
@@ -54,6 +53,7 @@ pub use serial::SerialConfig;
 
 use crate::end::GuestEnd;
 use crate::journal::Journal;
+use crate::signals::EndingSignals;
 use control::Control;
 use interrupts::KvmInterrupts;
 use layout::AddressMap;
@@ -224,8 +224,9 @@ impl Machine {
         StopHandle(self.control.clone())
     }
 
-    /// Runs the guest to its end. When this returns, all threads have ended, except one that hangs.
-    pub fn run(self) -> Result<GuestEnd, Error> {
+    /// Runs the guest to its end, or until one of `signals` has come. When this returns, all threads have ended,
+    /// except one that hangs.
+    pub fn run(self, signals: &EndingSignals) -> Result<GuestEnd, Error> {
         let takes_input = matches!(self.serial, SerialConfig::Stdio | SerialConfig::StdinStderr);
         let vm = self.vm;
         let port = Arc::new(SerialPort::new(
@@ -248,6 +249,7 @@ impl Machine {
             timeout: self.timeout,
             takes_input,
             journal: self.journal,
+            signals,
         })
     }
 }

@@ -7,8 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
 use super::serial::SerialPort;
-use super::signals::EndingSignals;
 use crate::journal::Journal;
+use crate::signals::EndingSignals;
 
 /// What is asked: show messages of all levels; then the call traces of all processors, and of the tasks that wait
 /// and cannot be interrupted.

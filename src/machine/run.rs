@@ -17,17 +17,17 @@ use vmm_sys_util::signal::Killable;
 use super::control::Control;
 use super::ports::Ports;
 use super::serial::{self, SerialPort};
-use super::signals::EndingSignals;
 use super::terminal::RawMode;
 use super::vcpu::{self, Surroundings};
 use super::{Error, kick, question};
 use crate::confine::Role;
 use crate::end::GuestEnd;
 use crate::journal::Journal;
+use crate::signals::EndingSignals;
 use crate::worker;
 
 /// What a run is made of.
-pub(super) struct Parts {
+pub(super) struct Parts<'a> {
     pub(super) vcpus: Vec<VcpuFd>,
     pub(super) ram: GuestRam,
     pub(super) devices: Vec<Arc<dyn Serviced>>,
@@ -37,12 +37,12 @@ pub(super) struct Parts {
     /// Whether standard input belongs to the serial port.
     pub(super) takes_input: bool,
     pub(super) journal: Journal,
+    pub(super) signals: &'a EndingSignals,
 }
 
-pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
+pub(super) fn to_the_end(parts: Parts<'_>) -> Result<GuestEnd, Error> {
     let control = parts.control;
     kick::install()?;
-    let signals = EndingSignals::catch()?;
     let terminal = if parts.takes_input {
         RawMode::enter().map_err(Error::host("switch the terminal to raw mode"))?
     } else {
@@ -66,7 +66,7 @@ pub(super) fn to_the_end(parts: Parts) -> Result<GuestEnd, Error> {
         parts.takes_input.then_some(is_terminal),
     );
     match started {
-        Ok(()) => wait(&control, &signals, deadline, &port, &parts.journal),
+        Ok(()) => wait(&control, parts.signals, deadline, &port, &parts.journal),
         Err(why) => control.fail(why),
     }
     threads.stop();

@@ -19,6 +19,7 @@ use super::output::OutputScanner;
 use super::sysrq::{self, BreakLine, BreakRead};
 use super::terminal::EscapeFilter;
 use crate::end::GuestEnd;
+use crate::say;
 
 /// Its first I/O port (COM1).
 pub const PORT: u16 = 0x3f8;
@@ -385,12 +386,22 @@ enum SerialSink {
     Writer(Box<dyn Write + Send>),
 }
 
+impl SerialSink {
+    fn name(&self) -> &'static str {
+        match self {
+            SerialSink::Stdout(_) => "standard output",
+            SerialSink::Stderr(_) => "standard error",
+            SerialSink::Null | SerialSink::Writer(_) => "what the serial port is connected to",
+        }
+    }
+}
+
 impl Write for SerialOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.scanner.feed(bytes);
         self.written
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        match &mut self.sink {
+        let written = match &mut self.sink {
             SerialSink::Null => Ok(bytes.len()),
             SerialSink::Stdout(stdout) => {
                 write_unless_stopping(stdout.as_fd(), bytes, &self.control)
@@ -398,12 +409,19 @@ impl Write for SerialOutput {
             SerialSink::Stderr(stderr) => {
                 write_unless_stopping(stderr.as_fd(), bytes, &self.control)
             }
-            SerialSink::Writer(writer) => {
-                writer.write_all(bytes)?;
-                writer.flush()?;
-                Ok(bytes.len())
+            SerialSink::Writer(writer) => writer
+                .write_all(bytes)
+                .and_then(|()| writer.flush())
+                .map(|()| bytes.len()),
+        };
+        // The guest goes on, as on a line that is not connected.
+        written.or_else(|why| {
+            if !self.control.is_stopping() {
+                say::output_is_lost(self.sink.name(), &why);
             }
-        }
+            self.sink = SerialSink::Null;
+            Ok(bytes.len())
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

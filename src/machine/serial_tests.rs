@@ -203,3 +203,47 @@ fn what_is_written_in_loop_back_is_received() {
     assert_eq!(receive(&rig.port, 1), b"x");
     assert_eq!(rig.port.written(), 0);
 }
+
+/// Set in the process whose standard error is looked at.
+const CHILD: &str = "STICKLER_TEST_SERIAL";
+
+/// A file that is full after three bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len().min(1))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn that_output_is_lost_is_said_once() {
+    let name = "that_output_is_lost_is_said_once";
+    if std::env::var_os(CHILD).is_some() {
+        let note = PanicNote::default();
+        let control = Arc::new(Control::new(note.clone()).unwrap());
+        let journal = Journal::new();
+        let scanner = OutputScanner::new(journal.clone(), note);
+        let config = SerialConfig::Writer(Box::new(Full(3)));
+        let port = SerialPort::new(|_| {}, config, scanner, control).unwrap();
+        for byte in b"@mark still scanned\n" {
+            port.write(DATA, *byte);
+        }
+        assert_eq!(journal.marks().len(), 1);
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg(format!("machine::serial::tests::{name}"))
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("is lost from now on").count(), 1, "{said}");
+}

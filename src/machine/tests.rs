@@ -106,6 +106,10 @@ struct TestGuest {
     printed: Printed,
 }
 
+fn signals() -> EndingSignals {
+    EndingSignals::catch().unwrap()
+}
+
 /// A machine for `image`, or `None`, saying so, where there is no KVM at all.
 fn guest_with(image: &[u8], change: impl FnOnce(&mut Config)) -> Option<TestGuest> {
     if let Err(why) = probe::open() {
@@ -137,7 +141,7 @@ fn guest(code: &[u8]) -> Option<TestGuest> {
 
 /// How a guest of this code ends; true where there is no KVM to tell.
 fn ends(code: &[u8], end: &GuestEnd) -> bool {
-    guest(code).is_none_or(|guest| guest.machine.run().unwrap() == *end)
+    guest(code).is_none_or(|guest| guest.machine.run(&signals()).unwrap() == *end)
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn all_entries_are_entered() {
     let code = power_off();
     for image in [elf(&code), pvh(&code), bzimage(&code, 1 << 20)] {
         if let Some(guest) = guest_with(&image, |_| {}) {
-            assert_eq!(guest.machine.run().unwrap(), GuestEnd::PowerOff);
+            assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::PowerOff);
         }
     }
 }
@@ -182,7 +186,7 @@ fn what_the_guest_prints_is_seen_and_heeded() {
     let Some(guest) = guest(&[print(text), RESET.to_vec()].concat()) else {
         return;
     };
-    let end = guest.machine.run().unwrap();
+    let end = guest.machine.run(&signals()).unwrap();
     assert_eq!(end, GuestEnd::Panic("tiny".to_owned()));
     assert_eq!(guest.printed.text(), text);
     let marks: Vec<String> = guest.journal.marks().into_iter().map(|m| m.name).collect();
@@ -199,7 +203,7 @@ fn a_repeated_out_prints_each_byte() {
     let Some(guest) = guest(&[code, power_off()].concat()) else {
         return;
     };
-    assert_eq!(guest.machine.run().unwrap(), GuestEnd::PowerOff);
+    assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::PowerOff);
     let printed = guest.printed.0.lock().unwrap().clone();
     assert_eq!(printed, first);
 }
@@ -216,7 +220,7 @@ fn a_guest_whose_time_is_over_is_asked_where_it_stands() {
     let Some(guest) = guest_with(&elf(&echo), limit) else {
         return;
     };
-    assert_eq!(guest.machine.run().unwrap(), GuestEnd::Timeout);
+    assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::Timeout);
     // Of each break the byte 0, and the key.
     assert_eq!(guest.printed.text(), "\09\0l\0w");
     assert_eq!(guest.journal.answers(), ["9", "l"]);
@@ -230,7 +234,7 @@ fn a_guest_whose_time_is_over_is_asked_where_it_stands() {
         return;
     };
     let since = Instant::now();
-    assert_eq!(guest.machine.run().unwrap(), GuestEnd::Timeout);
+    assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::Timeout);
     assert!(since.elapsed() < Duration::from_secs(4));
     assert_eq!(guest.journal.positions()[0].rip, ADDRESS);
     assert!(guest.journal.answers().is_empty());
@@ -242,12 +246,12 @@ fn a_guest_that_runs_for_ever_is_stopped() {
     let image = elf(&[0xeb, 0xfe]);
     let limit = |config: &mut Config| config.timeout = Some(Duration::from_millis(50));
     if let Some(guest) = guest_with(&image, limit) {
-        assert_eq!(guest.machine.run().unwrap(), GuestEnd::Timeout);
+        assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::Timeout);
     }
     if let Some(guest) = guest_with(&image, |_| {}) {
         let stop = guest.machine.stop_handle();
         let stopper = thread::spawn(move || stop.stop(GuestEnd::Violation));
-        assert_eq!(guest.machine.run().unwrap(), GuestEnd::Violation);
+        assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::Violation);
         stopper.join().unwrap();
     }
 }
@@ -256,7 +260,7 @@ fn a_guest_that_runs_for_ever_is_stopped() {
 fn processors_that_were_never_started_end_too() {
     let image = elf(&power_off());
     if let Some(guest) = guest_with(&image, |config| config.cpus = MAX_CPUS) {
-        assert_eq!(guest.machine.run().unwrap(), GuestEnd::PowerOff);
+        assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::PowerOff);
     }
 }
 
@@ -393,7 +397,7 @@ fn a_device_is_reached_and_findings_know_the_instruction() {
     machine.add_device(3, fake.clone(), fake.clone()).unwrap();
     let taken = machine.add_device(3, fake.clone(), fake).unwrap_err();
     assert!(taken.to_string().contains("slot 3"), "{taken}");
-    assert_eq!(guest.machine.run().unwrap(), GuestEnd::PowerOff);
+    assert_eq!(guest.machine.run(&signals()).unwrap(), GuestEnd::PowerOff);
     let findings = guest.journal.findings();
     assert_eq!(findings.len(), 1);
     // At the instruction, or just behind it.
@@ -410,7 +414,7 @@ fn a_worker_that_panics_ends_the_run() {
     };
     let fake = Fake::new(guest.journal.clone(), true);
     guest.machine.add_device(3, fake.clone(), fake).unwrap();
-    let error = guest.machine.run().unwrap_err();
+    let error = guest.machine.run(&signals()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "internal error in the entropy 3 thread: deliberate"

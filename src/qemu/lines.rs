@@ -11,10 +11,12 @@ use rustix::io::ioctl_fionread;
 use crate::end::GuestEnd;
 use crate::machine::terminal::EscapeFilter;
 use crate::machine::{OutputScanner, StopHandle};
+use crate::say;
 
 /// Shows what the guest says, and has it scanned, until its end.
 pub(super) fn show_output(mut from: impl Read, mut scanner: OutputScanner, to_stderr: bool) {
     let mut bytes = [0; 4096];
+    let mut is_lost = false;
     loop {
         let count = match from.read(&mut bytes) {
             Ok(0) => return,
@@ -23,13 +25,20 @@ pub(super) fn show_output(mut from: impl Read, mut scanner: OutputScanner, to_st
             Err(_) => return,
         };
         scanner.feed(&bytes[..count]);
-        // Nobody may be there to read it.
-        let _ = if to_stderr {
-            io::stderr().write_all(&bytes[..count])
+        if is_lost {
+            continue;
+        }
+        let (shown, name) = if to_stderr {
+            (io::stderr().write_all(&bytes[..count]), "standard error")
         } else {
             let mut out = io::stdout().lock();
-            out.write_all(&bytes[..count]).and_then(|()| out.flush())
+            let shown = out.write_all(&bytes[..count]).and_then(|()| out.flush());
+            (shown, "standard output")
         };
+        if let Err(why) = shown {
+            say::output_is_lost(name, &why);
+            is_lost = true;
+        }
     }
 }
 

@@ -5,13 +5,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tempfile::NamedTempFile;
 
 use super::check::CheckReport;
 use super::{Report, json, text};
+use crate::signals;
 
 /// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,7 +278,11 @@ impl ReportSink {
                 if kind.is_dir() {
                     return Err(ReportError::IsDirectory(name()));
                 }
-                if kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
+                if kind.is_fifo() {
+                    let file = open_fifo(&path).map_err(io)?;
+                    return Ok(ReportSink::Direct { file, path });
+                }
+                if kind.is_char_device() || kind.is_socket() {
                     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
                     return Ok(ReportSink::Direct { file, path });
                 }
@@ -368,6 +376,31 @@ impl ReportSink {
                 temporary.as_file().sync_all()?;
                 temporary.persist(&path).map_err(|error| error.error)?;
                 Ok(())
+            }
+        }
+    }
+}
+
+/// Opens a FIFO when somebody reads from it. A signal that ends stickler ends the wait.
+fn open_fifo(path: &Path) -> io::Result<File> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    loop {
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path);
+        match opened {
+            Err(why) if why.raw_os_error() == Some(libc::ENXIO) && !signals::one_has_come() => {
+                thread::sleep(PAUSE);
+            }
+            Err(why) if why.raw_os_error() == Some(libc::ENXIO) => {
+                return Err(io::Error::other("no program reads from this FIFO"));
+            }
+            Err(why) => return Err(why),
+            Ok(file) => {
+                let flags = fcntl_getfl(&file)?;
+                fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+                return Ok(file);
             }
         }
     }

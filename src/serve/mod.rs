@@ -43,8 +43,8 @@ use crate::confine::Role;
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::control::Control;
-use crate::machine::signals::EndingSignals;
 use crate::machine::{Error, OutputScanner, PanicNote, StopHandle};
+use crate::signals::EndingSignals;
 use crate::worker;
 use clients::Clients;
 use complaints::Complaints;
@@ -183,23 +183,22 @@ impl DeviceServer {
         StopHandle(self.control.clone())
     }
 
-    /// Serves until it is to end. When this returns, no client has access to the devices any more. Returns how it
+    /// Serves until it is to end, as it is when one of `signals` has come. When this returns, no client has access to the devices any more. Returns how it
     /// ended, and how much was wrong with clients.
     ///
     /// # Errors
     /// The host has failed.
-    pub fn run(self, until: Until) -> (Result<GuestEnd, Error>, u64) {
+    pub fn run(self, until: Until, signals: &EndingSignals) -> (Result<GuestEnd, Error>, u64) {
         let complaints: Vec<Complaints> = self
             .counters
             .iter()
             .map(|counter| counter.complaints.clone())
             .collect();
-        let end = self.serve(until);
+        let end = self.serve(until, signals);
         (end, complaints.iter().map(Complaints::count).sum())
     }
 
-    fn serve(self, until: Until) -> Result<GuestEnd, Error> {
-        let signals = EndingSignals::catch()?;
+    fn serve(self, until: Until, signals: &EndingSignals) -> Result<GuestEnd, Error> {
         let deadline = until.timeout.map(|timeout| Instant::now() + timeout);
         let mut threads = Vec::new();
         let started = start(
@@ -210,7 +209,7 @@ impl DeviceServer {
             &mut threads,
         );
         match started {
-            Ok(()) => wait(&self.control, &self.clients, &signals, until.kept, deadline),
+            Ok(()) => wait(&self.control, &self.clients, signals, until.kept, deadline),
             Err(error) => self.control.fail(error),
         }
         for thread in threads {

@@ -20,6 +20,7 @@ use stickler_vfio_user::wire::{command, region};
 use tempfile::TempDir;
 
 use super::*;
+use crate::signals::EndingSignals;
 use driver::{BUFFER, Driver, MEMORY};
 
 /// The same byte, endlessly.
@@ -78,7 +79,10 @@ impl Served {
             journal,
             device: function,
             stop: server.stop_handle(),
-            thread: std::thread::spawn(move || server.run(until)),
+            thread: std::thread::spawn(move || {
+                let signals = EndingSignals::catch().expect("they can be caught");
+                server.run(until, &signals)
+            }),
         }
     }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use stickler_devices::console::port::{Change, PortBackend, Size};
 
 use super::{ConsoleError, ConsoleSpec, InputFilter, Stdio, cannot_wait, window};
+use crate::say;
 
 /// Typed bytes that wait for the guest at most, where input is read before the guest wants it; what
 /// is typed beyond is lost, as on any terminal.
@@ -228,13 +229,7 @@ impl PortBackend for StreamPort {
                 Err(Errno::AGAIN) => return self.wait_for_room(),
                 Err(Errno::INTR) => {}
                 Err(why) => {
-                    let why = io::Error::from(why);
-                    // The terminal may be in raw mode.
-                    eprintln!(
-                        "stickler: {} cannot be written to ({why}); what the guest prints there is \
-                         lost from now on\r",
-                        self.destination
-                    );
+                    say::output_is_lost(&self.destination, &io::Error::from(why));
                     self.output = PortOutput::Lost;
                     return from.len();
                 }

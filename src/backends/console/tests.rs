@@ -407,3 +407,39 @@ fn a_console_is_made_of_its_ports() {
     assert_eq!(queues(&make(&["stdio"])), 2);
     assert_eq!(queues(&make(&["null", &file])), 6);
 }
+
+// ---- What cannot be written
+
+/// Set in the process that has no standard error.
+const CHILD: &str = "STICKLER_TEST_CONSOLE";
+
+#[test]
+fn output_that_cannot_be_written_is_lost_and_so_is_the_message_if_it_cannot_be() {
+    let name = "output_that_cannot_be_written_is_lost_and_so_is_the_message_if_it_cannot_be";
+    if std::env::var_os(CHILD).is_some() {
+        let path = Path::new("/dev/full");
+        let mut port = StreamPort::file(&spec("file=/dev/full"), path).expect("it is there");
+        assert_eq!(port.write(b"some output"), 11);
+        assert_eq!(port.write(b"more"), 4);
+        return;
+    }
+    let run = |stderr: std::process::Stdio| {
+        std::process::Command::new(std::env::current_exe().expect("it has a path"))
+            .args(["--exact", "--nocapture"])
+            .arg(format!("backends::console::tests::{name}"))
+            .env(CHILD, "1")
+            .stdout(std::process::Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .expect("it can be started")
+    };
+    let (_, closed) = io::pipe().expect("a pipe");
+    assert!(run(closed.into()).status.success());
+    let said = String::from_utf8(run(std::process::Stdio::piped()).stderr).expect("it is text");
+    assert_eq!(
+        said.matches("/dev/full cannot be written to").count(),
+        1,
+        "{said}"
+    );
+}

@@ -13,6 +13,7 @@ use crate::machine::command_line;
 use crate::qemu::{Guest, GuestConfig, Qemu, QemuEnd};
 use crate::report::RunEnd;
 use crate::serve::{DeviceServer, Until};
+use crate::signals::EndingSignals;
 
 /// The most bytes of a kernel's command line, those of x86.
 const COMMAND_LINE: usize = 2047;
@@ -25,6 +26,7 @@ pub(super) fn run(
     journal: &Journal,
     judged: Judged,
     mut access: Access,
+    signals: &EndingSignals,
 ) -> Result<Ended, Failure> {
     let qemu = Qemu::find(path).map_err(input)?;
     let terminal = Terminal::of(&options.console, &options.judging.report);
@@ -71,11 +73,12 @@ pub(super) fn run(
     .map_err(|error| Failure::Internal(format!("cannot start QEMU: {error}")))?;
     access.cleaned.push(directory_of(directory.path()));
     confine(&options.confinement, ConfinedProcess::Guest, &access)?;
-    let (ended, complaints) = server.run(Until {
-        // QEMU says itself when the guest has ended.
+    // QEMU says itself when the guest has ended.
+    let until = Until {
         kept: true,
         timeout: options.timeout,
-    });
+    };
+    let (ended, complaints) = server.run(until, signals);
     let qemu_end = guest.end();
     drop(raw);
     let end = match (ended, qemu_end) {
