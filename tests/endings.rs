@@ -139,6 +139,19 @@ fn signals_while_reports_are_written_do_not_lose_them() {
 }
 
 #[test]
+fn a_killed_run_leaves_no_half_of_a_report() {
+    let mut serving = Serving::start(&[], Stdio::null(), Stdio::null());
+    until(|| serving.path("device.sock").exists());
+    serving.signal(Signal::KILL);
+    assert_eq!(serving.end().signal(), Some(Signal::KILL.as_raw()));
+    let names = fs::read_dir(serving.directory.path()).expect("it is there");
+    let names: Vec<_> = names
+        .map(|entry| entry.expect("it can be read").file_name())
+        .collect();
+    assert_eq!(names, ["device.sock"]);
+}
+
+#[test]
 fn a_signal_ends_the_wait_for_the_reader_of_a_report() {
     let directory = tempfile::tempdir().expect("a directory");
     let fifo = directory.path().join("fifo");

@@ -10,6 +10,7 @@ mod groups;
 pub mod guest;
 pub mod json;
 pub mod output;
+mod pending;
 pub mod schema;
 pub mod text;
 

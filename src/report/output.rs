@@ -2,18 +2,18 @@
 //! report cannot be written. A file changes only when the report is complete.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use tempfile::NamedTempFile;
 
 use super::check::CheckReport;
+use super::pending::PendingFile;
 use super::{Report, json, text};
 use crate::signals;
 
@@ -119,9 +119,9 @@ struct ReportOutput {
 enum ReportSink {
     Stdout,
     Stderr,
-    /// A temporary file, which becomes `path` when it is complete.
+    /// A file that becomes `path` when it is complete.
     Replace {
-        temporary: NamedTempFile,
+        pending: PendingFile,
         path: PathBuf,
     },
     /// A device, pipe or socket, which is written directly.
@@ -135,11 +135,10 @@ impl Outputs {
     /// Directories in which files are made, replaced and removed when the reports are written.
     pub fn directories(&self) -> Vec<PathBuf> {
         let paths = self.0.iter().filter_map(|output| match &output.sink {
-            ReportSink::Replace { temporary, path } => Some([temporary.path(), path]),
+            ReportSink::Replace { path, .. } => Some(path),
             _ => None,
         });
         paths
-            .flatten()
             .filter_map(|path| Some(path.parent()?.to_owned()))
             // Where a report goes that cannot be written.
             .chain([std::env::temp_dir()])
@@ -309,19 +308,11 @@ impl ReportSink {
         let path = fs::canonicalize(directory)
             .map_err(io)?
             .join(path.file_name().unwrap_or_default());
-        let temporary = tempfile::Builder::new()
-            .prefix(".stickler-report-")
-            // As for any new file, before the umask.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory)
-            .map_err(io)?;
+        let pending = PendingFile::create_in(directory).map_err(io)?;
         if let Some(permissions) = permissions {
-            temporary
-                .as_file()
-                .set_permissions(permissions)
-                .map_err(io)?;
+            pending.as_file().set_permissions(permissions).map_err(io)?;
         }
-        Ok(ReportSink::Replace { temporary, path })
+        Ok(ReportSink::Replace { pending, path })
     }
 
     fn is_same(&self, other: &ReportSink) -> bool {
@@ -368,15 +359,7 @@ impl ReportSink {
             }
             ReportSink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
             ReportSink::Direct { mut file, .. } => file.write_all(text.as_bytes()),
-            ReportSink::Replace {
-                mut temporary,
-                path,
-            } => {
-                temporary.write_all(text.as_bytes())?;
-                temporary.as_file().sync_all()?;
-                temporary.persist(&path).map_err(|error| error.error)?;
-                Ok(())
-            }
+            ReportSink::Replace { pending, path } => pending.complete(text.as_bytes(), &path),
         }
     }
 }
