@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use stickler_devices::virtio::{Progress, Serviced, TICK, Wake};
@@ -38,6 +39,27 @@ pub fn serve(device: &dyn Serviced, stop: BorrowedFd<'_>) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Waits for threads to end, but not for one that hangs. Calls `urge` with those that have not ended, again and again.
+/// Panics have been caught inside.
+pub fn join(threads: Vec<JoinHandle<()>>, mut urge: impl FnMut(&JoinHandle<()>)) {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    while begun.elapsed() < PATIENCE && threads.iter().any(|thread| !thread.is_finished()) {
+        threads
+            .iter()
+            .filter(|thread| !thread.is_finished())
+            .for_each(&mut urge);
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    for thread in threads.into_iter().filter(JoinHandle::is_finished) {
+        let _ = thread.join();
+    }
+}
+
+/// How long a thread may take to end. One that hangs with the host may never end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The epoll token of the file descriptor that says when to stop.
 const STOP: u64 = u64::MAX;

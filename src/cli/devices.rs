@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stickler_conformance::features::FeatureLimits;
 use stickler_conformance::{Judge, Latitudes, Readings, Tallies, Version};
@@ -31,6 +32,9 @@ use crate::report::{Report, RunEnd};
 
 /// Slots on the bus besides the host bridge's.
 const SLOTS: usize = 31;
+
+/// How long a device may take to answer at the end of a run.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whoever has the guest: where devices reach its memory and interrupt it, and who brings its accesses.
 pub(super) trait Host {
@@ -250,13 +254,27 @@ pub(super) fn report(
     require_drivers: bool,
 ) -> Report {
     let mut tallies = Tallies::new(Version::default(), readings);
+    let ids = served.iter().map(|device| device.id()).collect();
+    // One that hangs with the host is left alone: it may never let go of its lock.
+    let (served, hung): (Vec<_>, Vec<_>) = served
+        .into_iter()
+        .partition(|device| device.answers_within(PATIENCE));
+    let end = match hung.first() {
+        Some(device) => RunEnd::Error(format!(
+            "the {} device in slot {} hangs with this host: what it has counted is not in the report",
+            device.id().kind.name(),
+            device.id().slot
+        )),
+        None => end,
+    };
+    // Whatever is in it, nobody waits for that.
+    std::mem::forget(hung);
     for device in &served {
         device.run_ended(end.is_by_guest());
         if let Some(counted) = device.tallies() {
             tallies.merge(&counted);
         }
     }
-    let ids = served.iter().map(|device| device.id()).collect();
     let untaken = served.iter().filter(|device| !device.was_taken());
     let untaken = untaken.map(|device| device.id()).collect();
     let features = served.iter().map(|device| {
@@ -290,3 +308,7 @@ pub(super) fn raw_mode() -> Result<Option<RawMode>, Failure> {
 pub(super) fn input(error: impl std::error::Error) -> Failure {
     Failure::Input(error.to_string())
 }
+
+#[cfg(test)]
+#[path = "devices_tests.rs"]
+mod tests;

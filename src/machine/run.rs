@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::VcpuFd;
@@ -198,25 +198,15 @@ impl Threads {
     /// Waits for all threads to end. Signals the vCPUs' threads to leave the guest. Does not wait for a
     /// thread that hangs.
     fn stop(self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        let start = Instant::now();
-        let mut pause = Duration::from_micros(200);
-        let mut threads: Vec<JoinHandle<()>> = self.others;
-        let vcpus = self.vcpus.len();
-        threads.splice(0..0, self.vcpus);
-        while start.elapsed() < PATIENCE && threads.iter().any(|t| !t.is_finished()) {
-            // Repeatedly: a thread that is just about to enter the guest does not notice the signal.
-            for vcpu in threads[..vcpus].iter().filter(|t| !t.is_finished()) {
+        let vcpus: Vec<ThreadId> = self.vcpus.iter().map(|vcpu| vcpu.thread().id()).collect();
+        let threads = self.vcpus.into_iter().chain(self.others).collect();
+        // Repeatedly: a thread that is just about to enter the guest does not notice the signal.
+        worker::join(threads, |thread| {
+            if vcpus.contains(&thread.thread().id()) {
                 // It has not been joined, so its handle is valid.
-                let _ = vcpu.kill(kick::signal());
+                let _ = thread.kill(kick::signal());
             }
-            thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
-        for thread in threads.into_iter().filter(JoinHandle::is_finished) {
-            // Panics have been caught inside.
-            let _ = thread.join();
-        }
+        });
     }
 }
 

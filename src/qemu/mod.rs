@@ -18,9 +18,9 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use crate::machine::{OutputScanner, StopHandle};
+use crate::worker;
 pub use program::{Qemu, QemuError};
 
 /// The guest that QEMU runs.
@@ -147,7 +147,7 @@ impl Guest {
             let _ = child.kill();
             let _ = child.wait();
         }
-        join_all(self.threads);
+        worker::join(self.threads, |_| {});
         let said = self.errors.join().unwrap_or_default();
         let began = self.process.began.load(Ordering::Acquire);
         match ended {
@@ -160,15 +160,6 @@ impl Guest {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(body)
-}
-
-/// Waits for threads, but not for one that hangs.
-fn join_all(threads: Vec<JoinHandle<()>>) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE && threads.iter().any(|thread| !thread.is_finished()) {
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Reads all that QEMU says of itself, and keeps the last line of it that is no warning.

@@ -212,10 +212,7 @@ impl DeviceServer {
             Ok(()) => wait(&self.control, &self.clients, signals, until.kept, deadline),
             Err(error) => self.control.fail(error),
         }
-        for thread in threads {
-            // Panics have been caught inside.
-            let _ = thread.join();
-        }
+        worker::join(threads, |_| {});
         drop(self.place);
         // Every way out of `wait` has set it.
         let end = self.control.take_ending();

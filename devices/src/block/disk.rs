@@ -18,7 +18,7 @@ pub const ID_LEN: usize = 20;
 /// The device names each operation with a token, which it does not use for another one before the
 /// operation is complete. Operations may complete in any order, and one is never split in the
 /// driver's eyes: it succeeds as a whole or fails. None of the methods blocks but
-/// [`cancel`](Self::cancel).
+/// [`cancel`](Self::cancel), for a moment.
 pub trait Disk: Send + 'static {
     /// What the disk is. Constant.
     fn properties(&self) -> Properties;
@@ -33,6 +33,11 @@ pub trait Disk: Send + 'static {
     /// All that was submitted gets going: called after a batch of [`submit`](Self::submit).
     fn start(&mut self);
 
+    /// Whether the host was too busy to get something going: [`start`](Self::start) is to be called again.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
     /// Makes the completion descriptor unreadable until the next completion. Called before
     /// [`next_completion`](Self::next_completion), so that none is missed.
     fn acknowledge(&mut self);
@@ -40,9 +45,13 @@ pub trait Disk: Send + 'static {
     /// Takes the outcome of one pending operation that has completed.
     fn next_completion(&mut self) -> Option<Completion>;
 
-    /// Ends all operations, waiting for those that cannot be stopped. When it returns, guest memory
-    /// is not used any more, and no outcome of an operation submitted before will be reported.
+    /// Ends all operations, and waits a moment for those that cannot be stopped. No outcome of an operation
+    /// submitted before will be reported. Nothing is submitted until the disk [is quiet](Self::is_quiet).
     fn cancel(&mut self);
+
+    /// Whether, after [`cancel`](Self::cancel), guest memory is not used any more. An operation that hangs on the
+    /// host may use it for as long as it hangs. When one has ended, the completion descriptor becomes readable.
+    fn is_quiet(&mut self) -> bool;
 }
 
 /// What a disk is.

@@ -179,6 +179,10 @@ impl<D: Disk, W: Witness> VirtioDevice<W> for Block<D> {
         *broken = false;
     }
 
+    fn is_resetting(&mut self) -> bool {
+        !self.disk.is_quiet()
+    }
+
     fn notified(&mut self, queue: u16, io: &mut Io<'_, W>) -> Progress {
         match queue {
             REQUESTQ => self.serve(io),
@@ -220,7 +224,7 @@ impl<D: Disk> Block<D> {
         if responder.queue.publish() {
             io.signals.used(REQUESTQ);
         }
-        let goes_on = stalled && !self.flights.is_full();
+        let goes_on = stalled && !self.flights.is_full() || self.disk.is_stalled();
         match (taken, returned) {
             (Progress::Done, Progress::Done) if !goes_on => Progress::Done,
             _ => Progress::More,

@@ -68,9 +68,16 @@ pub trait VirtioDevice<W: Witness>: Send + 'static {
     /// DRIVER_OK has been set: the queues in `io` may be used from now on.
     fn activate(&mut self, io: &mut Io<'_, W>);
 
-    /// The driver has asked for a reset. When this returns, no buffer of any queue is touched any
-    /// more, and the device's state is that of a fresh device (§2.1.2).
+    /// The driver has asked for a reset. When this returns, the device's state is that of a fresh device (§2.1.2),
+    /// and no buffer of any queue is touched any more, unless the device [is resetting](Self::is_resetting).
     fn reset(&mut self);
+
+    /// Whether buffers may still be touched that were in use before the reset, because the host cannot stop what it
+    /// does with them. The reset is not complete until then. Asked after [`reset`](Self::reset), and then after each
+    /// [`host_ready`](Self::host_ready).
+    fn is_resetting(&mut self) -> bool {
+        false
+    }
 
     /// The driver has notified `queue`, or there is more to do on it after [`Progress::More`]. Does a
     /// bounded amount of work.

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stickler_conformance::Tallies;
 use stickler_conformance::{DeviceId, Witness};
@@ -119,6 +119,18 @@ impl<D: VirtioDevice<W>, W: Witness, T: Transport> Serviced for LockedDevice<D, 
 
     fn run_ended(&self, by_guest: bool) {
         self.with(|DeviceState { core, transport }| core.run_ended(by_guest, transport));
+    }
+
+    fn answers_within(&self, time: Duration) -> bool {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let begun = Instant::now();
+        loop {
+            match self.state.try_lock() {
+                Ok(_) | Err(TryLockError::Poisoned(_)) => return true,
+                Err(TryLockError::WouldBlock) if begun.elapsed() >= time => return false,
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            }
+        }
     }
 
     fn is_live(&self) -> bool {

@@ -70,6 +70,13 @@ pub trait Serviced: Send + Sync {
     /// [`tallies`](Self::tallies), when no driver can access the device any more.
     fn run_ended(&self, by_guest: bool);
 
+    /// Whether the device can be asked within `time`. If not, the thread that works on it hangs with the host, and the
+    /// other methods may not return either.
+    fn answers_within(&self, time: Duration) -> bool {
+        let _ = time;
+        true
+    }
+
     /// Whether a driver has brought the device to life and has not reset it since.
     fn is_live(&self) -> bool;
 

@@ -291,6 +291,10 @@ impl Disk for Platter {
     fn cancel(&mut self) {
         lock(&self.0).pending.clear();
     }
+
+    fn is_quiet(&mut self) -> bool {
+        lock(&self.0).pending.is_empty()
+    }
 }
 
 // ---- Console

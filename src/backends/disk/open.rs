@@ -79,6 +79,8 @@ impl OpenError {
 /// An open image.
 pub(super) struct Opened {
     pub(super) file: File,
+    /// The same, opened once more.
+    pub(super) sync: File,
     /// Holds the lock. Another open file than `file`, which a ring may keep for a while after the
     /// process has ended.
     pub(super) lock: File,
@@ -139,8 +141,10 @@ pub(super) fn open(spec: &DiskSpec) -> Result<Opened, OpenError> {
         physical_block: physical_block(&file, &metadata),
         id: id(&spec.path),
     };
+    let sync = File::open(&spec.path).map_err(|e| cannot_open(spec, &e))?;
     Ok(Opened {
         file,
+        sync,
         lock,
         properties,
     })

@@ -11,8 +11,9 @@ use std::thread::{self, JoinHandle};
 use stickler_devices::block::disk::{Completion, Submitted};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::Work;
+use super::flushes::Durability;
 use super::transfer::Buffers;
+use super::{ImageFiles, PATIENCE, Work};
 use crate::confine::Role;
 
 /// Threads for each disk.
@@ -30,6 +31,8 @@ pub(super) struct Pool {
 
 struct SharedState {
     file: Arc<File>,
+    sync: Arc<File>,
+    durability: Arc<Durability>,
     /// Signalled when an operation completes.
     completed: EventFd,
     state: Mutex<PoolQueues>,
@@ -41,6 +44,9 @@ struct SharedState {
     done: AtomicUsize,
     /// Operations are to end where they stand.
     cancelled: AtomicBool,
+    /// A host that hangs, for tests: operations wait for it.
+    #[cfg(test)]
+    host: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -56,16 +62,20 @@ struct PoolQueues {
 }
 
 impl Pool {
-    pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
+    pub(super) fn new(image: &ImageFiles) -> io::Result<Self> {
         let mut pool = Pool {
             shared: Arc::new(SharedState {
-                file,
+                file: image.data.clone(),
+                sync: image.sync.clone(),
+                durability: image.durability.clone(),
                 completed: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
                 state: Mutex::default(),
                 work: Condvar::new(),
                 finished: Condvar::new(),
                 done: AtomicUsize::new(0),
                 cancelled: AtomicBool::new(false),
+                #[cfg(test)]
+                host: Arc::default(),
             }),
             threads: Vec::with_capacity(THREADS),
             spare: Vec::new(),
@@ -81,6 +91,19 @@ impl Pool {
 
     pub(super) fn completion_fd(&self) -> RawFd {
         self.shared.completed.as_raw_fd()
+    }
+
+    /// Waits until a thread is at an operation.
+    #[cfg(test)]
+    pub(super) fn wait_until_running(&self) {
+        while self.shared.lock().running == 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn host(&self) -> Arc<Mutex<()>> {
+        self.shared.host.clone()
     }
 
     pub(super) fn spare_buffers(&mut self) -> Buffers {
@@ -128,26 +151,43 @@ impl Pool {
         let mut state = self.shared.lock();
         state.waiting.clear();
         self.shared.cancelled.store(true, Ordering::Relaxed);
-        while state.running > 0 {
-            state = self
-                .shared
-                .finished
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .shared
+            .finished
+            .wait_timeout_while(state, PATIENCE, |state| state.running > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.is_quiet();
+    }
+
+    /// Whether all operations have ended, after [`cancel`](Self::cancel).
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        if state.running > 0 {
+            return false;
         }
-        self.shared.cancelled.store(false, Ordering::Relaxed);
-        state.done.clear();
-        self.shared.done.store(0, Ordering::Release);
-        drop(state);
-        self.acknowledge();
+        // Nothing is submitted before this says so: all that is done is of the time before.
+        if self.shared.cancelled.swap(false, Ordering::Relaxed) {
+            state.done.clear();
+            self.shared.done.store(0, Ordering::Release);
+            self.spare.append(&mut state.spent);
+        }
+        true
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.cancel();
-        self.shared.lock().closing = true;
+        let hangs = {
+            let mut state = self.shared.lock();
+            state.closing = true;
+            state.running > 0
+        };
         self.shared.work.notify_all();
+        if hangs {
+            // What hangs owns what it uses.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // It cannot have panicked, and if it has, there is nothing left to do about it.
             let _ = thread.join();
@@ -189,13 +229,19 @@ impl SharedState {
     }
 
     fn perform(&self, work: &mut Work) -> io::Result<()> {
+        #[cfg(test)]
+        drop(self.host.lock().unwrap_or_else(PoisonError::into_inner));
         loop {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let step = match work {
                 Work::Transfer(transfer) => transfer.step(&self.file),
-                Work::Flush => self.file.sync_data().map(|()| true),
+                Work::Flush => {
+                    let result = self.sync.sync_data();
+                    self.durability.note_flush(&result);
+                    result.map(|()| true)
+                }
             };
             match step {
                 Ok(true) => return Ok(()),

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stickler_devices::block::disk::Completion;
 
-use super::Work;
+use super::flushes::Durability;
 use super::transfer::{Buffers, Direction};
+use super::{ImageFiles, PATIENCE, Work};
 
 /// Entries of the submission queue; what does not fit waits.
 const ENTRIES: u32 = 256;
@@ -23,6 +25,15 @@ const MANY: usize = 8;
 
 /// The image, as the ring knows it.
 const IMAGE: types::Fixed = types::Fixed(0);
+
+/// The image as it is flushed.
+const SYNC: types::Fixed = types::Fixed(1);
+
+/// How often to look for operations that were cancelled, whatever the kernel says.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Before a kernel is tried again that is short of something.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Marks the completion of an attempt to cancel.
 const CANCEL: u64 = u64::MAX;
@@ -39,18 +50,25 @@ pub(super) struct Ring {
     /// Operations that have yet to get into the submission queue.
     backlog: VecDeque<u16>,
     /// Entries handed over, or in the submission queue, without a completion yet.
-    outstanding: usize,
+    pub(super) outstanding: usize,
+    /// The kernel would not take what was handed over; it is to be tried again.
+    is_stalled: bool,
+    /// What the kernel says next, for tests.
+    #[cfg(test)]
+    pub(super) refusals: VecDeque<i32>,
     /// Reads done on the spot.
     done: VecDeque<Completion>,
     /// Whether the image can be read from the page cache without blocking, as far as is known.
     pub(super) reads_now: bool,
     /// Spent buffers, for their allocations.
     spare: Vec<Buffers>,
+    durability: Arc<Durability>,
 }
 
 impl Ring {
     /// A ring, if the host has io_uring with all features we need and lets us use it.
-    pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
+    pub(super) fn new(image: &ImageFiles) -> io::Result<Self> {
+        let file = image.data.clone();
         let ring = IoUring::new(ENTRIES)?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
@@ -68,16 +86,21 @@ impl Ring {
         {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        ring.submitter().register_files(&[file.as_raw_fd()])?;
+        ring.submitter()
+            .register_files(&[file.as_raw_fd(), image.sync.as_raw_fd()])?;
         Ok(Ring {
             ring,
             file,
             works: Vec::new(),
             backlog: VecDeque::new(),
             outstanding: 0,
+            is_stalled: false,
+            #[cfg(test)]
+            refusals: VecDeque::new(),
             done: VecDeque::new(),
             reads_now: true,
             spare: Vec::new(),
+            durability: image.durability.clone(),
         })
     }
 
@@ -130,20 +153,37 @@ impl Ring {
 
     /// Hands the backlog to the kernel.
     fn enter(&mut self) {
+        self.is_stalled = false;
         loop {
             self.fill_submission_queue();
             if self.ring.submission().is_empty() {
                 return;
             }
-            match self.ring.submit() {
+            match self.hand_over() {
                 Ok(_) if self.backlog.is_empty() => return,
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The kernel wants completions to be taken first, or is short of memory: the next
-                // call tries again.
-                Err(_) => return,
+                // The kernel wants completions to be taken first, or is short of memory.
+                Err(_) => {
+                    self.is_stalled = true;
+                    thread::sleep(PAUSE);
+                    return;
+                }
             }
         }
+    }
+
+    fn hand_over(&mut self) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Err(io::Error::from_raw_os_error(refusal));
+        }
+        self.ring.submit()
+    }
+
+    /// Whether the kernel would not take what was handed over.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled
     }
 
     pub(super) fn next_completion(&mut self) -> Option<Completion> {
@@ -162,7 +202,10 @@ impl Ring {
             };
             let step = match work {
                 Some(Work::Transfer(transfer)) => result.and_then(|n| transfer.advance(n)),
-                Some(Work::Flush) => result.map(|_| true),
+                Some(Work::Flush) => {
+                    self.durability.note_flush(&result);
+                    result.map(|_| true)
+                }
                 None => continue,
             };
             let result = match step {
@@ -204,19 +247,39 @@ impl Ring {
             // If there is no room for it, or the kernel is too old for it, waiting does as well.
             self.push(&entry);
         }
-        while self.outstanding > 0 {
-            if let Err(e) = self.ring.submit_and_wait(1)
-                && e.kind() != io::ErrorKind::Interrupted
-            {
-                thread::sleep(Duration::from_millis(1));
+        let end = Instant::now() + PATIENCE;
+        while !self.is_quiet() {
+            // What is in the submission queue may not have got to the kernel yet.
+            let _ = self.ring.submit();
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
             }
-            while self.next_entry().is_some() {}
+            let left = Timespec::try_from(left.min(LOOK)).unwrap_or_default();
+            // SAFETY: The descriptor is the ring's, which is open meanwhile.
+            let ring = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
+            let mut fds = [PollFd::from_borrowed_fd(ring, PollFlags::IN)];
+            // Whatever it says, the loop looks.
+            let _ = poll(&mut fds, Some(&left));
+        }
+    }
+
+    /// Whether the kernel has let go of all operations, after [`cancel`](Self::cancel).
+    pub(super) fn is_quiet(&mut self) -> bool {
+        while let Some((token, result)) = self.next_entry() {
+            if let Some(Some(Work::Flush)) = self.works.get(usize::from(token)) {
+                self.durability.note_flush(&result);
+            }
+        }
+        if self.outstanding > 0 {
+            return false;
         }
         for work in &mut self.works {
             if let Some(Work::Transfer(transfer)) = work.take() {
                 self.spare.push(transfer.into_buffers());
             }
         }
+        true
     }
 
     fn fill_submission_queue(&mut self) {
@@ -249,7 +312,7 @@ impl Ring {
                             .build(),
                     }
                 }
-                Some(Some(Work::Flush)) => opcode::Fsync::new(IMAGE)
+                Some(Some(Work::Flush)) => opcode::Fsync::new(SYNC)
                     .flags(types::FsyncFlags::DATASYNC)
                     .build(),
                 _ => {
@@ -269,7 +332,7 @@ impl Ring {
         let mut queue = self.ring.submission();
         // SAFETY: the file is open as long as `self.file`; list and buffers of a transfer belong to a
         // `Transfer` in `self.works`, which stays there until the completion of this entry has been
-        // taken (`next_completion`, `cancel`, and `drop` by way of it).
+        // taken (`next_completion`, `is_quiet`), and which `drop` leaves behind if it never comes.
         let pushed = unsafe { queue.push(entry) }.is_ok();
         drop(queue);
         self.outstanding += usize::from(pushed);
@@ -299,6 +362,10 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         self.cancel();
+        if self.outstanding > 0 {
+            // The kernel may use what hangs until the process ends, and guest memory stays mapped with it.
+            std::mem::forget(std::mem::take(&mut self.works));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn reads_block(disk: &mut DiskImage) {
 }
 
 /// Waits as a worker does: for the descriptor.
-fn wait(disk: &mut DiskImage) -> Completion {
+pub(super) fn wait(disk: &mut DiskImage) -> Completion {
     loop {
         if let Some(completion) = disk.next_completion() {
             return completion;

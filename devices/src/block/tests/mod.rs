@@ -301,6 +301,36 @@ fn requests_complete_in_any_order() {
 }
 
 #[test]
+fn a_host_that_is_too_busy_is_tried_again() {
+    let mut rig = Rig::new(CAPACITY, 16, false);
+    rig.disk().later = true;
+    rig.disk().stalled = true;
+    rig.request(page(0), kind::IN, 1, 512);
+    assert_eq!(rig.notify(), Progress::More);
+    assert_eq!(rig.host_ready(), Progress::More);
+    rig.disk().stalled = false;
+    assert_eq!(rig.host_ready(), Progress::Done);
+}
+
+#[test]
+fn what_hangs_on_the_host_is_not_returned_after_a_reset() {
+    let mut rig = Rig::new(CAPACITY, 16, false);
+    rig.disk().later = true;
+    rig.disk().hangs = true;
+    rig.request(page(0), kind::IN, 1, 512);
+    let _ = rig.notify();
+    rig.reset();
+    assert!(rig.is_resetting());
+    rig.disk().release(&read(1));
+    assert_eq!(rig.host_ready(), Progress::Done);
+    assert!(!rig.is_resetting());
+    rig.go_live(feature::FLUSH);
+    let _ = rig.host_ready();
+    assert_eq!(status_of(&rig, 0), 0xff);
+    assert!(rig.used().is_empty());
+}
+
+#[test]
 fn a_reset_ends_what_is_in_flight() {
     let mut rig = Rig::new(CAPACITY, 16, false);
     rig.disk().later = true;

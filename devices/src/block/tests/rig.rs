@@ -43,6 +43,10 @@ pub(super) struct Inner {
     pub(super) data: Vec<u8>,
     /// Operations are done when the test says so, not at once.
     pub(super) later: bool,
+    /// Operations do not get going.
+    pub(super) stalled: bool,
+    /// Operations that wait cannot be cancelled.
+    pub(super) hangs: bool,
     /// Operations fail.
     pub(super) failing: bool,
     pub(super) asked: Vec<Asked>,
@@ -127,6 +131,10 @@ impl Disk for FakeDisk {
         self.inner.lock().unwrap().starts += 1;
     }
 
+    fn is_stalled(&self) -> bool {
+        self.inner.lock().unwrap().stalled
+    }
+
     fn acknowledge(&mut self) {}
 
     fn next_completion(&mut self) -> Option<Completion> {
@@ -135,9 +143,17 @@ impl Disk for FakeDisk {
 
     fn cancel(&mut self) {
         let mut inner = self.inner.lock().unwrap();
-        inner.waiting.clear();
-        inner.completed.clear();
         inner.cancelled += 1;
+        inner.completed.clear();
+        if !inner.hangs {
+            inner.waiting.clear();
+        }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        inner.completed.clear();
+        inner.waiting.is_empty()
     }
 }
 
@@ -250,6 +266,10 @@ impl Rig {
         }
         self.ring.memory = ram.inner().clone();
         self.ram = ram;
+    }
+
+    pub(super) fn is_resetting(&mut self) -> bool {
+        VirtioDevice::<Seen>::is_resetting(&mut self.block)
     }
 
     pub(super) fn reset(&mut self) {

@@ -85,6 +85,8 @@ pub(crate) struct Core<D, W> {
     status: u8,
     /// How many more times status is read as it was before the reset that was asked for.
     slow_reset_reads: u32,
+    /// The reset that was asked for is not complete: the host may still use buffers.
+    reset_waits: bool,
     features: FeatureState,
     configuration: ConfigurationState,
     told: ToldConfigurations,
@@ -158,6 +160,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             latitudes: core_latitudes,
             status: 0,
             slow_reset_reads: 0,
+            reset_waits: false,
             features: FeatureState {
                 offered,
                 device_select: 0,
@@ -239,8 +242,14 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
 
     /// The driver writes the status.
     fn write_status(&mut self, to: u8, transport: &mut dyn Transport) {
-        if self.slow_reset_reads == 0 || to == 0 {
+        if !self.reset_waits && self.slow_reset_reads == 0 || to == 0 {
             self.take_status(to, transport);
+            return;
+        }
+        if self.reset_waits {
+            // Nothing can make the host faster: what is written meanwhile has no effect.
+            self.witness
+                .see(&StatusEvent::WrittenDuringReset { to }.into());
             return;
         }
         // §4.1.4.3.2: a driver waits before it initializes the device. One that does not is too early, and
@@ -379,13 +388,17 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         self.witness.see(&Event::OutsideReset);
         self.clear();
         self.slow_reset_reads = 0;
+        if self.reset_waits {
+            return;
+        }
         self.status = 0;
         if self.latitudes.has(Latitude::LIVE_AT_ARRIVAL) {
             self.as_firmware_left_it();
         }
     }
 
-    /// When this returns, the device is fresh, except that a slow reset may still show the old status: so
+    /// When this returns, the device is fresh, except that a slow reset may still show the old status, and so does
+    /// one that waits for the host: so
     /// other registers that are written meanwhile are those of the fresh device. Only reads of status
     /// complete it, and a write that sets bits of status. Writing 0 again does not make it longer.
     fn reset(&mut self, transport: &mut dyn Transport) {
@@ -398,8 +411,18 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             self.slow_reset_reads = slow;
         }
         // A device that was reset before has nothing to do.
-        if self.slow_reset_reads == 0 || self.status == 0 {
+        if !self.reset_waits && (self.slow_reset_reads == 0 || self.status == 0) {
             self.finish_reset();
+        }
+    }
+
+    /// The host may have let go of the last buffer.
+    pub(super) fn reset_may_be_complete(&mut self) {
+        if self.reset_waits && !self.device.is_resetting() {
+            self.reset_waits = false;
+            if self.slow_reset_reads == 0 {
+                self.finish_reset();
+            }
         }
     }
 
@@ -416,6 +439,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             // The driver sees the old status until the reset is complete.
             status: _,
             slow_reset_reads: _,
+            reset_waits,
             features:
                 FeatureState {
                     offered: _,
@@ -438,6 +462,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
         } = self;
         latitudes.end_life();
         device.reset();
+        *reset_waits = device.is_resetting();
         configuration.reset();
         *device_select = 0;
         *driver_select = 0;
@@ -466,7 +491,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
     fn count_status_read(&mut self) {
         if self.slow_reset_reads != 0 {
             self.slow_reset_reads -= 1;
-            if self.slow_reset_reads == 0 {
+            if self.slow_reset_reads == 0 && !self.reset_waits {
                 self.finish_reset();
             }
         }

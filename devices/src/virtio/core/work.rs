@@ -183,6 +183,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
             return Progress::Done;
         }
         if wake == Wake::Tick {
+            self.reset_may_be_complete();
             self.tick(transport);
             return Progress::Done;
         }
@@ -212,6 +213,7 @@ impl<D: VirtioDevice<W>, W: Witness> Core<D, W> {
                 self.work.hosts[index] = true;
             }
         }
+        self.reset_may_be_complete();
         let mut later = self.latitudes.settles() && self.settle(transport);
         later |= self.storm(transport) == Progress::More;
         // The device may have looked at others than those that were notified.

@@ -226,3 +226,43 @@ fn what_the_configuration_contained_is_known_at_the_end() {
         "what was told in an earlier life stays"
     );
 }
+
+#[test]
+fn a_reset_is_complete_when_the_host_has_let_go_of_the_last_buffer() {
+    let mut rig = Rig::new();
+    rig.bring_up();
+    rig.core.device.hangs = true;
+    rig.core.witness.0.clear();
+    for _ in 0..3 {
+        rig.set_status(0);
+        assert_eq!(rig.status(), DRIVER_OK);
+    }
+    // What a driver writes that does not wait has no effect.
+    rig.set_status(status::ACKNOWLEDGE);
+    rig.set_status(DRIVER_OK);
+    rig.enable_queue(0);
+    rig.send(0, 1);
+    rig.work();
+    assert_eq!(rig.status(), DRIVER_OK);
+    assert_eq!(rig.used_idx(0), 0);
+    assert!(rig.core.witness.of("Status(ResetDone").is_empty());
+    rig.core.device.hangs = false;
+    let _ = rig.core.service(Wake::Host(0), &mut rig.transport);
+    assert_eq!(rig.core.witness.of("Status(ResetDone").len(), 1);
+    assert_eq!(rig.status(), 0);
+    rig.put(rings(0)[1] + 2, &[0, 0]);
+    rig.bring_up();
+}
+
+#[test]
+fn what_hangs_outlives_a_reset_from_outside() {
+    let mut rig = Rig::new();
+    rig.bring_up();
+    rig.core.device.hangs = true;
+    rig.core.outside_reset();
+    assert_eq!(rig.status(), DRIVER_OK);
+    rig.core.device.hangs = false;
+    let _ = rig.core.service(Wake::Tick, &mut rig.transport);
+    assert_eq!(rig.status(), 0);
+    rig.bring_up();
+}

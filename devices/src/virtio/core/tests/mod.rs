@@ -31,6 +31,8 @@ const DRIVER_OK: u8 =
 struct Echo {
     config: [u8; 4],
     resets: u32,
+    /// The host does not let go of buffers.
+    hangs: bool,
 }
 
 impl VirtioDevice<VecWitness> for Echo {
@@ -54,6 +56,10 @@ impl VirtioDevice<VecWitness> for Echo {
 
     fn reset(&mut self) {
         self.resets += 1;
+    }
+
+    fn is_resetting(&mut self) -> bool {
+        self.hangs
     }
 
     fn notified(&mut self, index: u16, io: &mut Io<'_, VecWitness>) -> Progress {

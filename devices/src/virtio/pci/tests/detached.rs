@@ -1,5 +1,7 @@
 //! The function for a host that has the bus itself.
 
+use std::time::Duration;
+
 use stickler_conformance::{Latitude, Latitudes};
 
 use super::*;
@@ -122,4 +124,13 @@ fn bars_and_vectors_are_as_a_driver_finds_them() {
         ..Options::default()
     });
     assert_eq!(without.function.msix_table(), None);
+}
+
+#[test]
+fn a_device_whose_lock_is_held_does_not_answer() {
+    let rig = Rig::new();
+    let function = &rig.function;
+    assert!(function.answers_within(Duration::ZERO));
+    assert!(!function.access(|_| function.answers_within(Duration::from_millis(1))));
+    assert!(function.answers_within(Duration::ZERO));
 }
