@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use stickler_devices::console::port::PortBackend;
 use stickler_devices::console::{Console, MAX_PORTS, PortConfig};
@@ -22,6 +23,9 @@ use socket::SocketPort;
 pub use spec::{BadConsoleSpec, ConsoleSpec, PortKind};
 use stream::StreamPort;
 pub(super) use stream::describe;
+
+/// How long the guest's kernel waits for a client of its console that does not read.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at what the user types (first parameter) and passes on what is for the guest (second one).
 /// It sees input as it comes, whether the guest wants any or not.
@@ -91,7 +95,11 @@ pub fn open(specs: &[ConsoleSpec], stdio: Stdio<'_>) -> Result<Console, ConsoleE
                 }
                 Box::new(StreamPort::file(spec, path)?)
             }
-            PortKind::Socket(path) => Box::new(SocketPort::listen(spec, path)?),
+            PortKind::Socket(path) => {
+                // The kernel waits for its console with all that it does; a program can wait for a port.
+                let patience = ports.is_empty().then_some(PATIENCE);
+                Box::new(SocketPort::listen(spec, path, patience)?)
+            }
         };
         let name = spec.name.clone();
         ports.push(PortConfig { backend, name });

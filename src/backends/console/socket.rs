@@ -3,15 +3,21 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFlags, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use stickler_devices::console::port::{Change, PortBackend};
 
 use super::stream::{is_ready, take_events, wait_for, write_out};
 use super::{ConsoleError, ConsoleSpec, cannot_wait};
 use crate::backends::socket::BoundSocket;
+use crate::say;
 
 /// A port that is open while a client is connected. Without a client, the guest's output is lost, so
 /// that the guest's kernel does not wait for a reader of its messages.
@@ -20,6 +26,10 @@ pub(super) struct SocketPort {
     epoll: OwnedFd,
     socket: BoundSocket,
     client: Option<Client>,
+    /// How long output waits for a client that does not read; `None` for ever.
+    patience: Option<Duration>,
+    /// Becomes readable when that is over.
+    timer: OwnedFd,
     /// Events were taken since the last call of `take_news`.
     news: bool,
 }
@@ -30,27 +40,42 @@ struct Client {
     silent: bool,
     /// The client has closed its side and reads no more. There may still be input from it.
     hung_up: bool,
+    /// Since when output waits for it.
+    waits_since: Option<Instant>,
+    /// It has not read for so long that output is lost until it does.
+    is_given_up: bool,
 }
 
 /// The data of epoll's events.
 const LISTENER: u64 = 0;
 const CLIENT: u64 = 1;
+const TIMER: u64 = 2;
 
 impl SocketPort {
-    pub(super) fn listen(spec: &ConsoleSpec, path: &Path) -> Result<Self, ConsoleError> {
+    /// Listens at `path`. Output waits for `patience` at most for a client that does not read, `None` for ever.
+    pub(super) fn listen(
+        spec: &ConsoleSpec,
+        path: &Path,
+        patience: Option<Duration>,
+    ) -> Result<Self, ConsoleError> {
         let socket = BoundSocket::bind(path).map_err(|problem| ConsoleError::new(spec, problem))?;
         let set_up = || {
             let listener = socket.listener();
             listener.set_nonblocking(true)?;
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             wait_for(&epoll, listener, LISTENER, epoll::EventFlags::IN)?;
-            Ok(epoll)
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            wait_for(&epoll, &timer, TIMER, epoll::EventFlags::IN)?;
+            Ok((epoll, timer))
         };
-        let epoll = set_up().map_err(|e| cannot_wait(spec, &e))?;
+        let (epoll, timer) = set_up().map_err(|e| cannot_wait(spec, &e))?;
         Ok(SocketPort {
             epoll,
             socket,
             client: None,
+            patience,
+            timer,
             news: false,
         })
     }
@@ -74,7 +99,37 @@ impl SocketPort {
             stream,
             silent: false,
             hung_up: false,
+            waits_since: None,
+            is_given_up: false,
         })
+    }
+
+    /// The client has no room for output. Returns whether the output is to wait for it.
+    fn is_waited_for(&mut self) -> bool {
+        let (Some(patience), Some(client)) = (self.patience, &mut self.client) else {
+            return true;
+        };
+        if client.is_given_up {
+            return false;
+        }
+        let now = Instant::now();
+        let since = *client.waits_since.get_or_insert(now);
+        let left = (since + patience).saturating_duration_since(now);
+        if !left.is_zero() {
+            let time = Itimerspec {
+                it_interval: Timespec::default(),
+                it_value: Timespec::try_from(left).unwrap_or_default(),
+            };
+            // A timer with a valid time can be set.
+            let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time);
+            return true;
+        }
+        client.is_given_up = true;
+        say::line(&format!(
+            "the client of {} does not read: what the guest prints there is lost until it does",
+            self.socket.path().display()
+        ));
+        false
     }
 
     /// Waits with epoll for the client to read more output, or stops to wait.
@@ -117,6 +172,8 @@ impl PortBackend for SocketPort {
             }
         });
         self.news |= news;
+        // It fails if its time is not over.
+        let _ = rustix::io::read(&self.timer, &mut [0; 8]);
         if room {
             self.wait_for_room(false);
         }
@@ -173,6 +230,8 @@ impl PortBackend for SocketPort {
         loop {
             match send(&client.stream, from, flags) {
                 Ok(count) => {
+                    client.waits_since = None;
+                    client.is_given_up = false;
                     if count < from.len() {
                         self.wait_for_room(true);
                     }
@@ -180,7 +239,7 @@ impl PortBackend for SocketPort {
                 }
                 Err(Errno::AGAIN) => {
                     self.wait_for_room(true);
-                    return 0;
+                    return if self.is_waited_for() { 0 } else { from.len() };
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => {

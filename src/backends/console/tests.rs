@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -210,7 +211,11 @@ fn a_file_is_made_anew() {
 // ---- Sockets
 
 fn listen(path: &Path) -> Result<SocketPort, ConsoleError> {
-    SocketPort::listen(&spec(&format!("socket={}", path.display())), path)
+    listen_with(path, None)
+}
+
+fn listen_with(path: &Path, patience: Option<Duration>) -> Result<SocketPort, ConsoleError> {
+    SocketPort::listen(&spec(&format!("socket={}", path.display())), path, patience)
 }
 
 #[test]
@@ -268,6 +273,41 @@ fn a_client_that_sends_no_more_still_gets_answers() {
     assert_eq!(&bytes, b"answer");
     drop(client);
     assert_eq!(port.change(), Some(Change::Closed));
+}
+
+#[test]
+fn a_client_that_does_not_read_its_console_stops_no_guest() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("socket");
+    for patience in [Some(Duration::from_millis(20)), None] {
+        let mut port = listen_with(&path, patience).expect("it can listen");
+        let mut client = UnixStream::connect(&path).expect("it listens");
+        wait_for_fd(port.epoll());
+        assert_eq!(port.change(), Some(Change::Opened));
+        let mut sent = 0;
+        let line = [b'x'; 4096];
+        let mut write = |port: &mut SocketPort| {
+            let count = port.write(&line);
+            sent += count;
+            count
+        };
+        while write(&mut port) > 0 {}
+        if patience.is_some() {
+            // Its time is over: output goes on, and is lost.
+            wait_for_fd(port.epoll());
+            assert_eq!(port.change(), None);
+            assert!(port.take_activity());
+            for _ in 0..100 {
+                assert_eq!(port.write(&line), line.len());
+            }
+        }
+        client.read_exact(&mut vec![0; sent]).expect("it was sent");
+        // It reads again.
+        assert_eq!(port.write(b"more"), 4);
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).expect("it was sent");
+        assert_eq!(&bytes, b"more");
+    }
 }
 
 #[test]
