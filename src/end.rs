@@ -11,6 +11,8 @@ pub enum GuestEnd {
     Panic(String),
     /// A vCPU shut down (triple fault).
     TripleFault,
+    /// The guest continued where it has no memory; where that is.
+    StrayJump(String),
     /// The guest did not end within its time limit.
     Timeout,
     /// stickler stopped the guest at the first violation, as the user asked.

@@ -193,6 +193,10 @@ pub fn failures(
         EndKind::TripleFault => {
             failures.push(at_mark(FailureKind::Guest, "triple fault".to_owned()));
         }
+        EndKind::StrayJump => {
+            let place = report.guest.message.as_deref().unwrap_or("it crashed");
+            failures.push(at_mark(FailureKind::Guest, place.to_owned()));
+        }
         // What the guest would have done after that is not known.
         EndKind::Violation => return failures,
         EndKind::PowerOff | EndKind::Reset | EndKind::Disconnected | EndKind::Error => {

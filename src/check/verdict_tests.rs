@@ -108,6 +108,7 @@ fn each_way_to_fail_is_told_apart() {
     for (end, expected) in [
         (EndKind::Panic, FailureKind::Guest),
         (EndKind::TripleFault, FailureKind::Guest),
+        (EndKind::StrayJump, FailureKind::Guest),
         (EndKind::Timeout, FailureKind::Timeout),
     ] {
         let report = report(end);

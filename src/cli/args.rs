@@ -29,7 +29,7 @@ Exit codes:
   0  the guest ended by itself and its drivers conformed
   1  a requirement of a level that --deny names was violated
   2  bad usage or input: nothing was run
-  3  the guest failed: panic, triple fault, timeout, a complaint of its kernel, a
+  3  the guest failed: panic, crash, timeout, a complaint of its kernel, a
      device without a driver (--require-drivers), or it was interrupted
   4  stickler itself failed
   Where several apply, 4 comes before 1, and 1 before 3."

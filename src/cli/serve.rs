@@ -209,9 +209,9 @@ fn exit(report: &Report, complaints: u64, options: &ServeOptions) -> Exit {
             failure::say(&Failure::Internal(message.clone()));
             Exit::Internal
         }
-        RunEnd::Guest(GuestEnd::Panic(_) | GuestEnd::TripleFault | GuestEnd::Timeout) => {
-            Exit::GuestFailed
-        }
+        RunEnd::Guest(
+            GuestEnd::Panic(_) | GuestEnd::TripleFault | GuestEnd::StrayJump(_) | GuestEnd::Timeout,
+        ) => Exit::GuestFailed,
         // A signal is the usual way to end a server.
         RunEnd::Guest(_) if complaints > 0 => Exit::GuestFailed,
         RunEnd::Guest(_) => Exit::Conforming,

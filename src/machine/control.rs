@@ -39,6 +39,7 @@ impl Control {
         match end {
             GuestEnd::Reset
             | GuestEnd::TripleFault
+            | GuestEnd::StrayJump(_)
             | GuestEnd::Timeout
             | GuestEnd::Disconnected => match self.panic.get() {
                 Some(message) => GuestEnd::Panic(message),

@@ -155,7 +155,7 @@ impl Threads {
             ports,
             control: self.control.clone(),
             journal: self.journal.clone(),
-            _ram: ram,
+            ram,
         });
         for (index, vcpu) in (0..).zip(vcpus) {
             let around = around.clone();

@@ -152,6 +152,19 @@ fn power_off_and_resets_are_told_apart() {
 }
 
 #[test]
+fn a_jump_to_where_no_memory_is_is_the_guests_end() {
+    // MOV EAX, 0xD0000000; JMP RAX.
+    let Some(guest) = guest(&[0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0]) else {
+        return;
+    };
+    let end = guest.machine.run(&signals()).unwrap();
+    assert!(
+        matches!(&end, GuestEnd::StrayJump(place) if place.contains("0xd0000000")),
+        "{end:?}"
+    );
+}
+
+#[test]
 fn other_values_neither_power_off_nor_reset() {
     let harmless = [
         out16(0x604, 1 << 10 | 1 << 13),

@@ -26,7 +26,7 @@ pub(super) struct Surroundings {
     pub(super) control: Arc<Control>,
     pub(super) journal: Journal,
     /// Keeps the guest's memory mapped as long as a vCPU may touch it.
-    pub(super) _ram: GuestRam,
+    pub(super) ram: GuestRam,
 }
 
 /// Runs `vcpu` until the run ends. To be called on the vCPU's own thread, which is sent a signal
@@ -74,6 +74,10 @@ pub(super) fn run(mut vcpu: VcpuFd, index: u8, around: &Surroundings) -> Result<
             },
             Ok(VcpuExit::Intr) => {}
             Ok(VcpuExit::InternalError) => {
+                if let Some(place) = stray(&mut vcpu, &around.ram) {
+                    around.control.end(GuestEnd::StrayJump(place));
+                    continue;
+                }
                 let why = internal_error(&mut vcpu);
                 return Err(stopped(&vcpu, index, why));
             }
@@ -119,6 +123,34 @@ fn port_width(vcpu: &mut VcpuFd) -> usize {
     // SAFETY: KVM has filled in this member of the union: the exit was for a port access.
     let io = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.io };
     usize::from(io.size).max(1)
+}
+
+/// If KVM cannot emulate what the guest does because there is no memory where it continued: where that is.
+fn stray(vcpu: &mut VcpuFd, ram: &GuestRam) -> Option<String> {
+    // SAFETY: KVM has filled in this member of the union: the exit was for an internal error.
+    let error = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal };
+    if error.suberror != KVM_INTERNAL_ERROR_EMULATION {
+        return None;
+    }
+    let (regs, sregs) = (vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?);
+    let linear = sregs.cs.base.wrapping_add(regs.rip);
+    let found = vcpu.translate_gva(linear).ok()?;
+    no_memory_at(
+        ram,
+        linear,
+        (found.valid != 0).then_some(found.physical_address),
+    )
+}
+
+/// What is wrong with an instruction at this linear address, which is at this guest-physical one, if there is no memory.
+fn no_memory_at(ram: &GuestRam, linear: u64, physical: Option<u64>) -> Option<String> {
+    let physical = physical.filter(|physical| !ram.contains(*physical, 1))?;
+    Some(match physical == linear {
+        true => format!("there is no memory at {linear:#x}, where it continued"),
+        false => format!(
+            "there is no memory at {linear:#x}, where it continued (physical address {physical:#x})"
+        ),
+    })
 }
 
 fn internal_error(vcpu: &mut VcpuFd) -> String {
@@ -180,4 +212,23 @@ fn trapped_rip() -> Option<u64> {
     // writes one kvm_regs.
     let result = unsafe { ioctl_with_mut_ref(&vcpu, KVM_GET_REGS(), &mut regs) };
     (result == 0).then_some(regs.rip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_there_is_no_memory_has_the_guest_jumped_astray() {
+        let ram = GuestRam::anonymous(0x1_0000);
+        assert_eq!(no_memory_at(&ram, 0x1000, Some(0x1000)), None);
+        assert_eq!(no_memory_at(&ram, 0xd000_0000, Some(0xfff0)), None);
+        assert_eq!(no_memory_at(&ram, 0xd000_0000, None), None);
+        let place = no_memory_at(&ram, 0xd000_0000, Some(0xd000_0000));
+        assert!(place.is_some_and(|place| place.contains("at 0xd0000000,")));
+        let place = no_memory_at(&ram, 0xffff_8000, Some(0x2_0000));
+        assert!(
+            place.is_some_and(|place| place.contains("0xffff8000") && place.contains("0x20000"))
+        );
+    }
 }

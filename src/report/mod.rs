@@ -262,6 +262,8 @@ pub enum EndKind {
     Panic,
     /// A vCPU of the guest shut down (triple fault).
     TripleFault,
+    /// The guest continued where it has no memory.
+    StrayJump,
     /// The guest did not end within its time limit.
     Timeout,
     /// stickler stopped the guest at a violation, as the user asked.
@@ -323,6 +325,7 @@ impl RunEnd {
             RunEnd::Guest(GuestEnd::Reset) => EndKind::Reset,
             RunEnd::Guest(GuestEnd::Panic(_)) => EndKind::Panic,
             RunEnd::Guest(GuestEnd::TripleFault) => EndKind::TripleFault,
+            RunEnd::Guest(GuestEnd::StrayJump(_)) => EndKind::StrayJump,
             RunEnd::Guest(GuestEnd::Timeout) => EndKind::Timeout,
             RunEnd::Guest(GuestEnd::Violation) => EndKind::Violation,
             RunEnd::Guest(GuestEnd::Disconnected) => EndKind::Disconnected,
@@ -331,10 +334,11 @@ impl RunEnd {
         }
     }
 
-    /// The guest's panic message, or what failed.
+    /// The guest's panic message, where it crashed, or what failed.
     pub fn message(&self) -> Option<&str> {
         match self {
-            RunEnd::Guest(GuestEnd::Panic(message)) | RunEnd::Error(message)
+            RunEnd::Guest(GuestEnd::Panic(message) | GuestEnd::StrayJump(message))
+            | RunEnd::Error(message)
                 if !message.is_empty() =>
             {
                 Some(message)

@@ -74,6 +74,9 @@ fn ends() -> Vec<RunEnd> {
         RunEnd::Guest(GuestEnd::Panic("Attempted to kill init!".into())),
         RunEnd::Guest(GuestEnd::Panic(String::new())),
         RunEnd::Guest(GuestEnd::TripleFault),
+        RunEnd::Guest(GuestEnd::StrayJump(
+            "there is no memory at 0xd0000000".into(),
+        )),
         RunEnd::Guest(GuestEnd::Timeout),
         RunEnd::Guest(GuestEnd::Violation),
         RunEnd::Guest(GuestEnd::Interrupted),

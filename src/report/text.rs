@@ -293,6 +293,7 @@ impl Text {
             RunEnd::Guest(GuestEnd::Reset) => "guest reset itself",
             RunEnd::Guest(GuestEnd::Panic(_)) => "guest panicked",
             RunEnd::Guest(GuestEnd::TripleFault) => "guest crashed (triple fault)",
+            RunEnd::Guest(GuestEnd::StrayJump(_)) => "guest crashed (no memory where it continued)",
             RunEnd::Guest(GuestEnd::Timeout) => "guest timed out",
             RunEnd::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
             RunEnd::Guest(GuestEnd::Disconnected) => "monitor disconnected",

@@ -237,6 +237,9 @@ impl Report {
             RunEnd::Guest(GuestEnd::TripleFault) => {
                 failures.push(plain(format!("guest crashed (triple fault) {when}")));
             }
+            RunEnd::Guest(GuestEnd::StrayJump(place)) => {
+                failures.push(plain(format!("guest crashed {when}: {place}")));
+            }
             RunEnd::Guest(GuestEnd::Timeout) => failures.push(GuestFailure {
                 standing: self.standing.clone(),
                 ..plain(format!("guest timed out {when}"))
