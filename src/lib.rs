@@ -8,6 +8,7 @@
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: the host's side of the devices: files, taps, terminals.
 //! * [`check`]: many runs of one kernel.
+//! * [`children`]: processes and directories that end with us.
 //! * [`confine`]: what the process keeps of its privileges, files and system calls while a guest runs.
 //! * [`complaints`]: what the guest's own kernel complains of.
 //! * [`doctor`]: whether this host can run guests.
@@ -22,6 +23,7 @@
 
 pub mod backends;
 pub mod check;
+pub mod children;
 pub mod cli;
 pub mod complaints;
 pub mod confine;

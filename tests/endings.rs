@@ -151,6 +151,47 @@ fn a_killed_run_leaves_no_half_of_a_report() {
     assert_eq!(names, ["device.sock"]);
 }
 
+/// Whether the process has ended: a zombie has, where nobody waits for it.
+fn has_ended(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    state.is_empty() || state.starts_with(['Z', 'X'])
+}
+
+#[test]
+fn a_killed_check_leaves_neither_processes_nor_directories() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("tmp")).expect("there is room");
+    fs::write(at("kernel"), "").expect("there is room");
+    // A QEMU that does nothing.
+    let script = "#!/bin/sh\ncase $1 in\n--version) echo QEMU emulator version 11.1.3; exit;;\n-device) exit;;\n\
+                  esac\necho $PPID >run.new; mv run.new run; echo $$ >qemu.new; mv qemu.new qemu; exec sleep 600\n";
+    fs::write(at("emulator"), script).expect("there is room");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(at("emulator"), mode).expect("it is ours");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_stickler"))
+        .args(["check", "--kernel", "kernel", "--latitude", "none"])
+        .arg("--monitor")
+        .arg(format!("qemu={}", at("emulator").display()))
+        .env("TMPDIR", at("tmp"))
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it can be started");
+    until(|| at("qemu").exists());
+    let pids = ["run", "qemu"].map(|name| fs::read_to_string(at(name)).expect("it is there"));
+    assert!(pids.iter().all(|pid| !has_ended(pid.trim())));
+    let there = || fs::read_dir(at("tmp")).expect("it is there").count();
+    assert!(there() >= 2);
+    check.kill().expect("it runs");
+    check.wait().expect("it has ended");
+    until(|| pids.iter().all(|pid| has_ended(pid.trim())));
+    until(|| there() == 0);
+}
+
 #[test]
 fn a_signal_ends_the_wait_for_the_reader_of_a_report() {
     let directory = tempfile::tempdir().expect("a directory");

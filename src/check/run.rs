@@ -24,6 +24,7 @@ use super::plan::Planned;
 use super::repeat::CommonOptions;
 use super::verdict::{self, ExerciseLog, ProcessEnd};
 use super::view;
+use crate::children;
 use crate::complaints::LineSplicer;
 use crate::report::check::{CheckedRun, FailureKind, RunFailure};
 use crate::report::features::without_configurations;
@@ -308,6 +309,7 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         .stderr(Stdio::piped())
         // A signal of the user's terminal reaches us only; we ask the run to end.
         .process_group(0);
+    children::end_with_us(&mut command);
     command
 }
 

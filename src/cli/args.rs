@@ -115,6 +115,12 @@ pub enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Remove a directory when standard input has ended
+    #[command(name = crate::children::KEEPER, hide = true)]
+    Keeper {
+        /// The directory
+        directory: PathBuf,
+    },
     /// Print the man page (roff)
     #[command(after_help = "Example: stickler man > stickler.1 && man ./stickler.1")]
     Man {

@@ -30,6 +30,7 @@ use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
 use crate::check::plan::{Choice, Shard, plan};
 use crate::check::progress::Progress;
+use crate::children::ScratchDirectory;
 use crate::confine::{Access, ConfinedProcess};
 use crate::qemu::Qemu;
 use crate::report::Deny;
@@ -268,9 +269,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     }
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
-    let scratch = tempfile::Builder::new()
-        .prefix("stickler-check-")
-        .tempdir()
+    let scratch = ScratchDirectory::new("stickler-check-")
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
     let guest = GuestImage::create(
         &GuestOptions {

@@ -40,6 +40,7 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 use failure::{Exit, Failure};
 
+use crate::children;
 use crate::report::schema;
 use crate::signals;
 
@@ -78,6 +79,10 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Command::Latitudes(options) => print(&latitudes::show(&options)),
         Command::ReportSchema { check: false } => print(&schema::of_run()),
         Command::ReportSchema { check: true } => print(&schema::of_check()),
+        Command::Keeper { directory } => {
+            children::remove_when_abandoned(&directory, io::stdin());
+            Ok(Exit::Conforming)
+        }
         Command::Man { of } => print_bytes(&man(of.as_deref())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::children;
 use crate::machine::{OutputScanner, StopHandle};
 use crate::worker;
 pub use program::{Qemu, QemuError};
@@ -97,6 +98,7 @@ impl Guest {
             })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        children::end_with_us(&mut command);
         let mut child = command.spawn()?;
         let (input, output, errors) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Ended, RunOptions, console, offers_what_was_asked, stop_at_violation};
+use crate::children::ScratchDirectory;
 use crate::cli::confine::{confine, directory_of};
 use crate::cli::devices::{self, Devices, Judged, Terminal, input, raw_mode};
 use crate::cli::failure::Failure;
@@ -39,9 +40,7 @@ pub(super) fn run(
         takes_input: !terminal.console_has_input,
         output_to_stderr: terminal.output_to_stderr,
     };
-    let directory = tempfile::Builder::new()
-        .prefix("stickler-")
-        .tempdir()
+    let directory = ScratchDirectory::new("stickler-")
         .map_err(|error| Failure::Internal(format!("cannot make a directory: {error}")))?;
     let sockets = directory.path().join("devices");
     let mut server = DeviceServer::new(&sockets, devices.count())?;
