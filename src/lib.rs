@@ -4,6 +4,7 @@
 //! * [`cli`]: the command line.
 //! * [`machine`]: the KVM machine: memory, vCPUs, boot, ACPI, legacy devices.
 //! * [`serve`]: the devices for a monitor in another process, such as QEMU.
+//! * [`paths`]: paths for writing.
 //! * [`qemu`]: QEMU as the machine of a run.
 //! * [`worker`]: the thread that serves a device, whichever machine the device is in.
 //! * [`backends`]: the host's side of the devices: files, taps, terminals.
@@ -31,6 +32,7 @@ pub mod doctor;
 pub mod end;
 pub mod journal;
 pub mod machine;
+pub mod paths;
 pub mod qemu;
 pub mod report;
 pub mod say;

@@ -26,6 +26,7 @@ use super::verdict::{self, ExerciseLog, ProcessEnd};
 use super::view;
 use crate::children;
 use crate::complaints::LineSplicer;
+use crate::paths;
 use crate::report::check::{CheckedRun, FailureKind, RunFailure};
 use crate::report::features::without_configurations;
 use crate::report::json::{ReportedLatitudes, RunReport};
@@ -127,9 +128,9 @@ pub fn run(
         let name: String = planned.name.chars().take(100).collect();
         let name = format!("{}-{}", planned.number, name.replace('/', "_"));
         let lines = [output.as_slice(), &errors].concat().join("\n");
-        fs::write(keep.join(format!("{name}.log")), lines)?;
+        paths::write(&keep.join(format!("{name}.log")), lines)?;
         if !report.is_empty() {
-            fs::write(keep.join(format!("{name}.json")), &report)?;
+            paths::write(&keep.join(format!("{name}.json")), &report)?;
         }
     }
     let last_error = errors

@@ -14,6 +14,7 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 
 use super::args::{ConfineOptions, Judging};
+use super::claims::Claims;
 use super::confine::{confine, directory_of};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
@@ -269,6 +270,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     }
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
     readable("kernel", &options.kernel)?;
+    own_files(&options)?;
     let scratch = ScratchDirectory::new("stickler-check-")
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
     let guest = GuestImage::create(
@@ -378,6 +380,21 @@ fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
         written.push(path);
     }
     written
+}
+
+/// Finds a file that is used twice before anything is written to it.
+fn own_files(options: &CheckOptions) -> Result<(), Failure> {
+    let mut claims = Claims::default();
+    claims.claim(&options.kernel, "the kernel", false)?;
+    for module in &options.module {
+        claims.claim(module, "a module", false)?;
+    }
+    if let Some(initrd) = &options.initrd {
+        claims.claim(initrd, "the initrd", false)?;
+    }
+    claims.reports(&options.judging.report)?;
+    claims.disks(&options.devices.disks())?;
+    claims.consoles(&options.devices.consoles())
 }
 
 /// As many guests at the same time as this host has processors for.

@@ -90,17 +90,25 @@ impl GivenDevices {
         arguments
     }
 
+    /// The disks.
+    pub fn disks(&self) -> Vec<DiskSpec> {
+        let disks = self.disk.iter();
+        disks.map(|disk| DiskSpec::from(disk.clone())).collect()
+    }
+
+    /// The ports of the console.
+    pub fn consoles(&self) -> Vec<ConsoleSpec> {
+        let ports = self.console.iter();
+        ports.filter_map(|port| port.parse().ok()).collect()
+    }
+
     /// Whether two guests at the same time would use the same thing of the host.
     pub fn are_exclusive(&self) -> bool {
         let taps = self
             .net
             .iter()
             .filter_map(|net| net.parse::<NetSpec>().ok());
-        let disks = self.disk.iter().map(|disk| DiskSpec::from(disk.clone()));
-        let ports = self
-            .console
-            .iter()
-            .filter_map(|port| port.parse::<ConsoleSpec>().ok());
+        let (disks, ports) = (self.disks(), self.consoles());
         taps.into_iter()
             .any(|net| matches!(net.kind, NetKind::Tap(_)))
             || disks.into_iter().any(|disk| !disk.read_only)

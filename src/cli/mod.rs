@@ -2,6 +2,7 @@
 //!
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
+//! * `claims`: which files are used for what.
 //! * `devices`: the devices of a run.
 //! * `monitor`: what runs the guest.
 //! * [`run`]: `stickler run`, where a machine is assembled.
@@ -15,6 +16,7 @@
 
 pub mod args;
 pub mod check;
+mod claims;
 mod confine;
 mod devices;
 pub mod doctor;

@@ -17,6 +17,7 @@ use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
 use super::args::{Judging, OnViolation, RunOptions};
+use super::claims::Claims;
 use super::confine::{confine, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
@@ -44,6 +45,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     if let Some(initrd) = &options.initrd {
         readable("initrd", initrd)?;
     }
+    own_files(&options)?;
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &nets_of(&options.net)?,
@@ -86,6 +88,18 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let written = failure::say_unwritten(outputs.write(&report));
     drop(signals);
     Ok(exit(&report, &options).worst(written))
+}
+
+/// Finds a file that is used twice before anything is written to it.
+fn own_files(options: &RunOptions) -> Result<(), Failure> {
+    let mut claims = Claims::default();
+    claims.claim(&options.kernel, "the kernel", false)?;
+    if let Some(initrd) = &options.initrd {
+        claims.claim(initrd, "the initrd", false)?;
+    }
+    claims.reports(&options.judging.report)?;
+    claims.disks(&options.disk)?;
+    claims.consoles(&options.console)
 }
 
 /// A run that has ended, and its devices.

@@ -15,6 +15,7 @@ use stickler_devices::pci::DetachedFunction;
 use stickler_devices::virtio::Serviced;
 
 use super::args::{ConfineOptions, Judging};
+use super::claims::Claims;
 use super::confine::{confine, directory_of, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
@@ -121,6 +122,10 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     let readings = options.judging.readings()?;
     let count = device_count(&options)?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
+    let mut claims = Claims::default();
+    claims.reports(&options.judging.report)?;
+    claims.disks(&options.disk)?;
+    claims.consoles(&options.console)?;
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &options.net,

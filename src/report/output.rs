@@ -5,16 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
+use rustix::io::Errno;
 
 use super::check::CheckReport;
 use super::pending::PendingFile;
 use super::{Report, json, text};
+use crate::paths;
 use crate::signals;
 
 /// One `--report`: `text`, `json`, `text=FILE` or `json=FILE`.
@@ -75,6 +77,14 @@ pub enum ReportError {
     /// It is a directory.
     #[error("cannot write a report to {0}: it is a directory; name a file in it")]
     IsDirectory(String),
+    /// It is something else that is no file, such as a block device.
+    #[error("cannot write a report to {0}: it is neither a file nor a pipe; name another file")]
+    NoFile(String),
+    /// Another process has locked it.
+    #[error(
+        "cannot write a report to {0}: it is in use by another run, as a disk or for its report; name another file"
+    )]
+    InUse(String),
     /// Two reports have the same destination.
     #[error("two reports cannot go to {0}: name another file for one of them")]
     Twice(String),
@@ -123,6 +133,8 @@ enum ReportSink {
     Replace {
         pending: PendingFile,
         path: PathBuf,
+        /// The file that is there now; it is locked.
+        replaced: Option<File>,
     },
     /// A device, pipe or socket, which is written directly.
     Direct {
@@ -164,6 +176,7 @@ impl Outputs {
             if outputs.iter().any(|other| other.sink.is_same(&sink)) {
                 return Err(ReportError::Twice(sink.name()));
             }
+            sink.lock()?;
             outputs.push(ReportOutput {
                 format: spec.format,
                 sink,
@@ -264,13 +277,16 @@ impl ReportSink {
             cause,
         };
         // Follow links, so that the file they lead to is replaced and not the link.
-        let (path, metadata) = match fs::canonicalize(file) {
+        let (path, metadata) = match paths::resolve(file) {
             Ok(path) => {
-                let metadata = fs::metadata(&path).map_err(io)?;
-                (path, Some(metadata))
+                let metadata = fs::metadata(&path).ok();
+                (path, metadata)
             }
-            Err(_) => (file.to_owned(), None),
+            // What is missing is named below.
+            Err(why) if why.kind() == io::ErrorKind::NotFound => (file.to_owned(), None),
+            Err(why) => return Err(io(why)),
         };
+        let mut replaced = None;
         let permissions = match &metadata {
             Some(metadata) => {
                 let kind = metadata.file_type();
@@ -285,8 +301,12 @@ impl ReportSink {
                     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
                     return Ok(ReportSink::Direct { file, path });
                 }
+                if !kind.is_file() {
+                    return Err(ReportError::NoFile(name()));
+                }
                 // A file that the user may not write is not replaced either.
-                OpenOptions::new().write(true).open(&path).map_err(io)?;
+                let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
+                replaced = Some(file);
                 Some(metadata.permissions())
             }
             None => None,
@@ -312,7 +332,25 @@ impl ReportSink {
         if let Some(permissions) = permissions {
             pending.as_file().set_permissions(permissions).map_err(io)?;
         }
-        Ok(ReportSink::Replace { pending, path })
+        Ok(ReportSink::Replace {
+            pending,
+            path,
+            replaced,
+        })
+    }
+
+    /// Keeps other runs from the file that is replaced.
+    fn lock(&self) -> Result<(), ReportError> {
+        if let ReportSink::Replace {
+            replaced: Some(file),
+            ..
+        } = self
+            && let Err(Errno::WOULDBLOCK) = flock(file, FlockOperation::NonBlockingLockExclusive)
+        {
+            return Err(ReportError::InUse(self.name()));
+        }
+        // Some file systems have no locks.
+        Ok(())
     }
 
     fn is_same(&self, other: &ReportSink) -> bool {
@@ -320,7 +358,21 @@ impl ReportSink {
             (ReportSink::Stdout, ReportSink::Stdout) | (ReportSink::Stderr, ReportSink::Stderr) => {
                 true
             }
-            (ReportSink::Replace { path: a, .. }, ReportSink::Replace { path: b, .. }) => a == b,
+            (
+                ReportSink::Replace { path, replaced, .. },
+                ReportSink::Replace {
+                    path: other,
+                    replaced: replaced_there,
+                    ..
+                },
+            ) => {
+                let inode = |file: &Option<File>| {
+                    let metadata = file.as_ref()?.metadata().ok()?;
+                    Some((metadata.dev(), metadata.ino()))
+                };
+                path == other
+                    || inode(replaced).is_some() && inode(replaced) == inode(replaced_there)
+            }
             _ => false,
         }
     }
@@ -359,7 +411,7 @@ impl ReportSink {
             }
             ReportSink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
             ReportSink::Direct { mut file, .. } => file.write_all(text.as_bytes()),
-            ReportSink::Replace { pending, path } => pending.complete(text.as_bytes(), &path),
+            ReportSink::Replace { pending, path, .. } => pending.complete(text.as_bytes(), &path),
         }
     }
 }

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use stickler_devices::console::port::{Change, PortBackend, Size};
 
 use super::{ConsoleError, ConsoleSpec, InputFilter, Stdio, cannot_wait, window};
+use crate::paths;
 use crate::say;
 
 /// Typed bytes that wait for the guest at most, where input is read before the guest wants it; what
@@ -84,14 +85,32 @@ impl StreamPort {
     }
 
     pub(super) fn file(spec: &ConsoleSpec, path: &Path) -> Result<Self, ConsoleError> {
+        let fail = |e| ConsoleError::new(spec, describe(path, &e));
+        let resolved = paths::resolve(path).map_err(fail)?;
+        if std::fs::metadata(&resolved).is_ok_and(|m| m.file_type().is_block_device()) {
+            return Err(ConsoleError::new(
+                spec,
+                "it is a block device; choose another path",
+            ));
+        }
         // NONBLOCK: a FIFO without a reader is an error, not a reason to wait.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
-            .truncate(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(|e| ConsoleError::new(spec, describe(path, &e)))?;
+            .truncate(false)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
+            .open(&resolved)
+            .map_err(fail)?;
+        if file.metadata().is_ok_and(|m| m.is_file()) {
+            // It may be the disk of another guest. The lock is held as long as the file is open.
+            if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                return Err(ConsoleError::new(
+                    spec,
+                    "it is in use by another run; choose another path",
+                ));
+            }
+            file.set_len(0).map_err(fail)?;
+        }
         let output = PortDescriptor {
             fd: file.into(),
             blocking: false,
@@ -359,6 +378,10 @@ pub(in crate::backends) fn describe(path: &Path, error: &io::Error) -> String {
             directory.display()
         ),
         io::ErrorKind::IsADirectory => "it is a directory; choose another path".into(),
+        // A sentence of ours.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+            format!("{error}; choose another path")
+        }
         io::ErrorKind::PermissionDenied => {
             "there is no permission to write there; choose another path".into()
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -110,12 +110,16 @@ pub(super) fn open(spec: &DiskSpec) -> Result<Opened, OpenError> {
         }
         Ok(_) => {}
     }
+    let lock = lock(spec)?;
+    let metadata = lock.metadata().map_err(|e| cannot_open(spec, &e))?;
+    // Of a block device: nobody else, such as this host's own file system, has it exclusively or gets it so.
+    let exclusive = !spec.read_only && metadata.file_type().is_block_device();
     let mut file = OpenOptions::new()
         .read(true)
         .write(!spec.read_only)
+        .custom_flags(if exclusive { libc::O_EXCL } else { 0 })
         .open(&spec.path)
         .map_err(|e| cannot_open(spec, &e))?;
-    let lock = lock(spec)?;
     // The end is the size of a file and of a block device alike.
     let size = file
         .metadata()
@@ -151,7 +155,7 @@ pub(super) fn open(spec: &DiskSpec) -> Result<Opened, OpenError> {
 }
 
 pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
-    use io::ErrorKind::{ExecutableFileBusy, PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{ExecutableFileBusy, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
     let cause = describe(error);
     match error.kind() {
         PermissionDenied | ReadOnlyFilesystem | ExecutableFileBusy if !spec.read_only => {
@@ -164,6 +168,10 @@ pub(super) fn cannot_open(spec: &DiskSpec, error: &io::Error) -> OpenError {
                 ),
             )
         }
+        ResourceBusy => OpenError::new(
+            spec,
+            "is in use by this host, mounted perhaps; unmount it, or give it with ,ro",
+        ),
         PermissionDenied => OpenError::new(
             spec,
             format_args!("cannot be read ({cause}); change its permissions"),

@@ -1,3 +1,4 @@
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use stickler_devices::block::disk::ID_LEN;
@@ -79,6 +80,22 @@ fn an_image_has_one_writer_or_many_readers() {
     assert!(open_error(&writable(file.path())).contains(",ro"));
     drop((first, second));
     DiskImage::open(&writable(file.path())).unwrap();
+}
+
+#[test]
+fn a_device_that_this_host_has_mounted_is_refused() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let is_device = |path: &&str| {
+        let metadata = std::fs::metadata(path);
+        metadata.is_ok_and(|m| m.file_type().is_block_device()) && File::open(path).is_ok()
+    };
+    let sources = mounts.lines().filter_map(|line| line.split(' ').next());
+    let Some(device) = sources.into_iter().find(is_device) else {
+        println!("skipped: no block device of this host is mounted and ours to open");
+        return;
+    };
+    let said = open_error(&writable(Path::new(device)));
+    assert!(said.contains("is in use by this host"), "{said}");
 }
 
 #[test]
