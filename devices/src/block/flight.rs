@@ -28,6 +28,9 @@ pub(super) struct Flight {
     pub(super) data: Data,
 }
 
+/// Segments for which there is room in data that is kept: more than drivers usually need.
+const SEGMENTS_KEPT: usize = 512;
+
 /// The requests in flight, by token. As many as the queue has descriptors: since each request takes
 /// one at least, only a driver that makes a chain available twice can have more, and has to wait.
 #[derive(Debug)]
@@ -80,9 +83,12 @@ impl Flights {
         Some(flight)
     }
 
-    /// Returns the allocations of a request's data back.
+    /// Keeps the allocations of a request's data for another one, unless they are large: all requests together could
+    /// have hundreds of MiB.
     pub(super) fn recycle(&mut self, data: Data) {
-        self.spare.push(data);
+        if data.readable.capacity().max(data.writable.capacity()) <= SEGMENTS_KEPT {
+            self.spare.push(data);
+        }
     }
 }
 
@@ -175,6 +181,17 @@ mod tests {
         assert!(b.must_wait());
         b.write_completed(w4);
         assert!(!b.must_wait());
+    }
+
+    #[test]
+    fn large_allocations_are_given_back() {
+        let mut flights = Flights::new(2);
+        for count in [SEGMENTS_KEPT, SEGMENTS_KEPT + 1] {
+            let mut data = Data::default();
+            data.readable.reserve_exact(count);
+            flights.recycle(data);
+        }
+        assert_eq!(flights.spare.len(), 1);
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl<D: Disk> Block<D> {
                 // Goes on when a request completes; until then notifications are of no use.
                 return Progress::Done;
             }
-            if bytes >= BYTES_PER_CALL {
+            if bytes >= BYTES_PER_CALL || responder.queue.has_done_its_share() {
                 return Progress::More;
             }
             let (id, request) = match responder.queue.pop(responder.ram, responder.witness) {
@@ -413,7 +413,11 @@ impl<D: Disk> Block<D> {
         if self.flights.is_empty() {
             return Progress::Done;
         }
-        for _ in 0..REQUESTS_PER_CALL {
+        for returned in 0..REQUESTS_PER_CALL {
+            // One at least, however much was taken.
+            if returned > 0 && responder.queue.has_done_its_share() {
+                return Progress::More;
+            }
             let Some(completion) = self.disk.next_completion() else {
                 return Progress::Done;
             };

@@ -16,6 +16,9 @@ impl Console {
     pub(super) fn take_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
         on_queue(io, CONTROL_TRANSMITQ, |queue, ram, witness| {
             for _ in 0..MESSAGES_PER_CALL {
+                if queue.has_done_its_share() {
+                    break;
+                }
                 let Some(chain) = queue.pop(ram, witness)? else {
                     if queue.want_notifications(true) {
                         continue;
@@ -99,6 +102,9 @@ impl Console {
     pub(super) fn send_messages<W: Witness>(&mut self, io: &mut Io<'_, W>) -> Progress {
         on_queue(io, CONTROL_RECEIVEQ, |queue, ram, witness| {
             for _ in 0..MESSAGES_PER_CALL {
+                if queue.has_done_its_share() {
+                    break;
+                }
                 let due = self.control.iter().enumerate();
                 let Some((id, notice)) = due.filter_map(|(id, c)| Some((id, c.next_due()?))).next()
                 else {

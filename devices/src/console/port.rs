@@ -181,6 +181,9 @@ impl Port {
             }
         }
         for _ in 0..CHAINS_PER_CALL {
+            if queue.has_done_its_share() {
+                break;
+            }
             let Some(chain) = queue.pop(ram, witness)? else {
                 if queue.want_notifications(true) {
                     continue;
@@ -215,6 +218,9 @@ impl Port {
     ) -> Result<Progress, Broken> {
         let mut bytes = [0; PIECE];
         for _ in 0..CHAINS_PER_CALL {
+            if queue.has_done_its_share() {
+                break;
+            }
             let Some(id) = self.receiving.id else {
                 let Some(chain) = queue.pop(ram, witness)? else {
                     if queue.want_notifications(true) {

@@ -80,7 +80,7 @@ impl<S: Source> Entropy<S> {
         let mut progress = Progress::More;
         let mut bytes = 0;
         for _ in 0..BUFFERS_PER_CALL {
-            if self.broken || bytes >= BYTES_PER_CALL {
+            if self.broken || bytes >= BYTES_PER_CALL || queue.has_done_its_share() {
                 break;
             }
             match queue.pop(ram, witness) {

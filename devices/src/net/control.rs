@@ -29,6 +29,9 @@ impl<B: NetBackend> Net<B> {
         };
         let mut progress = Progress::More;
         for _ in 0..BUDGET {
+            if queue.has_done_its_share() {
+                break;
+            }
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
                     let ack = self.command(&chain, packets, io.ram, io.witness, io.signals);

@@ -10,6 +10,10 @@ use stickler_conformance::packet::{self, Headers, IPV6_LEN, IpVersion, Transport
 /// A packet is cut into at most so many segments: a maximum packet at the smallest MSS Linux uses.
 const MAX_SEGMENTS: usize = 1400;
 
+/// … and into so many bytes at most, each of whose headers are in every segment: at that MSS no headers that a network
+/// carries are so long.
+const MAX_SEGMENTED: usize = 4 << 16;
+
 /// Computes the checksum that a header with VIRTIO_NET_HDR_F_NEEDS_CSUM asks for and puts it into
 /// the packet (§5.1.6.2). Gives false, and leaves the packet alone, if its place is not in it.
 pub fn complete_checksum(packet: &mut [u8], header: &NetHeader) -> bool {
@@ -97,7 +101,10 @@ impl Plan {
         let payload = headers.tcp_payload(packet)?;
         let mss = usize::from(header.gso_size);
         let len = packet.len() - payload;
-        let cut = mss > 0 && len > 0 && len.div_ceil(mss) <= MAX_SEGMENTS;
+        let cut = mss > 0
+            && len > 0
+            && len.div_ceil(mss) <= MAX_SEGMENTS
+            && len.div_ceil(mss) * payload + len <= MAX_SEGMENTED;
         // So that the length of each segment fits its IP header.
         let small = payload - headers.network + mss.min(len) <= usize::from(u16::MAX);
         let identification = match version {
@@ -323,6 +330,38 @@ pub(super) mod tests {
             }
             assert_eq!(joined, payload);
         }
+    }
+
+    #[test]
+    fn headers_that_would_be_copied_for_ever_are_refused() {
+        // IPv6 with a routing header of 2 KiB and an MSS of 1: each segment would be as long.
+        const EXTENSION: usize = 2048;
+        let mut packet = tcp6(&[7; 1000]);
+        let mut extension = vec![0; EXTENSION];
+        extension[..2].copy_from_slice(&[PROTOCOL_TCP, (EXTENSION / 8 - 1) as u8]);
+        // Behind Ethernet with a VLAN tag and IPv6's own header, whose next header is 43: routing.
+        packet[18 + 6] = 43;
+        let behind = packet.split_off(18 + 40 + 8);
+        packet.truncate(18 + 40);
+        packet.extend(extension);
+        packet.extend(behind);
+        let payload = (packet.len() - 18 - 40) as u16;
+        put_be16(&mut packet, 18 + 4, payload);
+        let mut header = NetHeader {
+            flags: flags::NEEDS_CSUM,
+            gso_type: gso::TCPV6,
+            gso_size: 500,
+            ..NetHeader::default()
+        };
+        let bytes = |header: &NetHeader| {
+            let mut bytes = 0;
+            let is_cut = segment(header, &packet, |segment| bytes += segment.len());
+            (is_cut, bytes)
+        };
+        let (is_cut, some) = bytes(&header);
+        assert!(is_cut && some > 2 * EXTENSION, "{some}");
+        header.gso_size = 1;
+        assert_eq!(bytes(&header), (false, 0));
     }
 
     #[test]

@@ -57,6 +57,8 @@ enum Delivery {
     Short,
     /// There are no buffers.
     Starved,
+    /// The driver's buffers took all that may be done in one call.
+    Later,
 }
 
 impl Receiver {
@@ -144,6 +146,7 @@ impl<B: NetBackend> Net<B> {
                     Delivery::Short | Delivery::Starved if self.pairs > 1 => {
                         self.receiver.held = None;
                     }
+                    Delivery::Later => return Progress::More,
                     Delivery::Short | Delivery::Starved => return Progress::Done,
                 }
                 if budget == 0 {
@@ -272,6 +275,9 @@ impl<B: NetBackend> Net<B> {
                     Delivery::Dropped
                 };
             }
+            if queue.has_done_its_share() {
+                return Delivery::Later;
+            }
             match stock_up(stock, queue, io.ram, io.witness) {
                 Ok(true) => {}
                 Ok(false) if stock.chains.is_empty() => {
@@ -292,6 +298,7 @@ impl<B: NetBackend> Net<B> {
         if mergeable && let Some(split) = self.latitudes.split(held.len, chains) {
             while stock.chains.len() < usize::from(split.buffers)
                 && !stock.is_full(queue.size(), true)
+                && !queue.has_done_its_share()
                 && matches!(stock_up(stock, queue, io.ram, io.witness), Ok(true))
             {}
             pieces = stock.spread(held.len, split);

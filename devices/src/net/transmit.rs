@@ -38,6 +38,9 @@ impl Peek {
     }
 }
 
+/// Bytes that the driver gives, in one call. Those to be segmented become few times as many at most.
+const BYTES_PER_CALL: u64 = 4 << 20;
+
 impl<B: NetBackend> Net<B> {
     /// Sends what the driver has queued on transmit queue `index`, of queue pair `pair`.
     pub(super) fn transmit<W: Witness>(
@@ -56,10 +59,15 @@ impl<B: NetBackend> Net<B> {
         queue.want_notifications(false);
         let before = queue.exposure().taken;
         let mut progress = Progress::More;
+        let mut bytes = 0;
         for _ in 0..BUDGET {
+            if bytes >= BYTES_PER_CALL || queue.has_done_its_share() {
+                break;
+            }
             match queue.pop(io.ram, io.witness) {
                 Ok(Some(chain)) => {
                     let id = chain.id;
+                    bytes += chain.readable;
                     self.send(index, pair, &chain, io.ram, io.witness);
                     // §2.4.8.2: nothing was written.
                     queue.add_used(id, 0, io.witness);

@@ -79,3 +79,35 @@ fn after_a_failed_flush_all_fail_at_once() {
         assert!(again.is_err());
     }
 }
+
+#[test]
+fn long_lists_of_segments_are_given_back() {
+    const SECTORS: u64 = 2048;
+    let ram = GuestRam::anonymous(1 << 20);
+    for kind in [EngineKind::Ring, EngineKind::Pool] {
+        let file = image(MIB);
+        let Ok(mut disk) = DiskImage::open_with(&writable(file.path()), kind) else {
+            eprintln!("this host has no io_uring");
+            continue;
+        };
+        for count in [1, SECTORS] {
+            let segment = Segment { addr: 0, len: 512 };
+            let into = vec![segment; count as usize];
+            for token in 0..4 {
+                let read = Operation::Read {
+                    offset: 0,
+                    into: &into,
+                };
+                if let Submitted::Pending = disk.submit(&ram, token, read) {
+                    disk.start();
+                    wait(&mut disk).result.expect("it is there");
+                }
+            }
+        }
+        let spare = match &mut disk.engine {
+            Engine::Ring(ring) => ring.spare_buffers(),
+            Engine::Pool(pool) => pool.spare_buffers(),
+        };
+        assert!(spare.capacity() <= 512, "{}", spare.capacity());
+    }
+}

@@ -118,7 +118,7 @@ impl Pool {
             match transfer.read_now(&self.shared.file) {
                 Ok(true) => {
                     if let Work::Transfer(transfer) = work {
-                        self.spare.push(transfer.into_buffers());
+                        transfer.recycle(&mut self.spare);
                     }
                     return Submitted::Done(Ok(()));
                 }
@@ -220,7 +220,7 @@ impl SharedState {
             state.done.push_back(Completion { token, result });
             self.done.store(state.done.len(), Ordering::Release);
             if let Work::Transfer(transfer) = work {
-                state.spent.push(transfer.into_buffers());
+                transfer.recycle(&mut state.spent);
             }
             self.finished.notify_all();
             // Fails only if the counter is at its end, and then it is readable anyway.

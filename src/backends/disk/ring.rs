@@ -233,7 +233,7 @@ impl Ring {
     fn end(&mut self, token: u16, result: io::Result<()>) -> Completion {
         let work = self.works.get_mut(usize::from(token));
         if let Some(Work::Transfer(transfer)) = work.and_then(Option::take) {
-            self.spare.push(transfer.into_buffers());
+            transfer.recycle(&mut self.spare);
         }
         Completion { token, result }
     }
@@ -276,7 +276,7 @@ impl Ring {
         }
         for work in &mut self.works {
             if let Some(Work::Transfer(transfer)) = work.take() {
-                self.spare.push(transfer.into_buffers());
+                transfer.recycle(&mut self.spare);
             }
         }
         true

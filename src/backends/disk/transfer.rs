@@ -19,6 +19,9 @@ const WINDOW: usize = 4 << 20;
 /// than handing them over, and the driver's vCPU never has to wait long.
 const READ_NOW: usize = 128 << 10;
 
+/// Buffers for which there is room in a list that is kept: more than drivers usually need.
+const BUFFERS_KEPT: usize = 512;
+
 /// Buffers the kernel takes at once (`UIO_MAXIOV`).
 const WINDOW_BUFFERS: usize = 1024;
 
@@ -71,6 +74,12 @@ impl Buffers {
             });
         }
         true
+    }
+
+    /// For how many there is room.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.list.capacity()
     }
 
     /// What to hand to the kernel next. Stays where it is until [`advance`](Self::advance), even if
@@ -205,9 +214,11 @@ impl Transfer {
         self.advance(bytes)
     }
 
-    /// Ends it, for its allocation.
-    pub(super) fn into_buffers(self) -> Buffers {
-        self.buffers
+    /// Ends it. Its allocation goes to `spare`, unless it is large: all operations together could have hundreds of MiB.
+    pub(super) fn recycle(self, spare: &mut Vec<Buffers>) {
+        if self.buffers.list.capacity() <= BUFFERS_KEPT {
+            spare.push(self.buffers);
+        }
     }
 }
 

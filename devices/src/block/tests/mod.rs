@@ -301,6 +301,31 @@ fn requests_complete_in_any_order() {
 }
 
 #[test]
+fn long_chains_of_nothing_take_their_turns() {
+    const SIZE: u16 = 256;
+    let mut rig = Rig::new(CAPACITY, SIZE, false);
+    // One long chain, which begins at many places.
+    let nothing = vec![(0, 0, false); usize::from(SIZE)];
+    let head = rig.offer(&nothing);
+    for other in (0..SIZE).filter(|other| *other != head).take(63) {
+        rig.expose(other);
+    }
+    let mut returned = 0;
+    let mut calls = 0;
+    loop {
+        let progress = rig.notify();
+        calls += 1;
+        returned += rig.used().len();
+        if progress == Progress::Done {
+            break;
+        }
+        assert!(returned < 64);
+    }
+    assert_eq!(returned, 64);
+    assert!(calls > 1);
+}
+
+#[test]
 fn a_host_that_is_too_busy_is_tried_again() {
     let mut rig = Rig::new(CAPACITY, 16, false);
     rig.disk().later = true;

@@ -50,7 +50,12 @@ pub struct Queue {
     notification: NotificationState,
     /// What it does otherwise than usual.
     behaviour: Option<Box<BehaviourState>>,
+    /// Descriptors walked and compared since the last [`publish`](Self::publish).
+    walked: usize,
 }
+
+/// About so many descriptors are walked for one queue in one call: buffers cost time that are empty, too.
+pub const DESCRIPTORS_PER_CALL: usize = 8192;
 
 /// A descriptor chain that the device has taken and has yet to return.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +107,7 @@ impl Queue {
             ring: Ring::map(config, ram)?,
             notification: NotificationState::default(),
             behaviour: None,
+            walked: 0,
         })
     }
 
@@ -163,7 +169,18 @@ impl Queue {
         if self.behaviour.is_some() {
             self.after_taking(id);
         }
-        self.ring.walk(id, ram, witness).map(Some)
+        let chain = self.ring.walk(id, ram, witness);
+        if let Ok(chain) = &chain {
+            self.walked += chain.buffers.len() + 1;
+        }
+        chain.map(Some)
+    }
+
+    /// Whether so many descriptors have been walked and compared since the last [`publish`](Self::publish) that the
+    /// rest is to wait for the next call ([`Progress::More`](crate::virtio::Progress::More)).
+    #[inline]
+    pub fn has_done_its_share(&self) -> bool {
+        self.walked >= DESCRIPTORS_PER_CALL
     }
 
     /// Returns a chain to the driver: `len` bytes were written to its device-writable buffers,
@@ -182,7 +199,7 @@ impl Queue {
     #[inline(always)]
     fn put_used<W: Witness>(&mut self, id: BufferId, len: u32, witness: &mut W) {
         if W::JUDGING {
-            self.ring.before_return(id, witness);
+            self.walked += self.ring.before_return(id, witness);
         }
         self.ring.put_used(id, len);
         if W::JUDGING {
@@ -201,6 +218,7 @@ impl Queue {
     /// it wants an interrupt for them.
     #[inline]
     pub fn publish(&mut self) -> bool {
+        self.walked = 0;
         // Chains that are held back until the queue is settled have not been put there.
         self.ring.publish()
     }

@@ -115,7 +115,7 @@ impl Ring {
 
     /// A buffer is about to be returned: tells the witness whether the driver has altered it meanwhile.
     #[inline(always)]
-    pub(super) fn before_return<W: Witness>(&mut self, id: BufferId, witness: &mut W) {
+    pub(super) fn before_return<W: Witness>(&mut self, id: BufferId, witness: &mut W) -> usize {
         match self {
             Ring::Split(ring) => ring.before_return(id, witness),
         }

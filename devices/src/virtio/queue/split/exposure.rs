@@ -201,18 +201,20 @@ impl SplitRing {
             // What waited has been replaced by another buffer, which is made available only now.
             self.tell_replaced(position, exposed, head, Moment::Worked, witness);
             self.tell_exposed(position, head, walk, witness);
-        } else if let Some(difference) = self.exposure.in_flight.compare(&self.rings, head) {
+        } else if let (Some(difference), _) = self.exposure.in_flight.compare(&self.rings, head) {
             tell_altered(self.config.index, head, difference, Moment::Worked, witness);
         }
     }
 
-    /// The device is about to return the chain.
+    /// The device is about to return the chain. Returns how many descriptors were compared.
     #[inline(always)]
-    pub(super) fn tell_returned<W: Witness>(&mut self, head: u16, witness: &mut W) {
-        if let Some(difference) = self.exposure.in_flight.compare(&self.rings, head) {
+    pub(super) fn tell_returned<W: Witness>(&mut self, head: u16, witness: &mut W) -> usize {
+        let (difference, compared) = self.exposure.in_flight.compare(&self.rings, head);
+        if let Some(difference) = difference {
             tell_altered(self.config.index, head, difference, Moment::Worked, witness);
         }
         self.exposure.in_flight.forget(head);
+        compared
     }
 
     /// Compares the entries of the available ring that the device has yet to take; where they are many,

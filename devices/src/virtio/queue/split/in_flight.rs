@@ -10,6 +10,9 @@ use super::walk;
 /// Entries of indirect tables that are kept for one queue; of further tables only a hash is.
 const KEPT_ENTRIES: usize = 1 << 16;
 
+/// Entries for which a head keeps room that it does not need.
+const MOST_SPARE: usize = 256;
+
 /// The buffers of one queue that are in flight.
 pub(super) struct InFlight {
     /// For each 64 heads, …
@@ -21,9 +24,9 @@ pub(super) struct InFlight {
     entries: Box<[u16]>,
     /// The indirect tables, by head; empty until there is one.
     tables: Vec<IndirectCopy>,
-    /// The number of entries in all of them.
+    /// The number of entries for which all of them have room.
     kept: usize,
-    /// The place in `heads` at which the next round of comparisons begins.
+    /// The head at which the next round of comparisons begins.
     cursor: usize,
 }
 
@@ -40,9 +43,13 @@ struct HeadBits {
 #[derive(Clone, Default)]
 struct IndirectCopy {
     addr: u64,
-    /// The indices of its entries in the order of the chain.
+    /// How many entries the chain had.
+    count: usize,
+    /// Entries of the table up to the last one of the chain.
+    span: usize,
+    /// The indices of its entries in the order of the chain; none if only the hash is kept.
     indices: Vec<u16>,
-    /// These entries; none if only the hash is kept.
+    /// These entries.
     entries: Vec<SplitDescriptor>,
     hash: u64,
 }
@@ -127,17 +134,25 @@ impl InFlight {
         let Some(copy) = self.tables.get_mut(usize::from(head)) else {
             return;
         };
-        self.kept -= copy.entries.len();
-        copy.addr = addr;
-        copy.entries.clear();
-        copy.indices.clear();
-        copy.indices.extend(table.iter().map(|e| e.index));
-        if self.kept + table.len() <= KEPT_ENTRIES {
-            copy.entries.extend(table.iter().map(SplitDescriptor::of));
-            self.kept += table.len();
-        } else {
-            copy.hash = hash(table.iter().map(SplitDescriptor::of));
+        let spans = table.iter().map(|e| usize::from(e.index) + 1);
+        (copy.addr, copy.count, copy.span) = (addr, table.len(), spans.max().unwrap_or(0));
+        let kept = copy.entries.capacity();
+        if table.len() > kept || kept > MOST_SPARE.max(table.len()) {
+            // What is not needed is given back: a driver could have each head keep the largest table.
+            self.kept -= kept;
+            (copy.indices, copy.entries) = (Vec::new(), Vec::new());
+            if self.kept + table.len() > KEPT_ENTRIES {
+                copy.hash = hash(table.iter().map(SplitDescriptor::of));
+                return;
+            }
+            copy.indices.reserve_exact(table.len());
+            copy.entries.reserve_exact(table.len());
+            self.kept += copy.entries.capacity();
         }
+        copy.indices.clear();
+        copy.entries.clear();
+        copy.indices.extend(table.iter().map(|e| e.index));
+        copy.entries.extend(table.iter().map(SplitDescriptor::of));
     }
 
     /// The buffer is in flight no more.
@@ -151,20 +166,24 @@ impl InFlight {
     }
 
     /// Compares the chain of `head` with what is in the tables now. What differs is returned once, and the
-    /// chain not compared any more.
+    /// chain not compared any more. Returns also how many descriptors were compared.
     #[inline(always)]
-    pub(super) fn compare(&mut self, rings: &MappedRings, head: u16) -> Option<Difference> {
+    pub(super) fn compare(
+        &mut self,
+        rings: &MappedRings,
+        head: u16,
+    ) -> (Option<Difference>, usize) {
         let bits = self.heads.get(usize::from(head / 64)).copied();
         if bits.unwrap_or_default().whole & 1 << (head % 64) == 0 {
-            return None;
+            return (None, 0);
         }
-        let (difference, _) = self.compare_whole(rings, head);
+        let (difference, compared) = self.compare_whole(rings, head);
         if difference.is_some()
             && let Some(bits) = self.heads.get_mut(usize::from(head / 64))
         {
             bits.whole &= !(1 << (head % 64));
         }
-        difference
+        (difference, compared)
     }
 
     /// Compares the chains in flight, one after the other, from where the last call ended, until about
@@ -177,10 +196,18 @@ impl InFlight {
     ) {
         let mut left = budget;
         let words = self.heads.len();
-        for _ in 0..words {
-            let word = self.cursor % words;
+        let begin = self.cursor % (64 * words);
+        // Once around: the word in which it begins comes twice, in two parts.
+        let before = (1_u64 << (begin % 64)) - 1;
+        for round in 0..=words {
+            let word = (begin / 64 + round) % words;
+            let part = match round {
+                0 => !before,
+                _ if round == words => before,
+                _ => u64::MAX,
+            };
             let bits = self.heads.get(word).copied();
-            let mut bits = bits.unwrap_or_default().whole;
+            let mut bits = bits.unwrap_or_default().whole & part;
             while bits != 0 {
                 let head = (word * 64) as u16 + bits.trailing_zeros() as u16;
                 bits &= bits - 1;
@@ -192,10 +219,10 @@ impl InFlight {
                     }
                     differs(head, difference);
                 }
-            }
-            self.cursor = (word + 1) % words;
-            if left == 0 {
-                return;
+                if left == 0 {
+                    self.cursor = usize::from(head) + 1;
+                    return;
+                }
             }
         }
     }
@@ -240,20 +267,24 @@ impl InFlight {
         let Some(copy) = self.tables.get(usize::from(head)) else {
             return (None, 0);
         };
-        let count = copy.indices.len();
-        let entries = copy
-            .indices
-            .iter()
-            .max()
-            .map_or(0, |last| usize::from(*last) + 1);
+        let count = copy.count;
         // Where memory is gone, there is nothing to compare.
-        let table = rings.ram().slice(copy.addr, entries * SplitDescriptor::LEN);
+        let table = rings
+            .ram()
+            .slice(copy.addr, copy.span * SplitDescriptor::LEN);
         let Some(table) = table else {
             return (None, count);
         };
         let now = |index: &u16| walk::table_entry(&table, *index).unwrap_or_default();
         if copy.entries.is_empty() {
-            let found = hash(copy.indices.iter().map(now));
+            // The chain as it is now: the first entry that is altered is on the way that it had.
+            let mut next = Some(0);
+            let chain = std::iter::from_fn(|| {
+                let descriptor = now(&next?);
+                next = (descriptor.flags & desc::NEXT != 0).then_some(descriptor.next);
+                Some(descriptor)
+            });
+            let found = hash(chain.take(count));
             let difference = (found != copy.hash).then_some(Difference {
                 part: BufferPart::IndirectTable,
                 exposed: copy.hash,

@@ -187,9 +187,13 @@ impl SplitRing {
     // ---- Returning (§2.4.8)
 
     #[inline(always)]
-    pub(super) fn before_return<W: Witness>(&mut self, BufferId(head): BufferId, witness: &mut W) {
+    pub(super) fn before_return<W: Witness>(
+        &mut self,
+        BufferId(head): BufferId,
+        witness: &mut W,
+    ) -> usize {
         self.sight_flags(witness);
-        self.tell_returned(head, witness);
+        self.tell_returned(head, witness)
     }
 
     pub(super) fn write_beyond(
