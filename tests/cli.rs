@@ -429,4 +429,16 @@ fn what_cannot_be_merged_is_refused() {
         &merge(&["a.json", "run.json"]),
         &["run.json", "not a report"],
     );
+    // What is not known is not left out: it would end with exit code 0.
+    let unknown = shard("seed=1", 1, 7, 3).replace("status.no-clear", "status.no-such");
+    write("unknown.json", &unknown);
+    let words = ["unknown.json", "/requirements/0", "status.no-such"];
+    refused(&merge(&["unknown.json"]), &words);
+    write("number.json", &shard("seed=1", 0, 0, 3));
+    let words = ["seed=1", "a.json", "number.json"];
+    refused(&merge(&["a.json", "number.json"]), &words);
+    let old = shard("seed=1", 1, 7, 3).replace(env!("CARGO_PKG_VERSION"), "0.0.1");
+    write("old.json", &old);
+    let words = ["old.json", "stickler 0.0.1", "run the check again"];
+    refused(&merge(&["old.json"]), &words);
 }

@@ -35,7 +35,7 @@ use crate::children::ScratchDirectory;
 use crate::confine::{Access, ConfinedProcess};
 use crate::qemu::Qemu;
 use crate::report::Deny;
-use crate::report::check::{CheckReport, CheckedKernel, FailureKind};
+use crate::report::check::{CheckReport, CheckedKernel, FailureKind, vet};
 use crate::report::output::{self, Outputs, ReportSpec};
 use crate::say;
 
@@ -411,12 +411,7 @@ pub fn merge(options: MergeOptions) -> Result<Exit, Failure> {
         let name = file.display().to_string();
         let text = fs::read_to_string(file)
             .map_err(|error| input(format!("cannot read {name}: {error}")))?;
-        let report: CheckReport = serde_json::from_str(&text).map_err(|error| {
-            input(format!(
-                "{name} is not a report of `stickler check` of version {}: {error}",
-                env!("CARGO_PKG_VERSION")
-            ))
-        })?;
+        let report = vet::read(&name, &text).map_err(input)?;
         reports.push((name, report));
     }
     let whole = CheckReport::merge(reports).map_err(input)?;

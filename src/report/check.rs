@@ -349,8 +349,10 @@ impl CheckReport {
             return Ok(None);
         };
         let mut owner: BTreeMap<String, String> = BTreeMap::new();
+        let mut owner_of_number: BTreeMap<usize, String> = BTreeMap::new();
         for run in &whole.runs {
             owner.insert(run.name.clone(), first_name.clone());
+            owner_of_number.insert(run.number, first_name.clone());
         }
         for (name, part) in reports {
             for (what, first, other) in whole
@@ -370,7 +372,9 @@ impl CheckReport {
                 }
             }
             for run in &part.runs {
-                if let Some(first) = owner.insert(run.name.clone(), name.clone()) {
+                let by_name = owner.insert(run.name.clone(), name.clone());
+                let by_number = owner_of_number.insert(run.number, name.clone());
+                if let Some(first) = by_name.or(by_number) {
                     return Err(MergeError::Twice {
                         run: run.name.clone(),
                         first,
@@ -444,3 +448,4 @@ fn add(own: &mut ReportedRequirement, theirs: &ReportedRequirement) {
 mod blame;
 #[cfg(test)]
 mod tests;
+pub mod vet;

@@ -119,7 +119,7 @@ fn failure(how: FailureKind, step: &str, message: &str) -> RunFailure {
 }
 
 /// Three runs in the order in which they might end.
-fn sample() -> CheckReport {
+pub(super) fn sample() -> CheckReport {
     let mut check = CheckReport::new(Version::V1_0, &Readings::default(), Deny::Must, kernel(), 4);
     let violation = "wrote ACKNOWLEDGE to device_status, which was ACKNOWLEDGE|DRIVER";
     let failures = vec![
