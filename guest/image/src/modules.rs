@@ -4,9 +4,15 @@
 //! kernel is installed, and an unpacked package has none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Cursor, Read};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// The most bytes of a module, unpacked: several times those of the largest.
+const LARGEST: u64 = 64 << 20;
+
+/// The most bytes of all modules together.
+const ALL: u64 = 512 << 20;
 
 /// Why modules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +151,9 @@ impl Directory {
     pub fn closure(&self, names: &[&str]) -> Result<Vec<Module>, Error> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
+        let mut room = ALL;
         for name in names {
-            self.add_after_dependencies(&canonical(name), &mut seen, &mut order)?;
+            self.add_after_dependencies(&canonical(name), &mut seen, &mut order, &mut room)?;
         }
         Ok(order)
     }
@@ -156,6 +163,7 @@ impl Directory {
         name: &str,
         seen: &mut BTreeSet<String>,
         order: &mut Vec<Module>,
+        room: &mut u64,
     ) -> Result<(), Error> {
         let Some(path) = self.files.get(name) else {
             return Ok(());
@@ -163,9 +171,15 @@ impl Directory {
         if !seen.insert(name.to_owned()) {
             return Ok(());
         }
-        let content = read(path)?;
+        let content = read(path, LARGEST)?;
+        *room = room
+            .checked_sub(content.len() as u64)
+            .ok_or_else(|| Error::Packed {
+                path: path.display().to_string(),
+                cause: format!("with it, the modules are larger than {} MiB", ALL >> 20),
+            })?;
         for dependency in dependencies(&content) {
-            self.add_after_dependencies(&dependency, seen, order)?;
+            self.add_after_dependencies(&dependency, seen, order, room)?;
         }
         order.push(Module {
             name: name.to_owned(),
@@ -226,36 +240,52 @@ fn module_name(file: &Path) -> Option<String> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let content = fs::read(path).map_err(|cause| Error::Unreadable {
+/// The module in `path`, unpacked, if it has no more than `most` bytes.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let unreadable = |cause| Error::Unreadable {
         path: path.display().to_string(),
         cause,
-    })?;
+    };
     let packed = |cause: String| Error::Packed {
         path: path.display().to_string(),
         cause,
     };
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut content))
+        .map_err(unreadable)?;
+    if content.len() as u64 > most {
+        return Err(packed(too_large(most)));
+    }
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let mut plain = Vec::new();
-    match extension {
-        Some("xz") => {
-            lzma_rs::xz_decompress(&mut Cursor::new(content), &mut plain)
-                .map_err(|error| packed(error.to_string()))?;
-        }
-        Some("gz") => {
-            flate2::read::MultiGzDecoder::new(content.as_slice())
-                .read_to_end(&mut plain)
-                .map_err(|error| packed(error.to_string()))?;
-        }
-        Some("zst") => {
-            ruzstd::decoding::StreamingDecoder::new(content.as_slice())
-                .map_err(|error| packed(error.to_string()))?
-                .read_to_end(&mut plain)
-                .map_err(|error| packed(error.to_string()))?;
-        }
+    let packed_content = content.as_slice();
+    let plain = match extension {
+        Some("xz") => unpack(lzma_rust2::XzReader::new(packed_content, true), most),
+        Some("gz") => unpack(flate2::read::MultiGzDecoder::new(packed_content), most),
+        Some("zst") => match ruzstd::decoding::StreamingDecoder::new(packed_content) {
+            Ok(decoder) => unpack(decoder, most),
+            Err(error) => Err(error.to_string()),
+        },
         _ => return Ok(content),
+    };
+    plain.map_err(packed)
+}
+
+/// All that `decoder` gives, unless that is more than `most` bytes.
+fn unpack(decoder: impl Read, most: u64) -> Result<Vec<u8>, String> {
+    let mut plain = Vec::new();
+    decoder
+        .take(most + 1)
+        .read_to_end(&mut plain)
+        .map_err(|error| error.to_string())?;
+    if plain.len() as u64 > most {
+        return Err(too_large(most));
     }
     Ok(plain)
+}
+
+fn too_large(most: u64) -> String {
+    format!("it is larger than {} MiB, and no module is", most >> 20)
 }
 
 /// The names in the `depends=` entry of a module's information section.
@@ -285,7 +315,7 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    use super::{Directory, dependencies};
+    use super::{Directory, dependencies, read};
 
     fn module(depends: &str) -> Vec<u8> {
         format!("\x7fELF..\0depends={depends}\0vermagic=6.1.0 SMP\0").into_bytes()
@@ -358,9 +388,7 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(&plain).unwrap();
         write("a.ko.gz", &gz.finish().unwrap());
-        let mut xz = Vec::new();
-        lzma_rs::xz_compress(&mut plain.as_slice(), &mut xz).unwrap();
-        write("b.ko.xz", &xz);
+        write("b.ko.xz", &xz(&plain));
         let level = ruzstd::encoding::CompressionLevel::Fastest;
         write(
             "c.ko.zst",
@@ -389,6 +417,43 @@ mod tests {
         match Directory::open(directory).and_then(|open| open.wanted(&[])) {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
+        }
+    }
+
+    fn xz(plain: &[u8]) -> Vec<u8> {
+        let options = lzma_rust2::XzOptions::with_preset(0);
+        let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        writer.write_all(plain).unwrap();
+        writer.finish().unwrap()
+    }
+
+    /// A file that is much smaller than what is in it.
+    #[test]
+    fn a_module_that_is_too_large_is_not_unpacked_to_its_end() {
+        const MOST: u64 = 2 << 20;
+        let large = vec![0; MOST as usize + 1];
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&large).unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let zst = ruzstd::encoding::compress_to_vec(large.as_slice(), level);
+        let directory = tempfile::tempdir().unwrap();
+        for (name, packed) in [
+            ("a.ko.gz", gz.finish().unwrap()),
+            ("a.ko.xz", xz(&large)),
+            ("a.ko.zst", zst),
+            ("a.ko", large.clone()),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, packed).unwrap();
+            let error = read(&path, MOST).unwrap_err().to_string();
+            assert!(
+                error.contains(name) && error.contains("larger than 2 MiB"),
+                "{error}"
+            );
+            assert!(
+                read(&path, MOST + 1).is_ok_and(|content| content == large),
+                "{name}"
+            );
         }
     }
 
