@@ -26,5 +26,6 @@ pub mod progress;
 pub mod repeat;
 pub mod run;
 pub mod shrink;
+mod stream;
 pub mod verdict;
 pub mod view;

@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,10 +21,10 @@ use super::guest::{GuestImage, Load};
 use super::host::{ConsolePeer, DiskState, Disks};
 use super::plan::Planned;
 use super::repeat::CommonOptions;
+use super::stream::StreamReader;
 use super::verdict::{self, ExerciseLog, ProcessEnd};
 use super::view;
 use crate::children;
-use crate::complaints::LineSplicer;
 use crate::paths;
 use crate::report::check::{CheckedRun, FailureKind, RunFailure};
 use crate::report::features::without_configurations;
@@ -47,9 +46,6 @@ const STEPS_IN_TIME: u32 = 3;
 
 /// Which messages of its own a guest's kernel shows: warnings and worse, as its complaints are.
 const LOG: &str = "quiet loglevel=5";
-
-/// The most lines of a guest's output that are kept.
-const LINES: usize = 20_000;
 
 /// What all runs have in common.
 pub struct Setting {
@@ -121,24 +117,20 @@ pub fn run(
         see,
         stop,
     )?;
-    let (output, log) = output.map(StreamReader::end).unwrap_or_default();
-    let (errors, _) = errors.map(StreamReader::end).unwrap_or_default();
+    let output = output.map(StreamReader::end).unwrap_or_default();
+    let errors = errors.map(StreamReader::end).unwrap_or_default();
+    let log = &output.log;
     let report = fs::read_to_string(&report_file).unwrap_or_default();
     if let Some(keep) = &setting.keep {
         let name: String = planned.name.chars().take(100).collect();
         let name = format!("{}-{}", planned.number, name.replace('/', "_"));
-        let lines = [output.as_slice(), &errors].concat().join("\n");
+        let lines = [output.text(), errors.text()].concat();
         paths::write(&keep.join(format!("{name}.log")), lines)?;
         if !report.is_empty() {
             paths::write(&keep.join(format!("{name}.json")), &report)?;
         }
     }
-    let last_error = errors
-        .iter()
-        .rev()
-        .find(|line| !line.is_empty())
-        .cloned()
-        .unwrap_or_default();
+    let last_error = errors.last.clone();
     if code == Some(2) && report.is_empty() {
         let reason = last_error.strip_prefix("stickler: ").unwrap_or(&last_error);
         return Ok(RunResult::Refused(reason.to_owned()));
@@ -149,9 +141,9 @@ pub fn run(
         setting.guest.load,
         &end,
         report.as_ref(),
-        &log,
+        log,
         setting.deny,
-        || disks.compare(disk_state(&log, planned)),
+        || disks.compare(disk_state(log, planned)),
     );
     if let Some(report) = &report {
         failures.extend(view::differences(&report.devices, &log.views));
@@ -187,6 +179,7 @@ pub fn run(
             .as_ref()
             .map_or(Vec::new(), |report| report.next_kernels.clone()),
         failures,
+        lines_dropped: output.dropped.saturating_add(errors.dropped),
         repeat: setting.common.repeat(planned, setting.guest.load),
         shrunk: None,
     };
@@ -355,59 +348,6 @@ fn wait(
     }
 }
 
-/// Reads a stream on a thread of its own until the end of the stream.
-struct StreamReader {
-    content: Arc<Mutex<StreamContent>>,
-    thread: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct StreamContent {
-    lines: Vec<String>,
-    splicer: LineSplicer,
-    log: ExerciseLog,
-}
-
-impl StreamReader {
-    fn start(stream: impl Read + Send + 'static) -> Self {
-        let content: Arc<Mutex<StreamContent>> = Arc::default();
-        let shared = Arc::clone(&content);
-        let thread = thread::spawn(move || {
-            let mut stream = BufReader::new(stream);
-            let mut bytes = Vec::new();
-            // Bounded: a guest may never end a line.
-            while let Ok(1..) = (&mut stream).take(1 << 16).read_until(b'\n', &mut bytes) {
-                let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-                bytes.clear();
-                let mut content = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                let spliced = content.splicer.line(&line).into_owned();
-                content.log.add(&spliced);
-                if content.lines.len() < LINES {
-                    content.lines.push(line);
-                }
-            }
-        });
-        StreamReader { content, thread }
-    }
-
-    /// The latest mark.
-    fn mark(&self) -> Option<String> {
-        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        content.log.mark.clone()
-    }
-
-    /// Waits for the end of the stream.
-    fn end(self) -> (Vec<String>, ExerciseLog) {
-        // The thread ends with the stream and does not panic.
-        let _ = self.thread.join();
-        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        (
-            std::mem::take(&mut content.lines),
-            std::mem::take(&mut content.log),
-        )
-    }
-}
-
 /// What is reported of a run that could not begin.
 pub fn not_run(setting: &Setting, planned: &Planned, error: &io::Error) -> CheckedRun {
     CheckedRun {
@@ -429,6 +369,7 @@ pub fn not_run(setting: &Setting, planned: &Planned, error: &io::Error) -> Check
             message: error.to_string(),
             not_held: Vec::new(),
         }],
+        lines_dropped: 0,
         repeat: setting.common.repeat(planned, setting.guest.load),
         shrunk: None,
     }

@@ -12,14 +12,22 @@ use crate::report::{Deny, EndKind};
 /// The most symbols that were not found that are kept.
 const UNRESOLVED: usize = 20;
 
+/// The most steps that failed or were left out that are kept.
+const FAILED: usize = 100;
+
+/// The most devices that are kept on which drivers gave up.
+const GIVEN_UP: usize = 100;
+
 /// The most views of a guest that are kept.
 const VIEWS: usize = 1000;
 
 /// What the guest wrote to its serial port for us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExerciseLog {
-    /// The steps that failed.
+    /// The steps that failed, the first [`FAILED`] of them.
     pub failed: Vec<FailedStep>,
+    /// How many more failed.
+    pub more_failed: usize,
     /// Devices whose drivers gave up, where drivers may do so.
     pub given_up: Vec<GivenUpDevice>,
     /// Whether everything worked.
@@ -84,14 +92,24 @@ impl ExerciseLog {
         match GuestLine::parse(line) {
             Some(GuestLine::Mark(name)) => self.mark = Some(name),
             Some(GuestLine::Failed { step, message }) => {
-                self.failed.push(FailedStep { step, message });
+                if self.failed.len() < FAILED {
+                    self.failed.push(FailedStep { step, message });
+                } else {
+                    self.more_failed += 1;
+                }
             }
             Some(GuestLine::GivenUp { kind, state }) => {
-                self.given_up.push(GivenUpDevice { kind, state });
+                if self.given_up.len() < GIVEN_UP {
+                    self.given_up.push(GivenUpDevice { kind, state });
+                }
             }
             Some(GuestLine::Unwritten) => self.unwritten = true,
             Some(GuestLine::Passed) => self.passed = true,
-            Some(GuestLine::Skipped { step, why }) => self.skipped.push((step, why)),
+            Some(GuestLine::Skipped { step, why }) => {
+                if self.skipped.len() < FAILED {
+                    self.skipped.push((step, why));
+                }
+            }
             Some(GuestLine::View(view)) if self.views.len() < VIEWS => self.views.push(view),
             Some(GuestLine::View(_)) => {}
             None => {
@@ -176,6 +194,10 @@ pub fn failures(
         message: log.message_of(failed),
         not_held: Vec::new(),
     }));
+    if log.more_failed > 0 {
+        let message = format!("{} more steps failed", log.more_failed);
+        failures.push(at_mark(FailureKind::Step, message));
+    }
     failures.extend(complaints(report));
     match report.guest.end {
         EndKind::Interrupted => return failures,

@@ -105,6 +105,9 @@ fn each_way_to_fail_is_told_apart() {
         how(&ended(0), Some(&off), &failed),
         [FailureKind::Step, FailureKind::Step]
     );
+    let many = vec!["exercise: failed: block: read: lost"; 100 + 7];
+    let kinds = how(&ended(0), Some(&off), &many);
+    assert_eq!(kinds, [FailureKind::Step; 100 + 1]);
     for (end, expected) in [
         (EndKind::Panic, FailureKind::Guest),
         (EndKind::TripleFault, FailureKind::Guest),

@@ -14,7 +14,7 @@ use super::features::ReportedFeatures;
 use super::guest::{ReportedComplaint, ReportedNextKernel, ReportedStanding};
 use super::json::{
     ReportedDevice, ReportedDropped, ReportedFinding, ReportedLatitudes, ReportedRequirement, Rip,
-    RunReport, pretty,
+    RunReport, is_zero, pretty,
 };
 use super::{Deny, EndKind, schema};
 use crate::check::plan::FreedMemory;
@@ -113,6 +113,10 @@ pub struct CheckedRun {
     pub next_kernels: Vec<ReportedNextKernel>,
     /// In which ways the run failed; empty if it passed.
     pub failures: Vec<RunFailure>,
+    /// Lines of its output that were not kept: of standard output and standard error, the first 20,000 lines and 8 MiB
+    /// are kept. Absent if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lines_dropped: u64,
     /// The command that repeats the run, and no other, quoted for a shell.
     #[schemars(length(min = 1))]
     pub repeat: String,

@@ -216,7 +216,7 @@ pub struct ReportedDropped {
     pub complaints: u64,
 }
 
-fn is_zero(count: &u64) -> bool {
+pub(super) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

@@ -99,6 +99,7 @@ fn checked(number: usize, seed: Option<u64>, failures: Vec<RunFailure>) -> Check
         complaints: Vec::new(),
         next_kernels: Vec::new(),
         failures,
+        lines_dropped: 0,
         repeat: format!(
             "stickler check --kernel 'my vmlinuz' --latitude {} --cpus 2 --steps block,power-off",
             latitude(seed).choice
@@ -133,6 +134,7 @@ pub(super) fn sample() -> CheckReport {
     let mut broken = checked(2, Some(2), failures);
     broken.given_up = vec!["console at 0000:00:03.0: no driver".to_owned()];
     broken.shrunk = Some("variation=2,one-vector".to_owned());
+    broken.lines_dropped = 7;
     check.add(
         broken,
         Some(run(
@@ -357,7 +359,7 @@ fn the_schema_demands_every_member_and_takes_no_other() {
         "/dropped",
     ] {
         let members = good.pointer(pointer).expect(pointer).as_object().unwrap();
-        let optional = ["shrunk", "requirement", "not_held"];
+        let optional = ["shrunk", "requirement", "not_held", "lines_dropped"];
         for name in members.keys() {
             let mut bad = good.clone();
             let object = bad.pointer_mut(pointer).unwrap().as_object_mut().unwrap();

@@ -21,6 +21,13 @@ impl Text {
                 )?;
             }
         }
+        for run in check.runs.iter().filter(|run| run.lines_dropped > 0) {
+            let line = format!(
+                "{}: {} lines of its output were not kept",
+                run.name, run.lines_dropped
+            );
+            writeln!(self.out, "{}", self.paint(FAINT, &line))?;
+        }
         self.other_check_complaints(check)?;
         self.memory(check)?;
         let unused: Vec<&str> = Latitude::all()
