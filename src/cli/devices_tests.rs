@@ -14,7 +14,7 @@ struct Judging {
 }
 
 impl Judging {
-    fn new(kind: DeviceKind, hangs: bool, journal: &Journal) -> Arc<dyn Serviced> {
+    fn serviced(kind: DeviceKind, hangs: bool, journal: &Journal) -> Arc<dyn Serviced> {
         let id = DeviceId { slot: 1, kind };
         let mut judge = Judge::new(id, 1 << 32, journal.recorder());
         judge.see(&StatusEvent::Written { from: 3, to: 1 }.into());
@@ -87,8 +87,8 @@ impl Drop for Judging {
 fn a_device_that_hangs_is_left_out_of_the_report_which_says_so() {
     let journal = Journal::new();
     let served = vec![
-        Judging::new(DeviceKind::Block, true, &journal),
-        Judging::new(DeviceKind::Net, false, &journal),
+        Judging::serviced(DeviceKind::Block, true, &journal),
+        Judging::serviced(DeviceKind::Net, false, &journal),
     ];
     let end = RunEnd::Guest(GuestEnd::Timeout);
     let report = report(end, served, Readings::default(), &journal, true);
