@@ -3,14 +3,23 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+/// Whether standard error is a terminal. Threads that are confined cannot ask.
+static TERMINAL: OnceLock<bool> = OnceLock::new();
+
+/// To be called at the start of the program.
+pub fn prepare() {
+    TERMINAL.get_or_init(|| io::stderr().is_terminal());
+}
 
 /// Says one sentence. Control characters in it are left out: it may quote the guest.
 pub fn line(text: &str) {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    let mut stderr = io::stderr().lock();
     // A terminal may be in raw mode while a guest runs.
-    let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let _ = write!(stderr, "stickler: {text}{end}");
+    let is_terminal = TERMINAL.get().copied().unwrap_or(false);
+    let end = if is_terminal { "\r\n" } else { "\n" };
+    let _ = write!(io::stderr(), "stickler: {text}{end}");
 }
 
 /// Says that what a guest prints is lost from now on, because `destination` cannot be written to.

@@ -88,6 +88,8 @@ fn handled() -> io::Result<&'static [c_int]> {
     if let Some(handled) = HANDLED.get() {
         return Ok(handled);
     }
+    // The first call finds out how to read the clock, which is not for a handler to do, nor for a confined process.
+    now_ms();
     // A signal that the parent process ignores for us (nohup) stays ignored.
     let handled: Vec<c_int> = SIGNALS.into_iter().filter(|s| !is_ignored(*s)).collect();
     for signal in &handled {
@@ -102,13 +104,18 @@ fn handled() -> io::Result<&'static [c_int]> {
 
 /// Runs in the handler of `signal`: ends the process if the first signal came long ago.
 fn end_if_late(signal: c_int) {
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
+    let now = now_ms();
     let first = FIRST.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
     if first.is_err_and(|first| is_late(first, now)) {
         // It fails for a signal that does not exist.
         let _ = low_level::emulate_default_handler(signal);
     }
+}
+
+/// The monotonic clock, milliseconds.
+fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// Whether a signal at `now` comes late after one at `first`, milliseconds.

@@ -166,7 +166,8 @@ fn a_killed_check_leaves_neither_processes_nor_directories() {
     fs::write(at("kernel"), "").expect("there is room");
     // A QEMU that does nothing.
     let script = "#!/bin/sh\ncase $1 in\n--version) echo QEMU emulator version 11.1.3; exit;;\n-device) exit;;\n\
-                  esac\necho $PPID >run.new; mv run.new run; echo $$ >qemu.new; mv qemu.new qemu; exec sleep 600\n";
+                  esac\ncd $TMPDIR; echo $PPID >run.new; mv run.new run; echo $$ >qemu.new; mv qemu.new qemu; \
+                  exec sleep 600\n";
     fs::write(at("emulator"), script).expect("there is room");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(at("emulator"), mode).expect("it is ours");
@@ -181,10 +182,15 @@ fn a_killed_check_leaves_neither_processes_nor_directories() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it can be started");
-    until(|| at("qemu").exists());
-    let pids = ["run", "qemu"].map(|name| fs::read_to_string(at(name)).expect("it is there"));
+    until(|| at("tmp/qemu").exists());
+    let pids =
+        ["tmp/run", "tmp/qemu"].map(|name| fs::read_to_string(at(name)).expect("it is there"));
     assert!(pids.iter().all(|pid| !has_ended(pid.trim())));
-    let there = || fs::read_dir(at("tmp")).expect("it is there").count();
+    let there = || {
+        let names = fs::read_dir(at("tmp")).expect("it is there").flatten();
+        let names = names.map(|entry| entry.file_name().into_encoded_bytes());
+        names.filter(|name| name.starts_with(b"stickler-")).count()
+    };
     assert!(there() >= 2);
     check.kill().expect("it runs");
     check.wait().expect("it has ended");

@@ -44,11 +44,13 @@ use failure::{Exit, Failure};
 
 use crate::children;
 use crate::report::schema;
+use crate::say;
 use crate::signals;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     failure::report_panics();
+    say::prepare();
     signals::survive_file_size_limit();
     guarded(|| dispatch(std::env::args_os().collect())).into()
 }

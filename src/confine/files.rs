@@ -87,6 +87,7 @@ fn rules(
         } else {
             allowed & AccessFs::from_file(YOUNGEST)
         };
-        Some(Ok(PathBeneath::new(fd, allowed)))
+        // A rule has to allow something.
+        (!allowed.is_empty()).then(|| Ok(PathBeneath::new(fd, allowed)))
     })
 }
