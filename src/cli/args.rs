@@ -117,10 +117,7 @@ pub enum Command {
     },
     /// Remove a directory when standard input has ended
     #[command(name = crate::children::KEEPER, hide = true)]
-    Keeper {
-        /// The directory
-        directory: PathBuf,
-    },
+    Keeper(super::keeper::KeeperOptions),
     /// Print the man page (roff)
     #[command(after_help = "Example: stickler man > stickler.1 && man ./stickler.1")]
     Man {

@@ -10,6 +10,7 @@
 //! * [`check`]: `stickler check` and `stickler merge`.
 //! * [`doctor`]: `stickler doctor`.
 //! * [`requirements`]: `stickler requirements`.
+//! * [`keeper`]: what removes a directory if stickler is killed.
 //! * [`latitudes`]: `stickler latitudes`.
 //! * [`names`]: names that completions propose.
 //! * [`failure`]: how stickler itself fails, and the exit codes.
@@ -23,6 +24,7 @@ pub mod doctor;
 pub mod failure;
 pub mod features;
 pub mod given;
+pub mod keeper;
 pub mod latitudes;
 mod monitor;
 pub mod names;
@@ -42,7 +44,6 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 use failure::{Exit, Failure};
 
-use crate::children;
 use crate::report::schema;
 use crate::say;
 use crate::signals;
@@ -83,10 +84,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Command::Latitudes(options) => print(&latitudes::show(&options)),
         Command::ReportSchema { check: false } => print(&schema::of_run()),
         Command::ReportSchema { check: true } => print(&schema::of_check()),
-        Command::Keeper { directory } => {
-            children::remove_when_abandoned(&directory, io::stdin());
-            Ok(Exit::Conforming)
-        }
+        Command::Keeper(options) => Ok(keeper::keep(&options)),
         Command::Man { of } => print_bytes(&man(of.as_deref())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
