@@ -240,6 +240,8 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         append.push_str(&format!(" {PATIENCE_PARAMETER}={patience}"));
         let names: Vec<_> = latitudes.iter().map(Latitude::name).collect();
         append.push_str(&format!(" {LATITUDES_PARAMETER}={}", names.join(",")));
+        // After an Oops nothing that the guest does says anything, and it may stand still until its time is over.
+        append.push_str(" oops=panic");
         append.push_str(&steps(&planned.exercise));
         if let Some(stress) = setting.stress {
             append.push_str(&format!(" {STRESS_PARAMETER}={}", stress.as_secs()));
