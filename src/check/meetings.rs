@@ -26,13 +26,16 @@ pub const UNDER_LOAD: [LastStep; 3] = [
     LastStep::Kexec,
 ];
 
-/// With these, interrupts come when the driver does not expect them. Without MSI-X a handler has to say which
-/// interrupts were its own.
-const UNEXPECTED: [Latitude; 4] = [
-    Latitude::SPURIOUS_INTERRUPTS,
-    Latitude::LATE_INTERRUPTS,
-    Latitude::SLOW_INTERRUPTS,
-    Latitude::INTERRUPT_STORM,
+/// Latitudes of which the second shows what the first does, or makes more of it.
+const PAIRS: [(Latitude, Latitude); 6] = [
+    // Without MSI-X a handler has to say which interrupts were its own: these come when it does not expect them.
+    (Latitude::NO_MSIX, Latitude::SPURIOUS_INTERRUPTS),
+    (Latitude::NO_MSIX, Latitude::LATE_INTERRUPTS),
+    (Latitude::NO_MSIX, Latitude::SLOW_INTERRUPTS),
+    (Latitude::NO_MSIX, Latitude::INTERRUPT_STORM),
+    // How a request is returned that fails shows where some fail.
+    (Latitude::UNKNOWN_LEN, Latitude::FAILING_SECTORS),
+    (Latitude::UNKNOWN_LEN, Latitude::REFUSED_ID),
 ];
 
 /// Whether more is under way than usually when the run ends.
@@ -41,7 +44,7 @@ pub fn is_under_way(latitudes: Latitudes) -> bool {
 }
 
 /// How many meetings there are.
-const COUNT: usize = UNDER_WAY.len() * (UNDER_LOAD.len() + LOADS.len()) + UNEXPECTED.len();
+const COUNT: usize = UNDER_WAY.len() * (UNDER_LOAD.len() + LOADS.len()) + PAIRS.len();
 
 const _: () = assert!(COUNT <= u128::BITS as usize);
 
@@ -60,10 +63,10 @@ pub fn of(latitudes: Latitudes, plan: &ExercisePlan) -> Vec<usize> {
         let has = latitudes.has(*latitude);
         of_steps.iter().map(move |meets| has && *meets)
     });
-    let interrupts = UNEXPECTED
+    let pairs = PAIRS
         .iter()
-        .map(|latitude| latitudes.has(Latitude::NO_MSIX) && latitudes.has(*latitude));
-    let all = steps.chain(interrupts).enumerate();
+        .map(|(one, other)| latitudes.has(*one) && latitudes.has(*other));
+    let all = steps.chain(pairs).enumerate();
     all.filter_map(|(place, meets)| meets.then_some(place))
         .collect()
 }
@@ -107,13 +110,11 @@ mod tests {
                 assert!(met, "{latitude} and {load}");
             }
         }
-        for latitude in UNEXPECTED {
-            let mut runs = runs.iter();
-            let met = runs.any(|(latitudes, plan)| {
-                let intx = latitudes.has(Latitude::NO_MSIX) && latitudes.has(latitude);
-                intx && plan.steps.contains(&Step::View)
+        for (one, other) in PAIRS {
+            let met = runs.iter().any(|(latitudes, plan)| {
+                latitudes.has(one) && latitudes.has(other) && plan.steps.contains(&Step::View)
             });
-            assert!(met, "no-msix and {latitude}");
+            assert!(met, "{one} and {other}");
         }
     }
 

@@ -105,9 +105,15 @@ pub fn run(
         Load::Command | Load::System if setting.consoles => &["port"],
         Load::Command | Load::System => &[],
     };
-    let peers = sockets
-        .iter()
-        .map(|name| ConsolePeer::on(directory.path().join(name)));
+    // Input that is early needs somebody who types before the guest's terminal is open.
+    let greeting: &[u8] = match planned.latitudes.has(Latitude::EARLY_INPUT) {
+        true if setting.guest.load == Load::Exercise => b"early",
+        _ => b"",
+    };
+    let peers = sockets.iter().map(|name| {
+        let greeting = if *name == "terminal" { greeting } else { b"" };
+        ConsolePeer::on(directory.path().join(name), greeting)
+    });
     let _peers: Vec<ConsolePeer> = peers.collect();
     let mut child = command(setting, planned, directory.path(), &disks).spawn()?;
     let output = child.stdout.take().map(StreamReader::start);

@@ -22,7 +22,7 @@ const TIMES: u32 = 8;
 pub struct SeedProperties {
     /// What is wanted as often as latitudes.
     pub often: u64,
-    /// What is wanted as much as a latitude once, and much less from then on.
+    /// What is wanted once as much as a latitude for the second time, and much less from then on.
     pub once: u128,
 }
 
@@ -44,10 +44,10 @@ impl SeedProperties {
 /// How much the property or latitude at `place` is worth that the seeds have had so often.
 fn worth(place: usize, had: u32) -> u64 {
     let once = place >= Latitude::COUNT + u64::BITS as usize;
-    let had = match had {
-        0 => 0,
-        had if once => had + TIMES / 2,
-        had => had,
+    let had = match (once, had) {
+        (true, 0) => 1,
+        (true, had) => had + TIMES / 2,
+        (false, had) => had,
     };
     1 << (WORTH_BITS * (TIMES - had.min(TIMES)))
 }
@@ -152,7 +152,7 @@ mod tests {
             [0, 1, 2, 3]
         );
         assert_eq!(
-            places(covering_seeds(1, once).take(8).collect()),
+            places(covering_seeds(1, once).take(24).collect()),
             [0, 1, 2, 3]
         );
     }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_wanted_once_makes_room_for_the_rest() {
         let once = Latitude::COUNT + u64::BITS as usize;
-        assert_eq!(worth(once, 0), worth(0, 0));
+        assert_eq!(worth(once, 0), worth(0, 1));
         assert!(worth(once, 1) < worth(0, 3));
         assert!(worth(once - 1, 1) == worth(0, 1) && worth(0, 1) < worth(0, 0));
         assert!(worth(once, 1000) > 0 && worth(0, 1000) > 0);
