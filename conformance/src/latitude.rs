@@ -22,7 +22,7 @@ use crate::features::NamedFeature;
 use crate::nearest;
 use crate::requirement::Req;
 
-pub use cover::covering_seeds;
+pub use cover::{SeedProperties, covering_seeds};
 pub use draw::Draw;
 pub use set::Latitudes;
 pub use table::LatitudeTable;

@@ -3,10 +3,11 @@
 
 use std::str::FromStr;
 
-use stickler_conformance::DeviceKind;
-use stickler_conformance::latitude::Draw;
+use stickler_conformance::latitude::{Draw, SeedProperties};
+use stickler_conformance::{DeviceKind, Latitudes};
 use stickler_exerciser::{LastStep, Step};
 
+use super::meetings::{self, UNDER_LOAD};
 use super::plan::FreedMemory;
 
 /// Stream of the numbers that are drawn here.
@@ -73,7 +74,7 @@ pub struct ExercisePlan {
 }
 
 /// Besides the quiet steps, each run has one of these.
-const LOADS: [Step; 4] = [
+pub const LOADS: [Step; 4] = [
     Step::Stress,
     Step::StressConsoles,
     Step::Freeze,
@@ -124,7 +125,8 @@ impl ExerciseChoice {
     }
 
     /// That of the run with this seed. Of each four seeds in a row, every one has another load and another way
-    /// to end, and two or three have several processors.
+    /// to end, unless more is [under way](meetings::is_under_way) with the latitudes that the seed draws: such a
+    /// guest has several processors, as one or two of four others have, and ends under load.
     #[must_use]
     pub fn of_seed(&self, seed: u64) -> ExercisePlan {
         // A round of four seeds has all loads, in an order of its own.
@@ -133,18 +135,21 @@ impl ExerciseChoice {
         draw.shuffle(&mut loads);
         let mut lasts = LastStep::ALL;
         draw.shuffle(&mut lasts);
-        let mut several = [true, true, false, false];
-        draw.shuffle(&mut several);
+        let several = draw.below(4);
         let place = (seed % 4) as usize;
         let load = loads[place];
-        let processors = if several[place] || load == Step::Processors {
-            SEVERAL
+        let is_under_way = meetings::is_under_way(Latitudes::draw(seed));
+        let last = if is_under_way && !UNDER_LOAD.contains(&lasts[place]) {
+            let another = draw.below(UNDER_LOAD.len() as u64);
+            UNDER_LOAD[another as usize]
         } else {
-            1
+            lasts[place]
         };
+        let is_several = is_under_way || load == Step::Processors || seed % 4 == several;
+        let processors = if is_several { SEVERAL } else { 1 };
         self.or(ExercisePlan {
             steps: quiet_and(load),
-            last: lasts[place],
+            last,
             processors,
         })
     }
@@ -173,23 +178,28 @@ impl ExerciseChoice {
     }
 }
 
-/// What of the exercise comes of `seed`, a bit each, where the user chooses nothing: loads, on one processor and
-/// on several, ends, and whether memory is checked.
+/// What of the exercise comes of `seed` where the user chooses nothing: loads, on one processor and on several, ends,
+/// whether memory is checked; and what [meets](meetings) in the run.
 #[must_use]
-pub fn properties(seed: u64) -> u32 {
+pub fn properties(seed: u64) -> SeedProperties {
     let plan = ExerciseChoice::default().of_seed(seed);
     let load = LOADS.iter().position(|load| plan.steps.contains(load));
     let last = LastStep::ALL.iter().position(|last| *last == plan.last);
     let several = usize::from(plan.processors > 1) * LOADS.len();
     let is_checked = FreedMemory::of_seed(seed) == FreedMemory::Checked;
-    let bits = [
+    let often = [
         load.map(|load| load + several),
         last.map(|last| last + 2 * LOADS.len()),
         is_checked.then_some(2 * LOADS.len() + LastStep::ALL.len()),
     ];
-    bits.into_iter()
-        .flatten()
-        .fold(0, |all, bit| all | 1 << bit)
+    let once = meetings::of(Latitudes::draw(seed), &plan);
+    SeedProperties {
+        often: often
+            .into_iter()
+            .flatten()
+            .fold(0, |all, bit| all | 1 << bit),
+        once: once.into_iter().fold(0, |all, bit| all | 1 << bit),
+    }
 }
 
 /// The quiet steps, `load`, and a look at what the guest sees of the devices.
@@ -200,28 +210,43 @@ fn quiet_and(load: Step) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use stickler_conformance::Latitude;
     use stickler_conformance::latitude::covering_seeds;
-    use stickler_conformance::{Latitude, Latitudes};
 
     use super::*;
 
     #[test]
-    fn four_seeds_have_every_load_and_every_end_and_half_have_several_processors() {
+    fn four_seeds_have_every_load_and_every_end_and_what_is_under_way_ends_under_load() {
         let choice = ExerciseChoice::default();
+        let is_under_way = |seed| meetings::is_under_way(Latitudes::draw(seed));
+        let mut lasts = std::collections::BTreeSet::new();
         for round in 0..50 {
-            let plans: Vec<_> = (0..4).map(|n| choice.of_seed(4 * round + n)).collect();
+            let seeds = 4 * round..4 * round + 4;
+            let plans: Vec<_> = seeds.clone().map(|seed| choice.of_seed(seed)).collect();
             for load in LOADS {
                 let with = plans.iter().filter(|plan| plan.steps.contains(&load));
                 assert_eq!(with.count(), 1, "{load} in round {round}");
             }
-            for last in LastStep::ALL {
-                assert!(plans.iter().any(|plan| plan.last == last), "{last}");
+            let (under_way, others): (Vec<_>, Vec<_>) = seeds
+                .clone()
+                .zip(&plans)
+                .partition(|(seed, _)| is_under_way(*seed));
+            for (seed, plan) in under_way {
+                assert!(UNDER_LOAD.contains(&plan.last), "{seed}");
+                assert_eq!(plan.processors, SEVERAL, "{seed}");
+                lasts.insert(plan.last);
             }
-            let several = plans.iter().filter(|plan| plan.processors > 1).count();
-            assert!((2..=3).contains(&several), "{several} in round {round}");
+            let several = others.iter().filter(|(_, plan)| plan.processors > 1);
+            assert!(several.count() <= 2, "round {round}");
+            if !seeds.clone().any(is_under_way) {
+                for last in LastStep::ALL {
+                    assert!(plans.iter().any(|plan| plan.last == last), "{last}");
+                }
+            }
         }
+        assert_eq!(lasts.len(), UNDER_LOAD.len());
         // The loads do not always come with the same end.
-        let pairs: std::collections::BTreeSet<_> = (0..100)
+        let pairs: std::collections::BTreeSet<_> = (0..200)
             .map(|seed| choice.of_seed(seed))
             .map(|plan| (plan.steps, plan.last))
             .collect();
@@ -248,10 +273,18 @@ mod tests {
                 .filter(|(seed, _)| FreedMemory::of_seed(**seed) == FreedMemory::Checked)
                 .map(|(_, plan)| plan);
             assert!(checked.count() >= times, "in {runs}");
-            for last in LastStep::ALL {
-                let with = plans[..runs].iter().filter(|plan| plan.last == last);
-                assert!(with.count() > times, "{last} in {runs}");
+            // The run with plain devices ends when all is quiet.
+            let lasts = UNDER_LOAD.as_slice();
+            for last in if runs > 8 { &LastStep::ALL } else { lasts } {
+                let with = plans[..runs].iter().filter(|plan| plan.last == *last);
+                assert!(with.count() >= times, "{last} in {runs}");
             }
+            let several = plans[..runs].iter().filter(|plan| plan.processors > 1);
+            let several = several.count();
+            assert!(
+                (runs / 2..=runs - times).contains(&several),
+                "{several} of {runs}"
+            );
         }
         let drawn: Vec<_> = seeds.into_iter().map(Latitudes::draw).collect();
         for latitude in Latitude::all() {

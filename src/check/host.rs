@@ -86,12 +86,14 @@ pub struct ConsolePeer {
 }
 
 impl ConsolePeer {
-    /// Starts a thread that waits for the socket `path`.
-    pub fn on(path: PathBuf) -> ConsolePeer {
+    /// Starts a thread that waits for the socket `path`, and sends `greeting` before anything else.
+    pub fn on(path: PathBuf, greeting: &'static [u8]) -> ConsolePeer {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            if let Some(stream) = connect(&path, &stopped) {
+            if let Some(mut stream) = connect(&path, &stopped)
+                && send(&mut stream, greeting, &stopped).is_ok()
+            {
                 answer(stream, &stopped);
             }
         });
@@ -204,9 +206,12 @@ mod tests {
     fn what_is_received_on_a_socket_is_answered() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("port");
-        let peer = ConsolePeer::on(path.clone());
+        let peer = ConsolePeer::on(path.clone(), b"welcome");
         let listener = UnixListener::bind(&path).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
+        let mut greeting = [0; 7];
+        stream.read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"welcome");
         let data = pattern::bytes(1, 300_000);
         let mut sender = stream.try_clone().unwrap();
         let sent = data.clone();
@@ -217,6 +222,6 @@ mod tests {
         assert!(found == pattern::answer(&data));
         drop(peer);
         // One whose socket never appears can be dropped too.
-        drop(ConsolePeer::on(directory.path().join("none")));
+        drop(ConsolePeer::on(directory.path().join("none"), b""));
     }
 }

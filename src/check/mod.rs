@@ -2,6 +2,7 @@
 //!
 //! * [`plan`]: which runs there are, and which of them are in this shard.
 //! * [`exercise`]: what the guest of a run does, and on how many processors.
+//! * [`meetings`]: which latitudes and steps have to meet in one run.
 //! * [`guest`]: what the guests boot.
 //! * [`program`]: whether the guest can run a program of this host.
 //! * [`host`]: the host's side of their devices: disks, and programs that answer on consoles.
@@ -20,6 +21,7 @@ pub mod exercise;
 pub mod guest;
 pub mod host;
 pub mod known;
+pub mod meetings;
 pub mod plan;
 pub mod program;
 pub mod progress;

@@ -103,9 +103,15 @@ pub fn run(
         Load::Command | Load::System if setting.consoles => &["port"],
         Load::Command | Load::System => &[],
     };
-    let peers = sockets
-        .iter()
-        .map(|name| ConsolePeer::on(directory.path().join(name)));
+    // Input that is early needs somebody who types before the guest's terminal is open.
+    let greeting: &[u8] = match planned.latitudes.has(Latitude::EARLY_INPUT) {
+        true if setting.guest.load == Load::Exercise => b"early",
+        _ => b"",
+    };
+    let peers = sockets.iter().map(|name| {
+        let greeting = if *name == "terminal" { greeting } else { b"" };
+        ConsolePeer::on(directory.path().join(name), greeting)
+    });
     let _peers: Vec<ConsolePeer> = peers.collect();
     let mut child = command(setting, planned, directory.path(), &disks).spawn()?;
     let output = child.stdout.take().map(StreamReader::start);
@@ -235,6 +241,8 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         append.push_str(&format!(" {PATIENCE_PARAMETER}={patience}"));
         let names: Vec<_> = latitudes.iter().map(Latitude::name).collect();
         append.push_str(&format!(" {LATITUDES_PARAMETER}={}", names.join(",")));
+        // After an Oops nothing that the guest does says anything, and it may stand still until its time is over.
+        append.push_str(" oops=panic");
         append.push_str(&steps(&planned.exercise));
         if let Some(stress) = setting.stress {
             append.push_str(&format!(" {STRESS_PARAMETER}={}", stress.as_secs()));

@@ -14,20 +14,56 @@ const CHOSEN: usize = 64;
 /// A latitude that no seed has had yet is worth more than any number of those that one has had.
 const WORTH_BITS: u32 = 7;
 
-/// Properties of a seed besides its latitudes.
-const PROPERTIES: usize = u32::BITS as usize;
+/// What is wanted so many times is worth little from then on.
+const TIMES: u32 = 8;
+
+/// What comes of a seed besides its latitudes, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeedProperties {
+    /// What is wanted as often as latitudes.
+    pub often: u64,
+    /// What is wanted once as much as a latitude for the second time, and much less from then on.
+    pub once: u128,
+}
+
+/// All properties of both kinds.
+const PROPERTIES: usize = (u64::BITS + u128::BITS) as usize;
+
+impl SeedProperties {
+    /// Their places among all properties, those that are wanted often first.
+    fn places(self) -> impl Iterator<Item = usize> {
+        let once = self.once;
+        let often = (0..u64::BITS).filter(move |bit| self.often >> bit & 1 != 0);
+        let once = (0..u128::BITS).filter(move |bit| once >> bit & 1 != 0);
+        often
+            .chain(once.map(|bit| bit + u64::BITS))
+            .map(|bit| bit as usize)
+    }
+}
+
+/// How much the property or latitude at `place` is worth that the seeds have had so often.
+fn worth(place: usize, had: u32) -> u64 {
+    let once = place >= Latitude::COUNT + u64::BITS as usize;
+    let had = match (once, had) {
+        (true, 0) => 1,
+        (true, had) => had + TIMES / 2,
+        (false, had) => had,
+    };
+    1 << (WORTH_BITS * (TIMES - had.min(TIMES)))
+}
 
 /// Seeds from `first` on, each of which adds as many latitudes as one can that the ones before it have had least
-/// often. There is no last one. What else comes of a seed, and is wanted as often as latitudes, are its
-/// `properties`, a bit each.
-pub fn covering_seeds(first: u64, properties: impl Fn(u64) -> u32) -> impl Iterator<Item = u64> {
+/// often. There is no last one. What else comes of a seed, and is wanted too, are its `properties`.
+pub fn covering_seeds(
+    first: u64,
+    properties: impl Fn(u64) -> SeedProperties,
+) -> impl Iterator<Item = u64> {
     let candidates: Vec<(u64, Vec<usize>)> = (0..CANDIDATES)
         .map(|number| first.wrapping_add(number))
         .map(|seed| {
             let latitudes = Latitudes::draw(seed).iter().map(Latitude::index);
-            let properties = properties(seed);
-            let others = (0..PROPERTIES).filter(|bit| properties >> bit & 1 != 0);
-            let all = latitudes.chain(others.map(|bit| Latitude::COUNT + bit));
+            let others = properties(seed).places();
+            let all = latitudes.chain(others.map(|place| Latitude::COUNT + place));
             (seed, all.collect())
         })
         .collect();
@@ -35,8 +71,8 @@ pub fn covering_seeds(first: u64, properties: impl Fn(u64) -> u32) -> impl Itera
     let mut had = [0_u32; Latitude::COUNT + PROPERTIES];
     for _ in 0..CHOSEN {
         let worth = |all: &[usize]| -> u64 {
-            let worth = |index: &usize| 1_u64 << (WORTH_BITS * (8 - had[*index].min(8)));
-            all.iter().map(worth).sum()
+            let each = all.iter().map(|place| worth(*place, had[*place]));
+            each.fold(0, u64::saturating_add)
         };
         let unchosen = candidates.iter().filter(|(seed, _)| !chosen.contains(seed));
         // Of several that are worth the same, the first.
@@ -59,7 +95,7 @@ mod tests {
 
     /// How often each latitude is in one of so many seeds.
     fn counts(first: u64, seeds: usize) -> Vec<(Latitude, usize)> {
-        let drawn: Vec<_> = covering_seeds(first, |_| 0)
+        let drawn: Vec<_> = covering_seeds(first, |_| SeedProperties::default())
             .take(seeds)
             .map(Latitudes::draw)
             .collect();
@@ -96,17 +132,45 @@ mod tests {
 
     #[test]
     fn properties_come_in_turn() {
-        let four = |seed: u64| 1 << (seed / 3 % 4);
-        let seeds: Vec<u64> = covering_seeds(1, four).take(8).collect();
-        let mut places: Vec<u32> = seeds.into_iter().map(four).collect();
-        places.sort_unstable();
-        places.dedup();
-        assert_eq!(places, [1, 2, 4, 8]);
+        let place = |seed: u64| (seed / 3 % 4) as u32;
+        let often = |seed| SeedProperties {
+            often: 1 << (place(seed) + 60),
+            once: 0,
+        };
+        let once = |seed| SeedProperties {
+            often: 0,
+            once: 1 << (place(seed) + 124),
+        };
+        let places = |seeds: Vec<u64>| -> Vec<u32> {
+            let mut places: Vec<u32> = seeds.into_iter().map(place).collect();
+            places.sort_unstable();
+            places.dedup();
+            places
+        };
+        assert_eq!(
+            places(covering_seeds(1, often).take(8).collect()),
+            [0, 1, 2, 3]
+        );
+        assert_eq!(
+            places(covering_seeds(1, once).take(24).collect()),
+            [0, 1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn what_is_wanted_once_makes_room_for_the_rest() {
+        let once = Latitude::COUNT + u64::BITS as usize;
+        assert_eq!(worth(once, 0), worth(0, 1));
+        assert!(worth(once, 1) < worth(0, 3));
+        assert!(worth(once - 1, 1) == worth(0, 1) && worth(0, 1) < worth(0, 0));
+        assert!(worth(once, 1000) > 0 && worth(0, 1000) > 0);
     }
 
     #[test]
     fn each_seed_comes_once_and_there_is_no_last_one() {
-        let seeds: Vec<u64> = covering_seeds(u64::MAX - 10, |_| 0).take(200).collect();
+        let seeds: Vec<u64> = covering_seeds(u64::MAX - 10, |_| SeedProperties::default())
+            .take(200)
+            .collect();
         let mut sorted = seeds.clone();
         sorted.sort_unstable();
         sorted.dedup();

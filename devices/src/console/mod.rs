@@ -251,10 +251,11 @@ impl Console {
             false => Progress::Done,
         };
         if early && port.inputs != inputs {
-            // The driver uses a buffer there again for what comes next, and that comes back as well.
+            // The driver uses a buffer there again for what comes next, and that comes back as well. Whether it
+            // notifies the device of that depends on how many buffers the device has.
             let told = Told::Buffer(receiveq);
             self.latitudes
-                .tell(Latitude::EARLY_INPUT, told, Some(receiveq), io.witness);
+                .tell(Latitude::EARLY_INPUT, told, None, io.witness);
         }
         // What is left to read may have been the last of a peer that has gone.
         let changed = self.look_at_host(id, io);

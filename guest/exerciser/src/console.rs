@@ -48,6 +48,10 @@ pub(crate) fn exercise_after_another() -> Result {
 pub(crate) fn exercise() -> Result {
     let terminal = open_terminal()?;
     make_raw(&terminal)?;
+    if has_latitude("early-input") {
+        // What the host has sent before anybody opened the terminal.
+        drain(&terminal)?;
+    }
     // A small size, for the driver of a terminal sends 16 bytes at a time.
     talk(terminal, "hvc0", 10, 1 << 10)?;
 

@@ -187,6 +187,8 @@ impl Exercise {
     /// Which steps there are, and how the guest ends, as the kernel's command line says.
     fn choose(&mut self) -> Result<Vec<Step>> {
         if second_life() {
+            // What shuts devices down is met once more.
+            self.last = LastStep::PowerOffUnderLoad;
             return Ok(Vec::new());
         }
         if let Some(name) = machine::parameter(LAST_PARAMETER) {
@@ -298,7 +300,13 @@ impl Exercise {
             sender.send(work()).ok();
         });
         let patience = patience();
-        match receiver.recv_timeout(patience) {
+        let mut result = receiver.recv_timeout(patience / 2);
+        if result == Err(RecvTimeoutError::Timeout) {
+            // Where something hangs, the kernel may say so, and show where, before the step is given up.
+            sys::show_all_messages();
+            result = receiver.recv_timeout(patience / 2);
+        }
+        match result {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 self.hung = true;

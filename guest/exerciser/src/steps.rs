@@ -106,7 +106,7 @@ pub enum LastStep {
     /// It is restarted while all devices are in use.
     RebootUnderLoad,
     /// While all devices are in use it starts the same kernel again, without the machine's firmware. That
-    /// one uses the devices once more and is switched off.
+    /// one uses the devices once more, and is switched off while they are in use.
     Kexec,
 }
 

@@ -100,10 +100,17 @@ pub(crate) fn start_loaded() {
 
 /// Has the kernel log where all tasks wait and what all processors do.
 pub(crate) fn show_stacks() {
+    show_all_messages();
     for key in ["w", "l"] {
         // A kernel without such keys has nothing to say.
         let _ = fs::write("/proc/sysrq-trigger", key);
     }
+}
+
+/// Has the kernel show all its messages from now on. Call traces of tasks that hang are no warnings.
+pub(crate) fn show_all_messages() {
+    // A kernel that cannot be told so shows what it does.
+    let _ = fs::write("/proc/sys/kernel/printk", "7");
 }
 
 /// Resets the machine at once, without the drivers. Does nothing if the kernel has no such key.
