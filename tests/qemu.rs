@@ -48,6 +48,7 @@ fn script(path: &Path, part: &str) -> PathBuf {
          case $1 in\n\
          --version) echo QEMU emulator version 11.1.3; exit;;\n\
          -device) exit;;\n\
+         -cpu) echo qemu64; exit;;\n\
          esac\n\
          {PART}={part} exec '{}' --exact {PLAYER} --nocapture -- \"$@\"\n",
         this.display()

@@ -11,6 +11,7 @@ use stickler_conformance::latitude::Word;
 
 use super::failure::Failure;
 use super::features::FeatureOptions;
+use super::guest::GuestKind;
 use super::latitudes::Shown;
 use super::names;
 use super::values::{self, MonitorSpec, Size};
@@ -150,6 +151,8 @@ Examples:
           Boot from a disk image.
   stickler run --kernel vmlinuz --initrd test.img --timeout 60s --report text --report json=out.json
           An unattended test: ends after at most one minute and writes the report to a file.
+  stickler run --firmware u-boot --arch aarch64
+          Judge the drivers of firmware, which QEMU runs.
   stickler run --kernel vmlinuz --initrd test.img --deny should --on-violation stop
           End the guest at the first violation of a requirement or a recommendation.
 
@@ -189,9 +192,14 @@ Examples:
 /// `stickler run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Guest")]
-    pub kernel: PathBuf,
+    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux; with --arch, one that QEMU boots
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "firmware",
+        help_heading = "Guest"
+    )]
+    pub kernel: Option<PathBuf>,
 
     /// Initial RAM disk for the kernel
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
@@ -205,6 +213,10 @@ pub struct RunOptions {
         help_heading = "Guest"
     )]
     pub append: Vec<String>,
+
+    /// Firmware, and the processor.
+    #[command(flatten)]
+    pub kind: GuestKind,
 
     /// Guest memory, at least 64M
     #[arg(
@@ -234,7 +246,8 @@ pub struct RunOptions {
     /// else qemu]
     ///
     /// With qemu, QEMU (10.1 or newer) runs the guest in its emulation, which is slower and needs no KVM. It has the
-    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64.
+    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64, or a directory with one for
+    /// each --arch.
     #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
     pub monitor: Option<MonitorSpec>,
 
@@ -263,7 +276,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "PORT[,name=NAME]", help_heading = "Devices")]
     pub console: Vec<ConsoleSpec>,
 
-    /// Leave out the console device
+    /// Leave out the console device; firmware has one only if --console is given
     #[arg(long, conflicts_with = "console", help_heading = "Devices")]
     pub no_console: bool,
 

@@ -21,6 +21,7 @@ use super::confine::{confine, directory_of};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::given::GivenDevices;
+use super::guest::{self, GuestKind};
 use super::monitor;
 use super::names;
 use super::values::{self, MonitorSpec, Size};
@@ -30,7 +31,7 @@ use stickler_conformance::latitude::covering_seeds;
 use crate::check::campaign;
 use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
-use crate::check::plan::{Choice, Shard, plan};
+use crate::check::plan::{Choice, Shard, plan, plan_of_firmware};
 use crate::check::progress::Progress;
 use crate::confine::{Access, ConfinedProcess};
 use crate::qemu::Qemu;
@@ -45,8 +46,17 @@ const RUNS: u64 = 8;
 #[derive(Debug, Args)]
 pub struct CheckOptions {
     /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Guest")]
-    pub kernel: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "firmware",
+        help_heading = "Guest"
+    )]
+    pub kernel: Option<PathBuf>,
+
+    /// Firmware, and the processor.
+    #[command(flatten)]
+    pub kind: GuestKind,
 
     /// The kernel's modules: a directory such as /lib/modules/VERSION, of which the virtio drivers
     /// are loaded, or one with .ko files, which are all loaded
@@ -122,15 +132,14 @@ pub struct CheckOptions {
     #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
     pub monitor: Option<MonitorSpec>,
 
-    /// Time limit of each guest; each step of the built-in program may take a third of it
+    /// Time limit of each guest; each step of the built-in program may take a third of it [default: 5m; 1m for firmware]
     #[arg(
         long,
         value_name = "DURATION",
         value_parser = values::duration,
-        default_value = "5m",
         help_heading = "Guest"
     )]
-    pub timeout: Duration,
+    pub timeout: Option<Duration>,
 
     /// Which features the devices offer.
     #[command(flatten)]
@@ -270,32 +279,47 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         .prefix("stickler-check-")
         .tempdir()
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
-    let guest = GuestImage::create(
-        &GuestOptions {
-            kernel: &options.kernel,
-            modules: options.modules.as_deref(),
-            module: &options.module,
-            initrd: options.initrd.as_deref(),
-            command: &options.command,
-        },
-        scratch.path(),
-    )
-    .map_err(input)?;
+    let guest = match &options.kind.firmware {
+        Some(_) => {
+            for_kernels(&options)?;
+            GuestImage::of_firmware()
+        }
+        None => GuestImage::create(
+            &GuestOptions {
+                kernel: guest::kernel(options.kernel.as_ref())?,
+                modules: options.modules.as_deref(),
+                module: &options.module,
+                initrd: options.initrd.as_deref(),
+                command: &options.command,
+            },
+            scratch.path(),
+        )
+        .map_err(input)?,
+    };
     if let Some(keep) = &options.keep {
         fs::create_dir_all(keep)
             .map_err(|error| input(format!("cannot make {}: {error}", keep.display())))?;
     }
-    let monitor = monitor::choose(options.monitor.as_ref())?;
-    match &monitor {
-        MonitorSpec::Kvm => monitor::usable_kvm()?,
-        MonitorSpec::Qemu(path) => {
-            Qemu::find(path.as_deref()).map_err(input)?;
+    let monitor = monitor::choose(options.monitor.as_ref(), &options.kind)?;
+    let firmware = match &monitor {
+        MonitorSpec::Kvm => {
+            monitor::usable_kvm()?;
+            None
         }
-    }
+        MonitorSpec::Qemu(path) => {
+            Qemu::find(path.as_deref(), options.kind.arch).map_err(input)?;
+            options.kind.find(path.as_deref())?
+        }
+    };
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = usize::try_from(options.runs.unwrap_or(default)).unwrap_or(usize::MAX);
-    let seeds = covering_seeds(options.first_seed, exercise::properties).take(seeds);
+    // Of firmware nothing is drawn but latitudes.
+    let properties = match firmware {
+        Some(_) => |_| 0,
+        None => exercise::properties,
+    };
+    let seeds = covering_seeds(options.first_seed, properties).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
         processors: options.cpus,
@@ -304,21 +328,26 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     if exercise.is_impossible() {
         return Err(input(format!(
             "--steps kexec needs a bzImage, which {} is not: a running kernel takes no other form",
-            options.kernel.display()
+            guest::kernel(options.kernel.as_ref())?.display()
         )));
     }
-    let planned = plan(
-        &options.latitude,
-        seeds,
-        &exercise,
-        guest.load == Load::Exercise,
-    );
+    let planned = match guest.load {
+        Load::Firmware => {
+            plan_of_firmware(&options.latitude, seeds, options.cpus).map_err(Failure::Input)?
+        }
+        load => plan(&options.latitude, seeds, &exercise, load == Load::Exercise),
+    };
     let mut report = CheckReport::new(
         Version::default(),
         &readings,
         options.judging.deny,
         CheckedKernel {
-            file: options.kernel.display().to_string(),
+            file: match &firmware {
+                Some(firmware) => firmware.file().display().to_string(),
+                None => guest::kernel(options.kernel.as_ref())?
+                    .display()
+                    .to_string(),
+            },
             release: guest.release.clone(),
         },
         planned.len(),
@@ -382,6 +411,23 @@ fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
         written.push(path);
     }
     written
+}
+
+/// Refuses what firmware has no use for.
+fn for_kernels(options: &CheckOptions) -> Result<(), Failure> {
+    let given = [
+        ("--modules", options.modules.is_some()),
+        ("--module", !options.module.is_empty()),
+        ("--steps", options.steps.is_some()),
+        ("--stress", options.stress.is_some()),
+        ("a command", !options.command.is_empty()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((what, _)) => Err(input(format!(
+            "{what} is for kernels and conflicts with --firmware: leave one of them out"
+        ))),
+    }
 }
 
 /// As many guests at the same time as this host has processors for.

@@ -3,6 +3,7 @@
 //! * [`args`]: the options.
 //! * [`values`]: sizes and durations.
 //! * `devices`: the devices of a run.
+//! * [`guest`]: which guest QEMU runs.
 //! * `monitor`: what runs the guest.
 //! * [`run`]: `stickler run`, where a machine is assembled.
 //! * [`serve`]: `stickler serve`.
@@ -21,6 +22,7 @@ pub mod doctor;
 pub mod failure;
 pub mod features;
 pub mod given;
+pub mod guest;
 pub mod latitudes;
 mod monitor;
 pub mod names;

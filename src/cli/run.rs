@@ -1,5 +1,6 @@
 //! `stickler run`: from options to a machine with devices, and from its end to reports and an exit code.
 
+mod of_firmware;
 mod on_qemu;
 
 use std::fs::File;
@@ -18,31 +19,55 @@ use super::args::{Judging, OnViolation, RunOptions};
 use super::confine::{confine, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
-use super::monitor;
 use super::values::MonitorSpec;
+use super::{guest, monitor};
 use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
 use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
+use crate::firmware::served_files;
 use crate::journal::Journal;
 use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{Report, RunEnd};
+use of_firmware::FirmwareRun;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
-    readable("kernel", &options.kernel)?;
+    let firmware = match &options.kind.firmware {
+        None => {
+            readable("kernel", guest::kernel(options.kernel.as_ref())?)?;
+            None
+        }
+        Some(_) => {
+            let Some(MonitorSpec::Qemu(path)) = options.kind.monitor(options.monitor.as_ref())?
+            else {
+                return Err(Failure::Internal("firmware needs QEMU".into()));
+            };
+            let firmware = options.kind.find(path.as_deref())?;
+            firmware
+                .map(|firmware| FirmwareRun::prepare(firmware, &options.disk))
+                .transpose()?
+        }
+    };
     if let Some(initrd) = &options.initrd {
         readable("initrd", initrd)?;
     }
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &nets_of(&options.net)?,
-        disks: &options.disk,
-        console: !options.no_console,
+        served: &firmware
+            .iter()
+            .flat_map(|_| served_files())
+            .collect::<Vec<_>>(),
+        disks: &match &firmware {
+            Some(firmware) => firmware.disks(&options.disk),
+            None => options.disk.clone(),
+        },
+        console: has_console(&options),
         rng: !options.no_rng,
         latitudes,
         features: options.features.limits()?,
@@ -57,15 +82,23 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         written: outputs.directories(),
         cleaned: socket_directories(&options.console),
     };
-    let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
+    let (end, served) = match &monitor::choose(options.monitor.as_ref(), &options.kind)? {
         MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access)?,
-        MonitorSpec::Qemu(path) => {
-            on_qemu::run(&options, path.as_deref(), devices, &journal, judged, access)?
-        }
+        MonitorSpec::Qemu(path) => on_qemu::run(
+            &options,
+            path.as_deref(),
+            firmware.as_ref(),
+            devices,
+            &journal,
+            judged,
+            access,
+        )?,
     };
 
     let report = devices::report(end, served, readings, &journal, options.require_drivers)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
+    let boot = firmware.map(|firmware| firmware.report(&report.end, latitudes));
+    let report = report.with_boot(boot.transpose()?);
     if !output::text_without_a_file(&options.judging.report) {
         for failed in report.failures() {
             failure::say_line(&failed.message);
@@ -87,8 +120,8 @@ fn on_kvm(
     access: &Access,
 ) -> Result<Ended, Failure> {
     let terminal = Terminal::of(&options.console, &options.judging.report);
-    let mut machine = Machine::new(config(options, terminal), journal.clone())?;
-    let console = if options.no_console {
+    let mut machine = Machine::new(config(options, terminal)?, journal.clone())?;
+    let console = if !has_console(options) {
         None
     } else {
         Some(console(
@@ -154,8 +187,8 @@ fn offers_what_was_asked(
     }
 }
 
-fn config(options: &RunOptions, terminal: Terminal) -> Config {
-    let mut config = Config::new(&options.kernel);
+fn config(options: &RunOptions, terminal: Terminal) -> Result<Config, Failure> {
+    let mut config = Config::new(guest::kernel(options.kernel.as_ref())?);
     config.initrd.clone_from(&options.initrd);
     config.append = options.append.join(" ");
     config.memory_bytes = options.memory.0;
@@ -169,7 +202,7 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
         (true, false) => SerialConfig::Output,
         (true, true) => SerialConfig::Stderr,
     };
-    config
+    Ok(config)
 }
 
 /// Makes the console. By default, the output of port 0 goes to standard output, and the input goes to
@@ -190,6 +223,11 @@ fn console(
     };
     let leave = move || handle.stop(GuestEnd::Interrupted);
     devices::console(specs, terminal, scanner, leave)
+}
+
+/// Whether there is a console. Firmware would use it instead of the serial port.
+fn has_console(options: &RunOptions) -> bool {
+    !options.no_console && (options.kind.firmware.is_none() || !options.console.is_empty())
 }
 
 /// The networks that the user asked for; by default one in userspace.

@@ -122,6 +122,7 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &options.net,
+        served: &[],
         disks: &options.disk,
         console: !options.console.is_empty(),
         rng: options.rng,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use stickler_exerciser::{INTERRUPTS_PARAMETER, INTERRUPTS_RELAYED};
@@ -10,6 +11,7 @@ use super::{CheckOptions, Failure, GuestImage, MonitorSpec};
 use crate::check::repeat::CommonOptions;
 use crate::check::run::Setting;
 use crate::confine::Confinement;
+use crate::qemu::GuestArch;
 
 /// What all runs have in common.
 pub(super) fn of(
@@ -34,6 +36,12 @@ pub(super) fn of(
     if confinement != Confinement::default() {
         arguments.extend(["--confine".into(), confinement.name().into()]);
     }
+    if let Some(firmware) = &options.kind.firmware {
+        arguments.extend(["--firmware".into(), firmware.to_string().into()]);
+    }
+    if options.kind.arch != GuestArch::default() {
+        arguments.extend(["--arch".into(), options.kind.arch.name().into()]);
+    }
     arguments.extend(options.devices.arguments());
     arguments.extend(options.features.arguments().map(OsString::from));
     for name in &options.judging.propose {
@@ -41,19 +49,30 @@ pub(super) fn of(
     }
     Ok(Setting {
         program,
-        kernel: options.kernel.clone(),
+        kernel: options.kernel.clone().unwrap_or_default(),
         guest,
         common: common(options, &arguments),
         append: append(options, monitor),
         arguments,
         disks: options.devices.disk.is_empty(),
         consoles: options.devices.console.is_empty() && !options.devices.no_console,
-        timeout: options.timeout,
+        timeout: timeout(options),
         stress: options.stress,
         deny: options.judging.deny,
-        require_drivers: options.require_drivers,
+        // Firmware has drivers for what it boots from, and a few more.
+        require_drivers: options.require_drivers && options.kind.firmware.is_none(),
         scratch,
         keep: options.keep.clone(),
+    })
+}
+
+/// The time limit of each guest.
+fn timeout(options: &CheckOptions) -> Duration {
+    const OF_KERNELS: Duration = Duration::from_secs(300);
+    const OF_FIRMWARE: Duration = Duration::from_secs(60);
+    options.timeout.unwrap_or(match options.kind.firmware {
+        None => OF_KERNELS,
+        Some(_) => OF_FIRMWARE,
     })
 }
 
@@ -70,7 +89,9 @@ fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
 fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
     let mut words: Vec<OsString> = Vec::new();
     let mut give = |option: &str, value: OsString| words.extend([option.into(), value]);
-    give("--kernel", options.kernel.clone().into());
+    if let Some(kernel) = &options.kernel {
+        give("--kernel", kernel.clone().into());
+    }
     for (option, file) in (options.modules.iter().map(|file| ("--modules", file)))
         .chain(options.module.iter().map(|file| ("--module", file)))
         .chain(options.initrd.iter().map(|file| ("--initrd", file)))
@@ -82,7 +103,7 @@ fn common(options: &CheckOptions, passed_on: &[OsString]) -> CommonOptions {
     }
     let times = [
         ("--stress", options.stress),
-        ("--timeout", Some(options.timeout)),
+        ("--timeout", Some(timeout(options))),
     ];
     for (option, time) in times.iter().filter_map(|(o, time)| Some((o, (*time)?))) {
         give(option, format!("{}ms", time.as_millis()).into());
