@@ -87,6 +87,7 @@ fn rules(
         } else {
             allowed & AccessFs::from_file(YOUNGEST)
         };
-        Some(Ok(PathBeneath::new(fd, allowed)))
+        // In a file nothing can be removed, and a rule that allows nothing is an error.
+        (!allowed.is_empty()).then(|| Ok(PathBeneath::new(fd, allowed)))
     })
 }

@@ -11,7 +11,7 @@ use stickler_guest_programs::exercise::END_PARAMETER;
 
 use super::exercise::SUITE;
 use crate::stickler::Run;
-use crate::suite::{Setting, Test};
+use crate::suite::Test;
 
 /// The capabilities that the main thread may keep, DAC_OVERRIDE and FOWNER, as bits.
 const OF_MAIN: u64 = 1 << 1 | 1 << 3;
