@@ -1,7 +1,8 @@
 //! `--marks`: what the guest says on a serial port that the monitor has.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
@@ -33,39 +34,40 @@ impl FromStr for MarkSource {
 impl MarkSource {
     /// Has what comes from there scanned, by a thread that ends with it.
     pub(super) fn read(&self, scanner: OutputScanner) -> Result<(), Failure> {
-        let source = self.clone();
-        if let MarkSource::File(path) = &source {
-            there(path)?;
-        }
+        // A confined process opens nothing.
+        let file = match self {
+            MarkSource::Stdin => None,
+            MarkSource::File(path) => Some(open(path)?),
+        };
         thread::Builder::new()
             .name("marks".to_owned())
-            .spawn(move || match source {
-                MarkSource::Stdin => scan(io::stdin().lock(), scanner),
-                // A named pipe is open when somebody writes to it.
-                MarkSource::File(path) => {
-                    if let Ok(file) = File::open(path) {
-                        scan(file, scanner);
-                    }
-                }
+            .spawn(move || match file {
+                None => scan(io::stdin().lock(), scanner),
+                Some(file) => scan(file, scanner),
             })
             .map(drop)
             .map_err(|error| Failure::Internal(format!("cannot start a thread: {error}")))
     }
 }
 
-/// Finds a missing file before anything is served.
-fn there(path: &Path) -> Result<(), Failure> {
-    match path.metadata() {
-        Ok(found) if !found.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::Input(format!(
+/// Opens the file. A named pipe is opened for writing, too: so it is open at once, and stays so when a monitor ends and
+/// another comes.
+fn open(path: &Path) -> Result<File, Failure> {
+    let found = path.metadata();
+    if found.as_ref().is_ok_and(|found| found.is_dir()) {
+        return Err(Failure::Input(format!(
             "--marks {} is a directory: name a named pipe or a file",
             path.display()
-        ))),
-        Err(error) => Err(Failure::Input(format!(
+        )));
+    }
+    let is_pipe = found.is_ok_and(|found| found.file_type().is_fifo());
+    let opened = OpenOptions::new().read(true).write(is_pipe).open(path);
+    opened.map_err(|error| {
+        Failure::Input(format!(
             "cannot read --marks {}: {error}; make a named pipe with mkfifo, and have the monitor write to it",
             path.display()
-        ))),
-    }
+        ))
+    })
 }
 
 fn scan(mut from: impl Read, mut scanner: OutputScanner) {

@@ -1,7 +1,8 @@
-//! Tests with guests in QEMU's emulation, for all processors: firmware boots from stickler's devices. They need neither
-//! KVM nor the lab, and run on the host, several at a time.
+//! Tests with guests in QEMU's emulation, for all processors: firmware boots from stickler's devices, and Linux is judged
+//! as on KVM. They need neither KVM nor the lab, and run on the host, several at a time.
 
 mod firmware;
+mod linux;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ struct Arguments {
     /// An empty directory for reports and for what the guests said
     #[arg(long)]
     directory: PathBuf,
+    /// The directory of the end-to-end tests, with kernels and with a report of a run on KVM
+    #[arg(long)]
+    end_to_end: Option<PathBuf>,
     /// How many guests run at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -48,6 +52,7 @@ pub(crate) struct Host {
     stickler: PathBuf,
     qemu: PathBuf,
     directory: PathBuf,
+    end_to_end: Option<PathBuf>,
 }
 
 impl Host {
@@ -86,9 +91,11 @@ fn main() -> ExitCode {
         stickler: arguments.stickler,
         qemu: arguments.qemu,
         directory: arguments.directory,
+        end_to_end: arguments.end_to_end,
     };
-    let chosen: Vec<Test> = firmware::all()
+    let chosen: Vec<Test> = linux::all(&host)
         .into_iter()
+        .chain(firmware::all())
         .filter(|test| {
             let only = &arguments.only;
             only.is_empty() || only.iter().any(|word| test.name.contains(word))
