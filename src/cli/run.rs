@@ -25,7 +25,7 @@ use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
 use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
-use crate::firmware::served_files;
+use crate::firmware::{FirmwareSpec, served_files};
 use crate::journal::Journal;
 use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
@@ -68,7 +68,7 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
             None => options.disk.clone(),
         },
         console: has_console(&options),
-        rng: !options.no_rng,
+        rng: has_entropy(&options),
         latitudes,
         features: options.features.limits()?,
     })?;
@@ -228,6 +228,12 @@ fn console(
 /// Whether there is a console. Firmware would use it instead of the serial port.
 fn has_console(options: &RunOptions) -> bool {
     !options.no_console && (options.kind.firmware.is_none() || !options.console.is_empty())
+}
+
+/// Whether there is an entropy device: for firmware, where it has a driver for one.
+fn has_entropy(options: &RunOptions) -> bool {
+    let wanted = |firmware: &FirmwareSpec| firmware.has_entropy(options.kind.arch);
+    !options.no_rng && options.kind.firmware.as_ref().is_none_or(wanted)
 }
 
 /// The networks that the user asked for; by default one in userspace.

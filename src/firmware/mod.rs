@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::backends::net::user::ServedFile;
+use crate::qemu::GuestArch;
 
 pub use find::{Firmware, FirmwareError};
 pub use verdict::{BootReport, DataState};
@@ -72,6 +73,16 @@ impl fmt::Display for FirmwareSpec {
 }
 
 impl FirmwareSpec {
+    /// Whether it has a driver for entropy devices. A device that its transport looks at, and for which there is no driver,
+    /// would be taken for one that a driver did not cope with.
+    pub fn has_entropy(&self, arch: GuestArch) -> bool {
+        match self {
+            FirmwareSpec::Ovmf => true,
+            FirmwareSpec::UBoot => arch != GuestArch::X86_64,
+            FirmwareSpec::SeaBios | FirmwareSpec::Ipxe | FirmwareSpec::File(_) => false,
+        }
+    }
+
     /// Whether it boots from the disk; otherwise it does so from the network alone.
     pub fn boots_from_disk(&self) -> bool {
         *self != FirmwareSpec::Ipxe
