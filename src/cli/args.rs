@@ -37,20 +37,6 @@ Exit codes:
     };
 }
 
-/// The same for many runs.
-macro_rules! check_exit_codes {
-    () => {
-        "\
-Exit codes:
-  0  all guests passed and their drivers conformed
-  1  a requirement of a level that --deny names was violated
-  2  bad usage or input: nothing was run
-  3  a guest failed, or the check was interrupted
-  4  stickler itself failed
-  Where several apply, 4 comes before 1, and 1 before 3."
-    };
-}
-
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -100,7 +86,7 @@ pub enum Command {
     Serve(Box<super::serve::ServeOptions>),
     /// Boot a kernel many times, each time on devices with other optional behaviour, and judge its
     /// drivers
-    #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
+    #[command(long_about = super::check::ABOUT, after_long_help = super::check::EXAMPLES)]
     Check(Box<super::check::CheckOptions>),
     /// Join the JSON reports of the shards of a check
     Merge(super::check::MergeOptions),
@@ -158,35 +144,6 @@ Examples:
 
 ",
     exit_codes!()
-);
-
-const CHECK_ABOUT: &str = "\
-Boots a kernel once with plain devices, and once for each of several seeds with devices that have \
-optional behaviour. In each guest a built-in program uses all devices heavily, compares all data, \
-unbinds the drivers and binds them again. At the end there is one report. It shows the result for \
-each requirement over all runs, which runs failed and how, and the command that repeats such a run.
-
-A run fails when a requirement whose level --deny names is violated, when the guest reports that a \
-step failed, when the guest panics, crashes or times out, or when the host finds wrong data on a disk.
-
-Ctrl-C ends the running guests; the report then has the results so far.";
-
-const CHECK_EXAMPLES: &str = concat!(
-    "\
-Examples:
-  stickler check --kernel /boot/vmlinuz-6.12.9-amd64
-          The host's own kernel, with its modules: plain devices and eight seeds.
-  stickler check --kernel bzImage --modules drivers/ --runs 40 --shrink
-          Forty seeds; for each run that fails, find the fewest latitudes with which it fails.
-  stickler check --kernel bzImage --latitude seed=17 --latitude none
-          Repeat a run that failed, and run the same with plain devices.
-  stickler check --kernel bzImage --runs 400 --shard 3/8 --report json=shard-3.json
-          One eighth of 400 runs, on one of eight machines; then `stickler merge shard-*.json`.
-  stickler check --kernel bzImage --initrd test.img -- /usr/bin/test --fast
-          Run your own test instead of the built-in program.
-
-",
-    check_exit_codes!()
 );
 
 /// `stickler run`.

@@ -1,5 +1,6 @@
 //! `stickler check` and `stickler merge`: from options to runs, and from runs to one report.
 
+mod help;
 mod setting;
 
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub(super) use help::{ABOUT, EXAMPLES};
 
 use super::args::{ConfineOptions, Judging};
 use super::confine::{confine, directory_of};
@@ -281,7 +284,7 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
     let guest = match &options.kind.firmware {
         Some(_) => {
-            for_kernels(&options)?;
+            setting::for_kernels(&options)?;
             GuestImage::of_firmware()
         }
         None => GuestImage::create(
@@ -411,23 +414,6 @@ fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
         written.push(path);
     }
     written
-}
-
-/// Refuses what firmware has no use for.
-fn for_kernels(options: &CheckOptions) -> Result<(), Failure> {
-    let given = [
-        ("--modules", options.modules.is_some()),
-        ("--module", !options.module.is_empty()),
-        ("--steps", options.steps.is_some()),
-        ("--stress", options.stress.is_some()),
-        ("a command", !options.command.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((what, _)) => Err(input(format!(
-            "{what} is for kernels and conflicts with --firmware: leave one of them out"
-        ))),
-    }
 }
 
 /// As many guests at the same time as this host has processors for.

@@ -76,6 +76,23 @@ fn timeout(options: &CheckOptions) -> Duration {
     })
 }
 
+/// Refuses what firmware has no use for.
+pub(super) fn for_kernels(options: &CheckOptions) -> Result<(), Failure> {
+    let given = [
+        ("--modules", options.modules.is_some()),
+        ("--module", !options.module.is_empty()),
+        ("--steps", options.steps.is_some()),
+        ("--stress", options.stress.is_some()),
+        ("a command", !options.command.is_empty()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((what, _)) => Err(Failure::Input(format!(
+            "{what} is for kernels and conflicts with --firmware: leave one of them out"
+        ))),
+    }
+}
+
 /// What is added to the kernel's command line.
 fn append(options: &CheckOptions, monitor: &MonitorSpec) -> String {
     let mut words = options.append.clone();
