@@ -270,6 +270,10 @@ fn firmware_that_cannot_be_judged_is_bad_input() {
             "--monitor qemu",
         ),
         (
+            &["check", "--kernel", "k", "--arch", "riscv64"],
+            "--initrd, without a command",
+        ),
+        (
             &["check", "--firmware", "ovmf", "--steps", "block"],
             "--steps is for kernels",
         ),

@@ -287,17 +287,20 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
             setting::for_kernels(&options)?;
             GuestImage::of_firmware()
         }
-        None => GuestImage::create(
-            &GuestOptions {
-                kernel: guest::kernel(options.kernel.as_ref())?,
-                modules: options.modules.as_deref(),
-                module: &options.module,
-                initrd: options.initrd.as_deref(),
-                command: &options.command,
-            },
-            scratch.path(),
-        )
-        .map_err(input)?,
+        None => {
+            setting::for_own_programs(&options)?;
+            GuestImage::create(
+                &GuestOptions {
+                    kernel: guest::kernel(options.kernel.as_ref())?,
+                    modules: options.modules.as_deref(),
+                    module: &options.module,
+                    initrd: options.initrd.as_deref(),
+                    command: &options.command,
+                },
+                scratch.path(),
+            )
+            .map_err(input)?
+        }
     };
     if let Some(keep) = &options.keep {
         fs::create_dir_all(keep)

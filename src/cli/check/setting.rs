@@ -76,6 +76,20 @@ fn timeout(options: &CheckOptions) -> Duration {
     })
 }
 
+/// Refuses what needs a program of stickler's own in a guest with another processor.
+pub(super) fn for_own_programs(options: &CheckOptions) -> Result<(), Failure> {
+    let arch = options.kind.arch;
+    let is_system = options.initrd.is_some() && options.command.is_empty();
+    if arch == GuestArch::default() || is_system {
+        return Ok(());
+    }
+    Err(Failure::Input(format!(
+        "this stickler has its program for guests of {} only: for {arch}, give a system of your own that powers itself \
+         off (--initrd, without a command)",
+        GuestArch::default()
+    )))
+}
+
 /// Refuses what firmware has no use for.
 pub(super) fn for_kernels(options: &CheckOptions) -> Result<(), Failure> {
     let given = [
