@@ -12,7 +12,7 @@ pub(crate) use steps::EfiPlaces;
 
 use crate::ProgramArch;
 
-/// The name of the program in `\EFI\BOOT`, from where UEFI starts it by itself (UEFI 2.10, §3.5.1.1).
+/// The name of the program in `\EFI\BOOT`, from where UEFI starts it by itself (UEFI 2.10, section 3.5.1.1).
 pub(crate) fn file_name(arch: ProgramArch) -> &'static str {
     match arch {
         ProgramArch::X86_64 => "BOOTX64.EFI",

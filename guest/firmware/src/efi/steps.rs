@@ -1,4 +1,4 @@
-//! What the program for UEFI does. Citations are of UEFI 2.10; offsets are those of the fields on processors of 64 bits.
+//! What the program for UEFI does. Sections are those of UEFI 2.10; offsets are those of the fields on processors of 64 bits.
 
 use super::code::{Datum, Op, Program, Value, Width};
 use crate::{CHUNKS, NETWORK, READ, SECTOR, SENT, SENT_NAME, WRITE, copied, crc32, sent};
@@ -10,29 +10,29 @@ pub(crate) struct EfiPlaces {
     pub(crate) sent_to: u64,
 }
 
-// EFI_SYSTEM_TABLE, §4.3
+// EFI_SYSTEM_TABLE, section 4.3
 const CON_OUT: u16 = 64;
 const RUNTIME_SERVICES: u16 = 88;
 const BOOT_SERVICES: u16 = 96;
-// EFI_BOOT_SERVICES, §4.4
+// EFI_BOOT_SERVICES, section 4.4
 const HANDLE_PROTOCOL: u16 = 152;
 const EXIT: u16 = 216;
 const LOCATE_HANDLE_BUFFER: u16 = 312;
 const CALCULATE_CRC32: u16 = 344;
-// EFI_RUNTIME_SERVICES, §4.5
+// EFI_RUNTIME_SERVICES, section 4.5
 const RESET_SYSTEM: u16 = 104;
-// EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL, §12.4
+// EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL, section 12.4
 const OUTPUT_STRING: u16 = 8;
-// EFI_LOADED_IMAGE_PROTOCOL, §9.1
+// EFI_LOADED_IMAGE_PROTOCOL, section 9.1
 const DEVICE_HANDLE: u16 = 24;
-// EFI_DISK_IO_PROTOCOL, §13.7
+// EFI_DISK_IO_PROTOCOL, section 13.7
 const READ_DISK: u16 = 8;
 const WRITE_DISK: u16 = 16;
-// EFI_BLOCK_IO_PROTOCOL, §13.9
+// EFI_BLOCK_IO_PROTOCOL, section 13.9
 const MEDIA: u16 = 8;
 const MEDIA_ID: u16 = 0;
 const FLUSH_BLOCKS: u16 = 40;
-// EFI_PXE_BASE_CODE_PROTOCOL, §24.3
+// EFI_PXE_BASE_CODE_PROTOCOL, section 24.3
 const START: u16 = 8;
 const DHCP: u16 = 24;
 const MTFTP: u16 = 40;

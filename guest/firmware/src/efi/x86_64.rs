@@ -1,4 +1,4 @@
-//! x86-64, with the calling convention of UEFI (UEFI 2.10, §2.3.4.2): four arguments are in registers, and the stack
+//! x86-64, with the calling convention of UEFI (UEFI 2.10, section 2.3.4.2): four arguments are in registers, and the stack
 //! has room for them, too.
 
 use super::code::{Emitter, Label, Placed, Processor, Width};

@@ -155,7 +155,7 @@ fn reply(
     Some(bytes)
 }
 
-/// Adds to a message from where to boot: `siaddr` and `file` (§2).
+/// Adds to a message from where to boot: `siaddr` and `file` (section 2).
 fn boot_from(message: &mut [u8], name: &str) {
     const SIADDR: usize = 20;
     const FILE: usize = 108;
