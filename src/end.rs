@@ -17,6 +17,8 @@ pub enum GuestEnd {
     Timeout,
     /// stickler stopped the guest at the first violation, as the user asked.
     Violation,
+    /// The firmware has said that it has nothing to boot.
+    GaveUp(String),
     /// The monitor that had the guest has gone away; how the guest ended is not known.
     Disconnected,
     /// The user left with the escape key sequence, or a signal asked stickler to end.

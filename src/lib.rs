@@ -14,6 +14,7 @@
 //! * [`complaints`]: what the guest's own kernel complains of.
 //! * [`doctor`]: whether this host can run guests.
 //! * [`end`]: how a guest ends.
+//! * [`firmware`]: firmware as the guest of a run.
 //! * [`journal`]: what happened in a run, and when: marks and findings.
 //! * [`report`]: the reports for people and programs.
 //! * [`say`]: what is said on standard error.
@@ -30,6 +31,7 @@ pub mod complaints;
 pub mod confine;
 pub mod doctor;
 pub mod end;
+pub mod firmware;
 pub mod journal;
 pub mod machine;
 pub mod paths;

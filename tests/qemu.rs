@@ -20,14 +20,19 @@ const PART: &str = "STICKLER_TEST_QEMU";
 /// The name of the test that plays it.
 const PLAYER: &str = "plays_qemu";
 
-/// Runs a guest on a QEMU that plays `part`.
+/// Runs a kernel on a QEMU that plays `part`.
 fn run(part: &str, options: &[&str]) -> (Output, Option<Value>) {
+    let kernel = ["--kernel", "kernel", "--net", "none"];
+    run_guest(part, &[&kernel, options].concat())
+}
+
+/// Runs a guest on a QEMU that plays `part`.
+fn run_guest(part: &str, options: &[&str]) -> (Output, Option<Value>) {
     let directory = tempfile::tempdir().expect("a directory");
     let at = |name: &str| directory.path().join(name);
     fs::write(at("kernel"), "").expect("there is room");
     let output = Command::new(env!("CARGO_BIN_EXE_stickler"))
-        .args(["run", "--kernel", "kernel", "--net", "none"])
-        .args(["--report", "json=report.json"])
+        .args(["run", "--report", "json=report.json"])
         .arg("--monitor")
         .arg(format!("qemu={}", script(&at("qemu"), part).display()))
         .args(options)
@@ -48,6 +53,7 @@ fn script(path: &Path, part: &str) -> PathBuf {
          case $1 in\n\
          --version) echo QEMU emulator version 11.1.3; exit;;\n\
          -device) exit;;\n\
+         -cpu) echo qemu64; exit;;\n\
          esac\n\
          {PART}={part} exec '{}' --exact {PLAYER} --nocapture -- \"$@\"\n",
         this.display()
@@ -88,7 +94,9 @@ fn plays_qemu() {
         assert!(line.contains(command), "{line}");
         writeln!(stream, "{{\"return\": {{}}}}").expect("sent");
     }
-    println!("@mark begun");
+    if !part.starts_with("boots") {
+        println!("@mark begun");
+    }
     // Stickler has read it.
     thread::sleep(Duration::from_millis(100));
     match part.as_str() {
@@ -101,6 +109,15 @@ fn plays_qemu() {
             std::process::exit(1);
         }
         "panics" => println!("[    1.000000] Kernel panic - not syncing: no init"),
+        "boots-nothing" => {
+            print!("Hit any key to stop autoboot:  0 \r\n=> ");
+            std::io::stdout().flush().expect("it is read");
+            thread::sleep(Duration::from_secs(60));
+        }
+        "boots-and-writes-nothing" => {
+            println!("\r\n@mark boot-sector\r\n\r\nexercise: passed\r");
+            thread::sleep(Duration::from_millis(100));
+        }
         "garbles" => client.send(&[0xff; 16], &[]).expect("sent"),
         _ => {}
     }
@@ -196,6 +213,115 @@ fn a_qemu_that_is_not_there_is_bad_input() {
             .expect("the program can be started");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+    }
+}
+
+/// The verdict on firmware: whether it booted, and what became of the disk.
+#[test]
+fn firmware_has_to_boot_and_to_do_right_by_the_disk() {
+    let firmware = ["--firmware", "./kernel", "--net", "none", "--no-rng"];
+    let (output, report) = run_guest("boots-nothing", &firmware);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let report = report.expect("a report");
+    assert_eq!(report["guest"]["end"], "gave-up");
+    assert_eq!(report["boot"]["program"], Value::Null);
+    assert_eq!(report["boot"]["data"], "untouched");
+    assert!(said.contains("U-Boot stopped at its prompt"), "{said}");
+    // With a device that a driver may give up, it need not boot.
+    let lenient = [&firmware[..], &["--latitude", "refused-features"]].concat();
+    let (output, report) = run_guest("boots-nothing", &lenient);
+    assert_eq!(output.status.code(), Some(0));
+    let report = report.expect("a report");
+    assert_eq!(report["boot"]["failures"], Value::Array(Vec::new()));
+    assert_eq!(report["boot"]["excused"][0]["how"], "boot");
+
+    let (output, report) = run_guest("boots-and-writes-nothing", &firmware);
+    assert_eq!(output.status.code(), Some(3));
+    let report = report.expect("a report");
+    assert_eq!(report["guest"]["end"], "power-off");
+    assert_eq!(report["boot"]["program"], "boot-sector");
+    assert_eq!(report["boot"]["failures"][0]["how"], "data");
+}
+
+#[test]
+fn firmware_that_cannot_be_judged_is_bad_input() {
+    for (arguments, words) in [
+        (&["run"][..], "--kernel"),
+        (&["run", "--firmware", "uboot"], "u-boot"),
+        (&["run", "--firmware", "ovmf", "--arch", "sparc"], "riscv64"),
+        (&["run", "--firmware", "ovmf", "--kernel", "k"], "--kernel"),
+        (&["run", "--firmware", "ovmf", "--append", "x"], "--append"),
+        (
+            &["run", "--firmware", "ovmf", "--monitor", "kvm"],
+            "--monitor qemu",
+        ),
+        (
+            &[
+                "run",
+                "--kernel",
+                "k",
+                "--arch",
+                "aarch64",
+                "--monitor",
+                "kvm",
+            ],
+            "--monitor qemu",
+        ),
+        (
+            &["check", "--kernel", "k", "--arch", "riscv64"],
+            "--initrd, without a command",
+        ),
+        (
+            &["check", "--firmware", "ovmf", "--steps", "block"],
+            "--steps is for kernels",
+        ),
+        (
+            &["check", "--firmware", "ovmf", "--", "/bin/true"],
+            "a command is for kernels",
+        ),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("k"), "").expect("there is room");
+        let output = Command::new(env!("CARGO_BIN_EXE_stickler"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .expect("the program can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+    }
+    // With a QEMU: there is no such firmware for these guests, or no such file.
+    let directory = tempfile::tempdir().expect("a directory");
+    let qemu = script(&directory.path().join("qemu"), "hangs");
+    let monitor = format!("qemu={}", qemu.display());
+    fs::write(directory.path().join("k"), "").expect("there is room");
+    for (options, words) in [
+        (&["--firmware", "./missing"][..], "cannot read the firmware"),
+        (
+            &["--firmware", "ovmf", "--arch", "aarch64"],
+            "no QEMU for aarch64",
+        ),
+        (
+            &["--firmware", "./k", "--latitude", "seed=1,alone=net"],
+            "firmware has all its devices",
+        ),
+    ] {
+        let command = if options.contains(&"--latitude") {
+            "check"
+        } else {
+            "run"
+        };
+        let output = Command::new(env!("CARGO_BIN_EXE_stickler"))
+            .args([command, "--monitor", &monitor])
+            .args(options)
+            .current_dir(directory.path())
+            .output()
+            .expect("the program can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
         assert!(said.contains(words) && said.lines().count() == 1, "{said}");
     }
 }

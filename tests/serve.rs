@@ -158,6 +158,24 @@ fn a_monitor_that_breaks_the_protocol_is_an_error_of_its_own() {
     );
 }
 
+/// The monitor has the guest's serial port, and writes its output to a file for us.
+#[test]
+fn marks_come_from_the_monitors_serial_port() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("serial");
+    fs::write(&path, "hello\r\n@mark loader\r\n").expect("there is room");
+    let serving = Serving::start(&["--marks", path.to_str().expect("UTF-8")]);
+    // They have been read when the device is there, or soon after.
+    thread::sleep(Duration::from_secs(1));
+    let mut client = serving.client();
+    client.write(region::CONFIG, 4, &[6, 0]).expect("it can");
+    client.write(0, 20, &[1]).expect("it can");
+    drop(client);
+    let (_, report, _) = serving.end();
+    assert_eq!(report["marks"][0]["name"], "loader");
+    assert_eq!(report["findings"][0]["mark"], "loader");
+}
+
 #[test]
 fn the_time_limit_ends_it() {
     let (code, report, _) = Serving::start(&["--timeout", "1s"]).end();
@@ -182,6 +200,14 @@ fn bad_input_is_one_sentence() {
         ),
         (&["--socket", &long, "--rng"], "too long"),
         (&["--socket", "s", "--disk", "missing.img"], "missing.img"),
+        (
+            &["--socket", "s", "--rng", "--marks", "missing"],
+            "make a named pipe",
+        ),
+        (
+            &["--socket", "s", "--console", "stdio", "--marks", "-"],
+            "both read standard input",
+        ),
         (
             &["--socket", "s", "--rng", "--latitude", "nonsense"],
             "nonsense",

@@ -50,6 +50,8 @@ pub enum Load {
     Command,
     /// A system of the user's.
     System,
+    /// Firmware, and what it boots.
+    Firmware,
 }
 
 /// A guest to boot.
@@ -97,6 +99,18 @@ pub enum GuestImageError {
 }
 
 impl GuestImage {
+    /// Of firmware, for which nothing is made here.
+    #[must_use]
+    pub fn of_firmware() -> GuestImage {
+        GuestImage {
+            release: None,
+            load: Load::Firmware,
+            initrd: PathBuf::new(),
+            has_modules: true,
+            initrd_of_kexec: None,
+        }
+    }
+
     /// Makes the guest's initial RAM file system in `directory`.
     pub fn create(
         options: &GuestOptions<'_>,

@@ -57,6 +57,14 @@ impl Disks {
         Ok(disks)
     }
 
+    /// There are none.
+    pub fn none() -> Disks {
+        Disks {
+            first: PathBuf::new(),
+            read_only: PathBuf::new(),
+        }
+    }
+
     /// Compares the disks with what they should contain.
     pub fn compare(&self, first: DiskState) -> Result<(), String> {
         let expected = match first {

@@ -254,6 +254,39 @@ pub fn plan(
     planned
 }
 
+/// All runs of firmware: those of `choices`, then those of `seeds`, and without choices first one with plain devices.
+///
+/// # Errors
+/// A choice is about something that firmware does not have.
+pub fn plan_of_firmware(
+    choices: &[Choice],
+    seeds: impl Iterator<Item = u64>,
+    processors: Option<u8>,
+) -> Result<Vec<Planned>, String> {
+    let of_kernels = choices.iter().find(|choice| {
+        choice.alone.is_some() || (choice.seed.is_none() && choice.freed != FreedMemory::Zeroed)
+    });
+    if let Some(choice) = of_kernels {
+        return Err(format!(
+            "--latitude {}: firmware has all its devices and does not look after freed memory; leave out {ALONE}… and \
+             freed-memory-…",
+            choice.name
+        ));
+    }
+    let exercise = ExerciseChoice {
+        steps: Some(Vec::new()),
+        processors: Some(processors.unwrap_or(1)),
+        no_kexec: true,
+    };
+    let mut runs = plan(choices, seeds, &exercise, false);
+    runs.retain(|run| run.name != KEPT);
+    for (number, run) in runs.iter_mut().enumerate() {
+        run.number = number;
+        run.freed = FreedMemory::Zeroed;
+    }
+    Ok(runs)
+}
+
 /// One part of the runs: `1/4` is the first of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
@@ -349,6 +382,21 @@ mod tests {
         let expected = [small, tiny].map(|seed| alone(seed.unwrap()));
         assert_eq!(names(&runs[101..]), expected.concat());
         assert_eq!(plan(&[], 0..0, &choice, true).len(), 2);
+    }
+
+    #[test]
+    fn firmware_has_one_run_with_plain_devices_and_no_choice_of_memory() {
+        let runs = plan_of_firmware(&[], 1..=40, None).unwrap();
+        assert_eq!(names(&runs)[..3], ["none", "seed=1", "seed=2"]);
+        assert_eq!(runs.len(), 41);
+        for (number, run) in runs.iter().enumerate() {
+            assert_eq!((run.number, run.exercise.processors), (number, 1));
+            assert_eq!(run.choice(run.latitudes), run.latitudes.to_string());
+        }
+        for choice in ["seed=1,alone=net", "freed-memory-kept"] {
+            let error = plan_of_firmware(&[choice.parse().unwrap()], 0..0, None).unwrap_err();
+            assert!(error.contains(choice), "{error}");
+        }
     }
 
     #[test]

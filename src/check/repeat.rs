@@ -66,7 +66,10 @@ mod tests {
             let Command::Check(options) = Cli::try_parse_from(words).unwrap().command else {
                 panic!("{command}");
             };
-            assert_eq!(options.kernel.to_str(), Some("my kernel's/vmlinuz"));
+            assert_eq!(
+                options.kernel.as_ref().and_then(|kernel| kernel.to_str()),
+                Some("my kernel's/vmlinuz")
+            );
             assert_eq!(options.append, ["a=1 b"]);
             assert_eq!(options.runs, None);
             let choice = ExerciseChoice {

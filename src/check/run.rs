@@ -96,12 +96,16 @@ pub fn run(
 ) -> io::Result<RunResult> {
     let begin = Instant::now();
     let directory = tempfile::tempdir_in(&setting.scratch)?;
-    let disks = Disks::create(directory.path())?;
+    let disks = match setting.guest.load {
+        // Firmware has a disk of its own.
+        Load::Firmware => Disks::none(),
+        _ => Disks::create(directory.path())?,
+    };
     let report_file = directory.path().join("report.json");
     let sockets: &[&str] = match setting.guest.load {
         Load::Exercise => &["terminal", "port"],
         Load::Command | Load::System if setting.consoles => &["port"],
-        Load::Command | Load::System => &[],
+        Load::Command | Load::System | Load::Firmware => &[],
     };
     // Input that is early needs somebody who types before the guest's terminal is open.
     let greeting: &[u8] = match planned.latitudes.has(Latitude::EARLY_INPUT) {
@@ -113,7 +117,11 @@ pub fn run(
         ConsolePeer::on(directory.path().join(name), greeting)
     });
     let _peers: Vec<ConsolePeer> = peers.collect();
-    let mut child = command(setting, planned, directory.path(), &disks).spawn()?;
+    let command = match setting.guest.load {
+        Load::Firmware => command_of_firmware(setting, planned, directory.path()),
+        _ => command(setting, planned, directory.path(), &disks),
+    };
+    let mut child = as_a_run(command).spawn()?;
     let output = child.stdout.take().map(StreamReader::start);
     let errors = child.stderr.take().map(StreamReader::start);
     let code = wait(
@@ -171,11 +179,7 @@ pub fn run(
             .as_ref()
             .map_or(EndKind::Error, |report| report.guest.end),
         time_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
-        given_up: log
-            .given_up
-            .iter()
-            .map(|device| format!("{} {}", device.kind, device.state))
-            .collect(),
+        given_up: given_up(&log, report.as_ref()),
         memory: planned.freed,
         standing: report.as_ref().and_then(|report| report.standing.clone()),
         complaints: report
@@ -190,6 +194,16 @@ pub fn run(
         shrunk: None,
     };
     Ok(RunResult::Done(Box::new(checked), report.map(Box::new)))
+}
+
+/// What drivers gave up, where they may.
+fn given_up(log: &ExerciseLog, report: Option<&RunReport>) -> Vec<String> {
+    let devices = log.given_up.iter();
+    let devices = devices.map(|device| format!("{} {}", device.kind, device.state));
+    let boot = report.and_then(|report| report.boot.as_ref());
+    let excused = boot.into_iter().flat_map(|boot| &boot.excused);
+    let excused = excused.map(|failure| failure.describe());
+    devices.chain(excused).collect()
 }
 
 /// What the first disk should contain after the run.
@@ -292,7 +306,7 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
         // What a guest of the user's prints is read as the serial port's output is.
         let terminal = match setting.guest.load {
             Load::Exercise => option("socket=", &directory.join("terminal"), ""),
-            Load::Command | Load::System => "stdio".into(),
+            Load::Command | Load::System | Load::Firmware => "stdio".into(),
         };
         // With one port there is no VIRTIO_CONSOLE_F_MULTIPORT.
         command
@@ -305,6 +319,28 @@ fn command(setting: &Setting, planned: &Planned, directory: &Path, disks: &Disks
                 &format!(",name={PORT}"),
             ));
     }
+    command
+}
+
+/// The command for firmware, which has devices of its own.
+fn command_of_firmware(setting: &Setting, planned: &Planned, directory: &Path) -> Command {
+    let mut report = OsString::from("json=");
+    report.push(directory.join("report.json"));
+    let mut command = Command::new(&setting.program);
+    command
+        .arg("run")
+        .arg("--timeout")
+        .arg(format!("{}ms", setting.timeout.as_millis()))
+        .args(["--cpus", &planned.exercise.processors.to_string()])
+        .args(["--latitude", &planned.latitudes.to_string()])
+        .arg("--report")
+        .arg(report)
+        .args(&setting.arguments);
+    command
+}
+
+/// With pipes for what it says, and in a process group of its own.
+fn as_a_run(mut command: Command) -> Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,6 +5,7 @@ use stickler_exerciser::{GuestLine, GuestView, Kind};
 
 use super::guest::Load;
 use crate::complaints::KernelLine;
+use crate::firmware::verdict::{BootFailure, BootFailureKind};
 use crate::report::check::{FailureKind, RunFailure};
 use crate::report::json::RunReport;
 use crate::report::{Deny, EndKind};
@@ -187,6 +188,10 @@ pub fn failures(
         }
     };
     let mut failures = violations(report, deny);
+    if let Some(boot) = &report.boot {
+        failures.extend(boot.failures.iter().map(|failure| of_boot(failure, log)));
+        return failures;
+    }
     failures.extend(log.failed.iter().map(|failed| RunFailure {
         how: FailureKind::Step,
         requirement: None,
@@ -221,7 +226,11 @@ pub fn failures(
         }
         // What the guest would have done after that is not known.
         EndKind::Violation => return failures,
-        EndKind::PowerOff | EndKind::Reset | EndKind::Disconnected | EndKind::Error => {
+        EndKind::PowerOff
+        | EndKind::Reset
+        | EndKind::GaveUp
+        | EndKind::Disconnected
+        | EndKind::Error => {
             if load != Load::System && log.failed.is_empty() && !log.passed {
                 failures.push(at_mark(
                     FailureKind::Guest,
@@ -245,6 +254,21 @@ pub fn failures(
         });
     }
     failures
+}
+
+/// What firmware, or the program that it booted, did not do.
+fn of_boot(failure: &BootFailure, log: &ExerciseLog) -> RunFailure {
+    RunFailure {
+        how: match failure.how {
+            BootFailureKind::Boot => FailureKind::Guest,
+            BootFailureKind::Step => FailureKind::Step,
+            BootFailureKind::Data => FailureKind::Data,
+        },
+        requirement: None,
+        step: failure.step.clone().or_else(|| log.mark.clone()),
+        message: failure.message.clone(),
+        not_held: Vec::new(),
+    }
 }
 
 /// One failure for each complaint of the guest's kernel that makes the run fail, and for each kernel that came

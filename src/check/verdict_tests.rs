@@ -17,6 +17,7 @@ fn report(end: EndKind) -> RunReport {
             names: Vec::new(),
         },
         guest: ReportedEnd { end, message: None },
+        boot: None,
         standing: None,
         complaints: Vec::new(),
         next_kernels: Vec::new(),
@@ -415,4 +416,66 @@ fn modules_are_suggested_where_a_driver_is_missing() {
     suggest_modules(&mut all);
     let suggested = all.map(|failure| failure.message.contains("--modules"));
     assert_eq!(suggested, [true, true, false, false]);
+}
+
+/// What firmware did not do is in its report, which knows what it need not do.
+#[test]
+fn firmware_fails_as_its_own_report_says() {
+    use crate::firmware::verdict::{BootFailure, BootFailureKind, BootReport, DataState};
+    let failure = |how, step: Option<&str>| BootFailure {
+        how,
+        step: step.map(str::to_owned),
+        message: "no".to_owned(),
+    };
+    let boot = |failures, excused| {
+        let boot = BootReport {
+            firmware: "u-boot".to_owned(),
+            arch: "riscv64".to_owned(),
+            file: "u-boot.bin".to_owned(),
+            program: None,
+            data: DataState::Untouched,
+            failures,
+            excused,
+        };
+        let report = RunReport {
+            boot: Some(boot),
+            ..report(EndKind::PowerOff)
+        };
+        let lines = log_of(&["exercise: failed: write: no"]);
+        let compare = || panic!("the disk is not one of the exercise");
+        failures_of(&report, &lines, compare)
+    };
+    fn failures_of(
+        report: &RunReport,
+        log: &ExerciseLog,
+        compare: impl FnOnce() -> Result<(), String>,
+    ) -> Vec<(FailureKind, Option<String>)> {
+        let all = failures(
+            Load::Firmware,
+            &ended(3),
+            Some(report),
+            log,
+            Deny::Must,
+            compare,
+        );
+        all.into_iter().map(|one| (one.how, one.step)).collect()
+    }
+    let write = failure(BootFailureKind::Step, Some("write"));
+    assert_eq!(boot(Vec::new(), vec![write.clone()]), []);
+    let kinds = boot(
+        vec![
+            write,
+            failure(BootFailureKind::Boot, None),
+            failure(BootFailureKind::Data, None),
+        ],
+        Vec::new(),
+    );
+    assert_eq!(
+        kinds,
+        [
+            (FailureKind::Step, Some("write".to_owned())),
+            (FailureKind::Guest, None),
+            (FailureKind::Data, None),
+        ]
+    );
 }

@@ -11,6 +11,7 @@ use stickler_conformance::latitude::Word;
 
 use super::failure::Failure;
 use super::features::FeatureOptions;
+use super::guest::GuestKind;
 use super::latitudes::Shown;
 use super::names;
 use super::values::{self, MonitorSpec, Size};
@@ -31,20 +32,6 @@ Exit codes:
   2  bad usage or input: nothing was run
   3  the guest failed: panic, crash, timeout, a complaint of its kernel, a
      device without a driver (--require-drivers), or it was interrupted
-  4  stickler itself failed
-  Where several apply, 4 comes before 1, and 1 before 3."
-    };
-}
-
-/// The same for many runs.
-macro_rules! check_exit_codes {
-    () => {
-        "\
-Exit codes:
-  0  all guests passed and their drivers conformed
-  1  a requirement of a level that --deny names was violated
-  2  bad usage or input: nothing was run
-  3  a guest failed, or the check was interrupted
   4  stickler itself failed
   Where several apply, 4 comes before 1, and 1 before 3."
     };
@@ -99,7 +86,7 @@ pub enum Command {
     Serve(Box<super::serve::ServeOptions>),
     /// Boot a kernel many times, each time on devices with other optional behaviour, and judge its
     /// drivers
-    #[command(long_about = CHECK_ABOUT, after_long_help = CHECK_EXAMPLES)]
+    #[command(long_about = super::check::ABOUT, after_long_help = super::check::EXAMPLES)]
     Check(Box<super::check::CheckOptions>),
     /// Join the JSON reports of the shards of a check
     Merge(super::check::MergeOptions),
@@ -153,6 +140,8 @@ Examples:
           Boot from a disk image.
   stickler run --kernel vmlinuz --initrd test.img --timeout 60s --report text --report json=out.json
           An unattended test: ends after at most one minute and writes the report to a file.
+  stickler run --firmware u-boot --arch aarch64
+          Judge the drivers of firmware, which QEMU runs.
   stickler run --kernel vmlinuz --initrd test.img --deny should --on-violation stop
           End the guest at the first violation of a requirement or a recommendation.
 
@@ -160,41 +149,17 @@ Examples:
     exit_codes!()
 );
 
-const CHECK_ABOUT: &str = "\
-Boots a kernel once with plain devices, and once for each of several seeds with devices that have \
-optional behaviour. In each guest a built-in program uses all devices heavily, compares all data, \
-unbinds the drivers and binds them again. At the end there is one report. It shows the result for \
-each requirement over all runs, which runs failed and how, and the command that repeats such a run.
-
-A run fails when a requirement whose level --deny names is violated, when the guest reports that a \
-step failed, when the guest panics, crashes or times out, or when the host finds wrong data on a disk.
-
-Ctrl-C ends the running guests; the report then has the results so far.";
-
-const CHECK_EXAMPLES: &str = concat!(
-    "\
-Examples:
-  stickler check --kernel /boot/vmlinuz-6.12.9-amd64
-          The host's own kernel, with its modules: plain devices and eight seeds.
-  stickler check --kernel bzImage --modules drivers/ --runs 40 --shrink
-          Forty seeds; for each run that fails, find the fewest latitudes with which it fails.
-  stickler check --kernel bzImage --latitude seed=17 --latitude none
-          Repeat a run that failed, and run the same with plain devices.
-  stickler check --kernel bzImage --runs 400 --shard 3/8 --report json=shard-3.json
-          One eighth of 400 runs, on one of eight machines; then `stickler merge shard-*.json`.
-  stickler check --kernel bzImage --initrd test.img -- /usr/bin/test --fast
-          Run your own test instead of the built-in program.
-
-",
-    check_exit_codes!()
-);
-
 /// `stickler run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Guest")]
-    pub kernel: PathBuf,
+    /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux; with --arch, one that QEMU boots
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "firmware",
+        help_heading = "Guest"
+    )]
+    pub kernel: Option<PathBuf>,
 
     /// Initial RAM disk for the kernel
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
@@ -208,6 +173,10 @@ pub struct RunOptions {
         help_heading = "Guest"
     )]
     pub append: Vec<String>,
+
+    /// Firmware, and the processor.
+    #[command(flatten)]
+    pub kind: GuestKind,
 
     /// Guest memory, at least 64M
     #[arg(
@@ -237,7 +206,8 @@ pub struct RunOptions {
     /// else qemu]
     ///
     /// With qemu, QEMU (10.1 or newer) runs the guest in its emulation, which is slower and needs no KVM. It has the
-    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64.
+    /// same devices, through vfio-user. Reports have no instruction pointers then. PATH is a qemu-system-x86_64, or a directory with one for
+    /// each --arch.
     #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
     pub monitor: Option<MonitorSpec>,
 
@@ -266,7 +236,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "PORT[,name=NAME]", help_heading = "Devices")]
     pub console: Vec<ConsoleSpec>,
 
-    /// Leave out the console device
+    /// Leave out the console device; firmware has one only if --console is given
     #[arg(long, conflicts_with = "console", help_heading = "Devices")]
     pub no_console: bool,
 

@@ -1,5 +1,6 @@
 //! `stickler check` and `stickler merge`: from options to runs, and from runs to one report.
 
+mod help;
 mod setting;
 
 use std::ffi::OsString;
@@ -13,23 +14,26 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 
+pub(super) use help::{ABOUT, EXAMPLES};
+
 use super::args::{ConfineOptions, Judging};
 use super::claims::Claims;
 use super::confine::{confine, directory_of};
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::given::GivenDevices;
+use super::guest::{self, GuestKind};
 use super::monitor;
 use super::names;
 use super::run::readable;
 use super::values::{self, MonitorSpec, Size};
 use stickler_conformance::Version;
-use stickler_conformance::latitude::covering_seeds;
+use stickler_conformance::latitude::{SeedProperties, covering_seeds};
 
 use crate::check::campaign;
 use crate::check::exercise::{self, ChosenStep, ExerciseChoice};
 use crate::check::guest::{GuestImage, GuestOptions, Load};
-use crate::check::plan::{Choice, Shard, plan};
+use crate::check::plan::{Choice, Shard, plan, plan_of_firmware};
 use crate::check::progress::Progress;
 use crate::children::ScratchDirectory;
 use crate::confine::{Access, ConfinedProcess};
@@ -46,8 +50,17 @@ const RUNS: u64 = 8;
 #[derive(Debug, Args)]
 pub struct CheckOptions {
     /// Kernel to boot: a bzImage (/boot/vmlinuz-*) or an x86-64 ELF vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Guest")]
-    pub kernel: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "firmware",
+        help_heading = "Guest"
+    )]
+    pub kernel: Option<PathBuf>,
+
+    /// Firmware, and the processor.
+    #[command(flatten)]
+    pub kind: GuestKind,
 
     /// The kernel's modules: a directory such as /lib/modules/VERSION, of which the virtio drivers
     /// are loaded, or one with .ko files, which are all loaded
@@ -123,15 +136,14 @@ pub struct CheckOptions {
     #[arg(long, value_name = "MONITOR", help_heading = "Guest")]
     pub monitor: Option<MonitorSpec>,
 
-    /// Time limit of each guest; each step of the built-in program may take a third of it
+    /// Time limit of each guest; each step of the built-in program may take a third of it [default: 5m; 1m for firmware]
     #[arg(
         long,
         value_name = "DURATION",
         value_parser = values::duration,
-        default_value = "5m",
         help_heading = "Guest"
     )]
-    pub timeout: Duration,
+    pub timeout: Option<Duration>,
 
     /// Which features the devices offer.
     #[command(flatten)]
@@ -269,36 +281,56 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
         ));
     }
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
-    readable("kernel", &options.kernel)?;
+    if let Some(kernel) = &options.kernel {
+        readable("kernel", kernel)?;
+    }
     own_files(&options)?;
     let scratch = ScratchDirectory::new("stickler-check-")
         .map_err(|error| input(format!("cannot make a temporary directory: {error}")))?;
-    let guest = GuestImage::create(
-        &GuestOptions {
-            kernel: &options.kernel,
-            modules: options.modules.as_deref(),
-            module: &options.module,
-            initrd: options.initrd.as_deref(),
-            command: &options.command,
-        },
-        scratch.path(),
-    )
-    .map_err(input)?;
+    let guest = match &options.kind.firmware {
+        Some(_) => {
+            setting::for_kernels(&options)?;
+            GuestImage::of_firmware()
+        }
+        None => {
+            setting::for_own_programs(&options)?;
+            GuestImage::create(
+                &GuestOptions {
+                    kernel: guest::kernel(options.kernel.as_ref())?,
+                    modules: options.modules.as_deref(),
+                    module: &options.module,
+                    initrd: options.initrd.as_deref(),
+                    command: &options.command,
+                },
+                scratch.path(),
+            )
+            .map_err(input)?
+        }
+    };
     if let Some(keep) = &options.keep {
         fs::create_dir_all(keep)
             .map_err(|error| input(format!("cannot make {}: {error}", keep.display())))?;
     }
-    let monitor = monitor::choose(options.monitor.as_ref())?;
-    match &monitor {
-        MonitorSpec::Kvm => monitor::usable_kvm()?,
-        MonitorSpec::Qemu(path) => {
-            Qemu::find(path.as_deref()).map_err(input)?;
+    let monitor = monitor::choose(options.monitor.as_ref(), &options.kind)?;
+    let firmware = match &monitor {
+        MonitorSpec::Kvm => {
+            monitor::usable_kvm()?;
+            None
         }
-    }
+        MonitorSpec::Qemu(path) => {
+            Qemu::find(path.as_deref(), options.kind.arch).map_err(input)?;
+            options.kind.find(path.as_deref())?
+        }
+    };
 
     let default = if options.latitude.is_empty() { RUNS } else { 0 };
     let seeds = usize::try_from(options.runs.unwrap_or(default)).unwrap_or(usize::MAX);
-    let seeds = covering_seeds(options.first_seed, exercise::properties).take(seeds);
+    // Of firmware nothing is drawn but latitudes.
+    let properties: fn(u64) -> SeedProperties = match firmware {
+        Some(_) => |_| SeedProperties::default(),
+        None => exercise::properties,
+    };
+    let seeds = covering_seeds(options.first_seed, properties).take(seeds);
     let exercise = ExerciseChoice {
         steps: options.steps.clone(),
         processors: options.cpus,
@@ -307,21 +339,26 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     if exercise.is_impossible() {
         return Err(input(format!(
             "--steps kexec needs a bzImage, which {} is not: a running kernel takes no other form",
-            options.kernel.display()
+            guest::kernel(options.kernel.as_ref())?.display()
         )));
     }
-    let planned = plan(
-        &options.latitude,
-        seeds,
-        &exercise,
-        guest.load == Load::Exercise,
-    );
+    let planned = match guest.load {
+        Load::Firmware => {
+            plan_of_firmware(&options.latitude, seeds, options.cpus).map_err(Failure::Input)?
+        }
+        load => plan(&options.latitude, seeds, &exercise, load == Load::Exercise),
+    };
     let mut report = CheckReport::new(
         Version::default(),
         &readings,
         options.judging.deny,
         CheckedKernel {
-            file: options.kernel.display().to_string(),
+            file: match &firmware {
+                Some(firmware) => firmware.file().display().to_string(),
+                None => guest::kernel(options.kernel.as_ref())?
+                    .display()
+                    .to_string(),
+            },
             release: guest.release.clone(),
         },
         planned.len(),
@@ -385,7 +422,9 @@ fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
 /// Finds a file that is used twice before anything is written to it.
 fn own_files(options: &CheckOptions) -> Result<(), Failure> {
     let mut claims = Claims::default();
-    claims.claim(&options.kernel, "the kernel", false)?;
+    if let Some(kernel) = &options.kernel {
+        claims.claim(kernel, "the kernel", false)?;
+    }
     for module in &options.module {
         claims.claim(module, "a module", false)?;
     }

@@ -22,6 +22,7 @@ use crate::backends::console::{self, ConsoleSpec, InputFilter, PortKind, Stdio};
 use crate::backends::disk::{DiskImage, DiskSpec};
 use crate::backends::entropy::HostEntropy;
 use crate::backends::net::NetSpec;
+use crate::backends::net::user::ServedFile;
 use crate::end::GuestEnd;
 use crate::journal::Journal;
 use crate::machine::terminal::{EscapeFilter, RawMode};
@@ -53,6 +54,8 @@ pub(super) trait Host {
 /// Which devices there are to be.
 pub(super) struct DeviceSpecs<'a> {
     pub(super) nets: &'a [NetSpec],
+    /// What the network `user` sends by TFTP.
+    pub(super) served: &'a [ServedFile],
     pub(super) disks: &'a [DiskSpec],
     pub(super) console: bool,
     pub(super) rng: bool,
@@ -82,7 +85,7 @@ impl Devices {
     pub(super) fn open(specs: &DeviceSpecs<'_>) -> Result<Devices, Failure> {
         let mut nets = Vec::new();
         for spec in specs.nets {
-            if let Some(backend) = spec.open().map_err(input)? {
+            if let Some(backend) = spec.open(specs.served).map_err(input)? {
                 nets.push((spec.clone(), backend));
             }
         }

@@ -4,6 +4,7 @@
 //! * [`values`]: sizes and durations.
 //! * `claims`: which files are used for what.
 //! * `devices`: the devices of a run.
+//! * [`guest`]: which guest QEMU runs.
 //! * `monitor`: what runs the guest.
 //! * [`run`]: `stickler run`, where a machine is assembled.
 //! * [`serve`]: `stickler serve`.
@@ -24,6 +25,7 @@ pub mod doctor;
 pub mod failure;
 pub mod features;
 pub mod given;
+pub mod guest;
 pub mod keeper;
 pub mod latitudes;
 mod monitor;

@@ -1,6 +1,7 @@
 //! What runs the guest.
 
 use super::failure::Failure;
+use super::guest::GuestKind;
 use super::values::MonitorSpec;
 use crate::machine::{self, probe};
 use crate::qemu::Qemu;
@@ -11,14 +12,20 @@ use crate::say;
 ///
 /// # Errors
 /// There is neither.
-pub(super) fn choose(asked: Option<&MonitorSpec>) -> Result<MonitorSpec, Failure> {
+pub(super) fn choose(
+    asked: Option<&MonitorSpec>,
+    guest: &GuestKind,
+) -> Result<MonitorSpec, Failure> {
+    if let Some(qemu) = guest.monitor(asked)? {
+        return Ok(qemu);
+    }
     if let Some(asked) = asked {
         return Ok(asked.clone());
     }
     let Err(why) = usable_kvm() else {
         return Ok(MonitorSpec::Kvm);
     };
-    if let Err(no_qemu) = Qemu::find(None) {
+    if let Err(no_qemu) = Qemu::find(None, guest.arch) {
         return Err(match Failure::from(why) {
             Failure::Input(sentence) => Failure::Input(format!(
                 "{sentence}; QEMU's emulation could run the guest without KVM, but stickler {no_qemu}"

@@ -1,5 +1,6 @@
 //! `stickler run`: from options to a machine with devices, and from its end to reports and an exit code.
 
+mod of_firmware;
 mod on_qemu;
 
 use std::fs::{self, File};
@@ -21,18 +22,20 @@ use super::claims::Claims;
 use super::confine::{confine, socket_directories};
 use super::devices::{self, DeviceSpecs, Devices, Host, Judged, Terminal, input, raw_mode};
 use super::failure::{self, Exit, Failure};
-use super::monitor;
 use super::values::MonitorSpec;
+use super::{guest, monitor};
 use crate::backends::console::{ConsoleSpec, PortKind};
 use crate::backends::net::{NetKind, NetSpec};
 use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
+use crate::firmware::{FirmwareSpec, served_files};
 use crate::journal::Journal;
 use crate::machine::{self, Config, Machine, OutputScanner, SerialConfig, StopHandle};
 use crate::report::output::{self, Outputs};
 use crate::report::{Report, RunEnd};
 use crate::say;
 use crate::signals::EndingSignals;
+use of_firmware::FirmwareRun;
 
 /// Runs a guest as the options say, from boot to report.
 pub fn run(options: RunOptions) -> Result<Exit, Failure> {
@@ -41,7 +44,22 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     // Errors in the input are found before anything runs.
     let readings = options.judging.readings()?;
     let outputs = Outputs::open(&options.judging.report).map_err(input)?;
-    readable("kernel", &options.kernel)?;
+    let firmware = match &options.kind.firmware {
+        None => {
+            readable("kernel", guest::kernel(options.kernel.as_ref())?)?;
+            None
+        }
+        Some(_) => {
+            let Some(MonitorSpec::Qemu(path)) = options.kind.monitor(options.monitor.as_ref())?
+            else {
+                return Err(Failure::Internal("firmware needs QEMU".into()));
+            };
+            let firmware = options.kind.find(path.as_deref())?;
+            firmware
+                .map(|firmware| FirmwareRun::prepare(firmware, &options.disk))
+                .transpose()?
+        }
+    };
     if let Some(initrd) = &options.initrd {
         readable("initrd", initrd)?;
     }
@@ -49,9 +67,16 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &nets_of(&options.net)?,
-        disks: &options.disk,
-        console: !options.no_console,
-        rng: !options.no_rng,
+        served: &firmware
+            .iter()
+            .flat_map(|_| served_files())
+            .collect::<Vec<_>>(),
+        disks: &match &firmware {
+            Some(firmware) => firmware.disks(&options.disk),
+            None => options.disk.clone(),
+        },
+        console: has_console(&options),
+        rng: has_entropy(&options),
         latitudes,
         features: options.features.limits()?,
     })?;
@@ -65,11 +90,12 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         written: outputs.directories(),
         cleaned: socket_directories(&options.console),
     };
-    let (end, served) = match &monitor::choose(options.monitor.as_ref())? {
+    let (end, served) = match &monitor::choose(options.monitor.as_ref(), &options.kind)? {
         MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access, &signals)?,
         MonitorSpec::Qemu(path) => on_qemu::run(
             &options,
             path.as_deref(),
+            firmware.as_ref(),
             devices,
             &journal,
             judged,
@@ -80,6 +106,8 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
 
     let report = devices::report(end, served, readings, &journal, options.require_drivers)
         .with_latitudes(latitudes, latitude::seed(&options.latitude));
+    let boot = firmware.map(|firmware| firmware.report(&report.end, latitudes));
+    let report = report.with_boot(boot.transpose()?);
     if !output::text_without_a_file(&options.judging.report) {
         for failed in report.failures() {
             say::line(&failed.message);
@@ -93,7 +121,9 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
 /// Finds a file that is used twice before anything is written to it.
 fn own_files(options: &RunOptions) -> Result<(), Failure> {
     let mut claims = Claims::default();
-    claims.claim(&options.kernel, "the kernel", false)?;
+    if let Some(kernel) = &options.kernel {
+        claims.claim(kernel, "the kernel", false)?;
+    }
     if let Some(initrd) = &options.initrd {
         claims.claim(initrd, "the initrd", false)?;
     }
@@ -115,8 +145,8 @@ fn on_kvm(
     signals: &EndingSignals,
 ) -> Result<Ended, Failure> {
     let terminal = Terminal::of(&options.console, &options.judging.report);
-    let mut machine = Machine::new(config(options, terminal), journal.clone())?;
-    let console = if options.no_console {
+    let mut machine = Machine::new(config(options, terminal)?, journal.clone())?;
+    let console = if !has_console(options) {
         None
     } else {
         Some(console(
@@ -182,8 +212,8 @@ fn offers_what_was_asked(
     }
 }
 
-fn config(options: &RunOptions, terminal: Terminal) -> Config {
-    let mut config = Config::new(&options.kernel);
+fn config(options: &RunOptions, terminal: Terminal) -> Result<Config, Failure> {
+    let mut config = Config::new(guest::kernel(options.kernel.as_ref())?);
     config.initrd.clone_from(&options.initrd);
     config.append = options.append.join(" ");
     config.memory_bytes = options.memory.0;
@@ -197,7 +227,7 @@ fn config(options: &RunOptions, terminal: Terminal) -> Config {
         (true, false) => SerialConfig::Output,
         (true, true) => SerialConfig::Stderr,
     };
-    config
+    Ok(config)
 }
 
 /// Makes the console. By default, the output of port 0 goes to standard output, and the input goes to
@@ -218,6 +248,17 @@ fn console(
     };
     let leave = move || handle.stop(GuestEnd::Interrupted);
     devices::console(specs, terminal, scanner, leave)
+}
+
+/// Whether there is a console. Firmware would use it instead of the serial port.
+fn has_console(options: &RunOptions) -> bool {
+    !options.no_console && (options.kind.firmware.is_none() || !options.console.is_empty())
+}
+
+/// Whether there is an entropy device: for firmware, where it has a driver for one.
+fn has_entropy(options: &RunOptions) -> bool {
+    let wanted = |firmware: &FirmwareSpec| firmware.has_entropy(options.kind.arch);
+    !options.no_rng && options.kind.firmware.as_ref().is_none_or(wanted)
 }
 
 /// The networks that the user asked for; by default one in userspace.

@@ -1,5 +1,7 @@
 //! `stickler serve`: devices for the guest of another monitor.
 
+mod marks;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,6 +24,8 @@ use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::run::stop_at_violation;
 use super::values;
+use marks::MarkSource;
+
 use crate::backends::console::ConsoleSpec;
 use crate::backends::disk::DiskSpec;
 use crate::backends::net::{NetKind, NetSpec};
@@ -72,6 +76,13 @@ pub struct ServeOptions {
     /// Time limit: 60s, 2m, 1m30s [default: none]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Serving")]
     pub timeout: Option<Duration>,
+
+    /// Where the output of the guest's serial port comes from: a named pipe to which the monitor writes it, or - for
+    /// standard input
+    ///
+    /// Its lines `@mark NAME` are marks, as in `stickler run`, and a panic of the guest's kernel is recognized.
+    #[arg(long, value_name = "FIFO|-", help_heading = "Serving")]
+    pub marks: Option<MarkSource>,
 
     /// Network card and its network: user or tap=NAME; see `stickler run --help`
     #[arg(long, value_name = "NET[,OPTION]", help_heading = "Devices")]
@@ -129,6 +140,7 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     let latitudes = Latitudes::from_words(&options.latitude).map_err(Failure::Input)?;
     let devices = Devices::open(&DeviceSpecs {
         nets: &options.net,
+        served: &[],
         disks: &options.disk,
         console: !options.console.is_empty(),
         rng: options.rng,
@@ -155,6 +167,14 @@ pub fn serve(options: ServeOptions) -> Result<Exit, Failure> {
     let served = devices.plug(console, &mut server, &journal, judged)?;
     stop_at_violation(&options.judging, &journal, server.stop_handle());
 
+    if let Some(source) = &options.marks {
+        if *source == MarkSource::Stdin && terminal.console_has_input {
+            return Err(Failure::Input(
+                "--marks - and --console stdio both read standard input: use a named pipe for one of them".into(),
+            ));
+        }
+        source.read(server.output_scanner(journal.clone()))?;
+    }
     let instructions = monitor::instructions(&server.sockets());
     // Not being able to read it is no reason not to serve.
     let _ = writeln!(io::stderr(), "{instructions}");

@@ -87,7 +87,7 @@ fn rules(
         } else {
             allowed & AccessFs::from_file(YOUNGEST)
         };
-        // A rule has to allow something.
+        // In a file nothing can be removed, and a rule that allows nothing is an error.
         (!allowed.is_empty()).then(|| Ok(PathBeneath::new(fd, allowed)))
     })
 }

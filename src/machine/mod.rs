@@ -45,7 +45,7 @@ use stickler_devices::pci::{PciBus, PciFunction, PciLayout};
 use stickler_devices::virtio::Serviced;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-pub use boot::command_line;
+pub use boot::{command_line, command_line_on};
 pub use control::StopHandle;
 pub use error::Error;
 pub use output::{OutputScanner, PanicNote};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::io::ioctl_fionread;
 
 use crate::end::GuestEnd;
+use crate::machine::StopHandle;
 use crate::machine::terminal::EscapeFilter;
-use crate::machine::{OutputScanner, StopHandle};
 use crate::say;
 
-/// Shows what the guest says, and has it scanned, until its end.
-pub(super) fn show_output(mut from: impl Read, mut scanner: OutputScanner, to_stderr: bool) {
+/// Shows what the guest says, and has it seen, until its end.
+pub(super) fn show_output(mut from: impl Read, see: &mut dyn FnMut(&[u8]), to_stderr: bool) {
     let mut bytes = [0; 4096];
     let mut is_lost = false;
     loop {
@@ -24,7 +24,7 @@ pub(super) fn show_output(mut from: impl Read, mut scanner: OutputScanner, to_st
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         };
-        scanner.feed(&bytes[..count]);
+        see(&bytes[..count]);
         if is_lost {
             continue;
         }

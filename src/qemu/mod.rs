@@ -1,11 +1,13 @@
 //! QEMU as the machine of a run: it runs the guest in its emulation, and its guest's virtio devices are ours,
 //! through vfio-user ([`crate::serve`]).
 //!
+//! * [`arch`]: the processors of guests.
 //! * [`program`]: which QEMU there is, and whether it will do.
 //! * `command`: what it is told to be.
 //! * `protocol`: how it says what happens to the guest (QMP).
 //! * `lines`: the guest's serial port.
 
+pub mod arch;
 mod command;
 mod lines;
 pub mod program;
@@ -20,18 +22,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::children;
+use crate::end::GuestEnd;
+use crate::firmware::{BootWatch, Firmware};
 use crate::machine::{OutputScanner, StopHandle};
 use crate::worker;
+pub use arch::GuestArch;
+pub(crate) use command::comma;
 pub use program::{Qemu, QemuError};
 
 /// The guest that QEMU runs.
 pub struct GuestConfig {
-    /// A kernel that QEMU can load.
-    pub kernel: PathBuf,
-    /// An initrd or initramfs.
-    pub initrd: Option<PathBuf>,
-    /// The kernel's command line.
-    pub command_line: String,
+    /// Its processor.
+    pub arch: GuestArch,
+    /// What it boots.
+    pub boot: BootSource,
     /// Bytes of memory.
     pub memory_bytes: u64,
     /// Processors.
@@ -40,6 +44,26 @@ pub struct GuestConfig {
     pub takes_input: bool,
     /// The serial port's output goes to standard error.
     pub output_to_stderr: bool,
+}
+
+/// What a guest boots.
+pub enum BootSource {
+    /// A kernel.
+    Kernel {
+        /// One that QEMU can load.
+        kernel: PathBuf,
+        /// An initrd or initramfs.
+        initrd: Option<PathBuf>,
+        /// The kernel's command line.
+        command_line: String,
+    },
+    /// Firmware, which boots what is on a disk, or what a network sends.
+    Firmware {
+        /// The firmware.
+        firmware: Firmware,
+        /// What it says is seen here, and ends the guest when there is nothing to boot.
+        watch: BootWatch,
+    },
 }
 
 /// A guest that runs.
@@ -89,7 +113,7 @@ impl Guest {
         stop: &StopHandle,
     ) -> io::Result<Guest> {
         let monitor = directory.join("qmp");
-        let mut command = command::of(qemu, config, sockets, &monitor);
+        let mut command = command::of(qemu, config, sockets, directory, &monitor)?;
         command
             .stdin(if config.takes_input {
                 Stdio::piped()
@@ -115,8 +139,9 @@ impl Guest {
         if let Some(output) = output {
             unread = Some(output.as_fd().try_clone_to_owned()?);
             let to_stderr = config.output_to_stderr;
+            let mut see = seen_by(config, scanner, stop.clone());
             guest.threads.push(spawn("serial output", move || {
-                lines::show_output(output, scanner, to_stderr);
+                lines::show_output(output, &mut see, to_stderr);
             })?);
         }
         if let Some(input) = input {
@@ -160,6 +185,24 @@ impl Guest {
     }
 }
 
+/// What becomes of what the guest says.
+fn seen_by(
+    config: &GuestConfig,
+    mut scanner: OutputScanner,
+    stop: StopHandle,
+) -> impl FnMut(&[u8]) + Send + 'static {
+    let mut watch = match &config.boot {
+        BootSource::Firmware { watch, .. } => Some(watch.clone()),
+        BootSource::Kernel { .. } => None,
+    };
+    move |bytes| {
+        scanner.feed(bytes);
+        if let Some(why) = watch.as_mut().and_then(|watch| watch.feed(bytes)) {
+            stop.stop(GuestEnd::GaveUp(why.to_owned()));
+        }
+    }
+}
+
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(body)
 }
@@ -183,8 +226,11 @@ fn last_line(stream: Option<impl Read>) -> String {
         .filter(|line| !line.trim().is_empty() && !line.contains("warning:"));
     let last = lines.next_back().unwrap_or("it said nothing");
     // It begins with its own name, which the reader knows.
-    let last = ["qemu-system-x86_64: ", "qemu: "]
+    let names = GuestArch::ALL.map(|arch| format!("{}: ", arch.program()));
+    let last = names
         .iter()
+        .map(String::as_str)
+        .chain(["qemu: "])
         .find_map(|name| last.split_once(name))
         .map_or(last, |(_, rest)| rest);
     last.chars().filter(|c| !c.is_control()).collect()

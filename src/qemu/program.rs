@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The name of the program for guests of x86-64.
-const PROGRAM: &str = "qemu-system-x86_64";
+use super::arch::GuestArch;
 
 /// The first version with vfio-user.
 const FIRST: (u32, u32) = (10, 1);
@@ -14,6 +13,7 @@ const FIRST: (u32, u32) = (10, 1);
 #[derive(Clone, Debug)]
 pub struct Qemu {
     program: PathBuf,
+    is_systems: bool,
 }
 
 /// Why there is none: one sentence, and what to do.
@@ -21,13 +21,25 @@ pub struct Qemu {
 pub enum QemuError {
     /// It cannot be started.
     #[error(
-        "cannot start QEMU ({program}): {why}; install qemu-system-x86, or name another with --monitor qemu=PATH"
+        "cannot start QEMU ({program}): {why}; install {package}, or name another with --monitor qemu=PATH"
     )]
     NotThere {
         /// What was tried.
         program: String,
         /// Why not.
         why: String,
+        /// Debian's package.
+        package: &'static str,
+    },
+    /// It is for other guests.
+    #[error(
+        "{program} is no QEMU for {arch}; name another with --monitor qemu=PATH, or the directory with all of them"
+    )]
+    OtherArch {
+        /// The program.
+        program: String,
+        /// The guest's processor.
+        arch: GuestArch,
     },
     /// It does not say which version it is.
     #[error("{0} is no QEMU: it does not say its version; name another with --monitor qemu=PATH")]
@@ -51,14 +63,21 @@ pub enum QemuError {
 }
 
 impl Qemu {
-    /// The one at `path`, or the one of the system.
+    /// The one for guests of `arch` at `path`, which may be a directory, or the one of the system.
     ///
     /// # Errors
     /// There is none that will do.
-    pub fn find(path: Option<&Path>) -> Result<Qemu, QemuError> {
-        let program = path.unwrap_or(Path::new(PROGRAM)).to_owned();
+    pub fn find(path: Option<&Path>, arch: GuestArch) -> Result<Qemu, QemuError> {
+        let program = match path {
+            Some(path) if path.is_dir() => path.join(arch.program()),
+            Some(path) => path.to_owned(),
+            None => arch.program().into(),
+        };
         let name = program.display().to_string();
-        let qemu = Qemu { program };
+        let qemu = Qemu {
+            program,
+            is_systems: path.is_none(),
+        };
         let version = qemu
             .ask(&["--version"])
             .map_err(|why| QemuError::NotThere {
@@ -67,6 +86,7 @@ impl Qemu {
                     std::io::ErrorKind::NotFound => "there is no such program".to_owned(),
                     _ => why.to_string(),
                 },
+                package: arch.package(),
             })?;
         match version_in(&version.0) {
             None => return Err(QemuError::Other(name)),
@@ -80,9 +100,21 @@ impl Qemu {
             Some(_) => {}
         }
         match qemu.ask(&["-device", "vfio-user-pci,help"]) {
-            Ok((_, true)) => Ok(qemu),
-            _ => Err(QemuError::Without(name)),
+            Ok((_, true)) => {}
+            _ => return Err(QemuError::Without(name)),
         }
+        match qemu.ask(&["-cpu", "help"]) {
+            Ok((processors, _)) if processors.contains(arch.sign()) => Ok(qemu),
+            _ => Err(QemuError::OtherArch {
+                program: name,
+                arch,
+            }),
+        }
+    }
+
+    /// Its program, if the user named it.
+    pub fn named(&self) -> Option<&Path> {
+        (!self.is_systems).then_some(&self.program)
     }
 
     /// A command that starts it.
@@ -122,7 +154,9 @@ mod tests {
     fn program(directory: &Path, says: &str, has_device: bool) -> PathBuf {
         let path = directory.join("qemu");
         let code = i32::from(!has_device);
-        let script = format!("#!/bin/sh\ncase $1 in -device) exit {code};; esac\necho '{says}'\n");
+        let script = format!(
+            "#!/bin/sh\ncase $1 in -device) exit {code};; -cpu) echo qemu64; exit;; esac\necho '{says}'\n"
+        );
         std::fs::write(&path, script).expect("there is room");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&path, mode).expect("it is ours");
@@ -150,15 +184,27 @@ mod tests {
             ("hello", true, Some("is no QEMU")),
         ] {
             let path = program(directory.path(), says, has_device);
-            let error = Qemu::find(Some(&path)).err().map(|e| e.to_string());
+            let error = Qemu::find(Some(&path), GuestArch::X86_64)
+                .err()
+                .map(|e| e.to_string());
             match (words, error) {
                 (None, None) => {}
                 (Some(words), Some(error)) => assert!(error.contains(words), "{error}"),
                 (words, error) => panic!("{says}: {words:?}, {error:?}"),
             }
         }
-        let missing = Qemu::find(Some(&directory.path().join("missing")));
+        let missing = Qemu::find(Some(&directory.path().join("missing")), GuestArch::X86_64);
         let error = missing.expect_err("it is not there").to_string();
         assert!(error.contains("there is no such program"), "{error}");
+        // The one that is there is for other guests; in a directory there may be one for each.
+        let path = program(directory.path(), debian, true);
+        let other = Qemu::find(Some(&path), GuestArch::Riscv64).expect_err("it is for x86-64");
+        assert!(other.to_string().contains("no QEMU for riscv64"), "{other}");
+        let all = directory.path().join("qemu-system-x86_64");
+        std::fs::rename(path, &all).expect("it is ours");
+        let found = Qemu::find(Some(directory.path()), GuestArch::X86_64).expect("it is there");
+        assert_eq!(found.named(), Some(all.as_path()));
+        let other = Qemu::find(Some(directory.path()), GuestArch::Aarch64).expect_err("it is not");
+        assert!(other.to_string().contains("qemu-system-arm"), "{other}");
     }
 }

@@ -209,3 +209,36 @@ fn a_driver_that_is_required_and_missing_is_a_failure() {
     );
     assert_eq!(text.matches("no driver took").count(), 1);
 }
+
+#[test]
+fn what_firmware_did_is_said_at_the_top() {
+    use crate::firmware::verdict::{BootFailure, BootFailureKind, BootReport, DataState};
+    let failure = |how, step: Option<&str>, message: &str| BootFailure {
+        how,
+        step: step.map(str::to_owned),
+        message: message.to_owned(),
+    };
+    let report = report_of(GuestEnd::GaveUp("it stopped at its prompt".to_owned()), "");
+    let report = report.with_boot(Some(BootReport {
+        firmware: "u-boot".to_owned(),
+        arch: "aarch64".to_owned(),
+        file: "/usr/lib/u-boot/qemu_arm64/u-boot.bin".to_owned(),
+        program: None,
+        data: DataState::Untouched,
+        failures: vec![failure(
+            BootFailureKind::Boot,
+            None,
+            "the firmware booted no program",
+        )],
+        excused: vec![failure(
+            BootFailureKind::Step,
+            Some("write"),
+            "U-Boot could not write",
+        )],
+    }));
+    insta::assert_snapshot!(text_of(&report));
+    let json = valid_json(&report);
+    assert_eq!(json["guest"]["end"], "gave-up");
+    assert_eq!(json["boot"]["data"], "untouched");
+    assert_eq!(report.failures().len(), 1);
+}

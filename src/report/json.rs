@@ -12,6 +12,7 @@ use stickler_conformance::{
 use super::features::ReportedFeatures;
 use super::guest::{ReportedComplaint, ReportedNextKernel, ReportedStanding};
 use super::{EndKind, Report, ReportRow, schema};
+use crate::firmware::BootReport;
 use crate::journal::{Dropped, Mark, RecordedFinding};
 
 /// What stickler says about one run of a guest. Described in docs/report.md.
@@ -37,6 +38,10 @@ pub struct RunReport {
     pub latitude: ReportedLatitudes,
     /// How the run ended.
     pub guest: ReportedEnd,
+    /// What firmware did, if the guest was firmware. Absent if it was a kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BootReport")]
+    pub boot: Option<BootReport>,
     /// Where the guest stood when its time was over; absent if it ended otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ReportedStanding")]
@@ -97,7 +102,7 @@ impl ReportedLatitudes {
 pub struct ReportedEnd {
     /// How the run ended, in one word.
     pub end: EndKind,
-    /// The guest's panic message, or, after an error, what failed.
+    /// The guest's panic message, why the firmware gave up, or, after an error, what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1))]
     pub message: Option<String>,
@@ -282,6 +287,7 @@ impl From<&Report> for RunReport {
                 end: report.end.kind(),
                 message: report.end.message().map(str::to_owned),
             },
+            boot: report.boot.clone(),
             standing: report.standing.clone(),
             complaints: report
                 .complaints

@@ -27,6 +27,7 @@ use stickler_conformance::{
 use features::ReportedFeatures;
 
 use crate::end::GuestEnd;
+use crate::firmware::BootReport;
 use crate::journal::{Dropped, Journal, Mark, NextKernel, RecordedComplaint, RecordedFinding};
 use guest::ReportedStanding;
 pub use text::GuestFailure;
@@ -44,6 +45,8 @@ pub struct Report {
     pub drivers_required: bool,
     /// How the run ended.
     pub end: RunEnd,
+    /// What firmware did, if the guest is firmware.
+    pub boot: Option<BootReport>,
     /// Where the guest stood, if its time was over.
     pub standing: Option<ReportedStanding>,
     /// What the guest's kernel complained of.
@@ -147,6 +150,7 @@ impl Report {
             untaken: Vec::new(),
             features: Vec::new(),
             drivers_required: false,
+            boot: None,
             standing: (end == RunEnd::Guest(GuestEnd::Timeout))
                 .then(|| ReportedStanding::new(&journal.positions(), journal.answers())),
             complaints: journal.complaints(),
@@ -183,6 +187,12 @@ impl Report {
             drivers_required,
             ..self
         }
+    }
+
+    /// The same report, of what firmware did.
+    #[must_use]
+    pub fn with_boot(self, boot: Option<BootReport>) -> Report {
+        Report { boot, ..self }
     }
 
     /// The same report, with the features of the devices and their drivers.
@@ -268,6 +278,8 @@ pub enum EndKind {
     Timeout,
     /// stickler stopped the guest at a violation, as the user asked.
     Violation,
+    /// The firmware said that it has nothing to boot.
+    GaveUp,
     /// The monitor that had the guest has gone away (`stickler serve`).
     Disconnected,
     /// The user or a signal ended the run.
@@ -328,16 +340,19 @@ impl RunEnd {
             RunEnd::Guest(GuestEnd::StrayJump(_)) => EndKind::StrayJump,
             RunEnd::Guest(GuestEnd::Timeout) => EndKind::Timeout,
             RunEnd::Guest(GuestEnd::Violation) => EndKind::Violation,
+            RunEnd::Guest(GuestEnd::GaveUp(_)) => EndKind::GaveUp,
             RunEnd::Guest(GuestEnd::Disconnected) => EndKind::Disconnected,
             RunEnd::Guest(GuestEnd::Interrupted) => EndKind::Interrupted,
             RunEnd::Error(_) => EndKind::Error,
         }
     }
 
-    /// The guest's panic message, where it crashed, or what failed.
+    /// The guest's panic message, where it crashed, why the firmware gave up, or what failed.
     pub fn message(&self) -> Option<&str> {
         match self {
-            RunEnd::Guest(GuestEnd::Panic(message) | GuestEnd::StrayJump(message))
+            RunEnd::Guest(
+                GuestEnd::Panic(message) | GuestEnd::StrayJump(message) | GuestEnd::GaveUp(message),
+            )
             | RunEnd::Error(message)
                 if !message.is_empty() =>
             {

@@ -363,6 +363,7 @@ fn sample() -> Report {
             },
         )],
         drivers_required: false,
+        boot: None,
         standing: None,
         complaints: Vec::new(),
         next_kernels: Vec::new(),

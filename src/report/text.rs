@@ -159,6 +159,13 @@ impl Text {
             );
             writeln!(self.out, "{}", self.paint(WEAK, &line))?;
         }
+        if let Some(boot) = &report.boot {
+            writeln!(self.out, "{}", printable(&boot.describe()))?;
+            for excused in &boot.excused {
+                let line = format!("need not work: {}", excused.describe());
+                writeln!(self.out, "{}", self.paint(WEAK, &printable(&line)))?;
+            }
+        }
         if report.latitudes.is_empty() {
             return Ok(());
         }
@@ -296,6 +303,7 @@ impl Text {
             RunEnd::Guest(GuestEnd::StrayJump(_)) => "guest crashed (no memory where it continued)",
             RunEnd::Guest(GuestEnd::Timeout) => "guest timed out",
             RunEnd::Guest(GuestEnd::Violation) => "guest was stopped at a violation",
+            RunEnd::Guest(GuestEnd::GaveUp(_)) => "firmware gave up",
             RunEnd::Guest(GuestEnd::Disconnected) => "monitor disconnected",
             RunEnd::Guest(GuestEnd::Interrupted) => "guest was interrupted",
             RunEnd::Error(_) => "stickler failed",

@@ -3,24 +3,36 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// The value of QEMU's `-device` for one device.
+pub struct QemuDevice(Value);
+
+impl QemuDevice {
+    /// The device behind this socket.
+    pub fn new(socket: &Path) -> QemuDevice {
+        QemuDevice(json!({
+            "driver": "vfio-user-pci",
+            "socket": { "type": "unix", "path": absolute(socket) },
+            // What the device did is seen before the guest goes on.
+            "x-no-posted-writes": true,
+        }))
+    }
+
+    /// Sets another property.
+    pub(crate) fn set(&mut self, property: &str, value: Value) {
+        self.0[property] = value;
+    }
+}
 
 /// The options of QEMU for a guest of `memory` bytes, each with its value.
-pub fn qemu_options(sockets: &[PathBuf], memory: u64) -> Vec<[String; 2]> {
+pub fn qemu_options(devices: impl Iterator<Item = QemuDevice>, memory: u64) -> Vec<[String; 2]> {
     let memory = format!("memory-backend-memfd,id=stickler,size={memory},share=on");
     let mut options = vec![
         ["-object".to_owned(), memory],
         ["-machine".to_owned(), "memory-backend=stickler".to_owned()],
     ];
-    for socket in sockets {
-        let device = json!({
-            "driver": "vfio-user-pci",
-            "socket": { "type": "unix", "path": absolute(socket) },
-            // What the device did is seen before the guest goes on.
-            "x-no-posted-writes": true,
-        });
-        options.push(["-device".to_owned(), device.to_string()]);
-    }
+    options.extend(devices.map(|device| ["-device".to_owned(), device.0.to_string()]));
     options
 }
 
@@ -28,7 +40,8 @@ pub fn qemu_options(sockets: &[PathBuf], memory: u64) -> Vec<[String; 2]> {
 pub fn instructions(sockets: &[PathBuf]) -> String {
     let mut text = String::from("Add to the command line of QEMU 10.1 or newer:\n\n");
     let example = 512 << 20;
-    for [option, value] in qemu_options(sockets, example) {
+    let devices = sockets.iter().map(|socket| QemuDevice::new(socket));
+    for [option, value] in qemu_options(devices, example) {
         let _ = writeln!(text, "    {option} {}", quoted(&value));
     }
     text.push_str(

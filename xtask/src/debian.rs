@@ -194,9 +194,9 @@ impl Suite {
         Ok(names)
     }
 
-    /// Downloads `package` and all it depends on, from this suite where it has them, and unpacks
+    /// Downloads `packages` and all they depend on, from this suite where it has them, and unpacks
     /// them into `root`, so that the programs there need nothing of the host.
-    pub(crate) fn unpack_whole(&self, package: &str, root: &Path) -> Result<()> {
+    pub(crate) fn unpack_whole(&self, packages: &[&str], root: &Path) -> Result<()> {
         let downloads = self.downloads()?;
         fs::create_dir(downloads.path().join("partial"))?;
         let mut archives = OsString::from("Dir::Cache::Archives=");
@@ -207,11 +207,12 @@ impl Suite {
                 .arg(archives)
                 .args(["install", "--yes", "--download-only"])
                 .args(["--no-install-recommends", "--target-release", &self.name])
-                .arg(package),
+                .args(packages),
         )
         .with_context(|| {
             format!(
-                "cannot download {package} of Debian's {} and what it needs",
+                "cannot download {} of Debian's {} and what they need",
+                packages.join(", "),
                 self.name
             )
         })?;

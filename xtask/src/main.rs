@@ -1,8 +1,10 @@
 //! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lint`, `cargo xtask lab`,
-//! `cargo xtask fuzz`.
+//! `cargo xtask fuzz`, `cargo xtask emulators`.
 
 mod debian;
 mod demo;
+mod emulated;
+mod emulators;
 mod fuzz;
 mod gates;
 mod guest;
@@ -31,6 +33,7 @@ enum Task {
     Lint(gates::rules::LintArguments),
     Lab(lab::LabArguments),
     Fuzz(fuzz::FuzzArguments),
+    Emulators(emulated::EmulatorsArguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Lint(arguments) => gates::rules::command(&arguments, &workspace),
         Task::Lab(arguments) => lab::command(arguments, &workspace),
         Task::Fuzz(arguments) => fuzz::command(&arguments, &workspace),
+        Task::Emulators(arguments) => emulated::command(&arguments, &workspace),
     });
     match result {
         Ok(code) => code,

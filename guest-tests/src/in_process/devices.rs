@@ -59,7 +59,7 @@ impl Device {
         match self {
             Device::Net => drop(add_net(rig)),
             Device::NamelessNet => {
-                let network = UserNet::new(2).expect("a network");
+                let network = UserNet::new(2, &[]).expect("a network");
                 let (net, _) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
                 rig.add(SLOT, Nameless(net));
             }
@@ -104,7 +104,7 @@ impl Device {
 
 /// Adds [`Device::Net`] and gives the handle of its link.
 pub fn add_net(rig: &mut Rig) -> LinkHandle {
-    let network = UserNet::new(2).expect("a network");
+    let network = UserNet::new(2, &[]).expect("a network");
     let (net, link) = Net::new(network, [2, 0, 0, 0, 0, SLOT]).expect("a card");
     rig.add(SLOT, net);
     link

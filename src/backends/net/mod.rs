@@ -15,7 +15,7 @@ use std::str::FromStr;
 use stickler_devices::net::{MAX_QUEUE_PAIRS, Mac, NetBackend};
 
 use tap::Tap;
-use user::UserNet;
+use user::{ServedFile, UserNet};
 
 /// What `--net` takes: `user`, `tap=NAME` or `none`, and behind that options with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,14 +173,15 @@ impl NetSpec {
         self.mac.unwrap_or([0x02, 0x53, 0x54, 0x4b, 0x00, slot])
     }
 
-    /// Opens the back end; `None` if there is to be no card.
+    /// Opens the back end; `None` if there is to be no card. The network `user` sends `files`, see
+    /// [`UserNet::new`].
     ///
     /// # Errors
     /// If the host does not have what is asked for, or does not let us use it.
-    pub fn open(&self) -> Result<Option<Box<dyn NetBackend>>, NetError> {
+    pub fn open(&self, files: &[ServedFile]) -> Result<Option<Box<dyn NetBackend>>, NetError> {
         match &self.kind {
             NetKind::None => Ok(None),
-            NetKind::User => match UserNet::new(self.queues) {
+            NetKind::User => match UserNet::new(self.queues, files) {
                 Ok(net) => Ok(Some(Box::new(net))),
                 Err(error) => fail(format_args!(
                     "the userspace network cannot get a timer from the host ({}); \
@@ -254,8 +255,8 @@ mod tests {
 
     #[test]
     fn none_is_no_card_and_user_is_one() {
-        assert!(spec("none").open().expect("always").is_none());
-        let user = spec("user,queues=3").open().expect("no privileges");
+        assert!(spec("none").open(&[]).expect("always").is_none());
+        let user = spec("user,queues=3").open(&[]).expect("no privileges");
         assert_eq!(user.expect("a card").queue_pairs(), 3);
     }
 }

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use super::{Ended, RunOptions, console, offers_what_was_asked, stop_at_violation};
+use super::of_firmware::FirmwareRun;
+use super::{Ended, RunOptions, console, has_console, offers_what_was_asked, stop_at_violation};
 use crate::children::ScratchDirectory;
 use crate::cli::confine::{confine, directory_of};
 use crate::cli::devices::{self, Devices, Judged, Terminal, input, raw_mode};
 use crate::cli::failure::Failure;
+use crate::cli::guest;
 use crate::confine::{Access, ConfinedProcess};
 use crate::end::GuestEnd;
 use crate::journal::Journal;
-use crate::machine::command_line;
-use crate::qemu::{Guest, GuestConfig, Qemu, QemuEnd};
+use crate::machine::command_line_on;
+use crate::qemu::{BootSource, Guest, GuestConfig, Qemu, QemuEnd};
 use crate::report::RunEnd;
 use crate::serve::{DeviceServer, Until};
 use crate::signals::EndingSignals;
@@ -19,22 +21,38 @@ use crate::signals::EndingSignals;
 /// The most bytes of a kernel's command line, those of x86.
 const COMMAND_LINE: usize = 2047;
 
+/// What the guest boots.
+fn boot(options: &RunOptions, firmware: Option<&FirmwareRun>) -> Result<BootSource, Failure> {
+    if let Some(firmware) = firmware {
+        return Ok(BootSource::Firmware {
+            firmware: firmware.firmware().clone(),
+            watch: firmware.watch(),
+        });
+    }
+    let port = options.kind.arch.serial_port();
+    Ok(BootSource::Kernel {
+        kernel: guest::kernel(options.kernel.as_ref())?.to_owned(),
+        initrd: options.initrd.clone(),
+        command_line: command_line_on(port, &options.append.join(" "), COMMAND_LINE)?,
+    })
+}
+
 /// Runs the guest.
 pub(super) fn run(
     options: &RunOptions,
     path: Option<&Path>,
+    firmware: Option<&FirmwareRun>,
     devices: Devices,
     journal: &Journal,
     judged: Judged,
     mut access: Access,
     signals: &EndingSignals,
 ) -> Result<Ended, Failure> {
-    let qemu = Qemu::find(path).map_err(input)?;
+    let qemu = Qemu::find(path, options.kind.arch).map_err(input)?;
     let terminal = Terminal::of(&options.console, &options.judging.report);
     let config = GuestConfig {
-        kernel: options.kernel.clone(),
-        initrd: options.initrd.clone(),
-        command_line: command_line(&options.append.join(" "), COMMAND_LINE)?,
+        arch: options.kind.arch,
+        boot: boot(options, firmware)?,
         memory_bytes: options.memory.0,
         cpus: options.cpus,
         takes_input: !terminal.console_has_input,
@@ -46,7 +64,7 @@ pub(super) fn run(
     let mut server = DeviceServer::new(&sockets, devices.count())?;
     let stop = server.stop_handle();
     let scanner = server.output_scanner(journal.clone());
-    let console = if options.no_console {
+    let console = if !has_console(options) {
         None
     } else {
         Some(console(

@@ -4,13 +4,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::machine::{Error, layout};
 
-/// What is put before the user's own parameters, unless these speak of the same.
-const DEFAULTS: [(&str, &str); 2] = [
-    // The serial port is what the user sees.
-    ("console", "console=ttyS0"),
-    // A panic ends the run at once instead of standing still.
-    ("panic", "panic=-1"),
-];
+/// What is put before the user's own parameters, unless these speak of the same. A panic ends the run at once instead
+/// of standing still.
+const PANIC: (&str, &str) = ("panic", "panic=-1");
 
 /// The whole command line: defaults for what `append` does not set, then `append`. `limit` is how
 /// many bytes the kernel takes, without the terminating NUL.
@@ -22,14 +18,24 @@ const DEFAULTS: [(&str, &str); 2] = [
 /// assert_eq!(line, "panic=-1 quiet console=hvc0");
 /// ```
 pub fn command_line(append: &str, limit: usize) -> Result<String, Error> {
+    command_line_on("ttyS0", append, limit)
+}
+
+/// The same for a guest whose first serial port has another name.
+///
+/// # Errors
+/// As of [`command_line`].
+pub fn command_line_on(port: &str, append: &str, limit: usize) -> Result<String, Error> {
     if append.contains('\0') {
         return Err(Error::CommandLineNul);
     }
     let append = append.trim();
-    let mut parts: Vec<&str> = DEFAULTS
-        .iter()
+    // The serial port is what the user sees.
+    let console = format!("console={port}");
+    let mut parts: Vec<&str> = [("console", console.as_str()), PANIC]
+        .into_iter()
         .filter(|(key, _)| !sets(append, key))
-        .map(|(_, parameter)| *parameter)
+        .map(|(_, parameter)| parameter)
         .collect();
     if !append.is_empty() {
         parts.push(append);

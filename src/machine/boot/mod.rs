@@ -13,7 +13,7 @@ use vm_memory::GuestMemoryMmap;
 use super::Error;
 use super::layout::AddressMap;
 
-pub use command_line::command_line;
+pub use command_line::{command_line, command_line_on};
 pub(super) use registers::{set_boot_registers, set_common_registers, write_boot_structures};
 
 /// Where and how the first vCPU starts.

@@ -65,7 +65,8 @@ fn suspects(run: &CheckedRun) -> Vec<Latitude> {
 /// The device that a step of the exercise is about.
 fn device_of(step: Option<&str>) -> Option<DeviceKind> {
     match step?.split('-').next()? {
-        "block" => Some(DeviceKind::Block),
+        // The last two are steps of what firmware boots.
+        "block" | "read" | "write" => Some(DeviceKind::Block),
         "network" => Some(DeviceKind::Net),
         "console" => Some(DeviceKind::Console),
         "entropy" => Some(DeviceKind::Entropy),

@@ -69,6 +69,7 @@ fn run(
             end: EndKind::PowerOff,
             message: None,
         },
+        boot: None,
         standing: None,
         complaints: Vec::new(),
         next_kernels: Vec::new(),

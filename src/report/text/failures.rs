@@ -247,10 +247,19 @@ impl Report {
             RunEnd::Guest(GuestEnd::Interrupted) => {
                 failures.push(plain(format!("guest was interrupted {when}")));
             }
+            // What firmware did not do follows.
             RunEnd::Guest(
-                GuestEnd::PowerOff | GuestEnd::Reset | GuestEnd::Disconnected | GuestEnd::Violation,
+                GuestEnd::PowerOff
+                | GuestEnd::Reset
+                | GuestEnd::GaveUp(_)
+                | GuestEnd::Disconnected
+                | GuestEnd::Violation,
             )
             | RunEnd::Error(_) => {}
+        }
+        if let Some(boot) = &self.boot {
+            let messages = boot.failures.iter().map(|failure| failure.describe());
+            failures.extend(messages.map(plain));
         }
         if self.drivers_required && self.lacks_drivers() {
             failures.extend(self.untaken.iter().map(|device| {

@@ -40,7 +40,7 @@ impl Emulator {
         let root = workspace.cache().join("emulator");
         cached(&root, |root| {
             Suite::open_backports(BASE, &workspace.cache().join("apt"))?
-                .unpack_whole("qemu-system-x86", root)
+                .unpack_whole(&["qemu-system-x86"], root)
         })
         .context("cannot download the lab's emulator")?;
         let emulator = Emulator::Unpacked(root.clone());

@@ -24,9 +24,19 @@ const OPTION_CLIENT_IDENTIFIER: u8 = 61;
 #[derive(Default)]
 pub(super) struct Server {
     clients: Vec<EthernetAddress>,
+    /// The file that clients are told to boot.
+    boot_file: Option<String>,
 }
 
 impl Server {
+    /// A server that tells clients to boot this file, of the gateway's TFTP server.
+    pub(super) fn that_boots(boot_file: Option<String>) -> Server {
+        Server {
+            boot_file,
+            ..Server::default()
+        }
+    }
+
     /// Answers what has arrived. Gives whether anything had.
     pub(super) fn serve(&mut self, socket: &mut udp::Socket<'_>) -> bool {
         let mut served = false;
@@ -74,7 +84,10 @@ impl Server {
         let identifier = packet
             .options()
             .find(|option| option.kind == OPTION_CLIENT_IDENTIFIER);
-        let reply = reply(&request, message_type, address, identifier)?;
+        let mut reply = reply(&request, message_type, address, identifier)?;
+        if let (Some(name), true) = (&self.boot_file, message_type != DhcpMessageType::Nak) {
+            boot_from(&mut reply, name);
+        }
         let has = request.client_ip;
         let unicast = !has.is_unspecified() && message_type != DhcpMessageType::Nak;
         Some((reply, unicast.then_some(has)))
@@ -140,6 +153,22 @@ fn reply(
     let mut packet = DhcpPacket::new_checked(&mut bytes[..]).ok()?;
     reply.emit(&mut packet).ok()?;
     Some(bytes)
+}
+
+/// Adds to a message from where to boot: `siaddr` and `file` (section 2).
+fn boot_from(message: &mut [u8], name: &str) {
+    const SIADDR: usize = 20;
+    const FILE: usize = 108;
+    const FILE_SIZE: usize = 128;
+    let address = GATEWAY.octets();
+    // It ends with a zero.
+    let name = name.as_bytes();
+    if name.len() < FILE_SIZE
+        && let Some(to) = message.get_mut(FILE..FILE + name.len())
+    {
+        to.copy_from_slice(name);
+        message[SIADDR..][..address.len()].copy_from_slice(&address);
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +272,17 @@ mod tests {
         let mut inform = message(DhcpMessageType::Inform, ONE);
         inform.client_ip = Ipv4Address::new(10, 0, 2, 99);
         assert_eq!(summary(ask(&mut server, &inform)), Some((ACK, 0, None)));
+    }
+
+    #[test]
+    fn a_file_to_boot_is_named_where_firmware_looks() {
+        let discover = message(DhcpMessageType::Discover, ONE);
+        let mut server = Server::that_boots(Some("boot".to_owned()));
+        let (reply, _) = ask(&mut server, &discover).expect("an answer");
+        assert_eq!(reply[20..24], GATEWAY.octets());
+        assert_eq!(reply[108..114], *b"boot\0\0");
+        let (reply, _) = ask(&mut Server::default(), &discover).expect("an answer");
+        assert_eq!((reply[20], reply[108]), (0, 0));
     }
 
     #[test]

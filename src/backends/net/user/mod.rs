@@ -1,6 +1,6 @@
 //! A network in userspace, without privileges: a gateway at 10.0.2.2 that answers ARP and ping, leases
-//! addresses by DHCP, and echoes what it is sent over TCP and UDP (port 7). Nothing behind it: it is
-//! there to give a driver someone to talk to.
+//! addresses by DHCP, echoes what it is sent over TCP and UDP (port 7), and sends files by TFTP if it is given some.
+//! Nothing behind it: it is there to give a driver someone to talk to.
 //!
 //! The TCP/IP stack is smoltcp's. It sees Ethernet's ordinary packets; what a driver leaves to the
 //! device (checksums, segmentation) is done before, what the driver can do itself is left to it.
@@ -9,6 +9,7 @@ mod dhcp;
 mod services;
 #[cfg(test)]
 mod tests;
+mod tftp;
 mod wire;
 
 use std::collections::VecDeque;
@@ -54,6 +55,15 @@ const ADDRESSES: [IpCidr; 3] = [
 /// So often stack and services take turns at most before the driver gets to see the result.
 const ROUNDS: usize = 16;
 
+/// A file that the gateway sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedFile {
+    /// Its name, in small letters.
+    pub name: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
 /// The network and its gateway.
 pub struct UserNet {
     queue_pairs: u16,
@@ -71,11 +81,12 @@ pub struct UserNet {
 }
 
 impl UserNet {
-    /// A network for one card, which is given `queue_pairs` queue pairs.
+    /// A network for one card, which is given `queue_pairs` queue pairs. The gateway sends `files` by TFTP, and tells
+    /// DHCP clients to boot the first of them.
     ///
     /// # Errors
     /// If no timer can be had.
-    pub fn new(queue_pairs: u16) -> io::Result<Self> {
+    pub fn new(queue_pairs: u16, files: &[ServedFile]) -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
@@ -88,7 +99,7 @@ impl UserNet {
             let _ = addresses.extend_from_slice(&ADDRESSES);
         });
         let mut sockets = SocketSet::new(Vec::new());
-        let services = Services::new(&mut sockets);
+        let services = Services::new(&mut sockets, files);
         let mut net = UserNet {
             queue_pairs,
             offloads: 0,

@@ -1,5 +1,5 @@
-//! What answers on the userspace network: echo (RFC 862) and discard (RFC 863) over TCP and UDP, and a
-//! name server that knows no names.
+//! What answers on the userspace network: echo (RFC 862) and discard (RFC 863) over TCP and UDP, a name server that
+//! knows no names, DHCP and TFTP.
 //!
 //! Citations are of virtio 1.0.
 
@@ -7,7 +7,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Duration;
 
-use super::dhcp;
+use super::{ServedFile, dhcp, tftp};
 
 const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
@@ -36,6 +36,8 @@ pub(super) struct Services {
     dns: SocketHandle,
     dhcp_socket: SocketHandle,
     dhcp: dhcp::Server,
+    tftp_socket: SocketHandle,
+    tftp: tftp::TftpServer,
     /// Room for what one connection has to say.
     scratch: Vec<u8>,
 }
@@ -48,7 +50,7 @@ struct TcpService {
 
 impl Services {
     /// Opens the sockets of all services.
-    pub(super) fn new(sockets: &mut SocketSet<'static>) -> Self {
+    pub(super) fn new(sockets: &mut SocketSet<'static>, files: &[ServedFile]) -> Self {
         let service = |port, echoes| TcpService {
             port,
             echoes,
@@ -60,7 +62,9 @@ impl Services {
             udp_discard: sockets.add(udp_socket(DISCARD)),
             dns: sockets.add(udp_socket(DNS)),
             dhcp_socket: sockets.add(udp_socket(dhcp::PORT)),
-            dhcp: dhcp::Server::default(),
+            dhcp: dhcp::Server::that_boots(files.first().map(|file| file.name.clone())),
+            tftp_socket: sockets.add(udp_socket(tftp::PORT)),
+            tftp: tftp::TftpServer::new(files.to_vec()),
             scratch: vec![0; TCP_BUFFER],
         }
     }
@@ -77,6 +81,7 @@ impl Services {
         });
         served |= udp_echo(sockets.get_mut(self.dns), &mut self.scratch, no_such_name);
         served |= self.dhcp.serve(sockets.get_mut(self.dhcp_socket));
+        served |= self.tftp.serve(sockets.get_mut(self.tftp_socket));
         served
     }
 }

@@ -13,7 +13,7 @@ use super::*;
 const GUEST: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
 
 fn guest(offloads: bool) -> Guest<UserNet> {
-    let net = UserNet::new(1).expect("no privileges are needed");
+    let net = UserNet::new(1, &[]).expect("no privileges are needed");
     Guest::new(net, offloads, GUEST)
 }
 

@@ -257,14 +257,14 @@ fn check<'a>(setting: &'a Setting<'_>) -> Run<'a> {
     of_suite(setting, SUITE)
 }
 
-fn of_suite<'a>(setting: &'a Setting<'_>, suite: &str) -> Run<'a> {
+pub(super) fn of_suite<'a>(setting: &'a Setting<'_>, suite: &str) -> Run<'a> {
     let kernel = setting.kernels.join(suite).join("vmlinuz");
     let timeout = Duration::from_secs(300);
     Run::check(setting.stickler, timeout, 4 * timeout).option("--kernel", "", &kernel, "")
 }
 
 /// Options for a guest in which one thing at a time happens.
-const QUIET: [&str; 4] = [
+pub(super) const QUIET: [&str; 4] = [
     "--cpus",
     "1",
     "--steps",
@@ -287,7 +287,7 @@ fn image(setting: &Setting<'_>) -> PathBuf {
     setting.kernels.join(SUITE).join("exerciser")
 }
 
-fn modules(setting: &Setting<'_>, suite: &str) -> PathBuf {
+pub(super) fn modules(setting: &Setting<'_>, suite: &str) -> PathBuf {
     setting.kernels.join(suite).join("modules")
 }
 

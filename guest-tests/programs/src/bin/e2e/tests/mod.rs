@@ -6,6 +6,7 @@ pub(crate) mod endings;
 pub(crate) mod exercise;
 pub(crate) mod foreign;
 pub(crate) mod inputs;
+pub(crate) mod outcomes;
 pub(crate) mod userland;
 pub(crate) mod verdicts;
 
@@ -17,6 +18,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(endings::all());
     tests.extend(confinement::all());
     tests.extend(verdicts::all());
+    tests.extend(outcomes::all());
     tests.extend(check::all());
     tests.extend(foreign::all());
     tests.extend(exercise::all());
