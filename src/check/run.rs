@@ -179,7 +179,7 @@ pub fn run(
             .as_ref()
             .map_or(EndKind::Error, |report| report.guest.end),
         time_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
-        given_up: given_up(&log, report.as_ref()),
+        given_up: given_up(log, report.as_ref()),
         memory: planned.freed,
         standing: report.as_ref().and_then(|report| report.standing.clone()),
         complaints: report

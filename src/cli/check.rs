@@ -1,5 +1,6 @@
 //! `stickler check` and `stickler merge`: from options to runs, and from runs to one report.
 
+mod files;
 mod help;
 mod setting;
 
@@ -17,8 +18,7 @@ use clap::{ArgAction, Args};
 pub(super) use help::{ABOUT, EXAMPLES};
 
 use super::args::{ConfineOptions, Judging};
-use super::claims::Claims;
-use super::confine::{confine, directory_of};
+use super::confine::confine;
 use super::failure::{self, Exit, Failure};
 use super::features::FeatureOptions;
 use super::given::GivenDevices;
@@ -27,6 +27,7 @@ use super::monitor;
 use super::names;
 use super::run::readable;
 use super::values::{self, MonitorSpec, Size};
+use files::{own_files, written_in};
 use stickler_conformance::Version;
 use stickler_conformance::latitude::{SeedProperties, covering_seeds};
 
@@ -405,35 +406,6 @@ pub fn check(options: CheckOptions) -> Result<Exit, Failure> {
     Ok(exit(&report, options.judging.deny)
         .worst(end)
         .worst(written))
-}
-
-/// Where the processes of a campaign write: reports, files of their own, and what the user gives to guests.
-fn written_in(options: &CheckOptions, outputs: &Outputs) -> Vec<PathBuf> {
-    let mut written = outputs.directories();
-    written.push("/dev".into());
-    written.extend(options.keep.clone());
-    for path in options.devices.files() {
-        written.push(directory_of(&path));
-        written.push(path);
-    }
-    written
-}
-
-/// Finds a file that is used twice before anything is written to it.
-fn own_files(options: &CheckOptions) -> Result<(), Failure> {
-    let mut claims = Claims::default();
-    if let Some(kernel) = &options.kernel {
-        claims.claim(kernel, "the kernel", false)?;
-    }
-    for module in &options.module {
-        claims.claim(module, "a module", false)?;
-    }
-    if let Some(initrd) = &options.initrd {
-        claims.claim(initrd, "the initrd", false)?;
-    }
-    claims.reports(&options.judging.report)?;
-    claims.disks(&options.devices.disks())?;
-    claims.consoles(&options.devices.consoles())
 }
 
 /// As many guests at the same time as this host has processors for.

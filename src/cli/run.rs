@@ -94,8 +94,10 @@ pub fn run(options: RunOptions) -> Result<Exit, Failure> {
         MonitorSpec::Kvm => on_kvm(&options, devices, &journal, judged, &access, &signals)?,
         MonitorSpec::Qemu(path) => on_qemu::run(
             &options,
-            path.as_deref(),
-            firmware.as_ref(),
+            on_qemu::Booted {
+                path: path.as_deref(),
+                firmware: firmware.as_ref(),
+            },
             devices,
             &journal,
             judged,

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use stickler::report::check::CheckReport;
+use stickler::report::check::{CheckReport, vet};
 use stickler_conformance::event::NetHeader;
 use stickler_guest_image::kernel;
 use stickler_guest_image::modules::Directory;
@@ -99,11 +99,13 @@ pub fn reports(bytes: &[u8]) {
         .iter()
         .position(|&byte| byte == 0)
         .unwrap_or(bytes.len());
-    let read = |bytes: &[u8]| serde_json::from_slice::<CheckReport>(bytes).ok();
-    let parts = [read(&bytes[..half]), bytes.get(half + 1..).and_then(read)];
+    let parts = [Some(&bytes[..half]), bytes.get(half + 1..)];
     let named = parts.into_iter().flatten().zip(["a.json", "b.json"]);
-    let named = named.map(|(report, name)| (name.to_owned(), report));
-    if let Ok(Some(whole)) = CheckReport::merge(named.collect()) {
+    let read = named.filter_map(|(bytes, name)| {
+        let report = vet::read(name, str::from_utf8(bytes).ok()?).ok()?;
+        Some((name.to_owned(), report))
+    });
+    if let Ok(Some(whole)) = CheckReport::merge(read.collect()) {
         serde_json::to_string(&whole).expect("a report can be written");
     }
 }

@@ -37,11 +37,18 @@ fn boot(options: &RunOptions, firmware: Option<&FirmwareRun>) -> Result<BootSour
     })
 }
 
+/// What QEMU is to run, besides the options.
+pub(super) struct Booted<'a> {
+    /// The program, if it was named.
+    pub(super) path: Option<&'a Path>,
+    /// The firmware, if there is no kernel.
+    pub(super) firmware: Option<&'a FirmwareRun>,
+}
+
 /// Runs the guest.
 pub(super) fn run(
     options: &RunOptions,
-    path: Option<&Path>,
-    firmware: Option<&FirmwareRun>,
+    Booted { path, firmware }: Booted<'_>,
     devices: Devices,
     journal: &Journal,
     judged: Judged,
