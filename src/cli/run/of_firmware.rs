@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use stickler_conformance::Latitudes;
 use stickler_firmware_guest::BootDisk;
-use tempfile::TempDir;
 
 use crate::backends::disk::DiskSpec;
+use crate::children::ScratchDirectory;
 use crate::cli::failure::Failure;
 use crate::firmware::verdict::BootRun;
 use crate::firmware::{BootReport, BootWatch, Firmware};
@@ -21,7 +21,7 @@ pub(super) struct FirmwareRun {
     /// Open, because a confined process opens nothing.
     content: Option<File>,
     // The disk is in it.
-    _directory: TempDir,
+    _directory: ScratchDirectory,
 }
 
 impl FirmwareRun {
@@ -29,10 +29,7 @@ impl FirmwareRun {
     pub(super) fn prepare(firmware: Firmware, given: &[DiskSpec]) -> Result<Self, Failure> {
         let fail =
             |error| Failure::Internal(format!("cannot make a disk for the firmware: {error}"));
-        let directory = tempfile::Builder::new()
-            .prefix("stickler-")
-            .tempdir()
-            .map_err(fail)?;
+        let directory = ScratchDirectory::new("stickler-").map_err(fail)?;
         let (mut disk, mut content) = (None, None);
         if given.is_empty() && firmware.spec.boots_from_disk() {
             let path = directory.path().join("disk");
