@@ -166,7 +166,7 @@ fn a_killed_check_leaves_neither_processes_nor_directories() {
     fs::write(at("kernel"), "").expect("there is room");
     // A QEMU that does nothing.
     let script = "#!/bin/sh\ncase $1 in\n--version) echo QEMU emulator version 11.1.3; exit;;\n-device) exit;;\n\
-                  esac\ncd $TMPDIR; echo $PPID >run.new; mv run.new run; echo $$ >qemu.new; mv qemu.new qemu; \
+                  -cpu) echo qemu64; exit;;\nesac\ncd $TMPDIR; echo $PPID >run.new; mv run.new run; echo $$ >qemu.new; mv qemu.new qemu; \
                   exec sleep 600\n";
     fs::write(at("emulator"), script).expect("there is room");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
