@@ -288,6 +288,19 @@ impl Outcome {
         Ok(())
     }
 
+    /// Fails unless the report says that no requirements but these were violated, if any.
+    pub(crate) fn expect_no_violations_but(&self, known: &[&str]) -> Result<()> {
+        ensure!(self.report.is_some(), "there is no report\n{}", self.text());
+        let mut others = self.requirements("violated");
+        others.retain(|requirement| !known.contains(requirement));
+        ensure!(
+            others.is_empty(),
+            "violated: {others:?}\n{}",
+            self.violations()
+        );
+        Ok(())
+    }
+
     fn violations(&self) -> String {
         self.report
             .iter()

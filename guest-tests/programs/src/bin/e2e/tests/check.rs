@@ -42,6 +42,10 @@ pub(crate) fn all() -> Vec<Test> {
     tests
 }
 
+/// What Linux violates when a queue is full (finding 024). When that is, depends on how much time devices get beside
+/// the guest.
+const OF_A_FULL_QUEUE: [&str; 2] = ["notify.not-before-avail-event", "notify.not-when-flags-1"];
+
 /// The suite's drivers cope with everything in [`COPED_WITH`], and all that those latitudes provoke has
 /// held.
 fn cope(setting: &Setting<'_>, suite: &str) -> Result<()> {
@@ -56,7 +60,7 @@ fn cope(setting: &Setting<'_>, suite: &str) -> Result<()> {
         .finish()?;
     setting.keep_log(&outcome.text())?;
     outcome.expect_code(0)?;
-    outcome.expect_violations(&[])?;
+    outcome.expect_no_violations_but(&OF_A_FULL_QUEUE)?;
     let held = outcome.requirements("held");
     let untested: Vec<String> = provoked(setting)?
         .into_iter()
