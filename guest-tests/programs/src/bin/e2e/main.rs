@@ -23,10 +23,10 @@ struct Arguments {
     #[arg(long, global = true, default_value = "stickler")]
     stickler: PathBuf,
 
-    /// This machine's processors are emulated: a test that fails is run once more
+    /// This machine's processors are emulated: a test that fails is run again
     ///
     /// A virtual machine in an emulated one at times loses a processor, which then faults or stands
-    /// still; so a test that fails is run once more, and that is said. What stickler itself does
+    /// still; so a test that fails is run again, up to twice, and that is said. What stickler itself does
     /// wrong, it does again.
     #[arg(long, global = true)]
     emulated: bool,
