@@ -91,6 +91,8 @@ pub(crate) fn command(arguments: &FuzzArguments, workspace: &Workspace) -> Resul
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 // Longer than the longest input of all targets that means something.
                 .arg("-max_len=16384")
+                // A guest of eight bytes does nothing: inputs are long from the first on.
+                .arg("-len_control=0")
                 .arg("-timeout=60")
         }
     };
